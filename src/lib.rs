@@ -1,0 +1,9 @@
+//! flash_llm: compressed storage for pruned LLM weights and Tensor Core SpMM on them.
+//!
+//! The product is the C ABI of [`capi`]; the Rust modules below it are documented for contributors.
+#![deny(unsafe_op_in_unsafe_fn)]
+#![warn(missing_docs)]
+
+pub mod error;
+pub mod format;
+pub mod types;
