@@ -34,3 +34,12 @@ pub struct Header {
     /// Largest block: 128-byte units (Bitmap) or items (Tiled-CSL).
     pub max_block: u32,
 }
+
+impl Header {
+    /// Size of the header.
+    pub const BYTES: usize = 256;
+    /// Reads a header.
+    pub fn from_bytes(_: &[u8; 256]) -> crate::error::Result<Self> {
+        todo!()
+    }
+}
