@@ -232,7 +232,10 @@ fn flags(stem: &str, archs: &[String]) -> Vec<String> {
         "-lineinfo",
         "--resource-usage",
         "-Xptxas=-warn-spills,-warn-lmem-usage",
-        "-Werror=all-warnings",
+        // Errors for the front end's warnings only: -Werror=all-warnings would also make a spill an
+        // error, and a toolkit that allocates registers differently must still build.
+        // tests/kernels_build.rs refuses spills with the pinned toolkit.
+        "-Xcudafe=--promote_warnings",
     ]
     .map(String::from)
     .to_vec();
