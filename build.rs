@@ -132,7 +132,8 @@ fn kernels(root: &Path, out: &Path) {
 
     let archs = architectures();
     // Not tracked: where fatbins are kept does not change what they are.
-    let cache = env::var_os("FLASHLLM_KERNEL_CACHE").map_or_else(|| out.join("kernels"), PathBuf::from);
+    let cache =
+        env::var_os("FLASHLLM_KERNEL_CACHE").map_or_else(|| out.join("kernels"), PathBuf::from);
     fs::create_dir_all(&cache).unwrap_or_else(|e| panic!("cannot create {}: {e}", cache.display()));
 
     let compiled = compile_all(root, &cache, &nvcc, &archs, &sources);
@@ -184,7 +185,8 @@ fn find_nvcc(root: &Path) -> Option<Nvcc> {
     println!("cargo::rerun-if-env-changed=PATH");
     let path = env::var_os("PATH").unwrap_or_default();
     candidates.extend(env::split_paths(&path).map(|dir| dir.join("nvcc")));
-    let venv = user_var("FLASHLLM_CUDA_VENV").map_or_else(|| root.join("target/cuda"), PathBuf::from);
+    let venv =
+        user_var("FLASHLLM_CUDA_VENV").map_or_else(|| root.join("target/cuda"), PathBuf::from);
     candidates.extend(wheel_nvcc(&venv));
 
     for candidate in candidates.iter().filter(|c| c.is_file()) {
@@ -211,10 +213,12 @@ fn probe(path: &Path) -> Result<Nvcc, String> {
     let output = Command::new(path).arg("--version").output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
     // "Cuda compilation tools, release 13.0, V13.0.88"
-    let line = text.lines().find(|l| l.contains(", release ")).ok_or("--version says no release")?;
+    let line =
+        text.lines().find(|l| l.contains(", release ")).ok_or("--version says no release")?;
     let release = line.split(", release ").nth(1).and_then(|r| r.split(',').next()).unwrap_or("");
     let (major, minor) = release.split_once('.').unwrap_or((release, "0"));
-    let parse = |s: &str| s.parse::<u32>().map_err(|_| format!("cannot read the release {release:?}"));
+    let parse =
+        |s: &str| s.parse::<u32>().map_err(|_| format!("cannot read the release {release:?}"));
     let release = (parse(major)?, parse(minor)?);
     if release < OLDEST_NVCC {
         let (major, minor) = OLDEST_NVCC;
@@ -279,7 +283,9 @@ fn compile_all(
         for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
-                    let Some(source) = queue.lock().expect("no worker panics").next() else { return };
+                    let Some(source) = queue.lock().expect("no worker panics").next() else {
+                        return;
+                    };
                     let stem = stem(source);
                     match compile(root, cache, nvcc, archs, source, &headers) {
                         Ok(c) => drop(done.lock().expect("no worker panics").insert(stem, c)),
@@ -399,7 +405,9 @@ fn resource_lines(stem: &str, log: &str) -> String {
                 let registers = number_before(line, " registers");
                 let smem = number_before(line, " bytes smem");
                 let [frame, stores, loads] = stack;
-                lines.push(format!("{stem} {arch} {name} {registers} {smem} {frame} {stores} {loads}\n"));
+                lines.push(format!(
+                    "{stem} {arch} {name} {registers} {smem} {frame} {stores} {loads}\n"
+                ));
             }
         }
     }

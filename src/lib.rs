@@ -5,6 +5,12 @@
 #![warn(missing_docs)]
 
 pub mod capi;
+pub mod descr;
 pub mod error;
 pub mod format;
+pub mod gpu;
+pub mod handle;
+pub mod host;
+pub mod plan;
 pub mod types;
+pub mod version;

@@ -1,6 +1,43 @@
 //! The 256-byte header that opens every compressed buffer.
+//!
+//! | offset | type | field |
+//! |---|---|---|
+//! | 0 | 8 bytes | magic, `FLLMBMAP` or `FLLMTCSL` |
+//! | 8 | u32 | format version |
+//! | 12 | u32 | header bytes (256) |
+//! | 16 | u32 | element type, cudaDataType's number (2 = fp16) |
+//! | 20 | u32 | flags; bit 0: Tiled-CSL items are ordered by bank |
+//! | 24 | u64 | rows |
+//! | 32 | u64 | cols |
+//! | 40 | u64 | nnz, without padding |
+//! | 48 | u32 | tile rows |
+//! | 52 | u32 | tile cols |
+//! | 56 | u64 | table offset (256) |
+//! | 64 | u64 | table entries, u32 each |
+//! | 72 | u64 | data offset |
+//! | 80 | u64 | data bytes |
+//! | 88 | u64 | total bytes |
+//! | 96 | u32 | max block |
+//! | 100 | 156 bytes | zero |
+//!
+//! All integers are little-endian. The counts and offsets are redundant on purpose: a reader recomputes
+//! them from rows, cols and tile shape, so a damaged header is refused instead of believed.
 
+use crate::error::{Error, Kind, Result};
 use crate::types::{DType, Format};
+
+use super::{bitmap, tiled_csl};
+
+/// The format version this library writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+
+/// Alignment of the buffer's base and of its data section.
+pub const ALIGN: u64 = 256;
+
+const MAGIC_BITMAP: [u8; 8] = *b"FLLMBMAP";
+const MAGIC_TILED_CSL: [u8; 8] = *b"FLLMTCSL";
+const FLAG_REORDERED: u32 = 1;
+const RESERVED: usize = 100;
 
 /// Decoded header fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,4 +70,313 @@ pub struct Header {
     pub total_bytes: u64,
     /// Largest block: 128-byte units (Bitmap) or items (Tiled-CSL).
     pub max_block: u32,
+}
+
+/// What the encoder knows; the rest of the header follows from it.
+pub(crate) struct Content {
+    pub format: Format,
+    pub reordered: bool,
+    pub rows: u64,
+    pub cols: u64,
+    pub nnz: u64,
+    pub tile_cols: u32,
+    pub data_bytes: u64,
+    pub max_block: u32,
+}
+
+impl Header {
+    /// Bytes of the header.
+    pub const BYTES: usize = 256;
+
+    /// Completes `content` with the derived offsets.
+    pub(crate) fn new(content: &Content) -> Result<Self> {
+        let mut header = Self {
+            format: content.format,
+            dtype: DType::F16,
+            reordered: content.reordered,
+            rows: content.rows,
+            cols: content.cols,
+            nnz: content.nnz,
+            tile_rows: match content.format {
+                Format::Bitmap => bitmap::TILE_ROWS as u32,
+                Format::TiledCsl => tiled_csl::TILE_ROWS as u32,
+            },
+            tile_cols: content.tile_cols,
+            table_offset: Self::BYTES as u64,
+            table_entries: 0,
+            data_offset: 0,
+            data_bytes: content.data_bytes,
+            total_bytes: 0,
+            max_block: content.max_block,
+        };
+        let overflow = || Error::new(Kind::SizeOverflow, "the compressed matrix does not fit the address space");
+        header.table_entries = header.expected_entries().ok_or_else(overflow)?;
+        header.data_offset = header.expected_data_offset().ok_or_else(overflow)?;
+        header.total_bytes = header.data_offset.checked_add(header.data_bytes).ok_or_else(overflow)?;
+        if isize::try_from(header.total_bytes).is_err() {
+            return Err(overflow());
+        }
+        header.check()?;
+        Ok(header)
+    }
+
+    /// Tiles along the rows and tiles (or blocks) along the columns.
+    pub fn grid(&self) -> (u64, u64) {
+        (self.rows.div_ceil(u64::from(self.tile_rows)), self.cols.div_ceil(u64::from(self.tile_cols)))
+    }
+
+    /// Bytes of one step of the table's offsets.
+    pub fn unit_bytes(&self) -> u64 {
+        match self.format {
+            Format::Bitmap => bitmap::UNIT as u64,
+            Format::TiledCsl => tiled_csl::UNIT as u64,
+        }
+    }
+
+    fn expected_entries(&self) -> Option<u64> {
+        let (tiles, blocks) = self.grid();
+        let extra = match self.format {
+            Format::Bitmap => 1,
+            Format::TiledCsl => 2,
+        };
+        tiles.checked_mul(blocks)?.checked_add(extra)
+    }
+
+    fn expected_data_offset(&self) -> Option<u64> {
+        self.table_entries.checked_mul(4)?.checked_add(self.table_offset)?.checked_next_multiple_of(ALIGN)
+    }
+
+    /// Checks every field against the others. The buffer's length is [`super::parse_header`]'s job.
+    pub fn check(&self) -> Result<()> {
+        if self.dtype != DType::F16 {
+            return Err(wrong("element type", self.dtype as u32, "2 (fp16)"));
+        }
+        if self.reordered && self.format != Format::TiledCsl {
+            return Err(wrong("flags", FLAG_REORDERED, "0 for a Bitmap buffer"));
+        }
+        for (name, value) in [("rows", self.rows), ("cols", self.cols)] {
+            if value == 0 {
+                return Err(wrong(name, value, "at least 1"));
+            }
+        }
+        let (tile_rows, tile_cols): (usize, &[usize]) = match self.format {
+            Format::Bitmap => (bitmap::TILE_ROWS, &bitmap::WIDTHS),
+            Format::TiledCsl => (tiled_csl::TILE_ROWS, &[tiled_csl::TILE_COLS]),
+        };
+        if self.tile_rows as usize != tile_rows {
+            return Err(wrong("tile rows", self.tile_rows, tile_rows));
+        }
+        if !tile_cols.contains(&(self.tile_cols as usize)) {
+            return Err(wrong("tile cols", self.tile_cols, format!("one of {tile_cols:?}")));
+        }
+        let elements =
+            self.rows.checked_mul(self.cols).ok_or_else(|| wrong("rows", self.rows, "rows x cols within 64 bits"))?;
+        if self.nnz > elements {
+            return Err(wrong("nnz", self.nnz, format!("at most rows x cols = {elements}")));
+        }
+        if self.table_offset != Self::BYTES as u64 {
+            return Err(wrong("table offset", self.table_offset, Self::BYTES));
+        }
+        match self.expected_entries() {
+            Some(entries) if entries == self.table_entries => {}
+            Some(entries) => return Err(wrong("table entries", self.table_entries, entries)),
+            None => return Err(wrong("rows", self.rows, "a table within 64 bits")),
+        }
+        match self.expected_data_offset() {
+            Some(offset) if offset == self.data_offset => {}
+            Some(offset) => return Err(wrong("data offset", self.data_offset, offset)),
+            None => return Err(wrong("table entries", self.table_entries, "a table within 64 bits")),
+        }
+        let unit = self.unit_bytes();
+        if self.data_bytes % unit != 0 || self.data_bytes / unit > u64::from(u32::MAX) {
+            return Err(wrong("data bytes", self.data_bytes, format!("a multiple of {unit} within 32-bit offsets")));
+        }
+        match self.data_offset.checked_add(self.data_bytes) {
+            Some(total) if total == self.total_bytes => {}
+            Some(total) => return Err(wrong("total bytes", self.total_bytes, total)),
+            None => return Err(wrong("data bytes", self.data_bytes, "a total within 64 bits")),
+        }
+        let (low, high, step) = match self.format {
+            Format::Bitmap => (self.tile_cols / 32, self.tile_cols / 32 * 17, 1),
+            Format::TiledCsl => (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS) as u32, 4),
+        };
+        if self.max_block < low || self.max_block > high || self.max_block % step != 0 {
+            return Err(wrong("max block", self.max_block, format!("a multiple of {step} in {low}..={high}")));
+        }
+        Ok(())
+    }
+
+    /// The header as stored.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut out = [0u8; Self::BYTES];
+        out[0..8].copy_from_slice(match self.format {
+            Format::Bitmap => &MAGIC_BITMAP,
+            Format::TiledCsl => &MAGIC_TILED_CSL,
+        });
+        let flags = if self.reordered { FLAG_REORDERED } else { 0 };
+        let words = [
+            (8, VERSION),
+            (12, Self::BYTES as u32),
+            (16, self.dtype as u32),
+            (20, flags),
+            (48, self.tile_rows),
+            (52, self.tile_cols),
+            (96, self.max_block),
+        ];
+        for (at, value) in words {
+            out[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        let longs = [
+            (24, self.rows),
+            (32, self.cols),
+            (40, self.nnz),
+            (56, self.table_offset),
+            (64, self.table_entries),
+            (72, self.data_offset),
+            (80, self.data_bytes),
+            (88, self.total_bytes),
+        ];
+        for (at, value) in longs {
+            out[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        out
+    }
+
+    /// Reads a header and checks every field; the first one that is wrong is named in the error.
+    ///
+    /// An unknown format version is `VersionMismatch`, everything else `CorruptData`.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let Some(bytes) = bytes.first_chunk::<{ Self::BYTES }>() else {
+            return Err(corrupt(format!("the buffer has {} bytes, a header needs {}", bytes.len(), Self::BYTES)));
+        };
+        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+
+        let format = match bytes[0..8] {
+            [b'F', b'L', b'L', b'M', b'B', b'M', b'A', b'P'] => Format::Bitmap,
+            [b'F', b'L', b'L', b'M', b'T', b'C', b'S', b'L'] => Format::TiledCsl,
+            ref other => {
+                let shown = other.escape_ascii();
+                return Err(corrupt(format!("header: magic = \"{shown}\", needs \"FLLMBMAP\" or \"FLLMTCSL\"")));
+            }
+        };
+        let version = u32_at(8);
+        if version != VERSION {
+            return Err(Error::new(
+                Kind::VersionMismatch,
+                format!("header: version = {version}, this library reads version {VERSION}"),
+            ));
+        }
+        if u32_at(12) != Self::BYTES as u32 {
+            return Err(wrong("header bytes", u32_at(12), Self::BYTES));
+        }
+        let dtype = match u32_at(16) {
+            2 => DType::F16,
+            other => return Err(wrong("element type", other, "2 (fp16)")),
+        };
+        let flags = u32_at(20);
+        if flags & !FLAG_REORDERED != 0 {
+            return Err(wrong("flags", format!("{flags:#x}"), "bit 0 at most"));
+        }
+        if let Some(at) = bytes[RESERVED..].iter().position(|&b| b != 0) {
+            let at = RESERVED + at;
+            return Err(wrong("reserved bytes", format!("{:#04x} at byte {at}", bytes[at]), "zero"));
+        }
+        let header = Self {
+            format,
+            dtype,
+            reordered: flags & FLAG_REORDERED != 0,
+            rows: u64_at(24),
+            cols: u64_at(32),
+            nnz: u64_at(40),
+            tile_rows: u32_at(48),
+            tile_cols: u32_at(52),
+            table_offset: u64_at(56),
+            table_entries: u64_at(64),
+            data_offset: u64_at(72),
+            data_bytes: u64_at(80),
+            total_bytes: u64_at(88),
+            max_block: u32_at(96),
+        };
+        header.check()?;
+        Ok(header)
+    }
+}
+
+pub(crate) fn corrupt(message: impl Into<String>) -> Error {
+    Error::new(Kind::CorruptData, message)
+}
+
+fn wrong(field: &str, value: impl std::fmt::Display, needs: impl std::fmt::Display) -> Error {
+    corrupt(format!("header: {field} = {value}, needs {needs}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Header {
+        Header::new(&Content {
+            format: Format::Bitmap,
+            reordered: false,
+            rows: 33,
+            cols: 300,
+            nnz: 1000,
+            tile_cols: 256,
+            data_bytes: 4 * 20 * 128,
+            max_block: 20,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn header_survives_its_bytes() {
+        let header = sample();
+        assert_eq!((header.table_entries, header.data_offset), (5, 512));
+        assert_eq!(Header::from_bytes(&header.to_bytes()).unwrap(), header);
+        let csl = Header::new(&Content {
+            format: Format::TiledCsl,
+            reordered: true,
+            rows: 129,
+            cols: 65,
+            nnz: 7,
+            tile_cols: 64,
+            data_bytes: 32,
+            max_block: 8,
+        })
+        .unwrap();
+        assert_eq!(csl.table_entries, 6);
+        assert_eq!(Header::from_bytes(&csl.to_bytes()).unwrap(), csl);
+    }
+
+    #[test]
+    fn every_changed_header_byte_is_refused_or_keeps_the_header_consistent() {
+        let bytes = sample().to_bytes();
+        for at in 0..bytes.len() {
+            for flip in [1u8, 0x80, 0xff] {
+                let mut damaged = bytes;
+                damaged[at] ^= flip;
+                if let Ok(header) = Header::from_bytes(&damaged) {
+                    assert_eq!(header.to_bytes(), damaged, "byte {at} was not part of what was read");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn huge_dimensions_do_not_overflow() {
+        for rows in [u64::MAX, 1 << 63, 1 << 40] {
+            let mut bytes = sample().to_bytes();
+            bytes[24..32].copy_from_slice(&rows.to_le_bytes());
+            bytes[32..40].copy_from_slice(&rows.to_le_bytes());
+            assert_eq!(Header::from_bytes(&bytes).unwrap_err().kind(), Kind::CorruptData);
+        }
+    }
+
+    #[test]
+    fn a_future_version_is_a_version_mismatch() {
+        let mut bytes = sample().to_bytes();
+        bytes[8] = 2;
+        assert_eq!(Header::from_bytes(&bytes).unwrap_err().kind(), Kind::VersionMismatch);
+    }
 }

@@ -2,14 +2,21 @@
 //!
 //! A compressed matrix is one contiguous buffer that describes itself (header, table, data). The GPU
 //! never sees a buffer that [`validate`] has not accepted or that this library has not written.
+//! All functions use the cores of the current rayon pool; their results do not depend on how many.
 #![forbid(unsafe_code)]
 
+pub mod bitmap;
 pub mod header;
+mod tile;
+pub mod tiled_csl;
+
+use rayon::prelude::*;
 
 pub use header::Header;
 
-use crate::error::Result;
-use crate::types::{DenseLayout, Format};
+use crate::error::{Error, Kind, Result};
+use crate::types::{DenseLayout, Format, Order};
+use header::corrupt;
 
 /// What the encoder may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,29 +43,175 @@ impl Analysis {
     pub fn bytes(&self) -> usize {
         self.header.total_bytes as usize
     }
+
+    /// The table agrees with the header, so that slicing the data by it cannot fail.
+    fn check(&self) -> Result<()> {
+        self.header.check()?;
+        let units = self.header.data_bytes / self.header.unit_bytes();
+        let consistent = self.table.len() as u64 == self.header.table_entries
+            && self.table.is_sorted()
+            && self.table.first() == Some(&0)
+            && self.table.last().is_some_and(|&end| u64::from(end) == units);
+        let steps = self.header.tile_cols / bitmap::STEP as u32;
+        let room = self.header.format != Format::Bitmap || self.table.windows(2).all(|w| w[0].checked_add(steps).is_some_and(|least| w[1] >= least));
+        if consistent && room { Ok(()) } else { Err(Error::invalid("the analysis' table contradicts its header")) }
+    }
 }
 
 /// First pass over dense fp16 bits: chooses the format, counts, sizes every block.
 pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> Result<Analysis> {
-    todo!()
+    check_dense(layout, values.len())?;
+    let bitmap = || bitmap::analyse(layout, values);
+    let tiled_csl = || tiled_csl::analyse(layout, values, options.reorder);
+    match options.format {
+        Some(Format::Bitmap) => bitmap(),
+        Some(Format::TiledCsl) => tiled_csl(),
+        None => choose(bitmap()?, tiled_csl, options.prefer_footprint),
+    }
+}
+
+/// FORMAT_AUTO. Below 95 % sparsity Bitmap is both smaller and faster; above it the masks dominate and
+/// Tiled-CSL can be smaller. Preferring footprint, size alone decides.
+fn choose(bitmap: Analysis, tiled_csl: impl FnOnce() -> Result<Analysis>, prefer_footprint: bool) -> Result<Analysis> {
+    let Header { rows, cols, nnz, .. } = bitmap.header;
+    let sparse = u128::from(nnz) * 20 <= u128::from(rows) * u128::from(cols);
+    if !sparse && !prefer_footprint {
+        return Ok(bitmap);
+    }
+    match tiled_csl() {
+        Ok(tiled_csl) if tiled_csl.bytes() < bitmap.bytes() => Ok(tiled_csl),
+        // Larger than Tiled-CSL can address: Bitmap can.
+        Err(error) if error.kind() != Kind::SizeOverflow => Err(error),
+        _ => Ok(bitmap),
+    }
 }
 
 /// Second pass: writes the whole buffer (`out.len() >= analysis.bytes()`), deterministic bytes.
+///
+/// `values` must be those that were analysed; when they are not, the call fails or writes the wrong
+/// `nnz`, but never outside the buffer.
 pub fn encode(analysis: &Analysis, layout: &DenseLayout, values: &[u16], out: &mut [u8]) -> Result<()> {
-    todo!()
+    check_dense(layout, values.len())?;
+    analysis.check()?;
+    check_shape(&analysis.header, layout)?;
+    let (bytes, given) = (analysis.bytes(), out.len());
+    let Some(out) = out.get_mut(..bytes) else {
+        return Err(Error::new(
+            Kind::WorkspaceTooSmall,
+            format!("the compressed buffer has {given} bytes, the analysis needs {bytes}"),
+        ));
+    };
+    let (front, data) = out.split_at_mut(analysis.header.data_offset as usize);
+    let (head, table) = front.split_at_mut(Header::BYTES);
+    head.copy_from_slice(&analysis.header.to_bytes());
+    let (table, gap) = table.split_at_mut(analysis.table.len() * 4);
+    for (bytes, entry) in table.chunks_exact_mut(4).zip(&analysis.table) {
+        bytes.copy_from_slice(&entry.to_le_bytes());
+    }
+    gap.fill(0);
+    match analysis.header.format {
+        Format::Bitmap => bitmap::encode(analysis, layout, values, data),
+        Format::TiledCsl => tiled_csl::encode(analysis, layout, values, data),
+    }
 }
 
 /// Reads the header and checks it against the buffer's length; does not walk the data.
 pub fn parse_header(buffer: &[u8]) -> Result<Header> {
-    todo!()
+    let header = Header::from_bytes(buffer)?;
+    if header.total_bytes > buffer.len() as u64 {
+        return Err(corrupt(format!(
+            "header: total bytes = {}, the buffer has {}",
+            header.total_bytes,
+            buffer.len()
+        )));
+    }
+    Ok(header)
 }
 
-/// Full check: every byte of the buffer is consistent with the specification.
+/// Full check: every byte of the buffer is consistent with the specification. Bytes after the header's
+/// `total bytes` are not part of the matrix and are not looked at.
 pub fn validate(buffer: &[u8]) -> Result<Header> {
-    todo!()
+    let header = parse_header(buffer)?;
+    let table_end = Header::BYTES + header.table_entries as usize * 4;
+    let gap = &buffer[table_end..header.data_offset as usize];
+    if let Some(at) = gap.iter().position(|&byte| byte != 0) {
+        return Err(corrupt(format!("table padding: byte {} is {:#04x}, needs zero", table_end + at, gap[at])));
+    }
+    let (nnz, max_block) = match header.format {
+        Format::Bitmap => bitmap::validate(buffer, &header)?,
+        Format::TiledCsl => tiled_csl::validate(buffer, &header)?,
+    };
+    if nnz != header.nnz {
+        return Err(corrupt(format!("header: nnz = {}, the data stores {nnz}", header.nnz)));
+    }
+    if max_block != header.max_block {
+        return Err(corrupt(format!("header: max block = {}, the largest is {max_block}", header.max_block)));
+    }
+    Ok(header)
 }
 
 /// Writes every element of the dense matrix (zeros too); elements outside it (ld padding) stay.
+///
+/// A buffer that [`validate`] would refuse gives an error or a wrong matrix, never an access outside
+/// `buffer` or `out`. After an error the contents of `out` are unspecified.
 pub fn decode(buffer: &[u8], layout: &DenseLayout, out: &mut [u16]) -> Result<()> {
-    todo!()
+    check_dense(layout, out.len())?;
+    let header = parse_header(buffer)?;
+    check_shape(&header, layout)?;
+    let (tiles, blocks) = header.grid();
+    let (tiles, blocks) = (tiles as usize, blocks as usize);
+    let one = |at: (usize, usize), out: &mut [u16], base: usize| match header.format {
+        Format::Bitmap => bitmap::decode_block(buffer, &header, layout, at, out, base),
+        Format::TiledCsl => tiled_csl::decode_block(buffer, &header, layout, at, out, base),
+    };
+    // A strip of whole rows (or columns) of tiles is contiguous in the dense matrix.
+    let strip = layout.ld.saturating_mul(match layout.order {
+        Order::Row => header.tile_rows as usize,
+        Order::Col => header.tile_cols as usize,
+    });
+    let failure = out[..layout.extent()].par_chunks_mut(strip).enumerate().find_map_first(|(index, out)| {
+        let base = index * strip;
+        match layout.order {
+            Order::Row => (0..blocks).find_map(|block| one((index, block), out, base).err()),
+            Order::Col => (0..tiles).find_map(|tile| one((tile, index), out, base).err()),
+        }
+    });
+    failure.map_or(Ok(()), Err)
+}
+
+/// Entry `index` of the table of a buffer whose header has been parsed.
+#[inline]
+fn table_entry(buffer: &[u8], index: usize) -> Result<u32> {
+    let at = Header::BYTES + index * 4;
+    match buffer.get(at..at + 4) {
+        Some(b) => Ok(u32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        None => Err(corrupt(format!("table: entry {index} lies outside the buffer"))),
+    }
+}
+
+fn check_dense(layout: &DenseLayout, len: usize) -> Result<()> {
+    DenseLayout::new(layout.rows, layout.cols, layout.ld, layout.order)?;
+    for (name, value) in [("rows", layout.rows), ("cols", layout.cols)] {
+        if value == 0 {
+            return Err(Error::invalid(format!("{name} = 0 of the dense matrix, needs at least 1")));
+        }
+    }
+    if len < layout.extent() {
+        return Err(Error::invalid(format!("the dense matrix has {len} elements, its layout needs {}", layout.extent())));
+    }
+    Ok(())
+}
+
+fn check_shape(header: &Header, layout: &DenseLayout) -> Result<()> {
+    if (header.rows, header.cols) != (layout.rows as u64, layout.cols as u64) {
+        return Err(Error::invalid(format!(
+            "the dense matrix is {} x {}, the compressed one {} x {}",
+            layout.rows, layout.cols, header.rows, header.cols
+        )));
+    }
+    Ok(())
+}
+
+fn changed() -> Error {
+    Error::invalid("the dense values are not those that were analysed")
 }

@@ -1,0 +1,545 @@
+//! Bitmap v1: one mask bit an element and packed fp16 values, both in the order in which the threads of
+//! an `mma.m16n8k16` fragment consume them. The byte specification is docs/format-bitmap.md.
+//!
+//! A tile is 32 rows. A block is one tile times `W` columns (256, 512 or 1024) and is stored as `W / 32`
+//! *steps* of masks (128 bytes each) followed by `R` rows of 128 bytes of values. Lane `l = 4 g + t` of a
+//! warp owns, in every step, rows `g, g + 8, g + 16, g + 24` and eight neighbouring columns from `8 t`.
+//! Its values go to stream `l ^ rotation(step)`; stream `s` is the `s`-th 4-byte column of the value rows,
+//! that is one shared-memory bank.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::header::{Content, Header, corrupt};
+use super::tile::{Tile, gather, reduce, scatter, write_blocks};
+use super::{Analysis, changed, table_entry};
+use crate::error::{Error, Kind, Result};
+use crate::types::{DenseLayout, Format};
+
+/// Rows of a tile.
+pub const TILE_ROWS: usize = 32;
+/// Columns of a step.
+pub const STEP: usize = 32;
+/// Lanes of a warp, and streams of a block.
+pub const LANES: usize = 32;
+/// Bytes of a step's masks, of a row of values, and of one step of the table's offsets.
+pub const UNIT: usize = 128;
+/// Widths a block may have, widest first.
+pub const WIDTHS: [usize; 3] = [1024, 512, 256];
+/// Mean bytes a block should not exceed, so that several fit a multiprocessor's shared memory.
+const BLOCK_BYTES_TARGET: u128 = 10240;
+
+/// Columns that are gathered at a time: the narrowest block.
+pub(crate) const CHUNK: usize = 256;
+pub(crate) const CHUNK_STEPS: usize = CHUNK / STEP;
+const GROUP_CHUNKS: usize = WIDTHS[0] / CHUNK;
+
+type ChunkTile = Tile<TILE_ROWS, CHUNK>;
+
+/// What lane numbers are XORed with in a step to give stream numbers. It makes each stream see all rows
+/// and all columns of the step evenly, so that uneven rows do not lengthen one stream.
+#[inline]
+pub fn rotation(step: usize) -> usize {
+    ((step & 7) << 2) | (step & 3)
+}
+
+/// Eight columns of one row -> their bits in a mask word, still to be shifted left by `6 - 2 * slot`.
+const SPREAD: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut k = 0;
+        while k < 8 {
+            if byte >> k & 1 == 1 {
+                table[byte] |= 1 << (8 * (k & 3) + if k < 4 { 1 } else { 0 });
+            }
+            k += 1;
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// Bit `8 * slot + column` (order of the values) -> mask word as stored.
+#[inline]
+fn to_word(natural: u32) -> u32 {
+    let [a, b, c, d] = natural.to_le_bytes();
+    SPREAD[a as usize] << 6 | SPREAD[b as usize] << 4 | SPREAD[c as usize] << 2 | SPREAD[d as usize]
+}
+
+/// Mask word as stored -> bit `8 * slot + column`, the inverse of [`to_word`].
+#[inline]
+pub(crate) fn from_word(word: u32) -> u32 {
+    // Bits 0, 8, 16, 24 -> bits 24..28: the partial products of the factor never overlap.
+    let nibble = |bits: u32| (bits & 0x0101_0101).wrapping_mul(0x0102_0408) >> 24 & 0xf;
+    let byte = |slot: u32| {
+        let bits = word >> (6 - 2 * slot);
+        nibble(bits >> 1) | nibble(bits) << 4
+    };
+    byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24
+}
+
+/// Byte offset of the mask of (step, lane) within a block: four steps of a lane are 16 adjacent bytes.
+#[inline]
+pub(crate) fn mask_offset(step: usize, lane: usize) -> usize {
+    (step / 4) * 512 + lane * 16 + (step % 4) * 4
+}
+
+/// Byte offset of value `q` of stream `s` within a block's values.
+#[inline]
+pub(crate) fn value_offset(q: usize, s: usize) -> usize {
+    (q / 2) * UNIT + s * 4 + (q % 2) * 2
+}
+
+/// Which of eight values are stored, bit k for value k.
+#[inline]
+fn stored_bits(values: &[u16; 8]) -> u32 {
+    const MAGNITUDE: u64 = 0x7fff_7fff_7fff_7fff;
+    const ONES: u64 = 0x0001_0001_0001_0001;
+    let half = |v: [u16; 4]| {
+        let bits = u64::from(v[0]) | u64::from(v[1]) << 16 | u64::from(v[2]) << 32 | u64::from(v[3]) << 48;
+        // Adding 0x7fff carries into bit 15 exactly when the magnitude is not zero.
+        let stored = ((bits & MAGNITUDE) + MAGNITUDE) >> 15 & ONES;
+        // Bits 0, 16, 32, 48 -> bits 48..52.
+        (stored.wrapping_mul(0x0001_0002_0004_0008) >> 48) as u32
+    };
+    let [a, b, c, d, e, f, g, h] = *values;
+    half([a, b, c, d]) | half([e, f, g, h]) << 4
+}
+
+/// The 32 elements lane `lane` owns in step `step` of a chunk, in value order.
+#[inline]
+fn lane_values(tile: &ChunkTile, step: usize, lane: usize) -> [[u16; 8]; 4] {
+    let (g, t) = (lane / 4, lane % 4);
+    let c = step * STEP + 8 * t;
+    std::array::from_fn(|slot| {
+        let row = &tile[g + 8 * slot];
+        std::array::from_fn(|k| row[c + k])
+    })
+}
+
+/// Adds the chunk's stored elements to the streams' counts.
+fn count_chunk(tile: &ChunkTile, counts: &mut [u32; LANES]) {
+    for g in 0..8 {
+        let mut sums = [0u8; CHUNK];
+        for slot in 0..4 {
+            for (sum, &value) in sums.iter_mut().zip(&tile[g + 8 * slot]) {
+                *sum += u8::from(value & 0x7fff != 0);
+            }
+        }
+        for (octet, sums) in sums.chunks_exact(8).enumerate() {
+            let lane = 4 * g + octet % 4;
+            let count = sums.iter().sum::<u8>();
+            counts[lane ^ rotation(octet / 4)] += u32::from(count);
+        }
+    }
+}
+
+/// Rows of values the fullest stream needs.
+fn value_rows(counts: &[u32; LANES]) -> u32 {
+    counts.iter().max().map_or(0, |&count| count.div_ceil(2))
+}
+
+/// Value rows of the four narrow, two middle and one wide block of 32 x 1024 elements.
+struct GroupSizes {
+    nnz: u32,
+    rows: [u16; 2 * GROUP_CHUNKS - 1],
+}
+
+impl GroupSizes {
+    fn rows(&self, width: usize, block: usize) -> u32 {
+        let first = match width {
+            256 => 0,
+            512 => GROUP_CHUNKS,
+            _ => GROUP_CHUNKS + GROUP_CHUNKS / 2,
+        };
+        u32::from(self.rows[first + block])
+    }
+}
+
+fn size_group(layout: &DenseLayout, values: &[u16], tile_index: usize, group: usize, tile: &mut ChunkTile) -> GroupSizes {
+    let mut counts = [[0u32; LANES]; GROUP_CHUNKS];
+    for (chunk, counts) in counts.iter_mut().enumerate() {
+        let c0 = (group * GROUP_CHUNKS + chunk) * CHUNK;
+        if c0 < layout.cols {
+            gather(layout, values, tile_index * TILE_ROWS, c0, tile);
+            count_chunk(tile, counts);
+        }
+    }
+    let nnz = counts.iter().flatten().sum();
+    let mut rows = [0u16; 2 * GROUP_CHUNKS - 1];
+    let mut at = 0;
+    let mut level = counts.to_vec();
+    loop {
+        for counts in &level {
+            rows[at] = value_rows(counts) as u16;
+            at += 1;
+        }
+        if level.len() == 1 {
+            return GroupSizes { nnz, rows };
+        }
+        level = level.chunks(2).map(|pair| std::array::from_fn(|s| pair[0][s] + pair[1][s])).collect();
+    }
+}
+
+/// Widest block whose mean size stays within the target; 1.1 stands for the streams' padding.
+pub(crate) fn choose_width(rows: u64, cols: u64, nnz: u64) -> usize {
+    let elements = u128::from(rows) * u128::from(cols);
+    let limit = cols.div_ceil(CHUNK as u64) * CHUNK as u64;
+    for width in WIDTHS {
+        // (W / 32) * 128 + 32 * W * density * 2 * 1.1 <= target, times 10 * elements.
+        let w = width as u128;
+        let tenfold = 40 * w * elements + 704 * w * u128::from(nnz);
+        if width as u64 <= limit && tenfold <= 10 * BLOCK_BYTES_TARGET * elements {
+            return width;
+        }
+    }
+    CHUNK
+}
+
+/// First pass: counts, chooses the block width and sizes every block.
+pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
+    let tiles = layout.rows.div_ceil(TILE_ROWS);
+    let groups = layout.cols.div_ceil(WIDTHS[0]);
+    let sizes: Vec<GroupSizes> = (0..tiles * groups)
+        .into_par_iter()
+        .with_min_len(4)
+        .map_init(
+            || Box::new([[0; CHUNK]; TILE_ROWS]),
+            |tile, index| size_group(layout, values, index / groups, index % groups, tile),
+        )
+        .collect();
+    let nnz = sizes.iter().map(|group| u64::from(group.nnz)).sum();
+    let width = choose_width(layout.rows as u64, layout.cols as u64, nnz);
+    let steps = (width / STEP) as u32;
+    let blocks = layout.cols.div_ceil(width);
+    let per_group = WIDTHS[0] / width;
+    let mut table = Vec::with_capacity(tiles * blocks + 1);
+    let mut end = 0u64;
+    let mut max_block = 0;
+    table.push(0);
+    for index in 0..tiles * blocks {
+        let (tile, block) = (index / blocks, index % blocks);
+        let units = steps + sizes[tile * groups + block / per_group].rows(width, block % per_group);
+        max_block = max_block.max(units);
+        end += u64::from(units);
+        table.push(u32::try_from(end).map_err(|_| {
+            Error::new(Kind::SizeOverflow, "Bitmap: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)")
+        })?);
+    }
+    let header = Header::new(&Content {
+        format: Format::Bitmap,
+        reordered: false,
+        rows: layout.rows as u64,
+        cols: layout.cols as u64,
+        nnz,
+        tile_cols: width as u32,
+        data_bytes: end * UNIT as u64,
+        max_block,
+    })?;
+    Ok(Analysis { header, table })
+}
+
+/// Writes one block over whatever `out` held; `out` is as long as the table says.
+fn encode_block(
+    layout: &DenseLayout,
+    values: &[u16],
+    r0: usize,
+    c0: usize,
+    width: usize,
+    tile: &mut ChunkTile,
+    out: &mut [u8],
+) -> Result<()> {
+    let (masks, packed) = out.split_at_mut(width / STEP * UNIT);
+    packed.fill(0);
+    let mut counts = [0usize; LANES];
+    for chunk in 0..width / CHUNK {
+        let first_step = chunk * CHUNK_STEPS;
+        let c0 = c0 + chunk * CHUNK;
+        if c0 >= layout.cols {
+            masks[first_step * UNIT..(first_step + CHUNK_STEPS) * UNIT].fill(0);
+            continue;
+        }
+        gather(layout, values, r0, c0, tile);
+        for step in 0..CHUNK_STEPS {
+            for lane in 0..LANES {
+                let elements = lane_values(tile, step, lane);
+                let natural = stored_bits(&elements[0])
+                    | stored_bits(&elements[1]) << 8
+                    | stored_bits(&elements[2]) << 16
+                    | stored_bits(&elements[3]) << 24;
+                let at = mask_offset(first_step + step, lane);
+                masks[at..at + 4].copy_from_slice(&to_word(natural).to_le_bytes());
+                let stream = lane ^ rotation(step);
+                let elements = elements.as_flattened();
+                let mut q = counts[stream];
+                let mut rest = natural;
+                while rest != 0 {
+                    let value = elements[rest.trailing_zeros() as usize & 31];
+                    let at = value_offset(q, stream);
+                    let Some(slot) = packed.get_mut(at..at + 2) else { return Err(changed()) };
+                    slot.copy_from_slice(&value.to_le_bytes());
+                    q += 1;
+                    rest &= rest - 1;
+                }
+                counts[stream] = q;
+            }
+        }
+    }
+    let rows = counts.iter().max().map_or(0, |count| count.div_ceil(2));
+    if rows * UNIT == packed.len() { Ok(()) } else { Err(changed()) }
+}
+
+/// Second pass: writes the data section, whose length is the header's.
+pub(crate) fn encode(analysis: &Analysis, layout: &DenseLayout, values: &[u16], data: &mut [u8]) -> Result<()> {
+    let (_, blocks) = analysis.header.grid();
+    let blocks = blocks as usize;
+    let width = analysis.header.tile_cols as usize;
+    let start = |block: usize| analysis.table[block] as usize * UNIT;
+    write_blocks(0..analysis.table.len() - 1, 8, data, &start, &|range, out| {
+        let base = start(range.start);
+        let mut tile = Box::new([[0; CHUNK]; TILE_ROWS]);
+        for index in range {
+            let out = &mut out[start(index) - base..start(index + 1) - base];
+            let (r0, c0) = (index / blocks * TILE_ROWS, index % blocks * width);
+            encode_block(layout, values, r0, c0, width, &mut tile, out)?;
+        }
+        Ok(())
+    })
+}
+
+/// One block of a buffer, found through the table and checked to lie inside it.
+pub(crate) struct Block<'a> {
+    masks: &'a [u8],
+    values: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    /// Block `index` of a buffer whose header has been parsed.
+    pub(crate) fn new(buffer: &'a [u8], header: &Header, index: usize) -> Result<Self> {
+        let (start, end) = (table_entry(buffer, index)?, table_entry(buffer, index + 1)?);
+        let steps = header.tile_cols as usize / STEP;
+        let range = Range {
+            start: header.data_offset as usize + start as usize * UNIT,
+            end: header.data_offset as usize + end as usize * UNIT,
+        };
+        let bytes = buffer
+            .get(range)
+            .filter(|bytes| bytes.len() >= steps * UNIT)
+            .ok_or_else(|| corrupt(format!("table: block {index} is {start}..{end}, needs {steps} units or more within the data")))?;
+        let (masks, values) = bytes.split_at(steps * UNIT);
+        Ok(Self { masks, values })
+    }
+
+    /// Mask of (step, lane) as stored.
+    #[inline]
+    fn word(&self, step: usize, lane: usize) -> u32 {
+        let at = mask_offset(step, lane);
+        u32::from_le_bytes([self.masks[at], self.masks[at + 1], self.masks[at + 2], self.masks[at + 3]])
+    }
+
+    /// Calls `visit(row, column within the chunk, value bits)` for each stored element of 256 columns,
+    /// columns ascending within each row. `counts` carries the streams' positions from chunk to chunk
+    /// and starts as zeros.
+    #[inline]
+    pub(crate) fn for_each_in_chunk(
+        &self,
+        chunk: usize,
+        counts: &mut [u32; LANES],
+        mut visit: impl FnMut(usize, usize, u16),
+    ) -> Result<()> {
+        for step in 0..CHUNK_STEPS {
+            for lane in 0..LANES {
+                let stream = lane ^ rotation(step);
+                let (g, c) = (lane / 4, step * STEP + lane % 4 * 8);
+                let mut q = counts[stream] as usize;
+                let mut rest = from_word(self.word(chunk * CHUNK_STEPS + step, lane));
+                while rest != 0 {
+                    let bit = rest.trailing_zeros() as usize & 31;
+                    let at = value_offset(q, stream);
+                    let Some(value) = self.values.get(at..at + 2) else {
+                        return Err(corrupt(format!("masks: stream {stream} has more values than its block stores")));
+                    };
+                    visit(g + (bit & 24), c + (bit & 7), u16::from_le_bytes([value[0], value[1]]));
+                    q += 1;
+                    rest &= rest - 1;
+                }
+                counts[stream] = q as u32;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks one block that lies at rows `r0..`, columns `c0..`; returns its non-zeros and its units.
+fn validate_block(buffer: &[u8], header: &Header, index: usize, r0: u64, c0: u64) -> Result<(u64, u32)> {
+    let block = Block::new(buffer, header, index)?;
+    let steps = header.tile_cols as usize / STEP;
+    let rows = block.values.len() / UNIT;
+    if rows > 16 * steps {
+        return Err(corrupt(format!("table: block {index} has {rows} value rows, needs at most {}", 16 * steps)));
+    }
+    let inside_rows = usize::try_from(header.rows - r0).unwrap_or(usize::MAX).min(TILE_ROWS);
+    let inside_cols = usize::try_from(header.cols - c0).unwrap_or(usize::MAX).min(header.tile_cols as usize);
+    let ragged = inside_rows < TILE_ROWS || inside_cols < header.tile_cols as usize;
+    let mut counts = [0u32; LANES];
+    for step in 0..steps {
+        for lane in 0..LANES {
+            let word = block.word(step, lane);
+            counts[lane ^ rotation(step)] += word.count_ones();
+            if ragged && word != 0 {
+                let mut rest = from_word(word);
+                while rest != 0 {
+                    let bit = rest.trailing_zeros() as usize;
+                    let (r, c) = (lane / 4 + (bit & 24), step * STEP + lane % 4 * 8 + (bit & 7));
+                    if r >= inside_rows || c >= inside_cols {
+                        let (r, c) = (r0 + r as u64, c0 + c as u64);
+                        return Err(corrupt(format!(
+                            "masks: block {index} stores element ({r}, {c}) outside rows x cols = {} x {}",
+                            header.rows, header.cols
+                        )));
+                    }
+                    rest &= rest - 1;
+                }
+            }
+        }
+    }
+    let needed = value_rows(&counts) as usize;
+    if rows != needed {
+        return Err(corrupt(format!("table: block {index} has {rows} value rows, its masks need {needed}")));
+    }
+    for (row, bytes) in block.values.chunks_exact(UNIT).enumerate() {
+        for (half, value) in bytes.chunks_exact(2).enumerate() {
+            let value = u16::from_le_bytes([value[0], value[1]]);
+            let (stream, q) = (half / 2, 2 * row + half % 2);
+            if q < counts[stream] as usize {
+                if value & 0x7fff == 0 {
+                    return Err(corrupt(format!("values: block {index}, stream {stream}, value {q} is stored but zero")));
+                }
+            } else if value != 0 {
+                return Err(corrupt(format!(
+                    "padding: block {index}, stream {stream}, half {q} is {value:#06x}, needs zero"
+                )));
+            }
+        }
+    }
+    let nnz = counts.iter().map(|&count| u64::from(count)).sum();
+    Ok((nnz, (steps + rows) as u32))
+}
+
+/// Checks the table and every block; returns the non-zeros and the largest block in units.
+pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
+    let (_, blocks) = header.grid();
+    let width = u64::from(header.tile_cols);
+    let count = header.table_entries as usize - 1;
+    if table_entry(buffer, 0)? != 0 {
+        return Err(corrupt(format!("table: entry 0 = {}, needs 0", table_entry(buffer, 0)?)));
+    }
+    let units = header.data_bytes / UNIT as u64;
+    let end = table_entry(buffer, count)?;
+    if u64::from(end) != units {
+        return Err(corrupt(format!("table: last entry = {end}, needs data bytes / {UNIT} = {units}")));
+    }
+    reduce(
+        0..count,
+        32,
+        &|range| {
+            let mut sum = (0, 0);
+            for index in range {
+                let (r0, c0) = (index as u64 / blocks * TILE_ROWS as u64, index as u64 % blocks * width);
+                let (nnz, units) = validate_block(buffer, header, index, r0, c0)?;
+                sum = (sum.0 + nnz, sum.1.max(units));
+            }
+            Ok(sum)
+        },
+        &|a, b| (a.0 + b.0, a.1.max(b.1)),
+    )
+}
+
+/// Decodes the block at tile row `tile`, block column `block` into `out`, which begins at element `base`.
+pub(crate) fn decode_block(
+    buffer: &[u8],
+    header: &Header,
+    layout: &DenseLayout,
+    (tile, block): (usize, usize),
+    out: &mut [u16],
+    base: usize,
+) -> Result<()> {
+    let (_, blocks) = header.grid();
+    let width = header.tile_cols as usize;
+    let source = Block::new(buffer, header, tile * blocks as usize + block)?;
+    let mut counts = [0; LANES];
+    for chunk in 0..width / CHUNK {
+        let c0 = block * width + chunk * CHUNK;
+        if c0 >= layout.cols {
+            break;
+        }
+        let mut dense: ChunkTile = [[0; CHUNK]; TILE_ROWS];
+        source.for_each_in_chunk(chunk, &mut counts, |r, c, value| dense[r & 31][c & 255] = value)?;
+        scatter(layout, out, base, tile * TILE_ROWS, c0, &dense);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mask_words_match_the_bit_table_of_the_specification() {
+        for slot in 0..4 {
+            for k in 0..8 {
+                let j = slot * 4 + k / 2;
+                let bit = 16 * (j & 1) + if k % 2 == 0 { 7 } else { 15 } - (j >> 1);
+                assert_eq!(to_word(1 << (8 * slot + k)), 1 << bit, "slot {slot}, column {k}");
+                assert_eq!(from_word(1 << bit), 1 << (8 * slot + k));
+            }
+        }
+    }
+
+    #[test]
+    fn mask_words_invert() {
+        let mut x = 1u32;
+        for _ in 0..10_000 {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            assert_eq!(from_word(to_word(x)), x);
+        }
+    }
+
+    #[test]
+    fn stored_bits_keeps_all_but_zeros() {
+        assert_eq!(stored_bits(&[0, 0x8000, 1, 0x8001, 0x7c00, 0xfe01, 0x3c00, 0]), 0b0111_1100);
+        for value in 0..=u16::MAX {
+            for k in 0..8 {
+                let mut values = [0x8000; 8];
+                values[k] = value;
+                assert_eq!(stored_bits(&values), u32::from(value & 0x7fff != 0) << k);
+            }
+        }
+    }
+
+    #[test]
+    fn rotation_gives_each_stream_every_lane_row_and_column_group_once_in_eight_steps() {
+        for stream in 0..LANES {
+            let mut rows: Vec<usize> = (0..8).map(|step| (stream ^ rotation(step)) / 4).collect();
+            rows.sort_unstable();
+            assert_eq!(rows, (0..8).collect::<Vec<_>>());
+            let mut cols: Vec<usize> = (0..8).map(|step| (stream ^ rotation(step)) % 4).collect();
+            cols.sort_unstable();
+            assert_eq!(cols, [0, 0, 1, 1, 2, 2, 3, 3]);
+        }
+    }
+
+    #[test]
+    fn width_follows_density() {
+        assert_eq!(choose_width(4096, 4096, 0), 1024);
+        assert_eq!(choose_width(4096, 4096, 4096 * 4096 / 20), 1024);
+        assert_eq!(choose_width(4096, 4096, 4096 * 4096 / 5), 512);
+        assert_eq!(choose_width(4096, 4096, 4096 * 4096 / 2), 256);
+        assert_eq!(choose_width(4096, 4096, 4096 * 4096), 256);
+        assert_eq!(choose_width(32, 300, 0), 512);
+        assert_eq!(choose_width(32, 1, 1), 256);
+        assert_eq!(choose_width(1 << 31, 1 << 31, 1 << 61), 256);
+    }
+}

@@ -1,0 +1,130 @@
+//! Moves rectangles between dense matrices of either order and small row-major tiles, and splits work
+//! over blocks. Gathering a tile first makes both codecs independent of the memory order, and reads a
+//! column-major matrix one cache line a column instead of one element.
+
+use std::ops::Range;
+
+use crate::error::Result;
+use crate::types::{DenseLayout, Order};
+
+/// A row-major tile of `C` columns.
+pub(crate) type Tile<const R: usize, const C: usize> = [[u16; C]; R];
+
+/// Columns that are transposed together: eight of them share the stores to one tile row.
+const GROUP: usize = 8;
+
+/// Copies the rectangle at (`r0`, `c0`) into `tile`; positions outside the matrix become zero.
+pub(crate) fn gather<const R: usize, const C: usize>(
+    layout: &DenseLayout,
+    values: &[u16],
+    r0: usize,
+    c0: usize,
+    tile: &mut Tile<R, C>,
+) {
+    let rows = layout.rows.saturating_sub(r0).min(R);
+    let cols = layout.cols.saturating_sub(c0).min(C);
+    if rows < R || cols < C {
+        *tile = [[0; C]; R];
+        if rows == 0 || cols == 0 {
+            return;
+        }
+    }
+    match layout.order {
+        Order::Row => {
+            for (r, out) in tile.iter_mut().enumerate().take(rows) {
+                let from = layout.index(r0 + r, c0);
+                out[..cols].copy_from_slice(&values[from..from + cols]);
+            }
+        }
+        Order::Col => {
+            let column = |c: usize| {
+                let from = layout.index(r0, c0 + c);
+                &values[from..from + rows]
+            };
+            let grouped = cols / GROUP * GROUP;
+            for c in (0..grouped).step_by(GROUP) {
+                let columns: [&[u16]; GROUP] = std::array::from_fn(|j| column(c + j));
+                for (r, out) in tile.iter_mut().enumerate().take(rows) {
+                    for (to, from) in out[c..c + GROUP].iter_mut().zip(&columns) {
+                        *to = from[r];
+                    }
+                }
+            }
+            for c in grouped..cols {
+                for (out, &value) in tile.iter_mut().zip(column(c)) {
+                    out[c] = value;
+                }
+            }
+        }
+    }
+}
+
+/// Copies the part of `tile` that lies inside the matrix to (`r0`, `c0`). `out` begins at the element
+/// `base` of the matrix's own storage.
+pub(crate) fn scatter<const R: usize, const C: usize>(
+    layout: &DenseLayout,
+    out: &mut [u16],
+    base: usize,
+    r0: usize,
+    c0: usize,
+    tile: &Tile<R, C>,
+) {
+    let rows = layout.rows.saturating_sub(r0).min(R);
+    let cols = layout.cols.saturating_sub(c0).min(C);
+    match layout.order {
+        Order::Row => {
+            for (r, from) in tile.iter().enumerate().take(rows) {
+                let to = layout.index(r0 + r, c0) - base;
+                out[to..to + cols].copy_from_slice(&from[..cols]);
+            }
+        }
+        Order::Col => {
+            for c in 0..cols {
+                let to = layout.index(r0, c0 + c) - base;
+                for (value, from) in out[to..to + rows].iter_mut().zip(tile) {
+                    *value = from[c];
+                }
+            }
+        }
+    }
+}
+
+/// Runs `visit` over `0..count` in ranges of at most `leaf` on all cores and joins the results in order,
+/// so that the outcome, the first error included, does not depend on the thread count.
+pub(crate) fn reduce<T: Send>(
+    range: Range<usize>,
+    leaf: usize,
+    visit: &(impl Fn(Range<usize>) -> Result<T> + Sync),
+    join: &(impl Fn(T, T) -> T + Sync),
+) -> Result<T> {
+    if range.len() <= leaf {
+        return visit(range);
+    }
+    let middle = range.start + range.len() / 2;
+    let (left, right) = rayon::join(
+        || reduce(range.start..middle, leaf, visit, join),
+        || reduce(middle..range.end, leaf, visit, join),
+    );
+    Ok(join(left?, right?))
+}
+
+/// Like [`reduce`] for writers: block `b` owns the bytes `start(b)..start(b + 1)` of the data, of which
+/// `out` is the part that belongs to `range`.
+pub(crate) fn write_blocks(
+    range: Range<usize>,
+    leaf: usize,
+    out: &mut [u8],
+    start: &(impl Fn(usize) -> usize + Sync),
+    write: &(impl Fn(Range<usize>, &mut [u8]) -> Result<()> + Sync),
+) -> Result<()> {
+    if range.len() <= leaf {
+        return write(range, out);
+    }
+    let middle = range.start + range.len() / 2;
+    let (left, right) = out.split_at_mut(start(middle) - start(range.start));
+    let (left, right) = rayon::join(
+        || write_blocks(range.start..middle, leaf, left, start, write),
+        || write_blocks(middle..range.end, leaf, right, start, write),
+    );
+    left.and(right)
+}

@@ -1,0 +1,458 @@
+//! Tiled-CSL, the format of Flash-LLM: tiles of 128 x 64 elements, each a list of 32-bit items that hold
+//! an fp16 value and its location in the tile. The byte specification is docs/format-tiled-csl.md.
+//!
+//! The location has the shared-memory swizzle of the kernel baked in, so that unpacking is one 16-bit
+//! store an item at `location * 2`. Items may be ordered such that the 32 lanes of each store hit
+//! different banks ([`reorder`]).
+
+use rayon::prelude::*;
+
+use super::header::{Content, Header, corrupt};
+use super::tile::{Tile, gather, reduce, scatter, write_blocks};
+use super::{Analysis, changed, table_entry};
+use crate::error::{Error, Kind, Result};
+use crate::types::{DenseLayout, Format};
+
+/// Rows of a tile.
+pub const TILE_ROWS: usize = 128;
+/// Columns of a tile.
+pub const TILE_COLS: usize = 64;
+/// Items of a 16-byte vector, the table's unit; tiles are padded to it.
+pub const VECTOR: usize = 4;
+/// Bytes of a vector.
+pub const UNIT: usize = VECTOR * ITEM_BYTES;
+/// Shared-memory banks, each four bytes wide.
+pub const BANKS: usize = 32;
+
+const ITEM_BYTES: usize = 4;
+const TILE_ITEMS: usize = TILE_ROWS * TILE_COLS;
+const LANES: usize = 32;
+
+type DenseTile = Tile<TILE_ROWS, TILE_COLS>;
+
+/// Location of (row, col) in the swizzled tile.
+#[inline]
+pub fn location(row: usize, col: usize) -> usize {
+    row * TILE_COLS + (col ^ ((row % 8) << 3))
+}
+
+/// (row, col) of a location; the row is 128 or more when the location is outside the tile.
+#[inline]
+pub fn position(location: usize) -> (usize, usize) {
+    let row = location / TILE_COLS;
+    (row, (location % TILE_COLS) ^ ((row % 8) << 3))
+}
+
+/// Bank of a location: a tile row is exactly the 32 banks.
+#[inline]
+pub fn bank(location: usize) -> usize {
+    location / 2 % BANKS
+}
+
+#[inline]
+fn item(value: u16, location: usize) -> u32 {
+    u32::from(value) | (location as u32) << 16
+}
+
+fn item_location(item: u32) -> usize {
+    (item >> 16) as usize
+}
+
+/// Buffers of one worker.
+struct Scratch {
+    tile: DenseTile,
+    items: Vec<u32>,
+    ordered: Vec<u32>,
+}
+
+impl Scratch {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            tile: [[0; TILE_COLS]; TILE_ROWS],
+            items: Vec::with_capacity(TILE_ITEMS),
+            ordered: Vec::with_capacity(TILE_ITEMS),
+        })
+    }
+}
+
+/// First pass: counts and sizes every tile.
+pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> Result<Analysis> {
+    let tiles = layout.rows.div_ceil(TILE_ROWS);
+    let blocks = layout.cols.div_ceil(TILE_COLS);
+    let counts: Vec<u16> = (0..tiles * blocks)
+        .into_par_iter()
+        .with_min_len(8)
+        .map_init(
+            || Box::new([[0; TILE_COLS]; TILE_ROWS]),
+            |tile, index| {
+                gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
+                tile.iter().map(|row| row.iter().map(|v| u16::from(v & 0x7fff != 0)).sum::<u16>()).sum()
+            },
+        )
+        .collect();
+    let nnz = counts.iter().map(|&count| u64::from(count)).sum();
+    let mut table = Vec::with_capacity(counts.len() + 2);
+    let mut end = 0u64;
+    let mut max_block = 0;
+    table.push(0);
+    for &count in &counts {
+        let vectors = usize::from(count).div_ceil(VECTOR);
+        max_block = max_block.max(vectors * VECTOR);
+        end += vectors as u64;
+        table.push(i32::try_from(end).map_err(|_| {
+            Error::new(Kind::SizeOverflow, "Tiled-CSL: the tiles exceed 31-bit offsets of 16 bytes (32 GiB)")
+        })? as u32);
+    }
+    // A reader may fetch the offsets of the tile after the last one: it is empty.
+    table.push(end as u32);
+    let header = Header::new(&Content {
+        format: Format::TiledCsl,
+        reordered,
+        rows: layout.rows as u64,
+        cols: layout.cols as u64,
+        nnz,
+        tile_cols: TILE_COLS as u32,
+        data_bytes: end * UNIT as u64,
+        max_block: max_block as u32,
+    })?;
+    Ok(Analysis { header, table })
+}
+
+/// Collects a tile's items in row-major order and pads them to whole vectors.
+fn collect(tile: &DenseTile, items: &mut Vec<u32>) {
+    items.clear();
+    let mut fill = [0usize; BANKS];
+    for (row, values) in tile.iter().enumerate() {
+        for (col, &value) in values.iter().enumerate() {
+            if value & 0x7fff != 0 {
+                items.push(item(value, location(row, col)));
+            }
+        }
+    }
+    let missing = items.len().next_multiple_of(VECTOR) - items.len();
+    if missing == 0 {
+        return;
+    }
+    for &item in items.iter() {
+        fill[bank(item_location(item))] += 1;
+    }
+    // A padding item stores zero where the tile is zero. Tiles have a multiple of VECTOR elements, so
+    // one that needs padding has room for it, and then its least-filled bank has too.
+    for _ in 0..missing {
+        let least = (0..BANKS).min_by_key(|&b| fill[b]).unwrap_or(0);
+        let free = (0..TILE_ROWS).flat_map(|row| (0..2).map(move |half| row * TILE_COLS + 2 * least + half)).find(|&at| {
+            let (row, col) = position(at);
+            tile[row][col] & 0x7fff == 0 && !items.iter().rev().take(VECTOR).any(|&i| item_location(i) == at && i & 0xffff == 0)
+        });
+        let Some(free) = free else { return };
+        items.push(item(0, free));
+        fill[least] += 1;
+    }
+}
+
+/// Orders items such that the lanes of a warp that store together hit different banks where possible.
+///
+/// Lane `i` of a warp holds vector `i` of a group of 32 vectors, and stores its four items one after the
+/// other; the items `v` of all lanes are one *phase*. Phases are filled in this order: those of the last,
+/// incomplete group first, while there is most choice, then those of the complete groups; within a group
+/// v = 0..4. A phase is filled in rounds. A round takes one item of each bank that has items left, in bank
+/// order; when the phase has fewer free lanes than that, the banks with most items left go first (ties:
+/// lower bank), one item each. Within a bank, items keep their row-major order, padding last.
+fn reorder(items: &[u32], ordered: &mut Vec<u32>) {
+    let mut next = [0usize; BANKS];
+    for &item in items {
+        next[bank(item_location(item))] += 1;
+    }
+    let mut left = next;
+    let mut start = 0;
+    for next in &mut next {
+        let count = std::mem::replace(next, start);
+        start += count;
+    }
+    // Bucket by bank, stable; `take` then walks each bucket from its front.
+    let mut buckets = vec![0u32; items.len()];
+    let mut fill = next;
+    for &item in items {
+        let b = bank(item_location(item));
+        buckets[fill[b]] = item;
+        fill[b] += 1;
+    }
+    ordered.clear();
+    ordered.resize(items.len(), 0);
+    let vectors = items.len() / VECTOR;
+    let tail = vectors % LANES;
+    let groups = std::iter::once((vectors - tail, tail)).chain((0..vectors / LANES).map(|g| (g * LANES, LANES)));
+    let mut banks = [0usize; BANKS];
+    for (first, lanes) in groups.filter(|&(_, lanes)| lanes > 0) {
+        for v in 0..VECTOR {
+            let mut lane = 0;
+            while lane < lanes {
+                let mut filled = 0;
+                for b in 0..BANKS {
+                    if left[b] > 0 {
+                        banks[filled] = b;
+                        filled += 1;
+                    }
+                }
+                if filled > lanes - lane {
+                    banks[..filled].sort_unstable_by_key(|&b| (usize::MAX - left[b], b));
+                    filled = lanes - lane;
+                }
+                for &b in &banks[..filled] {
+                    ordered[(first + lane) * VECTOR + v] = buckets[next[b]];
+                    next[b] += 1;
+                    left[b] -= 1;
+                    lane += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Second pass: writes the data section, whose length is the header's.
+pub(crate) fn encode(analysis: &Analysis, layout: &DenseLayout, values: &[u16], data: &mut [u8]) -> Result<()> {
+    let (_, blocks) = analysis.header.grid();
+    let blocks = blocks as usize;
+    let start = |tile: usize| analysis.table[tile] as usize * UNIT;
+    write_blocks(0..analysis.table.len() - 2, 8, data, &start, &|range, out| {
+        let base = start(range.start);
+        let mut scratch = Scratch::new();
+        let Scratch { tile, items, ordered } = &mut *scratch;
+        for index in range {
+            gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
+            collect(tile, items);
+            if analysis.header.reordered {
+                reorder(items, ordered);
+                std::mem::swap(items, ordered);
+            }
+            let out = &mut out[start(index) - base..start(index + 1) - base];
+            if out.len() != items.len() * ITEM_BYTES {
+                return Err(changed());
+            }
+            for (bytes, item) in out.chunks_exact_mut(ITEM_BYTES).zip(items.iter()) {
+                bytes.copy_from_slice(&item.to_le_bytes());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Items of tile `index` of a buffer whose header has been parsed, found through the table.
+fn tile_bytes<'a>(buffer: &'a [u8], header: &Header, index: usize) -> Result<&'a [u8]> {
+    let (start, end) = (table_entry(buffer, index)?, table_entry(buffer, index + 1)?);
+    let data = header.data_offset as usize;
+    buffer
+        .get(data + start as usize * UNIT..data + end as usize * UNIT)
+        .filter(|bytes| bytes.len() <= TILE_ITEMS * ITEM_BYTES)
+        .ok_or_else(|| corrupt(format!("table: tile {index} is {start}..{end}, needs at most 2048 units within the data")))
+}
+
+/// Calls `visit(row, column within the tile, value bits)` for each stored element of tile `index`, in
+/// stored order and without padding.
+#[inline]
+pub(crate) fn for_each_in_tile(
+    buffer: &[u8],
+    header: &Header,
+    index: usize,
+    mut visit: impl FnMut(usize, usize, u16) -> Result<()>,
+) -> Result<()> {
+    for bytes in tile_bytes(buffer, header, index)?.chunks_exact(ITEM_BYTES) {
+        let value = u16::from_le_bytes([bytes[0], bytes[1]]);
+        let at = usize::from(u16::from_le_bytes([bytes[2], bytes[3]]));
+        if value & 0x7fff == 0 {
+            continue;
+        }
+        if at >= TILE_ITEMS {
+            return Err(outside(index, at));
+        }
+        let (row, col) = position(at);
+        visit(row, col, value)?;
+    }
+    Ok(())
+}
+
+fn outside(index: usize, at: usize) -> Error {
+    corrupt(format!("items: tile {index} has location {at}, needs less than {TILE_ITEMS}"))
+}
+
+/// Checks one tile that lies at rows `r0..`, columns `c0..`; returns its non-zeros and its items.
+fn validate_tile(buffer: &[u8], header: &Header, index: usize, r0: u64, c0: u64) -> Result<(u64, u32)> {
+    let bytes = tile_bytes(buffer, header, index)?;
+    let inside_rows = usize::try_from(header.rows - r0).unwrap_or(usize::MAX);
+    let inside_cols = usize::try_from(header.cols - c0).unwrap_or(usize::MAX);
+    let mut seen = [0u64; TILE_ITEMS / 64];
+    let mut padding = 0;
+    let mut previous = None;
+    for bytes in bytes.chunks_exact(ITEM_BYTES) {
+        let value = u16::from_le_bytes([bytes[0], bytes[1]]);
+        let at = usize::from(u16::from_le_bytes([bytes[2], bytes[3]]));
+        if at >= TILE_ITEMS {
+            return Err(outside(index, at));
+        }
+        let bit = 1 << (at % 64);
+        if seen[at / 64] & bit != 0 {
+            return Err(corrupt(format!("items: tile {index} has location {at} twice")));
+        }
+        seen[at / 64] |= bit;
+        if value == 0 {
+            padding += 1;
+            continue;
+        }
+        if value & 0x7fff == 0 {
+            return Err(corrupt(format!("items: tile {index}, location {at} stores {value:#06x}, which is a zero")));
+        }
+        let (row, col) = position(at);
+        if row >= inside_rows || col >= inside_cols {
+            let (r, c) = (r0 + row as u64, c0 + col as u64);
+            return Err(corrupt(format!(
+                "items: tile {index} stores element ({r}, {c}) outside rows x cols = {} x {}",
+                header.rows, header.cols
+            )));
+        }
+        if !header.reordered && (padding > 0 || previous.is_some_and(|p| p >= (row, col))) {
+            return Err(corrupt(format!(
+                "items: tile {index}, location {at} is out of row-major order and flags does not say reordered"
+            )));
+        }
+        previous = Some((row, col));
+    }
+    let items = bytes.len() / ITEM_BYTES;
+    if padding >= VECTOR {
+        return Err(corrupt(format!("padding: tile {index} has {padding} padding items, needs fewer than {VECTOR}")));
+    }
+    Ok(((items - padding) as u64, items as u32))
+}
+
+/// Checks the table and every tile; returns the non-zeros and the largest tile in items.
+pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
+    let (_, blocks) = header.grid();
+    let count = header.table_entries as usize - 2;
+    if table_entry(buffer, 0)? != 0 {
+        return Err(corrupt(format!("table: entry 0 = {}, needs 0", table_entry(buffer, 0)?)));
+    }
+    let units = header.data_bytes / UNIT as u64;
+    for last in [count, count + 1] {
+        let end = table_entry(buffer, last)?;
+        if u64::from(end) != units || i32::try_from(end).is_err() {
+            return Err(corrupt(format!(
+                "table: entry {last} = {end}, needs data bytes / {UNIT} = {units}, within 31 bits"
+            )));
+        }
+    }
+    reduce(
+        0..count,
+        32,
+        &|range| {
+            let mut sum = (0, 0);
+            for index in range {
+                let r0 = index as u64 / blocks * TILE_ROWS as u64;
+                let c0 = index as u64 % blocks * TILE_COLS as u64;
+                let (nnz, items) = validate_tile(buffer, header, index, r0, c0)?;
+                sum = (sum.0 + nnz, sum.1.max(items));
+            }
+            Ok(sum)
+        },
+        &|a, b| (a.0 + b.0, a.1.max(b.1)),
+    )
+}
+
+/// Decodes the tile at (tile row, tile column) into `out`, which begins at element `base`.
+pub(crate) fn decode_block(
+    buffer: &[u8],
+    header: &Header,
+    layout: &DenseLayout,
+    (tile, block): (usize, usize),
+    out: &mut [u16],
+    base: usize,
+) -> Result<()> {
+    let (_, blocks) = header.grid();
+    let mut dense: DenseTile = [[0; TILE_COLS]; TILE_ROWS];
+    for_each_in_tile(buffer, header, tile * blocks as usize + block, |r, c, value| {
+        dense[r][c] = value;
+        Ok(())
+    })?;
+    scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Worst number of lanes in one bank, summed over the phases: the store cycles of the tile.
+    fn store_cycles(items: &[u32]) -> usize {
+        let vectors: Vec<&[u32]> = items.chunks(VECTOR).collect();
+        vectors
+            .chunks(LANES)
+            .flat_map(|group| (0..VECTOR).map(move |v| group.iter().map(|vector| vector[v]).collect::<Vec<_>>()))
+            .map(|phase| {
+                let mut hits = [0; BANKS];
+                for item in phase {
+                    hits[bank(item_location(item))] += 1;
+                }
+                hits.into_iter().max().unwrap_or(0)
+            })
+            .sum()
+    }
+
+    fn random_tile(density_percent: u32, seed: u32) -> DenseTile {
+        let mut x = seed;
+        let mut next = || {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            x >> 8
+        };
+        let mut tile = [[0; TILE_COLS]; TILE_ROWS];
+        for value in tile.iter_mut().flatten() {
+            if next() % 100 < density_percent {
+                *value = (next() % 1000) as u16 + 1;
+            }
+        }
+        tile
+    }
+
+    #[test]
+    fn locations_invert() {
+        for row in 0..TILE_ROWS {
+            for col in 0..TILE_COLS {
+                assert_eq!(position(location(row, col)), (row, col));
+            }
+        }
+    }
+
+    #[test]
+    fn reordering_is_a_permutation_close_to_the_fewest_store_cycles() {
+        for density in [1, 5, 10, 20, 50, 90, 100] {
+            let mut items = Vec::new();
+            let mut ordered = Vec::new();
+            collect(&random_tile(density, 7 * density), &mut items);
+            reorder(&items, &mut ordered);
+            let mut fill = [0; BANKS];
+            for &item in &items {
+                fill[bank(item_location(item))] += 1;
+            }
+            let phases = (items.len() / VECTOR).div_ceil(LANES) * VECTOR;
+            let least = phases.max(fill.into_iter().max().unwrap_or(0));
+            let (before, after) = (store_cycles(&items), store_cycles(&ordered));
+            assert!(after <= before, "density {density}: {before} -> {after}");
+            assert!(after <= least + least / 10 + 3, "density {density}: {after} cycles, at best {least}");
+            let (mut a, mut b) = (items, ordered);
+            a.sort_unstable();
+            b.sort_unstable();
+            assert_eq!(a, b);
+        }
+    }
+
+    #[test]
+    fn padding_goes_to_distinct_zero_locations_of_the_least_filled_banks() {
+        let mut tile = [[1; TILE_COLS]; TILE_ROWS];
+        tile[127][63] = 0;
+        tile[5][4] = 0x8000;
+        tile[5][5] = 0;
+        let mut items = Vec::new();
+        collect(&tile, &mut items);
+        assert_eq!(items.len(), TILE_ITEMS);
+        let mut places: Vec<_> = items[TILE_ITEMS - 3..].iter().map(|&i| (i & 0xffff, position(item_location(i)))).collect();
+        places.sort_unstable();
+        assert_eq!(places, [(0, (5, 4)), (0, (5, 5)), (0, (127, 63))]);
+    }
+}
