@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod capi;
+mod scratch;
 pub mod error;
 pub mod format;
 pub mod types;
