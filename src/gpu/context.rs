@@ -59,7 +59,8 @@ impl Binding {
         }
         let device = Device::get_device(0).map_err(|_| sys::last_error("cuDeviceGet"))?;
         // cust retains the primary context and makes it current; there was none, so none it becomes again.
-        let primary = PrimaryContext::new(device).map_err(|_| sys::last_error("cuDevicePrimaryCtxRetain"))?;
+        let primary =
+            PrimaryContext::new(device).map_err(|_| sys::last_error("cuDevicePrimaryCtxRetain"))?;
         // SAFETY: NULL is the documented way to have no current context.
         unsafe { sys::cuCtxSetCurrent(ptr::null_mut()) }.check("cuCtxSetCurrent")?;
         Ok(Self { raw: primary.as_raw().cast(), _primary: Some(primary) })
@@ -165,7 +166,10 @@ impl DeviceContext {
         if owner != self.binding.raw {
             return Err(Error::new(
                 Kind::WrongContext,
-                format!("stream = {stream:p} belongs to the CUDA context {owner:p}, the handle to {:p}", self.binding.raw),
+                format!(
+                    "stream = {stream:p} belongs to the CUDA context {owner:p}, the handle to {:p}",
+                    self.binding.raw
+                ),
             ));
         }
         Ok(())
@@ -175,7 +179,8 @@ impl DeviceContext {
     pub(super) fn refuse_capture(&self, stream: RawStream) -> Result<()> {
         let mut status: c_int = 0;
         // SAFETY: the handle's stream, and a valid place for an integer.
-        unsafe { sys::cuStreamIsCapturing(stream, &raw mut status) }.check("cuStreamIsCapturing")?;
+        unsafe { sys::cuStreamIsCapturing(stream, &raw mut status) }
+            .check("cuStreamIsCapturing")?;
         if status != sys::STREAM_CAPTURE_STATUS_NONE {
             return Err(Error::new(
                 Kind::NotSupported,
@@ -203,7 +208,8 @@ impl Drop for DeviceContext {
         for address in allocations {
             // SAFETY: from cuda_malloc, removed from the set so that nobody else frees it. The driver may
             // report an earlier failure of the device here; Destroy has no use for it.
-            let _ = unsafe { cust::memory::cuda_free(DevicePointer::<u8>::from_raw(address as u64)) };
+            let _ =
+                unsafe { cust::memory::cuda_free(DevicePointer::<u8>::from_raw(address as u64)) };
         }
         drop(kernels);
     }
@@ -237,7 +243,11 @@ fn driver_ready() -> Result<()> {
     cust::init(CudaFlags::empty()).map_err(|_| sys::last_error("cuInit"))?;
     let devices = Device::num_devices().map_err(|_| sys::last_error("cuDeviceGetCount"))?;
     if devices == 0 {
-        return Err(Error::from_driver(Kind::NoDevice, 100, "the NVIDIA driver reports no CUDA device"));
+        return Err(Error::from_driver(
+            Kind::NoDevice,
+            100,
+            "the NVIDIA driver reports no CUDA device",
+        ));
     }
     Ok(())
 }
@@ -249,7 +259,8 @@ fn device_props() -> Result<DeviceProps> {
     let attribute = |attribute: c_int| -> Result<u32> {
         let mut value: c_int = 0;
         // SAFETY: `value` is a valid place for an integer, `raw` a device of the driver.
-        unsafe { sys::cuDeviceGetAttribute(&raw mut value, attribute, raw) }.check("cuDeviceGetAttribute")?;
+        unsafe { sys::cuDeviceGetAttribute(&raw mut value, attribute, raw) }
+            .check("cuDeviceGetAttribute")?;
         u32::try_from(value).map_err(|_| {
             Error::new(Kind::DriverError, format!("cuDeviceGetAttribute({attribute}) gave {value}"))
         })

@@ -34,11 +34,12 @@ impl Kernels {
     pub(super) fn load(props: &DeviceProps) -> Result<Self> {
         let mut this = Self::default();
         for &id in KernelId::ALL {
-            let function = if id.min_cc() <= props.cc && id.max_dynamic_smem() <= props.smem_per_block_optin {
-                this.load_function(id, props)?
-            } else {
-                None
-            };
+            let function =
+                if id.min_cc() <= props.cc && id.max_dynamic_smem() <= props.smem_per_block_optin {
+                    this.load_function(id, props)?
+                } else {
+                    None
+                };
             this.functions.push(function);
         }
         Ok(this)
@@ -60,18 +61,27 @@ impl Kernels {
         };
         let function: RawFunction = function.cast();
         if id.max_dynamic_smem() > SMEM_WITHOUT_OPT_IN {
-            let bytes = c_int::try_from(id.max_dynamic_smem())
-                .map_err(|_| Error::new(Kind::InternalError, format!("{} asks for too much memory", id.symbol())))?;
+            let bytes = c_int::try_from(id.max_dynamic_smem()).map_err(|_| {
+                Error::new(Kind::InternalError, format!("{} asks for too much memory", id.symbol()))
+            })?;
             // SAFETY: a function of a module that lives in `self`.
-            unsafe { sys::cuFuncSetAttribute(function, sys::FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes) }
-                .check("cuFuncSetAttribute")?;
+            unsafe {
+                sys::cuFuncSetAttribute(
+                    function,
+                    sys::FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                    bytes,
+                )
+            }
+            .check("cuFuncSetAttribute")?;
         }
         // By default the driver loads a kernel's code at its first launch, which may allocate, synchronise,
         // or break a stream capture. Asking for an attribute loads it now.
         let mut registers: c_int = 0;
         // SAFETY: as above, and a valid place for an integer.
-        unsafe { sys::cuFuncGetAttribute(&raw mut registers, sys::FUNC_ATTRIBUTE_NUM_REGS, function) }
-            .check("cuFuncGetAttribute")?;
+        unsafe {
+            sys::cuFuncGetAttribute(&raw mut registers, sys::FUNC_ATTRIBUTE_NUM_REGS, function)
+        }
+        .check("cuFuncGetAttribute")?;
         Ok(Some(function))
     }
 
@@ -81,10 +91,13 @@ impl Kernels {
             return Ok(index);
         }
         let Some((_, bytes)) = IMAGES.iter().find(|i| i.0 == image) else {
-            return Err(Error::new(Kind::InternalError, format!("kernel image {image} is not in this build")));
+            return Err(Error::new(
+                Kind::InternalError,
+                format!("kernel image {image} is not in this build"),
+            ));
         };
-        let module =
-            Module::from_fatbin(bytes, &[]).map_err(|_| sys::last_error(&format!("cuModuleLoadData({image})")))?;
+        let module = Module::from_fatbin(bytes, &[])
+            .map_err(|_| sys::last_error(&format!("cuModuleLoadData({image})")))?;
         self.modules.push((image, module));
         Ok(self.modules.len() - 1)
     }
@@ -92,14 +105,15 @@ impl Kernels {
     /// A loaded kernel.
     pub(super) fn function(&self, id: KernelId) -> Result<RawFunction> {
         self.functions.get(id as usize).copied().flatten().ok_or_else(|| {
-            Error::new(Kind::ArchMismatch, format!("kernel {} cannot run on this device", id.symbol()))
+            Error::new(
+                Kind::ArchMismatch,
+                format!("kernel {} cannot run on this device", id.symbol()),
+            )
         })
     }
 
     /// Lets the modules of a context that is gone go without asking the driver to unload them.
     pub(super) fn forget(self) {
-        for (_, module) in self.modules {
-            std::mem::forget(module);
-        }
+        let _ = std::mem::ManuallyDrop::new(self);
     }
 }

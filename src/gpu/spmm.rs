@@ -47,6 +47,14 @@ pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
     let function = ctx.function(KernelId::Standin)?;
     // SAFETY: stand-in.
     unsafe {
-        launch(Launch { function, grid: [1, 1, 1], block: [32, 1, 1], cluster: [1, 1, 1], smem_bytes: 0, stream: args.stream, params: &mut [] })
+        launch(Launch {
+            function,
+            grid: [1, 1, 1],
+            block: [32, 1, 1],
+            cluster: [1, 1, 1],
+            smem_bytes: 0,
+            stream: args.stream,
+            params: &mut [],
+        })
     }
 }
