@@ -27,7 +27,8 @@ export FLASHLLM_KERNEL_CACHE ?= $(TARGET)/kernels
 CUDA_VENV  := $(CURDIR)/target/cuda
 # Tools that the tests need and that this machine may lack.
 TOOLS_VENV := $(CURDIR)/target/tools
-export PATH := $(PATH):$(TOOLS_VENV)/bin
+# The first two are the programs themselves where pip could not make a virtual environment.
+export PATH := $(PATH):$(TOOLS_VENV)/cmake/data/bin:$(TOOLS_VENV)/pkgconf/.bin:$(TOOLS_VENV)/bin
 
 .DEFAULT_GOAL := all
 
