@@ -94,7 +94,8 @@ unsafe extern "C" {
     ) -> CuResult;
 
     pub(super) fn cuCtxGetCurrent(context: *mut RawContext) -> CuResult;
-    pub(super) fn cuCtxSetCurrent(context: RawContext) -> CuResult;
+    pub(super) fn cuDevicePrimaryCtxRetain(context: *mut RawContext, device: c_int) -> CuResult;
+    pub(super) fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> CuResult;
     pub(super) fn cuCtxPushCurrent_v2(context: RawContext) -> CuResult;
     pub(super) fn cuCtxPopCurrent_v2(context: *mut RawContext) -> CuResult;
 
