@@ -7,7 +7,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::descr::Place;
 use crate::error::{Error, Kind, Result};
 use crate::gpu::DeviceContext;
 
@@ -58,14 +57,6 @@ impl Context {
         &self.device
     }
 
-    /// Where buffers that this context can use lie.
-    pub fn place(&self) -> Place {
-        match &self.device {
-            Device::Host => Place::Host,
-            Device::Cuda(cuda) => Place::Cuda(cuda.address()),
-        }
-    }
-
     /// The caller's stream; NULL is the default stream.
     pub fn stream(&self) -> *mut c_void {
         self.stream.load(Ordering::Acquire)
@@ -88,7 +79,10 @@ impl Context {
     pub fn host_alloc(&self, bytes: usize) -> Result<*mut c_void> {
         let mut memory: Vec<Unit> = Vec::new();
         memory.try_reserve_exact(bytes.div_ceil(Unit::BYTES)).map_err(|_| {
-            Error::new(Kind::AllocFailed, format!("{bytes} bytes of host memory could not be allocated"))
+            Error::new(
+                Kind::AllocFailed,
+                format!("{bytes} bytes of host memory could not be allocated"),
+            )
         })?;
         let pointer = memory.as_mut_ptr().cast::<c_void>();
         self.host_lock().insert(pointer.addr(), memory);

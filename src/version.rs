@@ -40,9 +40,11 @@ pub fn build_info() -> &'static CStr {
                 option_env!("FLASHLLM_BUILD_NVCC").unwrap_or("an unrecorded nvcc")
             )
         };
-        let revision = option_env!("FLASHLLM_BUILD_REVISION").map_or(String::new(), |r| format!(" ({r})"));
+        let revision =
+            option_env!("FLASHLLM_BUILD_REVISION").map_or(String::new(), |r| format!(" ({r})"));
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
-        let text = format!("flash_llm {}{revision}, {profile}, {kernels}", env!("CARGO_PKG_VERSION"));
+        let text =
+            format!("flash_llm {}{revision}, {profile}, {kernels}", env!("CARGO_PKG_VERSION"));
         CString::new(text.replace('\0', "")).unwrap_or_default()
     })
 }

@@ -9,9 +9,18 @@ use super::types::{
     RawPointerMode, RawPropertyType, flashllmDeviceType_t, flashllmHandle_t, flashllmPointerMode_t,
     flashllmPropertyType_t, flashllmStream_t,
 };
+use crate::descr::Place;
 use crate::error::{Error, Kind};
 use crate::handle::{Context, Device};
 use crate::version;
+
+/// Where the buffers lie that a handle can use.
+pub(super) fn place(context: &Context) -> Place {
+    match context.device() {
+        Device::Host => Place::Host,
+        Device::Cuda(cuda) => Place::Cuda(cuda.address()),
+    }
+}
 
 /// Creates a handle for a CUDA device.
 ///
@@ -102,8 +111,13 @@ pub extern "C" fn flashllmDestroy(handle: flashllmHandle_t) -> flashllmStatus_t 
 /// @note Setting a stream while another thread uses the handle is memory-safe; which stream that thread's
 ///   call takes is unspecified. A stream that is capturing may be set.
 #[unsafe(no_mangle)]
-pub extern "C" fn flashllmSetStream(handle: flashllmHandle_t, stream: flashllmStream_t) -> flashllmStatus_t {
-    guard("flashllmSetStream", || object::get::<Context>(handle, "handle")?.set_stream(stream.cast()))
+pub extern "C" fn flashllmSetStream(
+    handle: flashllmHandle_t,
+    stream: flashllmStream_t,
+) -> flashllmStatus_t {
+    guard("flashllmSetStream", || {
+        object::get::<Context>(handle, "handle")?.set_stream(stream.cast())
+    })
 }
 
 /// Tells the stream that the handle uses.
@@ -165,7 +179,10 @@ pub unsafe extern "C" fn flashllmGetDeviceType(
 ///   FLASHLLM_STATUS_NULL_POINTER: version is NULL.
 /// @note Thread-safe; allowed during stream capture.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn flashllmGetVersion(handle: flashllmHandle_t, version: *mut c_int) -> flashllmStatus_t {
+pub unsafe extern "C" fn flashllmGetVersion(
+    handle: flashllmHandle_t,
+    version: *mut c_int,
+) -> flashllmStatus_t {
     guard("flashllmGetVersion", || {
         if !handle.is_null() {
             object::get::<Context>(handle, "handle")?;
@@ -186,7 +203,10 @@ pub unsafe extern "C" fn flashllmGetVersion(handle: flashllmHandle_t, version: *
 ///   FLASHLLM_STATUS_NULL_POINTER: value is NULL.
 /// @note Thread-safe; allowed during stream capture.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn flashllmGetProperty(r#type: RawPropertyType, value: *mut c_int) -> flashllmStatus_t {
+pub unsafe extern "C" fn flashllmGetProperty(
+    r#type: RawPropertyType,
+    value: *mut c_int,
+) -> flashllmStatus_t {
     guard("flashllmGetProperty", || {
         let property = flashllmPropertyType_t::try_from(r#type)?;
         let value = out(value, "value")?;
@@ -267,7 +287,10 @@ pub unsafe extern "C" fn flashllmGetLastDriverError(cuResult: *mut c_int) -> fla
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: FLASHLLM_POINTER_MODE_DEVICE is reserved.
 /// @note Thread-safe; allowed during stream capture.
 #[unsafe(no_mangle)]
-pub extern "C" fn flashllmSetPointerMode(handle: flashllmHandle_t, mode: RawPointerMode) -> flashllmStatus_t {
+pub extern "C" fn flashllmSetPointerMode(
+    handle: flashllmHandle_t,
+    mode: RawPointerMode,
+) -> flashllmStatus_t {
     guard("flashllmSetPointerMode", || {
         object::get::<Context>(handle, "handle")?;
         match flashllmPointerMode_t::try_from(mode)? {

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::{ptr, slice};
 
+use super::context::place;
 use super::guard::{guard, out};
 use super::object;
 use super::status::flashllmStatus_t;
@@ -24,7 +25,11 @@ fn fits(dense: &DnMat, sparse: &SpMat, dense_name: &str, sparse_name: &str) -> R
     if dense.dtype() != sparse.dtype() {
         return Err(Error::new(
             Kind::MatrixTypeNotSupported,
-            format!("{dense_name} holds {:?}, {sparse_name} holds {:?}", dense.dtype(), sparse.dtype()),
+            format!(
+                "{dense_name} holds {:?}, {sparse_name} holds {:?}",
+                dense.dtype(),
+                sparse.dtype()
+            ),
         ));
     }
     let layout = dense.layout();
@@ -43,7 +48,11 @@ fn fits(dense: &DnMat, sparse: &SpMat, dense_name: &str, sparse_name: &str) -> R
 /// Refuses host ranges that share a byte: Rust may not read one while it writes the other.
 pub(super) fn disjoint(a: (usize, usize, &str), b: (usize, usize, &str)) -> Result<()> {
     let ((a, a_bytes, a_name), (b, b_bytes, b_name)) = (a, b);
-    if a_bytes == 0 || b_bytes == 0 || a.saturating_add(a_bytes) <= b || b.saturating_add(b_bytes) <= a {
+    if a_bytes == 0
+        || b_bytes == 0
+        || a.saturating_add(a_bytes) <= b
+        || b.saturating_add(b_bytes) <= a
+    {
         return Ok(());
     }
     Err(Error::invalid(format!("the memory of {a_name} and of {b_name} overlaps")))
@@ -151,7 +160,13 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
                 }
                 // SAFETY: the caller's descriptor describes device memory of this context.
                 Device::Cuda(cuda) => unsafe {
-                    gpu::convert::analyse(cuda, context.stream(), dense.layout(), dense.values(), &options)
+                    gpu::convert::analyse(
+                        cuda,
+                        context.stream(),
+                        dense.layout(),
+                        dense.values(),
+                        &options,
+                    )
                 }?,
             };
             state.stage = Stage::Analysed(Arc::new(analysis));
@@ -204,7 +219,9 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
         // The state's lock is held all the while, so that two conversions cannot write to one buffer.
         sparse.update(|state| {
             let Stage::Analysed(analysis) = &state.stage else {
-                return Err(Error::invalid("matB is not analysed: call flashllmDenseToSparse_analysis first"));
+                return Err(Error::invalid(
+                    "matB is not analysed: call flashllmDenseToSparse_analysis first",
+                ));
             };
             let Some(buffer) = state.buffer else {
                 return Err(Error::invalid(format!(
@@ -212,7 +229,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
                     analysis.bytes()
                 )));
             };
-            buffer.place.usable_from(context.place())?;
+            buffer.place.usable_from(place(&context))?;
             let size = analysis.bytes();
             match context.device() {
                 Device::Host => {
@@ -224,8 +241,12 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
                     let values = unsafe { half_slice(&dense) };
                     // SAFETY: the caller gave at least `size` bytes (checked by SetBuffer); they do not
                     // overlap `values`, and the caller leaves them alone during the call.
-                    let bytes =
-                        unsafe { slice::from_raw_parts_mut(ptr::with_exposed_provenance_mut(buffer.address), size) };
+                    let bytes = unsafe {
+                        slice::from_raw_parts_mut(
+                            ptr::with_exposed_provenance_mut(buffer.address),
+                            size,
+                        )
+                    };
                     format::encode(analysis, dense.layout(), values, bytes)?;
                 }
                 // SAFETY: the descriptors describe device memory of this context, `size` bytes for the
@@ -258,7 +279,9 @@ fn sparse_to_dense(
     let sparse = object::get::<SpMat>(matA, "matA")?;
     let dense = object::get::<DnMat>(matB, "matB")?;
     if dense.read_only() {
-        return Err(Error::invalid("matB was made by flashllmCreateConstDnMat: its values are const"));
+        return Err(Error::invalid(
+            "matB was made by flashllmCreateConstDnMat: its values are const",
+        ));
     }
     flashllmSparseToDenseAlg_t::try_from(alg)?;
     Ok((context, sparse, dense))
@@ -332,15 +355,20 @@ pub unsafe extern "C" fn flashllmSparseToDense(
         let (context, sparse, dense) = sparse_to_dense(handle, matA, matB, alg)?;
         fits(&dense, &sparse, "matB", "matA")?;
         let (header, buffer) = sparse.ready("matA")?;
-        buffer.place.usable_from(context.place())?;
+        buffer.place.usable_from(place(&context))?;
         let _ = workspace;
         let size = header.total_bytes as usize;
         match context.device() {
             Device::Host => {
                 debug_assert_eq!(dense.dtype(), DType::F16, "fits has compared the types");
-                disjoint((dense.values(), dense.extent_bytes(), "matB"), (buffer.address, size, "matA's buffer"))?;
+                disjoint(
+                    (dense.values(), dense.extent_bytes(), "matB"),
+                    (buffer.address, size, "matA's buffer"),
+                )?;
                 // SAFETY: the caller gave `size` readable bytes and leaves them unchanged.
-                let bytes = unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(buffer.address), size) };
+                let bytes = unsafe {
+                    slice::from_raw_parts(ptr::with_exposed_provenance(buffer.address), size)
+                };
                 // SAFETY: the descriptor describes writable host memory of this extent, aligned to 2, not
                 // empty (a compressed matrix is not) and disjoint from `bytes`.
                 let values = unsafe {
@@ -353,7 +381,14 @@ pub unsafe extern "C" fn flashllmSparseToDense(
             }
             // SAFETY: the descriptors describe device memory of this context.
             Device::Cuda(cuda) => unsafe {
-                gpu::convert::decode(cuda, context.stream(), size, buffer.address, dense.layout(), dense.values())
+                gpu::convert::decode(
+                    cuda,
+                    context.stream(),
+                    size,
+                    buffer.address,
+                    dense.layout(),
+                    dense.values(),
+                )
             },
         }
     })

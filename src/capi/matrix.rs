@@ -3,13 +3,15 @@
 use std::ffi::c_void;
 use std::ptr;
 
+use super::context::place;
 use super::guard::{aligned, guard, null, out};
 use super::object;
 use super::status::flashllmStatus_t;
 use super::types::{
-    RawDataType, RawFormat, RawOrder, RawSpMatAttribute, flashllmConstDnMatDescr_t, flashllmConstSpMatDescr_t,
-    flashllmDataType_t, flashllmDnMatDescr_t, flashllmFormat_t, flashllmHandle_t, flashllmOrder_t,
-    flashllmSpMatAttribute_t, flashllmSpMatDescr_t, requested_format,
+    RawDataType, RawFormat, RawOrder, RawSpMatAttribute, flashllmConstDnMatDescr_t,
+    flashllmConstSpMatDescr_t, flashllmDataType_t, flashllmDnMatDescr_t, flashllmFormat_t,
+    flashllmHandle_t, flashllmOrder_t, flashllmSpMatAttribute_t, flashllmSpMatDescr_t,
+    requested_format,
 };
 use crate::descr::{Buffer, DnMat, SpMat, Stage};
 use crate::error::{Error, Kind, Result};
@@ -56,7 +58,15 @@ pub unsafe extern "C" fn flashllmCreateDnMat(
         unsafe { descr.write(ptr::null_mut()) };
         let dtype = DType::try_from(r#type)?;
         let order = Order::try_from(order)?;
-        let key = object::insert(DnMat::new(rows, cols, ld, order, dtype, values.expose_provenance(), false)?);
+        let key = object::insert(DnMat::new(
+            rows,
+            cols,
+            ld,
+            order,
+            dtype,
+            values.expose_provenance(),
+            false,
+        )?);
         // SAFETY: as above.
         unsafe { descr.write(key) };
         Ok(())
@@ -92,7 +102,15 @@ pub unsafe extern "C" fn flashllmCreateConstDnMat(
         unsafe { descr.write(ptr::null()) };
         let dtype = DType::try_from(r#type)?;
         let order = Order::try_from(order)?;
-        let key = object::insert(DnMat::new(rows, cols, ld, order, dtype, values.expose_provenance(), true)?);
+        let key = object::insert(DnMat::new(
+            rows,
+            cols,
+            ld,
+            order,
+            dtype,
+            values.expose_provenance(),
+            true,
+        )?);
         // SAFETY: as above.
         unsafe { descr.write(key.cast_const()) };
         Ok(())
@@ -119,7 +137,9 @@ pub extern "C" fn flashllmDestroyDnMat(dnMatDescr: flashllmConstDnMatDescr_t) ->
 /// The values of a descriptor that may be written through.
 fn writable(descr: &DnMat, name: &str) -> Result<()> {
     if descr.read_only() {
-        return Err(Error::invalid(format!("{name} was made by flashllmCreateConstDnMat: its values are const")));
+        return Err(Error::invalid(format!(
+            "{name} was made by flashllmCreateConstDnMat: its values are const"
+        )));
     }
     Ok(())
 }
@@ -197,7 +217,8 @@ unsafe fn get_dense(
     order: *mut flashllmOrder_t,
 ) -> Result<()> {
     let (rows, cols, ld) = (out(rows, "rows")?, out(cols, "cols")?, out(ld, "ld")?);
-    let (values, dtype, order) = (out(values, "values")?, out(dtype, "type")?, out(order, "order")?);
+    let (values, dtype, order) =
+        (out(values, "values")?, out(dtype, "type")?, out(order, "order")?);
     let layout = descr.layout();
     // SAFETY: valid by the caller's contract, here and below.
     unsafe { rows.write(layout.rows as i64) };
@@ -270,7 +291,10 @@ pub unsafe extern "C" fn flashllmConstDnMatGetValues(
 /// @note Allowed during stream capture: work that was captured before keeps the old address. Calling it
 ///   while another thread uses the descriptor is memory-safe; which address that call takes is unspecified.
 #[unsafe(no_mangle)]
-pub extern "C" fn flashllmDnMatSetValues(dnMatDescr: flashllmDnMatDescr_t, values: *mut c_void) -> flashllmStatus_t {
+pub extern "C" fn flashllmDnMatSetValues(
+    dnMatDescr: flashllmDnMatDescr_t,
+    values: *mut c_void,
+) -> flashllmStatus_t {
     guard("flashllmDnMatSetValues", || {
         let descr = object::get::<DnMat>(dnMatDescr, "dnMatDescr")?;
         writable(&descr, "dnMatDescr")?;
@@ -442,13 +466,16 @@ pub unsafe extern "C" fn flashllmSpMatSetBuffer(
         }
         aligned(buffer.addr(), BUFFER_ALIGNMENT, "buffer")?;
         crate::types::checked_add(bytes, 0, "bytes")?;
-        let given = Buffer { address: buffer.expose_provenance(), bytes, place: context.place() };
+        let given = Buffer { address: buffer.expose_provenance(), bytes, place: place(&context) };
         descr.update(|state| {
             if let Stage::Analysed(analysis) = &state.stage {
                 if bytes < analysis.bytes() {
                     return Err(Error::new(
                         Kind::WorkspaceTooSmall,
-                        format!("bytes = {bytes}, and the compressed matrix needs {}", analysis.bytes()),
+                        format!(
+                            "bytes = {bytes}, and the compressed matrix needs {}",
+                            analysis.bytes()
+                        ),
                     ));
                 }
                 state.buffer = Some(given);
@@ -462,7 +489,9 @@ pub unsafe extern "C" fn flashllmSpMatSetBuffer(
                     format::validate(slice)?
                 }
                 // SAFETY: the caller gives `bytes` bytes of this context's device memory.
-                Device::Cuda(cuda) => unsafe { gpu::convert::validate(cuda, context.stream(), buffer, bytes) }?,
+                Device::Cuda(cuda) => {
+                    unsafe { gpu::convert::validate(cuda, context.stream(), buffer, bytes) }?
+                }
             };
             descr.accepts(&header)?;
             state.stage = Stage::Ready(header);
@@ -504,7 +533,10 @@ fn attribute_size(bytes: usize) -> Result<()> {
     if bytes == size_of::<i32>() {
         return Ok(());
     }
-    Err(Error::invalid(format!("bytes = {bytes}, and the attribute is an int32_t of {} bytes", size_of::<i32>())))
+    Err(Error::invalid(format!(
+        "bytes = {bytes}, and the attribute is an int32_t of {} bytes",
+        size_of::<i32>()
+    )))
 }
 
 /// Reads an attribute of a compressed matrix.

@@ -123,7 +123,9 @@ pub unsafe extern "C" fn flashllmMemcpy(
                 Ok(())
             }
             // SAFETY: the caller says that both are `bytes` long in the memories that `kind` names.
-            Device::Cuda(cuda) => unsafe { cuda.copy(context.stream(), dst, src, bytes, direction) },
+            Device::Cuda(cuda) => unsafe {
+                cuda.copy(context.stream(), dst, src, bytes, direction)
+            },
         }
     })
 }

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::{ptr, slice};
 
+use super::context::place;
 use super::convert::{disjoint, half_slice};
 use super::guard::{aligned, guard, out, scalar};
 use super::object;
@@ -62,9 +63,13 @@ impl Raw {
         let b = object::get::<DnMat>(self.mat_b, "matB")?;
         let c = object::get::<DnMat>(self.mat_c, "matC")?;
         if c.read_only() {
-            return Err(Error::invalid("matC was made by flashllmCreateConstDnMat: its values are const"));
+            return Err(Error::invalid(
+                "matC was made by flashllmCreateConstDnMat: its values are const",
+            ));
         }
-        if flashllmOperation_t::try_from(self.op_a)? != flashllmOperation_t::FLASHLLM_OPERATION_NON_TRANSPOSE {
+        if flashllmOperation_t::try_from(self.op_a)?
+            != flashllmOperation_t::FLASHLLM_OPERATION_NON_TRANSPOSE
+        {
             return Err(Error::new(
                 Kind::NotSupported,
                 "opA must be FLASHLLM_OPERATION_NON_TRANSPOSE: the formats store A in the order of its rows",
@@ -72,7 +77,10 @@ impl Raw {
         }
         let op_b = flashllmOperation_t::try_from(self.op_b)?;
         if DType::try_from(self.compute_type)? != DType::F32 {
-            return Err(Error::new(Kind::NotSupported, "computeType must be FLASHLLM_R_32F: products add up in fp32"));
+            return Err(Error::new(
+                Kind::NotSupported,
+                "computeType must be FLASHLLM_R_32F: products add up in fp32",
+            ));
         }
         flashllmSpMMAlg_t::try_from(self.alg)?;
         // SAFETY: NULL or readable by the caller's contract.
@@ -96,11 +104,17 @@ impl Product {
         let b = self.b.layout();
         let (row, col) = b.strides();
         let (b_k, b_n, strides, op) = match op_b {
-            flashllmOperation_t::FLASHLLM_OPERATION_NON_TRANSPOSE => (b.rows, b.cols, (row, col), "matB"),
-            flashllmOperation_t::FLASHLLM_OPERATION_TRANSPOSE => (b.cols, b.rows, (col, row), "the transpose of matB"),
+            flashllmOperation_t::FLASHLLM_OPERATION_NON_TRANSPOSE => {
+                (b.rows, b.cols, (row, col), "matB")
+            }
+            flashllmOperation_t::FLASHLLM_OPERATION_TRANSPOSE => {
+                (b.cols, b.rows, (col, row), "the transpose of matB")
+            }
         };
         if b_k != k {
-            return Err(Error::invalid(format!("{op} has {b_k} rows, and matA is {m} x {k}: it must have {k}")));
+            return Err(Error::invalid(format!(
+                "{op} has {b_k} rows, and matA is {m} x {k}: it must have {k}"
+            )));
         }
         let c = self.c.layout();
         if (c.rows, c.cols) != (m, b_n) {
@@ -118,7 +132,7 @@ impl Product {
     fn header(&self) -> Result<Header> {
         self.a.read(|state| {
             if let Some(buffer) = state.buffer {
-                buffer.place.usable_from(self.context.place())?;
+                buffer.place.usable_from(place(&self.context))?;
             }
             state.header().copied().ok_or_else(|| {
                 Error::invalid("matA has no size yet: analyse a dense matrix, or adopt a buffer with flashllmSpMatSetBuffer")
@@ -129,7 +143,7 @@ impl Product {
     /// The compressed matrix, on this handle's side.
     fn ready(&self) -> Result<(Header, Buffer)> {
         let (header, buffer) = self.a.ready("matA")?;
-        buffer.place.usable_from(self.context.place())?;
+        buffer.place.usable_from(place(&self.context))?;
         Ok((header, buffer))
     }
 
@@ -148,7 +162,10 @@ impl Product {
             return Ok(());
         }
         if workspace.is_null() {
-            return Err(Error::new(Kind::NullPointer, format!("workspace is NULL, and {need} bytes are needed")));
+            return Err(Error::new(
+                Kind::NullPointer,
+                format!("workspace is NULL, and {need} bytes are needed"),
+            ));
         }
         aligned(workspace.addr(), WORKSPACE_ALIGNMENT, "workspace")
     }
@@ -189,7 +206,9 @@ impl Product {
         disjoint(c_range, (self.b.values(), self.b.extent_bytes(), "matB"))?;
         disjoint(c_range, (a.address, a_bytes, "matA's buffer"))?;
         // SAFETY: the caller gave this many bytes, checked when they were adopted or written.
-        let a = unsafe { slice::from_raw_parts(ptr::with_exposed_provenance::<u8>(a.address), a_bytes) };
+        let a = unsafe {
+            slice::from_raw_parts(ptr::with_exposed_provenance::<u8>(a.address), a_bytes)
+        };
         // SAFETY: the descriptor describes readable host memory.
         let b = unsafe { half_slice(&self.b) };
         let (address, elements) = (self.c.values(), self.c.layout().extent());

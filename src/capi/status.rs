@@ -53,7 +53,6 @@ pub enum flashllmStatus_t {
 }
 
 /// A status as C hands it over: any int.
-///
 /// cbindgen:no-export
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +68,11 @@ const TEXTS: &[(flashllmStatus_t, &CStr, &CStr)] = &[
         c"FLASHLLM_STATUS_NOT_INITIALIZED",
         c"the handle is NULL, destroyed, or not a handle",
     ),
-    (FLASHLLM_STATUS_ALLOC_FAILED, c"FLASHLLM_STATUS_ALLOC_FAILED", c"memory could not be allocated"),
+    (
+        FLASHLLM_STATUS_ALLOC_FAILED,
+        c"FLASHLLM_STATUS_ALLOC_FAILED",
+        c"memory could not be allocated",
+    ),
     (
         FLASHLLM_STATUS_INVALID_VALUE,
         c"FLASHLLM_STATUS_INVALID_VALUE",
@@ -112,9 +115,21 @@ const TEXTS: &[(flashllmStatus_t, &CStr, &CStr)] = &[
         c"FLASHLLM_STATUS_CORRUPT_DATA",
         c"a compressed buffer contradicts its format",
     ),
-    (FLASHLLM_STATUS_MISALIGNED, c"FLASHLLM_STATUS_MISALIGNED", c"a pointer is not aligned as documented"),
-    (FLASHLLM_STATUS_NO_DEVICE, c"FLASHLLM_STATUS_NO_DEVICE", c"no NVIDIA driver or no CUDA device"),
-    (FLASHLLM_STATUS_DRIVER_ERROR, c"FLASHLLM_STATUS_DRIVER_ERROR", c"the CUDA driver refused a call"),
+    (
+        FLASHLLM_STATUS_MISALIGNED,
+        c"FLASHLLM_STATUS_MISALIGNED",
+        c"a pointer is not aligned as documented",
+    ),
+    (
+        FLASHLLM_STATUS_NO_DEVICE,
+        c"FLASHLLM_STATUS_NO_DEVICE",
+        c"no NVIDIA driver or no CUDA device",
+    ),
+    (
+        FLASHLLM_STATUS_DRIVER_ERROR,
+        c"FLASHLLM_STATUS_DRIVER_ERROR",
+        c"the CUDA driver refused a call",
+    ),
     (
         FLASHLLM_STATUS_VERSION_MISMATCH,
         c"FLASHLLM_STATUS_VERSION_MISMATCH",

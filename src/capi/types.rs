@@ -183,62 +183,62 @@ pub enum flashllmSpMatAttribute_t {
     FLASHLLM_SPMAT_PREFERENCE = 1,
 }
 
-/// flashllmDataType_t as C passes it. cbindgen:no-export
+/// flashllmDataType_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawDataType(pub c_int);
 
-/// flashllmOrder_t as C passes it. cbindgen:no-export
+/// flashllmOrder_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawOrder(pub c_int);
 
-/// flashllmOperation_t as C passes it. cbindgen:no-export
+/// flashllmOperation_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawOperation(pub c_int);
 
-/// flashllmFormat_t as C passes it. cbindgen:no-export
+/// flashllmFormat_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawFormat(pub c_int);
 
-/// flashllmSpMMAlg_t as C passes it. cbindgen:no-export
+/// flashllmSpMMAlg_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawSpMMAlg(pub c_int);
 
-/// flashllmDenseToSparseAlg_t as C passes it. cbindgen:no-export
+/// flashllmDenseToSparseAlg_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawDenseToSparseAlg(pub c_int);
 
-/// flashllmSparseToDenseAlg_t as C passes it. cbindgen:no-export
+/// flashllmSparseToDenseAlg_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawSparseToDenseAlg(pub c_int);
 
-/// flashllmPropertyType_t as C passes it. cbindgen:no-export
+/// flashllmPropertyType_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawPropertyType(pub c_int);
 
-/// flashllmMemcpyKind_t as C passes it. cbindgen:no-export
+/// flashllmMemcpyKind_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawMemcpyKind(pub c_int);
 
-/// flashllmPointerMode_t as C passes it. cbindgen:no-export
+/// flashllmPointerMode_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawPointerMode(pub c_int);
 
-/// flashllmDeviceType_t as C passes it. cbindgen:no-export
+/// flashllmDeviceType_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawDeviceType(pub c_int);
 
-/// flashllmSpMatAttribute_t as C passes it. cbindgen:no-export
+/// flashllmSpMatAttribute_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawSpMatAttribute(pub c_int);
@@ -282,9 +282,10 @@ impl TryFrom<RawDataType> for DType {
         match flashllmDataType_t::try_from(raw)? {
             flashllmDataType_t::FLASHLLM_R_32F => Ok(Self::F32),
             flashllmDataType_t::FLASHLLM_R_16F => Ok(Self::F16),
-            flashllmDataType_t::FLASHLLM_R_16BF => {
-                Err(Error::new(Kind::NotSupported, "FLASHLLM_R_16BF is reserved: this release has no bfloat16"))
-            }
+            flashllmDataType_t::FLASHLLM_R_16BF => Err(Error::new(
+                Kind::NotSupported,
+                "FLASHLLM_R_16BF is reserved: this release has no bfloat16",
+            )),
         }
     }
 }

@@ -27,7 +27,12 @@ impl DnMat {
         values: usize,
         read_only: bool,
     ) -> Result<Self> {
-        let layout = DenseLayout::new(extent("rows", rows)?, extent("cols", cols)?, extent("ld", ld)?, order)?;
+        let layout = DenseLayout::new(
+            extent("rows", rows)?,
+            extent("cols", cols)?,
+            extent("ld", ld)?,
+            order,
+        )?;
         let new = Self { layout, dtype, read_only, values: AtomicUsize::new(0) };
         new.set_values(values)?;
         Ok(new)
@@ -41,7 +46,10 @@ impl DnMat {
         if address % self.dtype.size() != 0 {
             return Err(Error::new(
                 Kind::Misaligned,
-                format!("values = {address:#x} is not aligned to its elements of {} bytes", self.dtype.size()),
+                format!(
+                    "values = {address:#x} is not aligned to its elements of {} bytes",
+                    self.dtype.size()
+                ),
             ));
         }
         self.values.store(address, Ordering::Release);

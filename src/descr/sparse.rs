@@ -112,7 +112,8 @@ impl SpMat {
         }
         let (rows, cols) = (positive("rows", rows)?, positive("cols", cols)?);
         DenseLayout::new(rows, cols, cols, Order::Row)?;
-        let state = SpState { reorder: true, prefer_footprint: false, stage: Stage::Empty, buffer: None };
+        let state =
+            SpState { reorder: true, prefer_footprint: false, stage: Stage::Empty, buffer: None };
         Ok(Self { rows, cols, dtype, requested, state: RwLock::new(state) })
     }
 
@@ -213,7 +214,10 @@ mod tests {
     fn buffers_stay_on_their_side() {
         assert!(Place::Host.usable_from(Place::Host).is_ok());
         assert!(Place::Cuda(1).usable_from(Place::Cuda(1)).is_ok());
-        assert_eq!(Place::Cuda(1).usable_from(Place::Cuda(2)).unwrap_err().kind(), Kind::WrongContext);
+        assert_eq!(
+            Place::Cuda(1).usable_from(Place::Cuda(2)).unwrap_err().kind(),
+            Kind::WrongContext
+        );
         assert_eq!(Place::Host.usable_from(Place::Cuda(2)).unwrap_err().kind(), Kind::InvalidValue);
         assert_eq!(Place::Cuda(1).usable_from(Place::Host).unwrap_err().kind(), Kind::InvalidValue);
     }

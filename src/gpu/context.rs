@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cust::context::{Context as PrimaryContext, CurrentContext};
+use cust::context::CurrentContext;
 use cust::device::Device;
 use cust::{CudaFlags, memory::DevicePointer};
 
@@ -25,11 +25,25 @@ const MIN_DRIVER: c_int = 12000;
 /// The oldest compute capability that there are kernels for.
 const MIN_CC: (u32, u32) = (8, 0);
 
+/// A reference to a device's primary context.
+///
+/// Not `cust::context::Context`: that one makes the context current as it retains it, and the caller's
+/// current context must not change even where restoring it would fail.
+struct PrimaryReference {
+    device: c_int,
+}
+
+impl Drop for PrimaryReference {
+    fn drop(&mut self) {
+        // SAFETY: gives back what was retained. A refusal leaves nothing to try.
+        let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
+    }
+}
+
 /// A context, and if it is a primary one that we retained, that reference.
 struct Binding {
     raw: RawContext,
-    /// Releases the primary context when dropped.
-    _primary: Option<PrimaryContext>,
+    _primary: Option<PrimaryReference>,
 }
 
 /// Keeps a context current to the calling thread; the previous one comes back when this is dropped.
@@ -58,11 +72,12 @@ impl Binding {
             return Ok(Self { raw: current, _primary: None });
         }
         let device = Device::get_device(0).map_err(|_| sys::last_error("cuDeviceGet"))?;
-        // cust retains the primary context and makes it current; there was none, so none it becomes again.
-        let primary = PrimaryContext::new(device).map_err(|_| sys::last_error("cuDevicePrimaryCtxRetain"))?;
-        // SAFETY: NULL is the documented way to have no current context.
-        unsafe { sys::cuCtxSetCurrent(ptr::null_mut()) }.check("cuCtxSetCurrent")?;
-        Ok(Self { raw: primary.as_raw().cast(), _primary: Some(primary) })
+        let device = device.as_raw();
+        let mut raw: RawContext = ptr::null_mut();
+        // SAFETY: `raw` is a valid place for a context, `device` a device of the driver.
+        unsafe { sys::cuDevicePrimaryCtxRetain(&raw mut raw, device) }
+            .check("cuDevicePrimaryCtxRetain")?;
+        Ok(Self { raw, _primary: Some(PrimaryReference { device }) })
     }
 
     fn enter<'a>(&self) -> Result<ContextGuard<'a>> {
@@ -165,7 +180,10 @@ impl DeviceContext {
         if owner != self.binding.raw {
             return Err(Error::new(
                 Kind::WrongContext,
-                format!("stream = {stream:p} belongs to the CUDA context {owner:p}, the handle to {:p}", self.binding.raw),
+                format!(
+                    "stream = {stream:p} belongs to the CUDA context {owner:p}, the handle to {:p}",
+                    self.binding.raw
+                ),
             ));
         }
         Ok(())
@@ -175,7 +193,8 @@ impl DeviceContext {
     pub(super) fn refuse_capture(&self, stream: RawStream) -> Result<()> {
         let mut status: c_int = 0;
         // SAFETY: the handle's stream, and a valid place for an integer.
-        unsafe { sys::cuStreamIsCapturing(stream, &raw mut status) }.check("cuStreamIsCapturing")?;
+        unsafe { sys::cuStreamIsCapturing(stream, &raw mut status) }
+            .check("cuStreamIsCapturing")?;
         if status != sys::STREAM_CAPTURE_STATUS_NONE {
             return Err(Error::new(
                 Kind::NotSupported,
@@ -203,7 +222,8 @@ impl Drop for DeviceContext {
         for address in allocations {
             // SAFETY: from cuda_malloc, removed from the set so that nobody else frees it. The driver may
             // report an earlier failure of the device here; Destroy has no use for it.
-            let _ = unsafe { cust::memory::cuda_free(DevicePointer::<u8>::from_raw(address as u64)) };
+            let _ =
+                unsafe { cust::memory::cuda_free(DevicePointer::<u8>::from_raw(address as u64)) };
         }
         drop(kernels);
     }
@@ -237,7 +257,11 @@ fn driver_ready() -> Result<()> {
     cust::init(CudaFlags::empty()).map_err(|_| sys::last_error("cuInit"))?;
     let devices = Device::num_devices().map_err(|_| sys::last_error("cuDeviceGetCount"))?;
     if devices == 0 {
-        return Err(Error::from_driver(Kind::NoDevice, 100, "the NVIDIA driver reports no CUDA device"));
+        return Err(Error::from_driver(
+            Kind::NoDevice,
+            100,
+            "the NVIDIA driver reports no CUDA device",
+        ));
     }
     Ok(())
 }
@@ -249,7 +273,8 @@ fn device_props() -> Result<DeviceProps> {
     let attribute = |attribute: c_int| -> Result<u32> {
         let mut value: c_int = 0;
         // SAFETY: `value` is a valid place for an integer, `raw` a device of the driver.
-        unsafe { sys::cuDeviceGetAttribute(&raw mut value, attribute, raw) }.check("cuDeviceGetAttribute")?;
+        unsafe { sys::cuDeviceGetAttribute(&raw mut value, attribute, raw) }
+            .check("cuDeviceGetAttribute")?;
         u32::try_from(value).map_err(|_| {
             Error::new(Kind::DriverError, format!("cuDeviceGetAttribute({attribute}) gave {value}"))
         })

@@ -19,7 +19,10 @@ fn stage<T: Clone + Default>(count: usize) -> Result<Vec<T>> {
     let mut memory = Vec::new();
     memory.try_reserve_exact(count).map_err(|_| {
         let bytes = count.saturating_mul(size_of::<T>());
-        Error::new(Kind::AllocFailed, format!("{bytes} bytes of host memory for staging could not be allocated"))
+        Error::new(
+            Kind::AllocFailed,
+            format!("{bytes} bytes of host memory for staging could not be allocated"),
+        )
     })?;
     memory.resize(count, T::default());
     Ok(memory)
@@ -146,7 +149,12 @@ pub unsafe fn decode(
 ///
 /// # Safety
 /// `buffer` must be readable device memory of the context, `bytes` long.
-pub unsafe fn validate(cuda: &DeviceContext, stream: RawStream, buffer: *mut c_void, bytes: usize) -> Result<Header> {
+pub unsafe fn validate(
+    cuda: &DeviceContext,
+    stream: RawStream,
+    buffer: *mut c_void,
+    bytes: usize,
+) -> Result<Header> {
     ready(cuda, stream)?;
     // The header first: the caller's allocation may be much larger than the matrix in it.
     // SAFETY: the caller's contract.
@@ -154,7 +162,10 @@ pub unsafe fn validate(cuda: &DeviceContext, stream: RawStream, buffer: *mut c_v
     let Ok(head) = <&[u8; Header::BYTES]>::try_from(head.as_slice()) else {
         return Err(Error::new(
             Kind::CorruptData,
-            format!("a buffer of {bytes} bytes is shorter than the header of {} bytes", Header::BYTES),
+            format!(
+                "a buffer of {bytes} bytes is shorter than the header of {} bytes",
+                Header::BYTES
+            ),
         ));
     };
     let header = Header::from_bytes(head)?;

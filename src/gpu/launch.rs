@@ -50,8 +50,11 @@ pub unsafe fn launch(l: Launch<'_>) -> Result<()> {
         }
         .check("cuLaunchKernel");
     }
-    let mut attribute =
-        LaunchAttribute { id: sys::LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, pad: [0; 4], value: [0; 16] };
+    let mut attribute = LaunchAttribute {
+        id: sys::LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
+        pad: [0; 4],
+        value: [0; 16],
+    };
     attribute.value[..3].copy_from_slice(&l.cluster);
     let config = LaunchConfig {
         grid: l.grid,

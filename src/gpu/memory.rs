@@ -28,7 +28,10 @@ impl DeviceContext {
         let _entered = self.enter()?;
         self.refuse_capture(stream)?;
         if isize::try_from(bytes).is_err() {
-            return Err(Error::new(Kind::AllocFailed, format!("{bytes} bytes of device memory could not be allocated")));
+            return Err(Error::new(
+                Kind::AllocFailed,
+                format!("{bytes} bytes of device memory could not be allocated"),
+            ));
         }
         // SAFETY: cust only asks for care with the uninitialised contents, which nobody reads as a value.
         let pointer = unsafe { cust::memory::cuda_malloc::<u8>(bytes) }
@@ -55,7 +58,9 @@ impl DeviceContext {
             return Err(foreign());
         }
         // SAFETY: from cuda_malloc in this context, and nobody else can free it now.
-        if unsafe { cust::memory::cuda_free(DevicePointer::<u8>::from_raw(address as u64)) }.is_err() {
+        if unsafe { cust::memory::cuda_free(DevicePointer::<u8>::from_raw(address as u64)) }
+            .is_err()
+        {
             let error = sys::last_error("cuMemFree");
             self.allocations().insert(address);
             return Err(error);
@@ -90,15 +95,18 @@ impl DeviceContext {
             Direction::HostToHost => {}
             // SAFETY: the caller's contract; the ranges outlive the copy, as the stream is waited for below.
             Direction::HostToDevice => {
-                unsafe { sys::cuMemcpyHtoDAsync_v2(to, src, bytes, stream) }.check("cuMemcpyHtoDAsync")?;
+                unsafe { sys::cuMemcpyHtoDAsync_v2(to, src, bytes, stream) }
+                    .check("cuMemcpyHtoDAsync")?;
             }
             // SAFETY: as above.
             Direction::DeviceToHost => {
-                unsafe { sys::cuMemcpyDtoHAsync_v2(dst, from, bytes, stream) }.check("cuMemcpyDtoHAsync")?;
+                unsafe { sys::cuMemcpyDtoHAsync_v2(dst, from, bytes, stream) }
+                    .check("cuMemcpyDtoHAsync")?;
             }
             // SAFETY: as above.
             Direction::DeviceToDevice => {
-                unsafe { sys::cuMemcpyDtoDAsync_v2(to, from, bytes, stream) }.check("cuMemcpyDtoDAsync")?;
+                unsafe { sys::cuMemcpyDtoDAsync_v2(to, from, bytes, stream) }
+                    .check("cuMemcpyDtoDAsync")?;
             }
         }
         // SAFETY: the handle's stream, in its context.

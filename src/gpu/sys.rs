@@ -87,10 +87,15 @@ unsafe extern "C" {
     fn cuGetErrorName(error: c_int, name: *mut *const c_char) -> CuResult;
 
     pub(super) fn cuDriverGetVersion(version: *mut c_int) -> CuResult;
-    pub(super) fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, device: c_int) -> CuResult;
+    pub(super) fn cuDeviceGetAttribute(
+        value: *mut c_int,
+        attribute: c_int,
+        device: c_int,
+    ) -> CuResult;
 
     pub(super) fn cuCtxGetCurrent(context: *mut RawContext) -> CuResult;
-    pub(super) fn cuCtxSetCurrent(context: RawContext) -> CuResult;
+    pub(super) fn cuDevicePrimaryCtxRetain(context: *mut RawContext, device: c_int) -> CuResult;
+    pub(super) fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> CuResult;
     pub(super) fn cuCtxPushCurrent_v2(context: RawContext) -> CuResult;
     pub(super) fn cuCtxPopCurrent_v2(context: *mut RawContext) -> CuResult;
 
@@ -98,12 +103,35 @@ unsafe extern "C" {
     pub(super) fn cuStreamIsCapturing(stream: RawStream, status: *mut c_int) -> CuResult;
     pub(super) fn cuStreamSynchronize(stream: RawStream) -> CuResult;
 
-    pub(super) fn cuMemcpyHtoDAsync_v2(dst: u64, src: *const c_void, bytes: usize, stream: RawStream) -> CuResult;
-    pub(super) fn cuMemcpyDtoHAsync_v2(dst: *mut c_void, src: u64, bytes: usize, stream: RawStream) -> CuResult;
-    pub(super) fn cuMemcpyDtoDAsync_v2(dst: u64, src: u64, bytes: usize, stream: RawStream) -> CuResult;
+    pub(super) fn cuMemcpyHtoDAsync_v2(
+        dst: u64,
+        src: *const c_void,
+        bytes: usize,
+        stream: RawStream,
+    ) -> CuResult;
+    pub(super) fn cuMemcpyDtoHAsync_v2(
+        dst: *mut c_void,
+        src: u64,
+        bytes: usize,
+        stream: RawStream,
+    ) -> CuResult;
+    pub(super) fn cuMemcpyDtoDAsync_v2(
+        dst: u64,
+        src: u64,
+        bytes: usize,
+        stream: RawStream,
+    ) -> CuResult;
 
-    pub(super) fn cuFuncGetAttribute(value: *mut c_int, attribute: c_int, function: RawFunction) -> CuResult;
-    pub(super) fn cuFuncSetAttribute(function: RawFunction, attribute: c_int, value: c_int) -> CuResult;
+    pub(super) fn cuFuncGetAttribute(
+        value: *mut c_int,
+        attribute: c_int,
+        function: RawFunction,
+    ) -> CuResult;
+    pub(super) fn cuFuncSetAttribute(
+        function: RawFunction,
+        attribute: c_int,
+        value: c_int,
+    ) -> CuResult;
     pub(super) fn cuLaunchKernel(
         function: RawFunction,
         grid_x: c_uint,
@@ -159,9 +187,14 @@ fn classify(code: c_int) -> (Kind, &'static str) {
         34 => (Kind::NoDevice, ": the NVIDIA driver library libcuda.so.1 was not found"),
         100 | 101 => (Kind::NoDevice, ": there is no usable CUDA device"),
         2 => (Kind::AllocFailed, ": out of device memory"),
-        201 | 709 => (Kind::WrongContext, ": the handle's CUDA context is not usable, or another one is meant"),
+        201 | 709 => (
+            Kind::WrongContext,
+            ": the handle's CUDA context is not usable, or another one is meant",
+        ),
         209 | 218 | 222 => (Kind::ArchMismatch, ": no kernel image suits this device and driver"),
-        700..=719 => (Kind::ExecutionFailed, ": work on the device failed, perhaps launched earlier"),
+        700..=719 => {
+            (Kind::ExecutionFailed, ": work on the device failed, perhaps launched earlier")
+        }
         900..=908 => (Kind::NotSupported, ": a stream capture forbids it"),
         _ => (Kind::DriverError, ""),
     }
@@ -208,7 +241,10 @@ mod tests {
             let e = error(code, "cuSomething");
             assert_eq!(e.kind(), kind, "{code}");
             assert_eq!(e.driver_code(), Some(code));
-            assert!(e.message().contains("cuSomething") && e.message().contains(&code.to_string()), "{e}");
+            assert!(
+                e.message().contains("cuSomething") && e.message().contains(&code.to_string()),
+                "{e}"
+            );
         }
     }
 }
