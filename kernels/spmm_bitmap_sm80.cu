@@ -92,9 +92,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     for (int i = 0; i < 4; ++i) {
                         const uint32_t step = half * 4 + i;
                         uint32_t a[2][2][4];
-                        decode_step(m[i], Position{at, at >> 2}, (lane ^ rotation(step)) * 4, a);
-                        at = __shfl_xor_sync(~0u, at + 64u * __popc(m[i]),
-                                             static_cast<int>(rotation(step) ^ rotation(step + 1)));
+                        decode_step(m[i], at, (lane ^ rotation(step)) * 4, a);
+                        at = __shfl_xor_sync(~0u, at, static_cast<int>(rotation(step) ^ rotation(step + 1)));
 #pragma unroll
                         for (int nt = 0; nt < NT; ++nt) {
                             const uint4 b = lds128(b_lane + nt * 8 * kBRow + step * 64);

@@ -124,9 +124,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                         const int step = half * 4 + i;
                         uint32_t a[2][2][4];
                         const uint32_t stream = (lane * 4) ^ (opaque_zero + rotation(step) * 4);
-                        decode_step(m[i], Position{at, at >> 2}, stream, a);
-                        at = __shfl_xor_sync(~0u, at + 64u * __popc(m[i]),
-                                             static_cast<int>(rotation(step) ^ rotation(step + 1)));
+                        decode_step(m[i], at, stream, a);
+                        at = __shfl_xor_sync(~0u, at, static_cast<int>(rotation(step) ^ rotation(step + 1)));
 #pragma unroll
                         for (int nt = 0; nt < NT; ++nt) {
                             const uint4 b = lds128(b_stage + nt * 8 * kBRow + step * 64);
@@ -168,11 +167,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         spmm<NT, W>(p);                                                                         \
     }
 
-FL_SPMM_BITMAP(1, 12)
-FL_SPMM_BITMAP(2, 12)
-FL_SPMM_BITMAP(4, 12)
-FL_SPMM_BITMAP(8, 8)
-FL_SPMM_BITMAP(1, 4)
-FL_SPMM_BITMAP(2, 4)
-FL_SPMM_BITMAP(4, 4)
-FL_SPMM_BITMAP(8, 4)
+FL_SPMM_BITMAP(1, 15)
+FL_SPMM_BITMAP(2, 15)
+FL_SPMM_BITMAP(4, 11)
+FL_SPMM_BITMAP(8, 7)
+FL_SPMM_BITMAP(1, 7)
+FL_SPMM_BITMAP(2, 7)
+FL_SPMM_BITMAP(4, 7)

@@ -102,7 +102,12 @@ pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
 }
 
 /// Packs B into the workspace and returns its address there.
-fn pack(ctx: &DeviceContext, args: &SpmmArgs<'_>, problem: &Problem, plan: &LaunchPlan) -> Result<u64> {
+fn pack(
+    ctx: &DeviceContext,
+    args: &SpmmArgs<'_>,
+    problem: &Problem,
+    plan: &LaunchPlan,
+) -> Result<u64> {
     let dst = args.workspace + plan.packed_offset as u64;
     let k_padded = u32::try_from(plan.packed_ld).unwrap_or(u32::MAX);
     let mut params = PackParams {
@@ -135,7 +140,8 @@ fn pack(ctx: &DeviceContext, args: &SpmmArgs<'_>, problem: &Problem, plan: &Laun
 /// A value that no earlier launch of this process used and that left-over bytes of a workspace do not hold
 /// but by a chance of 2^-48 (fl_streamk.cuh says what it is for).
 fn next_nonce() -> u64 {
-    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(0_u64)));
+    static NEXT: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(0_u64)));
     loop {
         let nonce = NEXT.fetch_add(1, Ordering::Relaxed) << 16;
         if nonce != 0 {
@@ -145,8 +151,12 @@ fn next_nonce() -> u64 {
 }
 
 fn stride(elements: usize) -> Result<i64> {
-    i64::try_from(elements)
-        .map_err(|_| Error::new(Kind::SizeOverflow, format!("SpMM: a stride of {elements} elements does not fit 63 bits")))
+    i64::try_from(elements).map_err(|_| {
+        Error::new(
+            Kind::SizeOverflow,
+            format!("SpMM: a stride of {elements} elements does not fit 63 bits"),
+        )
+    })
 }
 
 #[cfg(test)]

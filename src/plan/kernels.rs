@@ -4,22 +4,20 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum KernelId {
-    /// Bitmap SpMM, Hopper, 8 columns, 12 warps.
-    BitmapN1W12Sm90,
-    /// Bitmap SpMM, Hopper, 16 columns, 12 warps.
-    BitmapN2W12Sm90,
-    /// Bitmap SpMM, Hopper, 32 columns, 12 warps.
-    BitmapN4W12Sm90,
-    /// Bitmap SpMM, Hopper, 64 columns, 8 warps.
-    BitmapN8W8Sm90,
-    /// Bitmap SpMM, Hopper, 8 columns, 4 warps.
-    BitmapN1W4Sm90,
-    /// Bitmap SpMM, Hopper, 16 columns, 4 warps.
-    BitmapN2W4Sm90,
-    /// Bitmap SpMM, Hopper, 32 columns, 4 warps.
-    BitmapN4W4Sm90,
-    /// Bitmap SpMM, Hopper, 64 columns, 4 warps.
-    BitmapN8W4Sm90,
+    /// Bitmap SpMM, Hopper, 8 columns, 15 warps.
+    BitmapN1W15Sm90,
+    /// Bitmap SpMM, Hopper, 16 columns, 15 warps.
+    BitmapN2W15Sm90,
+    /// Bitmap SpMM, Hopper, 32 columns, 11 warps.
+    BitmapN4W11Sm90,
+    /// Bitmap SpMM, Hopper, 64 columns, 7 warps.
+    BitmapN8W7Sm90,
+    /// Bitmap SpMM, Hopper, 8 columns, 7 warps.
+    BitmapN1W7Sm90,
+    /// Bitmap SpMM, Hopper, 16 columns, 7 warps.
+    BitmapN2W7Sm90,
+    /// Bitmap SpMM, Hopper, 32 columns, 7 warps.
+    BitmapN4W7Sm90,
     /// Bitmap SpMM, Ampere and later, 8 columns.
     BitmapN1Sm80,
     /// Bitmap SpMM, Ampere and later, 16 columns.
@@ -53,9 +51,9 @@ pub enum KernelId {
 }
 
 use KernelId::{
-    BitmapN1Sm80, BitmapN1W4Sm90, BitmapN1W12Sm90, BitmapN2Sm80, BitmapN2W4Sm90, BitmapN2W12Sm90,
-    BitmapN4Sm80, BitmapN4W4Sm90, BitmapN4W12Sm90, BitmapN8Sm80, BitmapN8W4Sm90, BitmapN8W8Sm90,
-    PackBSm80, TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90,
+    BitmapN1Sm80, BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90,
+    BitmapN4Sm80, BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80,
+    TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90,
     TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN4W4Sm90, TiledCslN4W7Sm90, TiledCslN8Sm80,
 };
 
@@ -94,24 +92,41 @@ pub struct Facts {
 impl KernelId {
     /// Every kernel, in declaration order.
     pub const ALL: &'static [KernelId] = &[
-        BitmapN1W12Sm90, BitmapN2W12Sm90, BitmapN4W12Sm90, BitmapN8W8Sm90, BitmapN1W4Sm90, BitmapN2W4Sm90,
-        BitmapN4W4Sm90, BitmapN8W4Sm90, BitmapN1Sm80, BitmapN2Sm80, BitmapN4Sm80, BitmapN8Sm80,
-        TiledCslN1W7Sm90, TiledCslN2W7Sm90, TiledCslN4W7Sm90, TiledCslN1W4Sm90, TiledCslN2W4Sm90,
-        TiledCslN4W4Sm90, TiledCslN1Sm80, TiledCslN2Sm80, TiledCslN4Sm80, TiledCslN8Sm80, PackBSm80,
+        BitmapN1W15Sm90,
+        BitmapN2W15Sm90,
+        BitmapN4W11Sm90,
+        BitmapN8W7Sm90,
+        BitmapN1W7Sm90,
+        BitmapN2W7Sm90,
+        BitmapN4W7Sm90,
+        BitmapN1Sm80,
+        BitmapN2Sm80,
+        BitmapN4Sm80,
+        BitmapN8Sm80,
+        TiledCslN1W7Sm90,
+        TiledCslN2W7Sm90,
+        TiledCslN4W7Sm90,
+        TiledCslN1W4Sm90,
+        TiledCslN2W4Sm90,
+        TiledCslN4W4Sm90,
+        TiledCslN1Sm80,
+        TiledCslN2Sm80,
+        TiledCslN4Sm80,
+        TiledCslN8Sm80,
+        PackBSm80,
     ];
 
     /// The kernel's facts.
     pub const fn facts(self) -> Facts {
         use Family::{BitmapSm80, BitmapSm90, PackB, TiledCslSm80, TiledCslSm90};
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
-            BitmapN1W12Sm90 => (BitmapSm90, 1, 12, 1, "fl_spmm_bitmap_f16_n1w12_sm90"),
-            BitmapN2W12Sm90 => (BitmapSm90, 2, 12, 1, "fl_spmm_bitmap_f16_n2w12_sm90"),
-            BitmapN4W12Sm90 => (BitmapSm90, 4, 12, 1, "fl_spmm_bitmap_f16_n4w12_sm90"),
-            BitmapN8W8Sm90 => (BitmapSm90, 8, 8, 1, "fl_spmm_bitmap_f16_n8w8_sm90"),
-            BitmapN1W4Sm90 => (BitmapSm90, 1, 4, 3, "fl_spmm_bitmap_f16_n1w4_sm90"),
-            BitmapN2W4Sm90 => (BitmapSm90, 2, 4, 3, "fl_spmm_bitmap_f16_n2w4_sm90"),
-            BitmapN4W4Sm90 => (BitmapSm90, 4, 4, 2, "fl_spmm_bitmap_f16_n4w4_sm90"),
-            BitmapN8W4Sm90 => (BitmapSm90, 8, 4, 2, "fl_spmm_bitmap_f16_n8w4_sm90"),
+            BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
+            BitmapN2W15Sm90 => (BitmapSm90, 2, 15, 1, "fl_spmm_bitmap_f16_n2w15_sm90"),
+            BitmapN4W11Sm90 => (BitmapSm90, 4, 11, 1, "fl_spmm_bitmap_f16_n4w11_sm90"),
+            BitmapN8W7Sm90 => (BitmapSm90, 8, 7, 1, "fl_spmm_bitmap_f16_n8w7_sm90"),
+            BitmapN1W7Sm90 => (BitmapSm90, 1, 7, 1, "fl_spmm_bitmap_f16_n1w7_sm90"),
+            BitmapN2W7Sm90 => (BitmapSm90, 2, 7, 1, "fl_spmm_bitmap_f16_n2w7_sm90"),
+            BitmapN4W7Sm90 => (BitmapSm90, 4, 7, 1, "fl_spmm_bitmap_f16_n4w7_sm90"),
             BitmapN1Sm80 => (BitmapSm80, 1, 4, 3, "fl_spmm_bitmap_f16_n1w4_sm80"),
             BitmapN2Sm80 => (BitmapSm80, 2, 4, 3, "fl_spmm_bitmap_f16_n2w4_sm80"),
             BitmapN4Sm80 => (BitmapSm80, 4, 4, 3, "fl_spmm_bitmap_f16_n4w4_sm80"),

@@ -165,7 +165,10 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
     if units > u64::from(u32::MAX / 8) {
         return Err(Error::new(
             Kind::NotSupported,
-            format!("SpMM: M = {} and K = {} make more blocks than the kernels count", problem.m, problem.k),
+            format!(
+                "SpMM: M = {} and K = {} make more blocks than the kernels count",
+                problem.m, problem.k
+            ),
         ));
     }
     let ctas = u32::try_from(ctas).unwrap_or(u32::MAX);
@@ -173,17 +176,32 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
     if slices > 65_535 {
         return Err(Error::new(
             Kind::NotSupported,
-            format!("SpMM: N = {} is beyond the grid's limit of {}", problem.n, 65_535 * facts.n_tiles * 8),
+            format!(
+                "SpMM: N = {} is beyond the grid's limit of {}",
+                problem.n,
+                65_535 * facts.n_tiles * 8
+            ),
         ));
     }
 
-    let align = |v: usize| checked_add(v, WORKSPACE_ALIGN - 1, "workspace").map(|v| v & !(WORKSPACE_ALIGN - 1));
-    let counters = checked_mul(checked_mul(row_tiles as usize, slices as usize, "workspace")?, 8, "workspace")?;
+    let align = |v: usize| {
+        checked_add(v, WORKSPACE_ALIGN - 1, "workspace").map(|v| v & !(WORKSPACE_ALIGN - 1))
+    };
+    let counters = checked_mul(
+        checked_mul(row_tiles as usize, slices as usize, "workspace")?,
+        8,
+        "workspace",
+    )?;
     let partials_offset = align(counters)?;
     // Two partial tiles a warp (fl_streamk.cuh), tile_rows x 8 * n_tiles columns of fp32 each.
     let tile_bytes = (facts.tile_rows * 8 * 4 * facts.n_tiles) as usize;
-    let partial_tiles = checked_mul(slices as usize, 2 * (ctas * facts.warps) as usize, "workspace")?;
-    let packed_offset = align(checked_add(partials_offset, checked_mul(partial_tiles, tile_bytes, "workspace")?, "workspace")?)?;
+    let partial_tiles =
+        checked_mul(slices as usize, 2 * (ctas * facts.warps) as usize, "workspace")?;
+    let packed_offset = align(checked_add(
+        partials_offset,
+        checked_mul(partial_tiles, tile_bytes, "workspace")?,
+        "workspace",
+    )?)?;
     let (packed_ld, packed_bytes) = match problem.b {
         BAccess::Direct => (0, 0),
         BAccess::Packed => {
@@ -198,7 +216,9 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
         ctas,
         slices,
         // The Hopper kernels have one more warp, which loads B.
-        threads: 32 * (facts.warps + u32::from(matches!(facts.family, Family::BitmapSm90 | Family::TiledCslSm90))),
+        threads: 32
+            * (facts.warps
+                + u32::from(matches!(facts.family, Family::BitmapSm90 | Family::TiledCslSm90))),
         smem_bytes: best.smem_bytes,
         a_slots: best.a_slots,
         slot_bytes: best.slot_bytes,
@@ -229,10 +249,13 @@ fn candidates(problem: &Problem, props: &DeviceProps, n_tiles: u32) -> Vec<Candi
         let facts = kernel.facts();
         let serves = match facts.family {
             Family::BitmapSm90 => problem.format == Format::Bitmap,
-            Family::BitmapSm80 => problem.format == Format::Bitmap && !KernelId::BitmapN1W4Sm90.runs_on(props.cc),
+            Family::BitmapSm80 => {
+                problem.format == Format::Bitmap && !KernelId::BitmapN1W7Sm90.runs_on(props.cc)
+            }
             // No Hopper kernel of its own has 64 columns: 256 registers of accumulators would be needed.
             Family::TiledCslSm80 => {
-                problem.format == Format::TiledCsl && (n_tiles == 8 || !KernelId::TiledCslN1W4Sm90.runs_on(props.cc))
+                problem.format == Format::TiledCsl
+                    && (n_tiles == 8 || !KernelId::TiledCslN1W4Sm90.runs_on(props.cc))
             }
             Family::TiledCslSm90 => problem.format == Format::TiledCsl,
             Family::PackB => false,
@@ -243,11 +266,19 @@ fn candidates(problem: &Problem, props: &DeviceProps, n_tiles: u32) -> Vec<Candi
         let rows = n_tiles * 8;
         let (fixed, slot_bytes, max_slots) = match facts.family {
             // One unit more than the block: the last pair of a stream is read with the word after it.
-            Family::BitmapSm90 => (1024 + 3 * rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 3),
-            Family::BitmapSm80 => (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2),
+            Family::BitmapSm90 => {
+                (1024 + 3 * rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 3)
+            }
+            Family::BitmapSm80 => {
+                (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2)
+            }
             Family::TiledCslSm90 => {
                 let tile = 128 * 64 * 2;
-                (1024 + 2 * rows * (CHUNK_COLS * 2 + 16) + facts.warps * tile, problem.max_block.max(4) * 4, 4)
+                (
+                    1024 + 2 * rows * (CHUNK_COLS * 2 + 16) + facts.warps * tile,
+                    problem.max_block.max(4) * 4,
+                    4,
+                )
             }
             _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
         };
@@ -266,9 +297,9 @@ fn candidates(problem: &Problem, props: &DeviceProps, n_tiles: u32) -> Vec<Candi
 }
 
 /// Relative time of a candidate: the rows x columns that the busiest SM decodes, over the rate at which its
-/// warps decode them. Measured on an H100 (docs/kernels-log.md): the rate grows with the warps of an SM up
-/// to about ten (Bitmap) or six (Tiled-CSL), and a warp that stages one block at a time loses about a tenth
-/// waiting for it; more than two staged blocks change little.
+/// warps decode them. The rates are measurements on an H100 (docs/kernels-log.md): they grow with the warps of
+/// an SM up to about eight (Bitmap) or six (Tiled-CSL); a warp that stages large blocks one at a time loses
+/// about a seventh waiting for them, one that stages small ones nothing; more than two change little.
 fn cost(c: &Candidate, problem: &Problem, props: &DeviceProps) -> f64 {
     let facts = c.kernel.facts();
     let (_, _, units) = line(&facts, problem);
@@ -276,8 +307,10 @@ fn cost(c: &Candidate, problem: &Problem, props: &DeviceProps) -> f64 {
     let ctas_per_sm = ctas.div_ceil(u64::from(props.sm_count));
     let units_per_sm = (units.div_ceil(ctas) * ctas_per_sm) as f64;
     let warps = f64::from(facts.warps) * ctas_per_sm as f64;
-    let enough = if facts.family == Family::TiledCslSm90 { 6.0 } else { 10.0 };
-    let rate = (warps / enough).min(1.0) * if c.a_slots == 1 { 0.9 } else { 1.0 };
+    let enough = if facts.family == Family::TiledCslSm90 { 6.0 } else { 8.0 };
+    let waiting =
+        c.a_slots == 1 && (c.slot_bytes > 8 << 10 || facts.family == Family::TiledCslSm90);
+    let rate = (warps / enough).min(1.0) * if waiting { 0.85 } else { 1.0 };
     units_per_sm * f64::from(facts.warps * facts.tile_rows) / rate
 }
 
@@ -302,8 +335,20 @@ mod tests {
     }
 
     fn devices() -> Vec<DeviceProps> {
-        let ampere = DeviceProps { sm_count: 108, cc: (8, 0), smem_per_block_optin: 166_912, smem_per_sm: 167_936, ..h100() };
-        let ada = DeviceProps { sm_count: 128, cc: (8, 9), smem_per_block_optin: 101_376, smem_per_sm: 102_400, ..h100() };
+        let ampere = DeviceProps {
+            sm_count: 108,
+            cc: (8, 0),
+            smem_per_block_optin: 166_912,
+            smem_per_sm: 167_936,
+            ..h100()
+        };
+        let ada = DeviceProps {
+            sm_count: 128,
+            cc: (8, 9),
+            smem_per_block_optin: 101_376,
+            smem_per_sm: 102_400,
+            ..h100()
+        };
         let blackwell = DeviceProps { sm_count: 148, cc: (10, 0), ..h100() };
         vec![h100(), ampere, ada, blackwell]
     }
@@ -315,16 +360,25 @@ mod tests {
                 for (m, k) in [(1, 1), (33, 300), (4096, 4096), (28672, 7168), (128, 49152)] {
                     for n in [1, 7, 8, 9, 16, 17, 33, 64, 65, 100, 1000] {
                         for max_block in [8, 40, 80, 136] {
-                            let max_block = if format == Format::Bitmap { max_block } else { max_block * 60 };
-                            let plan = select(&problem(format, m, n, k, max_block), &props).unwrap();
+                            let max_block =
+                                if format == Format::Bitmap { max_block } else { max_block * 60 };
+                            let plan =
+                                select(&problem(format, m, n, k, max_block), &props).unwrap();
                             assert!(plan.smem_bytes <= props.smem_per_block_optin);
                             assert!(plan.kernel.runs_on(props.cc));
                             let facts = plan.kernel.facts();
                             assert!(plan.slices * facts.n_tiles * 8 >= n);
                             assert!(plan.ctas >= 1);
-                            assert!(u64::from(plan.ctas) <= u64::from(plan.row_tiles.div_ceil(facts.warps)) * u64::from(plan.k_blocks));
+                            assert!(
+                                u64::from(plan.ctas)
+                                    <= u64::from(plan.row_tiles.div_ceil(facts.warps))
+                                        * u64::from(plan.k_blocks)
+                            );
                             assert_eq!(plan.workspace_bytes % WORKSPACE_ALIGN, 0);
-                            assert!(plan.partials_offset <= plan.packed_offset && plan.packed_offset <= plan.workspace_bytes);
+                            assert!(
+                                plan.partials_offset <= plan.packed_offset
+                                    && plan.packed_offset <= plan.workspace_bytes
+                            );
                         }
                     }
                 }
