@@ -32,13 +32,12 @@ template <int NT, int W>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     constexpr uint32_t kRows = NT * 8;
-    constexpr uint32_t kStageBytes = kRows * kBRow;
     extern __shared__ __align__(128) unsigned char smem[];
-    const uint32_t base = smem_addr(smem);
-    const uint32_t b_full = base, b_empty = base + 8 * kBStages, a_full_all = base + 16 * kBStages;
-    const uint32_t b_ring = base + kBarrierBytes, a_ring = b_ring + kBStages * kStageBytes;
+    const uint32_t base = smem_addr(smem), a_full_all = base + 16 * kBStages;
+    const uint32_t a_ring = base + kBarrierBytes + kBStages * kRows * kBRow;
 
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    BRing<kBStages, kBRow, kRows> ring(base, base + kBarrierBytes, warp == W);
     const uint32_t slice = blockIdx.y, n0 = slice * kRows;
     const StreamK line{(p.row_tiles + W - 1) / W * p.k_blocks, gridDim.x, p.k_blocks};
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
@@ -46,10 +45,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t chunks = (p.k + kChunkCols - 1) / kChunkCols;
 
     if (threadIdx.x == 0) {
-        for (int i = 0; i < kBStages; ++i) {
-            mbar_init(b_full + 8 * i, 32);
-            mbar_init(b_empty + 8 * i, W);
-        }
+        ring.init(W);
         for (uint32_t i = 0; i < W * p.a_slots; ++i) mbar_init(a_full_all + 8 * i, 1);
         mbar_init_fence();
     }
@@ -57,34 +53,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
     if (warp == W) {
         const uint32_t n_rows = min(p.n - n0, kRows);
-        uint32_t stage = 0, phase = 1;
         for (uint32_t unit = unit0; unit < unit1; ++unit) {
             const uint32_t chunk0 = unit % p.k_blocks * chunks_a_block;
-            for (uint32_t chunk = chunk0; chunk < min(chunk0 + chunks_a_block, chunks); ++chunk) {
-                const uint32_t dst = b_ring + stage * kStageBytes;
-                const uint32_t k0 = chunk * kChunkCols;
-                const uint32_t bytes = min(p.k - k0, static_cast<uint32_t>(kChunkCols)) * 2;
-                mbar_wait(b_empty + 8 * stage, phase);
-                // Masks are clear beyond K, but 0 * stale NaN would not be zero.
-                for (uint32_t n = lane; n < n_rows && bytes < kChunkCols * 2; n += 32)
-                    for (uint32_t i = bytes; i < kChunkCols * 2; i += 16)
-                        sts128(dst + n * kBRow + i, make_uint4(0, 0, 0, 0));
-                __syncwarp();
-                // Every lane arrives, so that its own zeros are released with the copies.
-                if (lane == 0)
-                    mbar_expect_tx(b_full + 8 * stage, bytes * n_rows);
-                else
-                    mbar_arrive(b_full + 8 * stage);
-                __syncwarp();
-                for (uint32_t n = lane; n < n_rows; n += 32)
-                    bulk_load(dst + n * kBRow,
-                              reinterpret_cast<const __half*>(p.b) + (n0 + n) * p.b_stride_n + k0, bytes,
-                              b_full + 8 * stage);
-                if (++stage == kBStages) {
-                    stage = 0;
-                    phase ^= 1;
-                }
-            }
+            for (uint32_t chunk = chunk0; chunk < min(chunk0 + chunks_a_block, chunks); ++chunk)
+                ring.load(p, n0, n_rows, chunk, lane);
         }
         return;
     }
@@ -132,7 +104,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t b_lane = (lane >> 2) * kBRow + (lane & 3) * 16;
     // Not a constant to the compiler, which would fold the rotation into every address instead.
     const uint32_t opaque_zero = blockDim.z - 1;
-    uint32_t slot = 0, a_phase = 0, stage = 0, b_phase = 0, k_block = unit0 % p.k_blocks;
+    uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks;
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const uint32_t masks = slots + slot * p.slot_bytes + lane * 16;
         uint32_t at = slots + slot * p.slot_bytes + steps * kUnit - 64;
@@ -140,8 +112,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         const uint32_t in_block = min(chunks_a_block, chunks - k_block * chunks_a_block);
         mbar_wait(a_full + 8 * slot, a_phase);
         for (uint32_t chunk = 0; chunk < in_block; ++chunk) {
-            const uint32_t b_stage = b_ring + stage * kStageBytes + b_lane;
-            mbar_wait(b_full + 8 * stage, b_phase);
+            const uint32_t b_stage = ring.address() + b_lane;
+            ring.wait_full();
             if (tile < p.row_tiles) {
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
@@ -166,12 +138,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     }
                 }
             }
-            __syncwarp();
-            if (lane == 0) mbar_arrive(b_empty + 8 * stage);
-            if (++stage == kBStages) {
-                stage = 0;
-                b_phase ^= 1;
-            }
+            ring.release(lane);
         }
         if (issued < unit1) issue(slot);
         if (++slot == p.a_slots) {

@@ -25,13 +25,6 @@ constexpr int kTileBytes = kTileRows * kTileCols * 2;
 constexpr int kBRow = kTileCols * 2 + 16;
 constexpr int kHeld = 4;
 
-__device__ __forceinline__ void ldmatrix4(uint32_t (&r)[4], uint32_t addr) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(addr)
-                 : "memory");
-}
-
 __device__ __forceinline__ void scatter(uint32_t tile, uint32_t item) { sts16(tile + (item >> 16) * 2, item); }
 
 __device__ __forceinline__ void scatter4(uint32_t tile, const uint4& v) {

@@ -66,7 +66,7 @@ impl Row {
             optional(self.baseline_us, 2),
             optional(self.ratio(), 3),
             self.bytes.to_string(),
-            format!("{:.1}", self.gbps),
+            format!("{:.2}", self.gbps),
             optional(self.floor_fraction, 3),
             self.kernel.clone(),
         ];

@@ -38,7 +38,7 @@ pub fn cpu() -> String {
 /// The CUDA toolkit that built the kernels, out of the library's build information.
 pub fn toolkit(build_info: &str) -> String {
     let lower = build_info.to_lowercase();
-    let version = ["nvcc ", "cuda ", "toolkit "].iter().find_map(|word| {
+    let version = ["nvcc ", "cuda ", " by "].iter().find_map(|word| {
         let rest = &lower[lower.find(word)? + word.len()..];
         let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
         (!version.is_empty()).then(|| version.trim_end_matches('.').to_owned())
@@ -74,6 +74,7 @@ mod tests {
     fn slugs_and_toolkits() {
         assert_eq!(slug("NVIDIA H100 80GB HBM3"), "nvidia-h100-80gb-hbm3");
         assert_eq!(toolkit("flash_llm 0.1.0, nvcc 13.0.88, sm_80"), "13.0.88");
-        assert_eq!(toolkit("built without kernels"), "none");
+        assert_eq!(toolkit("flash_llm 0.1.0, release, GPU kernels for sm_80 by 13.0"), "13.0");
+        assert_eq!(toolkit("flash_llm 0.1.0, release, without GPU kernels"), "none");
     }
 }

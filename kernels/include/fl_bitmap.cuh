@@ -3,13 +3,13 @@
 // docs/format-bitmap.md is the specification; the names below are its names.
 #pragma once
 
+#include "fl_b_ring.cuh"
 #include "fl_ptx.cuh"
 
 namespace fl::bitmap {
 
 constexpr int kTileRows = 32;
 constexpr int kStepCols = 32;
-constexpr int kChunkCols = 256;  // columns of B staged at once; every block is a multiple of it
 constexpr int kUnit = 128;       // bytes of one row of 32 streams, and of one step's masks
 
 __host__ __device__ constexpr uint32_t lo_bit(int j) { return 1u << (16 * (j & 1) + 7 - (j >> 1)); }

@@ -69,22 +69,18 @@ __device__ __forceinline__ bool reduce_parts(const FlSpmmParams& p, const Stream
     for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, acc[i]);
     auto* counter = reinterpret_cast<unsigned long long*>(p.counters) + static_cast<uint64_t>(slice) * p.row_tiles + tile;
     if (!arrive_last(counter, p.nonce, last - first + 1, lane)) return false;
-    float4 sum[kVectors];
 #pragma unroll
-    for (int i = 0; i < kVectors; ++i) sum[i] = __ldcg(part(first) + i * 32);
-    for (uint32_t c = first + 1; c <= last; ++c) {
-        const float4* from = part(c);
-#pragma unroll
-        for (int i = 0; i < kVectors; ++i) {
-            const float4 v = __ldcg(from + i * 32);
-            sum[i].x += v.x;
-            sum[i].y += v.y;
-            sum[i].z += v.z;
-            sum[i].w += v.w;
+    for (int i = 0; i < kVectors; ++i) {
+        float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+        for (uint32_t c = first; c <= last; ++c) {
+            const float4 v = c == cta ? acc[i] : __ldcg(part(c) + i * 32);
+            sum.x += v.x;
+            sum.y += v.y;
+            sum.z += v.z;
+            sum.w += v.w;
         }
+        acc[i] = sum;
     }
-#pragma unroll
-    for (int i = 0; i < kVectors; ++i) acc[i] = sum[i];
     return true;
 }
 

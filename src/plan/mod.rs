@@ -96,9 +96,9 @@ pub struct LaunchPlan {
     pub a_slots: u32,
     /// Shared memory of one staged block (Bitmap), bytes.
     pub slot_bytes: u32,
-    /// Tiles of 32 rows.
+    /// Row tiles, one a warp.
     pub row_tiles: u32,
-    /// Blocks of A along K.
+    /// Units along K.
     pub k_blocks: u32,
     /// Workspace offset of the fp32 partial tiles; the arrival counters come first.
     pub partials_offset: usize,
@@ -113,11 +113,9 @@ pub struct LaunchPlan {
 /// Alignment of the workspace and of every part of it.
 pub const WORKSPACE_ALIGN: usize = 256;
 
-/// Columns of B that a Bitmap kernel stages at once, and bytes of a unit of a block.
+/// Columns of B that the staged kernels load at once, and bytes of a unit of a Bitmap block.
 const CHUNK_COLS: u32 = 256;
 const UNIT_BYTES: u32 = 128;
-/// A staged row of B: a chunk and the padding that keeps the rows in different banks.
-const B_ROW_BYTES: u32 = CHUNK_COLS * 2 + 64;
 /// Shared memory that the driver keeps for itself in every CTA.
 const RESERVED_SMEM: u32 = 1024;
 
@@ -142,17 +140,13 @@ pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result
 
 /// Chooses kernel, grid and workspace layout.
 pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
-    let row_tiles = problem.m.div_ceil(32);
-    let k_blocks = problem.k.div_ceil(problem.block_cols);
-    let units = |warps: u32| u64::from(row_tiles.div_ceil(warps)) * u64::from(k_blocks);
     let wanted = problem.n.div_ceil(8).next_power_of_two().min(8);
     // Fewer columns a CTA when the widest tile does not fit the device's shared memory.
     let mut widths = [8, 4, 2, 1].into_iter().filter(|&w| w <= wanted);
     let best = widths
         .find_map(|n_tiles| {
             candidates(problem, props, n_tiles).into_iter().min_by(|a, b| {
-                let score = |c: &Candidate| cost(c, units(c.kernel.facts().warps), props);
-                score(a).total_cmp(&score(b))
+                cost(a, problem, props).total_cmp(&cost(b, problem, props))
             })
         })
         .ok_or_else(|| {
@@ -166,8 +160,9 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
         })?;
 
     let facts = best.kernel.facts();
-    let ctas = u64::from(props.sm_count * best.ctas_per_sm).min(units(facts.warps));
-    if units(facts.warps) > u64::from(u32::MAX / 2) {
+    let (row_tiles, k_blocks, units) = line(&facts, problem);
+    let ctas = u64::from(props.sm_count * best.ctas_per_sm).min(units);
+    if units > u64::from(u32::MAX / 8) {
         return Err(Error::new(
             Kind::NotSupported,
             format!("SpMM: M = {} and K = {} make more blocks than the kernels count", problem.m, problem.k),
@@ -185,8 +180,8 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
     let align = |v: usize| checked_add(v, WORKSPACE_ALIGN - 1, "workspace").map(|v| v & !(WORKSPACE_ALIGN - 1));
     let counters = checked_mul(checked_mul(row_tiles as usize, slices as usize, "workspace")?, 8, "workspace")?;
     let partials_offset = align(counters)?;
-    // Two partial tiles a warp (fl_streamk.cuh), 32 rows x 8 * n_tiles columns of fp32 each.
-    let tile_bytes = 32 * 8 * 4 * facts.n_tiles as usize;
+    // Two partial tiles a warp (fl_streamk.cuh), tile_rows x 8 * n_tiles columns of fp32 each.
+    let tile_bytes = (facts.tile_rows * 8 * 4 * facts.n_tiles) as usize;
     let partial_tiles = checked_mul(slices as usize, 2 * (ctas * facts.warps) as usize, "workspace")?;
     let packed_offset = align(checked_add(partials_offset, checked_mul(partial_tiles, tile_bytes, "workspace")?, "workspace")?)?;
     let (packed_ld, packed_bytes) = match problem.b {
@@ -202,7 +197,8 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
         kernel: best.kernel,
         ctas,
         slices,
-        threads: 32 * (facts.warps + u32::from(facts.family == Family::BitmapSm90)),
+        // The Hopper kernels have one more warp, which loads B.
+        threads: 32 * (facts.warps + u32::from(matches!(facts.family, Family::BitmapSm90 | Family::TiledCslSm90))),
         smem_bytes: best.smem_bytes,
         a_slots: best.a_slots,
         slot_bytes: best.slot_bytes,
@@ -215,57 +211,74 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
     })
 }
 
+/// The stream-K line of a kernel: row tiles, units along K, units in all.
+fn line(facts: &Facts, problem: &Problem) -> (u32, u32, u64) {
+    let unit_cols = match facts.family {
+        Family::TiledCslSm90 => CHUNK_COLS,
+        _ => problem.block_cols,
+    };
+    let row_tiles = problem.m.div_ceil(facts.tile_rows);
+    let k_blocks = problem.k.div_ceil(unit_cols);
+    (row_tiles, k_blocks, u64::from(row_tiles.div_ceil(facts.warps)) * u64::from(k_blocks))
+}
+
 /// Every way to run the product with `n_tiles` that fits the device.
 fn candidates(problem: &Problem, props: &DeviceProps, n_tiles: u32) -> Vec<Candidate> {
     let mut found = Vec::new();
-    let family = match problem.format {
-        Format::TiledCsl => Family::TiledCsl,
-        Format::Bitmap if KernelId::BitmapN1W4Sm90.runs_on(props.cc) => Family::BitmapSm90,
-        Format::Bitmap => Family::BitmapSm80,
-    };
     for &kernel in KernelId::ALL {
         let facts = kernel.facts();
-        if facts.family != family || facts.n_tiles != n_tiles || !kernel.runs_on(props.cc) {
+        let serves = match facts.family {
+            Family::BitmapSm90 => problem.format == Format::Bitmap,
+            Family::BitmapSm80 => problem.format == Format::Bitmap && !KernelId::BitmapN1W4Sm90.runs_on(props.cc),
+            // No Hopper kernel of its own has 64 columns: 256 registers of accumulators would be needed.
+            Family::TiledCslSm80 => {
+                problem.format == Format::TiledCsl && (n_tiles == 8 || !KernelId::TiledCslN1W4Sm90.runs_on(props.cc))
+            }
+            Family::TiledCslSm90 => problem.format == Format::TiledCsl,
+            Family::PackB => false,
+        };
+        if !serves || facts.n_tiles != n_tiles || !kernel.runs_on(props.cc) {
             continue;
         }
         let rows = n_tiles * 8;
-        // One unit more than the block: the last pair of a stream is read with the word after it.
-        let slot_bytes = (problem.max_block + 1) * UNIT_BYTES;
-        let (fixed, max_slots) = match family {
-            Family::BitmapSm90 => (1024 + 3 * rows * B_ROW_BYTES, 3),
-            Family::BitmapSm80 => (rows * B_ROW_BYTES, 2),
-            _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0),
+        let (fixed, slot_bytes, max_slots) = match facts.family {
+            // One unit more than the block: the last pair of a stream is read with the word after it.
+            Family::BitmapSm90 => (1024 + 3 * rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 3),
+            Family::BitmapSm80 => (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2),
+            Family::TiledCslSm90 => {
+                let tile = 128 * 64 * 2;
+                (1024 + 2 * rows * (CHUNK_COLS * 2 + 16) + facts.warps * tile, problem.max_block.max(4) * 4, 4)
+            }
+            _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
         };
         for a_slots in max_slots.min(1)..=max_slots {
-            let staged = if max_slots == 0 { 0 } else { u64::from(facts.warps * a_slots) * u64::from(slot_bytes) };
+            let staged = u64::from(facts.warps * a_slots) * u64::from(slot_bytes);
             let Ok(smem_bytes) = u32::try_from(u64::from(fixed) + staged) else { continue };
             if smem_bytes > props.smem_per_block_optin {
                 continue;
             }
             let by_smem = props.smem_per_sm / (smem_bytes + RESERVED_SMEM);
             let ctas_per_sm = by_smem.min(facts.ctas_by_registers).max(1);
-            found.push(Candidate {
-                kernel,
-                a_slots,
-                slot_bytes: if max_slots == 0 { 0 } else { slot_bytes },
-                smem_bytes,
-                ctas_per_sm,
-            });
+            found.push(Candidate { kernel, a_slots, slot_bytes, smem_bytes, ctas_per_sm });
         }
     }
     found
 }
 
-/// Relative time of a candidate: the tile-blocks that the busiest SM decodes, over the rate at which its
-/// warps decode them. Measured on an H100 (docs/kernels-log.md): the rate grows with the warps of an SM
-/// up to about ten, and a warp that stages one block at a time loses about a tenth waiting for it.
-fn cost(c: &Candidate, units: u64, props: &DeviceProps) -> f64 {
+/// Relative time of a candidate: the rows x columns that the busiest SM decodes, over the rate at which its
+/// warps decode them. Measured on an H100 (docs/kernels-log.md): the rate grows with the warps of an SM up
+/// to about ten (Bitmap) or six (Tiled-CSL), and a warp that stages one block at a time loses about a tenth
+/// waiting for it; more than two staged blocks change little.
+fn cost(c: &Candidate, problem: &Problem, props: &DeviceProps) -> f64 {
     let facts = c.kernel.facts();
+    let (_, _, units) = line(&facts, problem);
     let ctas = u64::from(props.sm_count * c.ctas_per_sm).min(units);
-    let per_sm = units.div_ceil(ctas) * ctas.div_ceil(u64::from(props.sm_count));
-    let warps = f64::from(facts.warps) * ctas.div_ceil(u64::from(props.sm_count)) as f64;
-    let rate = (warps / 10.0).min(1.0) * if c.a_slots == 1 { 0.9 } else { 1.0 };
-    per_sm as f64 * f64::from(facts.warps) / rate
+    let ctas_per_sm = ctas.div_ceil(u64::from(props.sm_count));
+    let units_per_sm = (units.div_ceil(ctas) * ctas_per_sm) as f64;
+    let warps = f64::from(facts.warps) * ctas_per_sm as f64;
+    let enough = if facts.family == Family::TiledCslSm90 { 6.0 } else { 10.0 };
+    let rate = (warps / enough).min(1.0) * if c.a_slots == 1 { 0.9 } else { 1.0 };
+    units_per_sm * f64::from(facts.warps * facts.tile_rows) / rate
 }
 
 #[cfg(test)]
@@ -302,13 +315,14 @@ mod tests {
                 for (m, k) in [(1, 1), (33, 300), (4096, 4096), (28672, 7168), (128, 49152)] {
                     for n in [1, 7, 8, 9, 16, 17, 33, 64, 65, 100, 1000] {
                         for max_block in [8, 40, 80, 136] {
+                            let max_block = if format == Format::Bitmap { max_block } else { max_block * 60 };
                             let plan = select(&problem(format, m, n, k, max_block), &props).unwrap();
                             assert!(plan.smem_bytes <= props.smem_per_block_optin);
                             assert!(plan.kernel.runs_on(props.cc));
                             let facts = plan.kernel.facts();
                             assert!(plan.slices * facts.n_tiles * 8 >= n);
                             assert!(plan.ctas >= 1);
-                            assert!(u64::from(plan.ctas) <= u64::from(m.div_ceil(32 * facts.warps)) * u64::from(plan.k_blocks));
+                            assert!(u64::from(plan.ctas) <= u64::from(plan.row_tiles.div_ceil(facts.warps)) * u64::from(plan.k_blocks));
                             assert_eq!(plan.workspace_bytes % WORKSPACE_ALIGN, 0);
                             assert!(plan.partials_offset <= plan.packed_offset && plan.packed_offset <= plan.workspace_bytes);
                         }
@@ -323,6 +337,8 @@ mod tests {
         for props in devices() {
             let plan = select(&problem(Format::Bitmap, 4096, 16, 4096, 40), &props).unwrap();
             assert_eq!(plan.kernel.facts().family == Family::BitmapSm90, props.cc == (9, 0));
+            let plan = select(&problem(Format::TiledCsl, 4096, 16, 4096, 1700), &props).unwrap();
+            assert_eq!(plan.kernel.facts().family == Family::TiledCslSm90, props.cc == (9, 0));
         }
     }
 

@@ -296,25 +296,36 @@ impl SpMat {
     ) -> Result<(Self, Buffer<'h>)> {
         let dense = DnMat::new(rows, cols, ld, values, R_16F, order)?;
         let sparse = Self::new(rows, cols, format)?;
-        let mut bytes = 0;
-        let h = handle.raw;
-        // SAFETY: all three objects are alive; `bytes` is a place for the size.
-        check(unsafe {
-            ffi::flashllmDenseToSparse_bufferSize(h, dense.raw, sparse.raw, ALG_DEFAULT, &mut bytes)
-        })?;
-        let scratch = handle.alloc(bytes)?;
-        // SAFETY: the scratch is as large as was asked for and `values` is the caller's matrix.
-        check(unsafe {
-            ffi::flashllmDenseToSparse_analysis(h, dense.raw, sparse.raw, ALG_DEFAULT, scratch.pointer)
-        })?;
+        let scratch = handle.alloc(sparse.compress_scratch_bytes(handle, &dense)?)?;
+        sparse.analyse(handle, &dense, &scratch)?;
         let buffer = handle.alloc(sparse.size()?.bytes)?;
         sparse.set_buffer(handle, &buffer)?;
-        // SAFETY: as above; the descriptor has a buffer of the exact size.
-        check(unsafe {
-            ffi::flashllmDenseToSparse_convert(h, dense.raw, sparse.raw, ALG_DEFAULT, scratch.pointer)
-        })?;
+        sparse.convert(handle, &dense, &scratch)?;
         handle.synchronize()?;
         Ok((sparse, buffer))
+    }
+
+    pub fn compress_scratch_bytes(&self, handle: &Handle, dense: &DnMat) -> Result<usize> {
+        let mut bytes = 0;
+        // SAFETY: all three objects are alive; `bytes` is a place for the size.
+        check(unsafe {
+            ffi::flashllmDenseToSparse_bufferSize(handle.raw, dense.raw, self.raw, ALG_DEFAULT, &mut bytes)
+        })?;
+        Ok(bytes)
+    }
+
+    pub fn analyse(&self, handle: &Handle, dense: &DnMat, scratch: &Buffer<'_>) -> Result<()> {
+        // SAFETY: the scratch is as large as was asked for; the descriptor has the caller's matrix.
+        check(unsafe {
+            ffi::flashllmDenseToSparse_analysis(handle.raw, dense.raw, self.raw, ALG_DEFAULT, scratch.pointer)
+        })
+    }
+
+    pub fn convert(&self, handle: &Handle, dense: &DnMat, scratch: &Buffer<'_>) -> Result<()> {
+        // SAFETY: as above; the library has checked the size of the buffer it writes.
+        check(unsafe {
+            ffi::flashllmDenseToSparse_convert(handle.raw, dense.raw, self.raw, ALG_DEFAULT, scratch.pointer)
+        })
     }
 
     /// A descriptor of compressed bytes that already lie where the handle computes.
