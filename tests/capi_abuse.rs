@@ -5,6 +5,9 @@
 //! symbols, so that no function can be forgotten.
 
 #![allow(non_camel_case_types, non_snake_case)]
+// The table is unsafe from end to end, for one reason: pointers are NULL or lead to the case's own area,
+// handles are never dereferenced, and whatever else a function may access is the world's live memory.
+#![allow(clippy::undocumented_unsafe_blocks)]
 
 mod build_support;
 
@@ -389,8 +392,6 @@ impl Table {
 }
 
 fn context_cases(t: &mut Table, world: &World) {
-    // SAFETY (here and in the other tables): pointers are NULL or lead to the area, handles are never
-    // dereferenced, and what the functions may access is the world's live memory.
     t.add("flashllmCreate", "NULL out", FLASHLLM_STATUS_NULL_POINTER, |_, _| unsafe {
         flashllmCreate(ptr::null_mut())
     });
@@ -1171,10 +1172,10 @@ fn spmm_cases(t: &mut Table, world: &World) {
             s.c = w.dense;
         }),
         ("matB is a destroyed descriptor", FLASHLLM_STATUS_INVALID_VALUE, |w, s| {
-            s.b = w.dead_dense
+            s.b = w.dead_dense;
         }),
         ("matC is a destroyed descriptor", FLASHLLM_STATUS_INVALID_VALUE, |w, s| {
-            s.c = w.dead_dense
+            s.c = w.dead_dense;
         }),
         ("NULL everywhere", FLASHLLM_STATUS_NOT_INITIALIZED, |_, s| {
             s.handle = ptr::null_mut();
