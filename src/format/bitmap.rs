@@ -37,6 +37,24 @@ const GROUP_CHUNKS: usize = WIDTHS[0] / CHUNK;
 
 type ChunkTile = Tile<TILE_ROWS, CHUNK>;
 
+/// Most values of a stream: 32 a step.
+const STREAM_VALUES: usize = WIDTHS[0] / STEP * 32;
+/// Values of a step and stream from which packing without branches is the faster way.
+const DENSE_STEP: usize = 5;
+
+/// Buffers of one worker.
+struct Scratch {
+    tile: ChunkTile,
+    /// The streams, one after the other; the last element takes what is written but not kept.
+    streams: [[u16; STREAM_VALUES + 8]; LANES],
+}
+
+impl Scratch {
+    fn new() -> Box<Self> {
+        Box::new(Self { tile: [[0; CHUNK]; TILE_ROWS], streams: [[0; STREAM_VALUES + 8]; LANES] })
+    }
+}
+
 /// What lane numbers are XORed with in a step to give stream numbers. It makes each stream see all rows
 /// and all columns of the step evenly, so that uneven rows do not lengthen one stream.
 #[inline]
@@ -108,15 +126,20 @@ fn stored_bits(values: &[u16; 8]) -> u32 {
     half([a, b, c, d]) | half([e, f, g, h]) << 4
 }
 
-/// The 32 elements lane `lane` owns in step `step` of a chunk, in value order.
+/// Bits of the stored elements of a chunk: row by row, one byte for eight columns.
+type ChunkBits = [[u8; CHUNK / 8]; TILE_ROWS];
+
 #[inline]
-fn lane_values(tile: &ChunkTile, step: usize, lane: usize) -> [[u16; 8]; 4] {
-    let (g, t) = (lane / 4, lane % 4);
-    let c = step * STEP + 8 * t;
-    std::array::from_fn(|slot| {
-        let row = &tile[g + 8 * slot];
-        std::array::from_fn(|k| row[c + k])
-    })
+fn chunk_bits(tile: &ChunkTile) -> ChunkBits {
+    let mut bits = [[0; CHUNK / 8]; TILE_ROWS];
+    for (bits, row) in bits.iter_mut().zip(tile) {
+        for (byte, octet) in bits.iter_mut().zip(row.chunks_exact(8)) {
+            if let Some(octet) = octet.first_chunk() {
+                *byte = stored_bits(octet) as u8;
+            }
+        }
+    }
+    bits
 }
 
 /// Adds the chunk's stored elements to the streams' counts.
@@ -241,6 +264,31 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> 
     Ok(Analysis { header, table })
 }
 
+/// Appends the stored ones of eight elements to a stream's values. Returns the new count.
+#[inline]
+fn append_dense(elements: &[u16; 8], stored: u8, stream: &mut [u16; STREAM_VALUES + 8], q: usize) -> usize {
+    // Every element is written and only stored ones advance: no branch to mispredict.
+    let mut at = 0;
+    let Some(to) = stream[q..].first_chunk_mut::<8>() else { return q };
+    for (k, &value) in elements.iter().enumerate() {
+        to[at & 7] = value;
+        at += usize::from(stored >> k & 1);
+    }
+    q + at
+}
+
+/// As [`append_dense`], with work for stored elements only.
+#[inline]
+fn append_sparse(elements: &[u16; 8], stored: u8, stream: &mut [u16; STREAM_VALUES + 8], mut q: usize) -> usize {
+    let mut rest = u32::from(stored);
+    while rest != 0 {
+        stream[q] = elements[rest.trailing_zeros() as usize & 7];
+        q += 1;
+        rest &= rest - 1;
+    }
+    q
+}
+
 /// Writes one block over whatever `out` held; `out` is as long as the table says.
 fn encode_block(
     layout: &DenseLayout,
@@ -248,11 +296,13 @@ fn encode_block(
     r0: usize,
     c0: usize,
     width: usize,
-    tile: &mut ChunkTile,
+    scratch: &mut Scratch,
     out: &mut [u8],
 ) -> Result<()> {
-    let (masks, packed) = out.split_at_mut(width / STEP * UNIT);
-    packed.fill(0);
+    let Scratch { tile, streams } = scratch;
+    let steps = width / STEP;
+    let (masks, packed) = out.split_at_mut(steps * UNIT);
+    let dense = packed.len() / UNIT * 2 >= DENSE_STEP * steps;
     let mut counts = [0usize; LANES];
     for chunk in 0..width / CHUNK {
         let first_step = chunk * CHUNK_STEPS;
@@ -262,33 +312,39 @@ fn encode_block(
             continue;
         }
         gather(layout, values, r0, c0, tile);
+        let bits = chunk_bits(tile);
         for step in 0..CHUNK_STEPS {
             for lane in 0..LANES {
-                let elements = lane_values(tile, step, lane);
-                let natural = stored_bits(&elements[0])
-                    | stored_bits(&elements[1]) << 8
-                    | stored_bits(&elements[2]) << 16
-                    | stored_bits(&elements[3]) << 24;
+                let (g, octet) = (lane / 4, step * 4 + lane % 4);
+                let stored = [0, 8, 16, 24].map(|slot| bits[g + slot][octet]);
                 let at = mask_offset(first_step + step, lane);
-                masks[at..at + 4].copy_from_slice(&to_word(natural).to_le_bytes());
-                let stream = lane ^ rotation(step);
-                let elements = elements.as_flattened();
-                let mut q = counts[stream];
-                let mut rest = natural;
-                while rest != 0 {
-                    let value = elements[rest.trailing_zeros() as usize & 31];
-                    let at = value_offset(q, stream);
-                    let Some(slot) = packed.get_mut(at..at + 2) else { return Err(changed()) };
-                    slot.copy_from_slice(&value.to_le_bytes());
-                    q += 1;
-                    rest &= rest - 1;
+                masks[at..at + 4].copy_from_slice(&to_word(u32::from_le_bytes(stored)).to_le_bytes());
+                let s = lane ^ rotation(step);
+                let mut q = counts[s];
+                for (slot, stored) in stored.into_iter().enumerate() {
+                    if let Some(elements) = tile[g + 8 * slot][8 * octet..].first_chunk() {
+                        let append = if dense { append_dense } else { append_sparse };
+                        q = append(elements, stored, &mut streams[s], q);
+                    }
                 }
-                counts[stream] = q;
+                counts[s] = q;
             }
         }
     }
     let rows = counts.iter().max().map_or(0, |count| count.div_ceil(2));
-    if rows * UNIT == packed.len() { Ok(()) } else { Err(changed()) }
+    if rows * UNIT != packed.len() {
+        return Err(changed());
+    }
+    for (s, stream) in streams.iter_mut().enumerate() {
+        stream[counts[s]..(2 * rows).max(counts[s])].fill(0);
+    }
+    for (row, bytes) in packed.chunks_exact_mut(UNIT).enumerate() {
+        for (pair, stream) in bytes.chunks_exact_mut(4).zip(streams.iter()) {
+            let word = u32::from(stream[2 * row]) | u32::from(stream[2 * row + 1]) << 16;
+            pair.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+    Ok(())
 }
 
 /// Second pass: writes the data section, whose length is the header's.
@@ -299,11 +355,11 @@ pub(crate) fn encode(analysis: &Analysis, layout: &DenseLayout, values: &[u16], 
     let start = |block: usize| analysis.table[block] as usize * UNIT;
     write_blocks(0..analysis.table.len() - 1, 8, data, &start, &|range, out| {
         let base = start(range.start);
-        let mut tile = Box::new([[0; CHUNK]; TILE_ROWS]);
+        let mut scratch = Scratch::new();
         for index in range {
             let out = &mut out[start(index) - base..start(index + 1) - base];
             let (r0, c0) = (index / blocks * TILE_ROWS, index % blocks * width);
-            encode_block(layout, values, r0, c0, width, &mut tile, out)?;
+            encode_block(layout, values, r0, c0, width, &mut scratch, out)?;
         }
         Ok(())
     })
