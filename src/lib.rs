@@ -6,4 +6,6 @@
 
 pub mod error;
 pub mod format;
+pub mod host;
+pub mod reference;
 pub mod types;

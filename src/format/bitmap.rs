@@ -12,6 +12,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::header::{Content, Header, corrupt};
+use super::list::{RowList, stored_bits};
 use super::tile::{Tile, gather, reduce, scatter, write_blocks};
 use super::{Analysis, changed, table_entry};
 use crate::error::{Error, Kind, Result};
@@ -110,22 +111,6 @@ pub(crate) fn value_offset(q: usize, s: usize) -> usize {
     (q / 2) * UNIT + s * 4 + (q % 2) * 2
 }
 
-/// Which of eight values are stored, bit k for value k.
-#[inline]
-fn stored_bits(values: &[u16; 8]) -> u32 {
-    const MAGNITUDE: u64 = 0x7fff_7fff_7fff_7fff;
-    const ONES: u64 = 0x0001_0001_0001_0001;
-    let half = |v: [u16; 4]| {
-        let bits = u64::from(v[0]) | u64::from(v[1]) << 16 | u64::from(v[2]) << 32 | u64::from(v[3]) << 48;
-        // Adding 0x7fff carries into bit 15 exactly when the magnitude is not zero.
-        let stored = ((bits & MAGNITUDE) + MAGNITUDE) >> 15 & ONES;
-        // Bits 0, 16, 32, 48 -> bits 48..52.
-        (stored.wrapping_mul(0x0001_0002_0004_0008) >> 48) as u32
-    };
-    let [a, b, c, d, e, f, g, h] = *values;
-    half([a, b, c, d]) | half([e, f, g, h]) << 4
-}
-
 /// Bits of the stored elements of a chunk: row by row, one byte for eight columns.
 type ChunkBits = [[u8; CHUNK / 8]; TILE_ROWS];
 
@@ -135,7 +120,7 @@ fn chunk_bits(tile: &ChunkTile) -> ChunkBits {
     for (bits, row) in bits.iter_mut().zip(tile) {
         for (byte, octet) in bits.iter_mut().zip(row.chunks_exact(8)) {
             if let Some(octet) = octet.first_chunk() {
-                *byte = stored_bits(octet) as u8;
+                *byte = stored_bits(octet);
             }
         }
     }
@@ -428,6 +413,62 @@ impl<'a> Block<'a> {
     }
 }
 
+/// A chunk's values, stream by stream: room for the most rows a block has, and for reading past them.
+pub(crate) struct Streams([[u16; STREAM_VALUES + 8]; LANES]);
+
+impl Streams {
+    pub(crate) fn new() -> Box<Self> {
+        Box::new(Self([[0; STREAM_VALUES + 8]; LANES]))
+    }
+}
+
+impl Block<'_> {
+    /// Appends the stored elements of 256 columns to one list a row. `counts` as for
+    /// [`Self::for_each_in_chunk`], but eight elements at a time and without branches.
+    pub(crate) fn list_chunk(
+        &self,
+        chunk: usize,
+        counts: &mut [u32; LANES],
+        streams: &mut Streams,
+        rows: &mut [RowList; TILE_ROWS],
+    ) -> Result<()> {
+        let mut ends = *counts;
+        for step in 0..CHUNK_STEPS {
+            for lane in 0..LANES {
+                ends[lane ^ rotation(step)] += self.word(chunk * CHUNK_STEPS + step, lane).count_ones();
+            }
+        }
+        let first = counts.iter().min().map_or(0, |&count| count as usize / 2);
+        let end = value_rows(&ends) as usize;
+        let values = self
+            .values
+            .get(first * UNIT..end * UNIT)
+            .filter(|_| 2 * (end - first) <= STREAM_VALUES)
+            .ok_or_else(|| corrupt("masks: a stream has more values than its block stores"))?;
+        for (row, bytes) in values.chunks_exact(UNIT).enumerate() {
+            for (stream, pair) in streams.0.iter_mut().zip(bytes.chunks_exact(4)) {
+                stream[2 * row] = u16::from_le_bytes([pair[0], pair[1]]);
+                stream[2 * row + 1] = u16::from_le_bytes([pair[2], pair[3]]);
+            }
+        }
+        for step in 0..CHUNK_STEPS {
+            for lane in 0..LANES {
+                let s = lane ^ rotation(step);
+                let mut q = counts[s] as usize - 2 * first;
+                let col = (step * STEP + lane % 4 * 8) as u8;
+                let stored = from_word(self.word(chunk * CHUNK_STEPS + step, lane)).to_le_bytes();
+                for (slot, stored) in stored.into_iter().enumerate() {
+                    if let Some(values) = streams.0[s][q..].first_chunk() {
+                        q += rows[lane / 4 + 8 * slot].append_packed(col, stored, values);
+                    }
+                }
+                counts[s] = (q + 2 * first) as u32;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Checks one block that lies at rows `r0..`, columns `c0..`; returns its non-zeros and its units.
 fn validate_block(buffer: &[u8], header: &Header, index: usize, r0: u64, c0: u64) -> Result<(u64, u32)> {
     let block = Block::new(buffer, header, index)?;
@@ -560,18 +601,6 @@ mod tests {
         for _ in 0..10_000 {
             x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             assert_eq!(from_word(to_word(x)), x);
-        }
-    }
-
-    #[test]
-    fn stored_bits_keeps_all_but_zeros() {
-        assert_eq!(stored_bits(&[0, 0x8000, 1, 0x8001, 0x7c00, 0xfe01, 0x3c00, 0]), 0b0111_1100);
-        for value in 0..=u16::MAX {
-            for k in 0..8 {
-                let mut values = [0x8000; 8];
-                values[k] = value;
-                assert_eq!(stored_bits(&values), u32::from(value & 0x7fff != 0) << k);
-            }
         }
     }
 

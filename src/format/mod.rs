@@ -7,6 +7,7 @@
 
 pub mod bitmap;
 pub mod header;
+pub(crate) mod list;
 mod tile;
 pub mod tiled_csl;
 

@@ -8,6 +8,7 @@
 use rayon::prelude::*;
 
 use super::header::{Content, Header, corrupt};
+use super::list::SPAN;
 use super::tile::{Tile, gather, reduce, scatter, write_blocks};
 use super::{Analysis, changed, table_entry};
 use crate::error::{Error, Kind, Result};
@@ -248,26 +249,28 @@ fn tile_bytes<'a>(buffer: &'a [u8], header: &Header, index: usize) -> Result<&'a
         .ok_or_else(|| corrupt(format!("table: tile {index} is {start}..{end}, needs at most 2048 units within the data")))
 }
 
-/// Calls `visit(row, column within the tile, value bits)` for each stored element of tile `index`, in
-/// stored order and without padding.
-#[inline]
-pub(crate) fn for_each_in_tile(
+/// 128 rows of 256 columns.
+pub(crate) type DenseChunk = Tile<TILE_ROWS, SPAN>;
+
+/// Unpacks tile `index` over the columns `first..first + 64` of `dense`; no tile gives zeros.
+pub(crate) fn unpack<const C: usize>(
     buffer: &[u8],
     header: &Header,
-    index: usize,
-    mut visit: impl FnMut(usize, usize, u16) -> Result<()>,
+    index: Option<usize>,
+    first: usize,
+    dense: &mut Tile<TILE_ROWS, C>,
 ) -> Result<()> {
+    for row in dense.iter_mut() {
+        row[first..first + TILE_COLS].fill(0);
+    }
+    let Some(index) = index else { return Ok(()) };
     for bytes in tile_bytes(buffer, header, index)?.chunks_exact(ITEM_BYTES) {
-        let value = u16::from_le_bytes([bytes[0], bytes[1]]);
         let at = usize::from(u16::from_le_bytes([bytes[2], bytes[3]]));
-        if value & 0x7fff == 0 {
-            continue;
-        }
-        if at >= TILE_ITEMS {
-            return Err(outside(index, at));
-        }
         let (row, col) = position(at);
-        visit(row, col, value)?;
+        match dense.get_mut(row) {
+            Some(row) => row[first + col] = u16::from_le_bytes([bytes[0], bytes[1]]),
+            None => return Err(outside(index, at)),
+        }
     }
     Ok(())
 }
@@ -368,10 +371,7 @@ pub(crate) fn decode_block(
 ) -> Result<()> {
     let (_, blocks) = header.grid();
     let mut dense: DenseTile = [[0; TILE_COLS]; TILE_ROWS];
-    for_each_in_tile(buffer, header, tile * blocks as usize + block, |r, c, value| {
-        dense[r][c] = value;
-        Ok(())
-    })?;
+    unpack(buffer, header, Some(tile * blocks as usize + block), 0, &mut dense)?;
     scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
     Ok(())
 }
