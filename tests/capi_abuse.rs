@@ -1337,6 +1337,40 @@ fn names_and_texts_of_statuses_are_their_own() {
 }
 
 #[test]
+fn the_call_that_the_table_spoils_is_right() {
+    // 1 * A * B + 1 * C with B = 0 keeps C; with beta = 0, NaN in C does not survive.
+    let world = World::new();
+    let w = &world;
+    let zero = 0.0_f32;
+    let one = (&raw const ONE).cast();
+    let product = |beta, c| {
+        let op = RawOperation(0);
+        // SAFETY: live descriptors of host memory, readable floats.
+        unsafe {
+            let alg = RawSpMMAlg(0);
+            let null = ptr::null_mut();
+            good(flashllmSpMM_preprocess(
+                w.handle, op, op, one, w.sparse, w.b, beta, c, F32, alg, null,
+            ));
+            good(flashllmSpMM(w.handle, op, op, one, w.sparse, w.b, beta, c, F32, alg, null));
+        }
+    };
+    let mut values = vec![0x4200_u16; M * N];
+    let c = dense(M, N, N, values.as_mut_ptr().cast(), F16);
+    product(one, c);
+    assert!(values.iter().all(|&v| v == 0x4200));
+    values.fill(0x7e00);
+    product((&raw const zero).cast(), c);
+    assert!(values.iter().all(|&v| v == 0));
+    let mut wide = vec![f32::NAN; M * N];
+    let c32 = dense(M, N, N, wide.as_mut_ptr().cast(), F32);
+    product((&raw const zero).cast(), c32);
+    assert!(wide.iter().all(|&v| v == 0.0));
+    good(flashllmDestroyDnMat(c));
+    good(flashllmDestroyDnMat(c32));
+}
+
+#[test]
 fn a_matrix_can_move_and_be_compressed_again() {
     let world = World::new();
     let w = &world;
