@@ -32,7 +32,8 @@ impl Kernels {
     pub(super) fn load(props: &DeviceProps) -> Result<Self> {
         let mut this = Self::default();
         for &id in KernelId::ALL {
-            let function = if id.runs_on(props.cc) { Some(this.load_function(id, props)?) } else { None };
+            let function =
+                if id.runs_on(props.cc) { Some(this.load_function(id, props)?) } else { None };
             this.functions.push(function);
         }
         Ok(this)
@@ -42,22 +43,33 @@ impl Kernels {
         let index = self.module(id.image())?;
         let function: RawFunction = match self.modules[index].1.get_function(id.symbol()) {
             Ok(function) => function.to_raw().cast(),
-            Err(_) => return Err(sys::last_error(&format!("cuModuleGetFunction({})", id.symbol()))),
+            Err(_) => {
+                return Err(sys::last_error(&format!("cuModuleGetFunction({})", id.symbol())));
+            }
         };
         let smem = id.max_dynamic_smem(props.smem_per_block_optin);
         if smem > SMEM_WITHOUT_OPT_IN {
-            let bytes = c_int::try_from(smem)
-                .map_err(|_| Error::new(Kind::InternalError, format!("{} asks for too much memory", id.symbol())))?;
+            let bytes = c_int::try_from(smem).map_err(|_| {
+                Error::new(Kind::InternalError, format!("{} asks for too much memory", id.symbol()))
+            })?;
             // SAFETY: a function of a module that lives in `self`.
-            unsafe { sys::cuFuncSetAttribute(function, sys::FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes) }
-                .check("cuFuncSetAttribute")?;
+            unsafe {
+                sys::cuFuncSetAttribute(
+                    function,
+                    sys::FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                    bytes,
+                )
+            }
+            .check("cuFuncSetAttribute")?;
         }
         // By default the driver loads a kernel's code at its first launch, which may allocate, synchronise,
         // or break a stream capture. Asking for an attribute loads it now.
         let mut registers: c_int = 0;
         // SAFETY: as above, and a valid place for an integer.
-        unsafe { sys::cuFuncGetAttribute(&raw mut registers, sys::FUNC_ATTRIBUTE_NUM_REGS, function) }
-            .check("cuFuncGetAttribute")?;
+        unsafe {
+            sys::cuFuncGetAttribute(&raw mut registers, sys::FUNC_ATTRIBUTE_NUM_REGS, function)
+        }
+        .check("cuFuncGetAttribute")?;
         Ok(function)
     }
 
@@ -67,10 +79,13 @@ impl Kernels {
             return Ok(index);
         }
         let Some((_, bytes)) = IMAGES.iter().find(|i| i.0 == image) else {
-            return Err(Error::new(Kind::InternalError, format!("kernel image {image} is not in this build")));
+            return Err(Error::new(
+                Kind::InternalError,
+                format!("kernel image {image} is not in this build"),
+            ));
         };
-        let module =
-            Module::from_fatbin(bytes, &[]).map_err(|_| sys::last_error(&format!("cuModuleLoadData({image})")))?;
+        let module = Module::from_fatbin(bytes, &[])
+            .map_err(|_| sys::last_error(&format!("cuModuleLoadData({image})")))?;
         self.modules.push((image, module));
         Ok(self.modules.len() - 1)
     }
@@ -78,7 +93,10 @@ impl Kernels {
     /// A loaded kernel.
     pub(super) fn function(&self, id: KernelId) -> Result<RawFunction> {
         self.functions.get(id as usize).copied().flatten().ok_or_else(|| {
-            Error::new(Kind::ArchMismatch, format!("kernel {} cannot run on this device", id.symbol()))
+            Error::new(
+                Kind::ArchMismatch,
+                format!("kernel {} cannot run on this device", id.symbol()),
+            )
         })
     }
 
