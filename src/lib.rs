@@ -12,5 +12,6 @@ pub mod gpu;
 pub mod handle;
 pub mod host;
 pub mod plan;
+pub mod reference;
 pub mod types;
 pub mod version;

@@ -737,6 +737,51 @@ mod with_kernels {
             let on_host = Program { handle: Some(host), ..Program::default() };
             assert_eq!(on_host.multiply(&ready, false), Err(FLASHLLM_STATUS_INVALID_VALUE));
             assert!(message().contains("CUDA handle"), "{}", message());
+            let mut values = vec![0_u16; ROWS * COLS];
+            let mut on_host = on_host;
+            let dense = on_host.dense(ROWS, COLS, values.as_mut_ptr().cast());
+            let (unpack, pack) = (RawSparseToDenseAlg(0), RawDenseToSparseAlg(0));
+            let spare = on_host.sparse();
+            let mut room = vec![0_u8; 1 << 16];
+            let aligned = room.as_ptr().align_offset(256);
+            let room = room[aligned..].as_mut_ptr().cast::<c_void>();
+            // SAFETY: live descriptors; `room` holds far more than the compressed matrix.
+            unsafe {
+                // Device data for a host handle.
+                let status =
+                    flashllmSparseToDense(host, ready.sparse, dense, unpack, ptr::null_mut());
+                assert_eq!(status, FLASHLLM_STATUS_INVALID_VALUE, "{}", message());
+                let device = first.malloc(1 << 15).unwrap();
+                ok(flashllmDenseToSparse_analysis(host, dense, spare, pack, ptr::null_mut()))
+                    .unwrap();
+                ok(flashllmSpMatSetBuffer(first.handle(), spare, device, 1 << 15)).unwrap();
+                let status =
+                    flashllmDenseToSparse_convert(host, dense, spare, pack, ptr::null_mut());
+                assert_eq!(status, FLASHLLM_STATUS_INVALID_VALUE, "{}", message());
+                // Host data for a CUDA handle.
+                ok(flashllmSpMatSetBuffer(host, spare, room, 1 << 15)).unwrap();
+                let d = first.dense[0];
+                let status =
+                    flashllmDenseToSparse_convert(first.handle(), d, spare, pack, ptr::null_mut());
+                assert_eq!(status, FLASHLLM_STATUS_INVALID_VALUE, "{}", message());
+                ok(flashllmDenseToSparse_convert(host, dense, spare, pack, ptr::null_mut()))
+                    .unwrap();
+                let status =
+                    flashllmSparseToDense(first.handle(), spare, d, unpack, ptr::null_mut());
+                assert_eq!(status, FLASHLLM_STATUS_INVALID_VALUE, "{}", message());
+                // And of one context for another.
+                let status = flashllmSparseToDense(
+                    second.handle(),
+                    ready.sparse,
+                    d,
+                    unpack,
+                    ptr::null_mut(),
+                );
+                assert_eq!(status, FLASHLLM_STATUS_WRONG_CONTEXT, "{}", message());
+            }
+            assert!(message().contains("another CUDA context"), "{}", message());
+            let product = Ready { sparse: spare, ..ready };
+            assert_eq!(first.multiply(&product, false), Err(FLASHLLM_STATUS_INVALID_VALUE));
             on_host.end();
             second.dense.clear();
             second.end();

@@ -488,8 +488,8 @@ pub unsafe extern "C" fn flashllmSpMatSetBuffer(
                     let slice = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), bytes) };
                     format::validate(slice)?
                 }
-                // SAFETY: the caller gives `bytes` bytes of this context's device memory.
                 Device::Cuda(cuda) => {
+                    // SAFETY: the caller gives `bytes` bytes of this context's device memory.
                     unsafe { gpu::convert::validate(cuda, context.stream(), buffer, bytes) }?
                 }
             };

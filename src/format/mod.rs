@@ -7,6 +7,7 @@
 
 pub mod bitmap;
 pub mod header;
+pub(crate) mod list;
 mod tile;
 pub mod tiled_csl;
 
@@ -158,6 +159,7 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
             gap[at]
         )));
     }
+    check_table(buffer, &header)?;
     let (nnz, max_block) = match header.format {
         Format::Bitmap => bitmap::validate(buffer, &header)?,
         Format::TiledCsl => tiled_csl::validate(buffer, &header)?,
@@ -172,6 +174,45 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
         )));
     }
     Ok(header)
+}
+
+/// The table starts at 0, never falls, ends with the data, and gives each block a size it can have.
+fn check_table(buffer: &[u8], header: &Header) -> Result<()> {
+    let units = header.data_bytes / header.unit_bytes();
+    let steps = header.tile_cols / bitmap::STEP as u32;
+    let (least, most) = match header.format {
+        Format::Bitmap => (steps, 17 * steps),
+        Format::TiledCsl => (0, header.tile_rows * header.tile_cols / tiled_csl::VECTOR as u32),
+    };
+    let last = header.table_entries as usize - 1;
+    let blocks = match header.format {
+        Format::Bitmap => last,
+        Format::TiledCsl => last - 1,
+    };
+    let mut previous = table_entry(buffer, 0)?;
+    if previous != 0 {
+        return Err(corrupt(format!("table: entry 0 = {previous}, needs 0")));
+    }
+    for index in 1..=last {
+        let entry = table_entry(buffer, index)?;
+        if index > blocks && entry != previous {
+            return Err(corrupt(format!("table: entry {index} = {entry}, needs entry {blocks} = {previous} again")));
+        }
+        let fits = entry.checked_sub(previous).is_some_and(|size| index > blocks || (least..=most).contains(&size));
+        if !fits {
+            return Err(corrupt(format!(
+                "table: block {} is {previous}..{entry} (entry {index} = {entry}), needs {least} to {most} units",
+                index - 1
+            )));
+        }
+        previous = entry;
+    }
+    let signed = header.format == Format::TiledCsl;
+    if u64::from(previous) != units || signed && i32::try_from(previous).is_err() {
+        let unit = header.unit_bytes();
+        return Err(corrupt(format!("table: last entry {last} = {previous}, needs data bytes / {unit} = {units}")));
+    }
+    Ok(())
 }
 
 /// Writes every element of the dense matrix (zeros too); elements outside it (ld padding) stay.

@@ -12,6 +12,9 @@ pub(crate) type Tile<const R: usize, const C: usize> = [[u16; C]; R];
 
 /// Columns that are transposed together: eight of them share the stores to one tile row.
 const GROUP: usize = 8;
+/// Columns that are copied together before they are transposed. The copies do not wait for each other's
+/// cache misses, which a transposing loop over columns a page apart does.
+const STAGE: usize = 64;
 
 /// Copies the rectangle at (`r0`, `c0`) into `tile`; positions outside the matrix become zero.
 pub(crate) fn gather<const R: usize, const C: usize>(
@@ -37,22 +40,35 @@ pub(crate) fn gather<const R: usize, const C: usize>(
             }
         }
         Order::Col => {
-            let column = |c: usize| {
-                let from = layout.index(r0, c0 + c);
-                &values[from..from + rows]
-            };
-            let grouped = cols / GROUP * GROUP;
-            for c in (0..grouped).step_by(GROUP) {
-                let columns: [&[u16]; GROUP] = std::array::from_fn(|j| column(c + j));
-                for (r, out) in tile.iter_mut().enumerate().take(rows) {
-                    for (to, from) in out[c..c + GROUP].iter_mut().zip(&columns) {
-                        *to = from[r];
+            let mut stage = [[0u16; R]; STAGE];
+            for first in (0..cols).step_by(STAGE) {
+                let staged = STAGE.min(cols - first);
+                for (c, column) in stage.iter_mut().enumerate().take(staged) {
+                    let from = layout.index(r0, c0 + first + c);
+                    match values[from..from + rows].first_chunk::<R>() {
+                        Some(whole) => *column = *whole,
+                        None => column[..rows].copy_from_slice(&values[from..from + rows]),
                     }
                 }
-            }
-            for c in grouped..cols {
-                for (out, &value) in tile.iter_mut().zip(column(c)) {
-                    out[c] = value;
+                for group in (0..staged).step_by(GROUP) {
+                    let columns: &[[u16; R]] = &stage[group..(group + GROUP).min(staged)];
+                    let at = first + group;
+                    match columns.first_chunk::<GROUP>() {
+                        Some(columns) => {
+                            for (r, out) in tile.iter_mut().enumerate().take(rows) {
+                                for (to, from) in out[at..at + GROUP].iter_mut().zip(columns) {
+                                    *to = from[r];
+                                }
+                            }
+                        }
+                        None => {
+                            for (c, column) in columns.iter().enumerate() {
+                                for (out, &value) in tile.iter_mut().zip(&column[..rows]) {
+                                    out[at + c] = value;
+                                }
+                            }
+                        }
+                    }
                 }
             }
         }

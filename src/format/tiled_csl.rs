@@ -8,6 +8,7 @@
 use rayon::prelude::*;
 
 use super::header::{Content, Header, corrupt};
+use super::list::SPAN;
 use super::tile::{Tile, gather, reduce, scatter, write_blocks};
 use super::{Analysis, changed, table_entry};
 use crate::error::{Error, Kind, Result};
@@ -58,19 +59,24 @@ fn item_location(item: u32) -> usize {
     (item >> 16) as usize
 }
 
+/// Items of a tile, and one more that takes what is written but not kept.
+type Items = [u32; TILE_ITEMS + 1];
+
 /// Buffers of one worker.
 struct Scratch {
     tile: DenseTile,
-    items: Vec<u32>,
-    ordered: Vec<u32>,
+    items: Items,
+    buckets: Items,
+    ordered: Items,
 }
 
 impl Scratch {
     fn new() -> Box<Self> {
         Box::new(Self {
             tile: [[0; TILE_COLS]; TILE_ROWS],
-            items: Vec::with_capacity(TILE_ITEMS),
-            ordered: Vec::with_capacity(TILE_ITEMS),
+            items: [0; TILE_ITEMS + 1],
+            buckets: [0; TILE_ITEMS + 1],
+            ordered: [0; TILE_ITEMS + 1],
         })
     }
 }
@@ -85,16 +91,8 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> 
         .map_init(
             || Box::new([[0; TILE_COLS]; TILE_ROWS]),
             |tile, index| {
-                gather(
-                    layout,
-                    values,
-                    index / blocks * TILE_ROWS,
-                    index % blocks * TILE_COLS,
-                    tile,
-                );
-                tile.iter()
-                    .map(|row| row.iter().map(|v| u16::from(v & 0x7fff != 0)).sum::<u16>())
-                    .sum()
+                gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
+                tile.iter().map(|row| row.iter().map(|v| u16::from(v & 0x7fff != 0)).sum::<u16>()).sum()
             },
         )
         .collect();
@@ -108,10 +106,7 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> 
         max_block = max_block.max(vectors * VECTOR);
         end += vectors as u64;
         table.push(i32::try_from(end).map_err(|_| {
-            Error::new(
-                Kind::SizeOverflow,
-                "Tiled-CSL: the tiles exceed 31-bit offsets of 16 bytes (32 GiB)",
-            )
+            Error::new(Kind::SizeOverflow, "Tiled-CSL: the tiles exceed 31-bit offsets of 16 bytes (32 GiB)")
         })? as u32);
     }
     // A reader may fetch the offsets of the tile after the last one: it is empty.
@@ -129,43 +124,37 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> 
     Ok(Analysis { header, table })
 }
 
-/// Collects a tile's items in row-major order and pads them to whole vectors.
-fn collect(tile: &DenseTile, items: &mut Vec<u32>) {
-    items.clear();
-    let mut fill = [0usize; BANKS];
+/// Collects a tile's items in row-major order and pads them to whole vectors; returns how many.
+fn collect(tile: &DenseTile, items: &mut Items) -> usize {
+    let mut count = 0;
     for (row, values) in tile.iter().enumerate() {
         for (col, &value) in values.iter().enumerate() {
-            if value & 0x7fff != 0 {
-                items.push(item(value, location(row, col)));
-            }
+            // Every element is written and only non-zeros advance: no branch to mispredict.
+            items[count] = item(value, location(row, col));
+            count += usize::from(value & 0x7fff != 0);
         }
     }
-    let missing = items.len().next_multiple_of(VECTOR) - items.len();
-    if missing == 0 {
-        return;
+    let padded = count.next_multiple_of(VECTOR);
+    if padded == count {
+        return count;
     }
-    for &item in items.iter() {
+    let mut fill = [0usize; BANKS];
+    for &item in &items[..count] {
         fill[bank(item_location(item))] += 1;
     }
     // A padding item stores zero where the tile is zero. Tiles have a multiple of VECTOR elements, so
     // one that needs padding has room for it, and then its least-filled bank has too.
-    for _ in 0..missing {
+    for at in count..padded {
         let least = (0..BANKS).min_by_key(|&b| fill[b]).unwrap_or(0);
-        let free = (0..TILE_ROWS)
-            .flat_map(|row| (0..2).map(move |half| row * TILE_COLS + 2 * least + half))
-            .find(|&at| {
-                let (row, col) = position(at);
-                tile[row][col] & 0x7fff == 0
-                    && !items
-                        .iter()
-                        .rev()
-                        .take(VECTOR)
-                        .any(|&i| item_location(i) == at && i & 0xffff == 0)
-            });
-        let Some(free) = free else { return };
-        items.push(item(0, free));
+        let free = (0..TILE_ROWS).flat_map(|row| [0, 1].map(|half| row * TILE_COLS + 2 * least + half)).find(|&place| {
+            let (row, col) = position(place);
+            tile[row][col] & 0x7fff == 0 && items[count..at].iter().all(|&item| item_location(item) != place)
+        });
+        let Some(free) = free else { return at };
+        items[at] = item(0, free);
         fill[least] += 1;
     }
+    padded
 }
 
 /// Orders items such that the lanes of a warp that store together hit different banks where possible.
@@ -176,49 +165,42 @@ fn collect(tile: &DenseTile, items: &mut Vec<u32>) {
 /// v = 0..4. A phase is filled in rounds. A round takes one item of each bank that has items left, in bank
 /// order; when the phase has fewer free lanes than that, the banks with most items left go first (ties:
 /// lower bank), one item each. Within a bank, items keep their row-major order, padding last.
-fn reorder(items: &[u32], ordered: &mut Vec<u32>) {
-    let mut next = [0usize; BANKS];
+fn reorder(items: &[u32], buckets: &mut Items, ordered: &mut [u32]) {
+    let mut left = [0usize; BANKS];
     for &item in items {
-        next[bank(item_location(item))] += 1;
+        left[bank(item_location(item))] += 1;
     }
-    let mut left = next;
-    let mut start = 0;
-    for next in &mut next {
-        let count = std::mem::replace(next, start);
-        start += count;
+    let mut next = [0usize; BANKS];
+    for b in 1..BANKS {
+        next[b] = next[b - 1] + left[b - 1];
     }
-    // Bucket by bank, stable; `take` then walks each bucket from its front.
-    let mut buckets = vec![0u32; items.len()];
-    let mut fill = next;
+    let mut free = next;
     for &item in items {
         let b = bank(item_location(item));
-        buckets[fill[b]] = item;
-        fill[b] += 1;
+        buckets[free[b]] = item;
+        free[b] += 1;
     }
-    ordered.clear();
-    ordered.resize(items.len(), 0);
     let vectors = items.len() / VECTOR;
     let tail = vectors % LANES;
-    let groups = std::iter::once((vectors - tail, tail))
-        .chain((0..vectors / LANES).map(|g| (g * LANES, LANES)));
-    let mut banks = [0usize; BANKS];
-    for (first, lanes) in groups.filter(|&(_, lanes)| lanes > 0) {
+    let groups = std::iter::once((vectors - tail, tail)).chain((0..vectors / LANES).map(|g| (g * LANES, LANES)));
+    for (first, lanes) in groups {
+        let group = &mut ordered[first * VECTOR..(first + lanes) * VECTOR];
         for v in 0..VECTOR {
             let mut lane = 0;
             while lane < lanes {
+                let mut round = [0u8; BANKS];
                 let mut filled = 0;
-                for b in 0..BANKS {
-                    if left[b] > 0 {
-                        banks[filled] = b;
-                        filled += 1;
-                    }
+                for (b, &left) in left.iter().enumerate() {
+                    round[filled] = b as u8;
+                    filled += usize::from(left > 0);
                 }
                 if filled > lanes - lane {
-                    banks[..filled].sort_unstable_by_key(|&b| (usize::MAX - left[b], b));
+                    round[..filled].sort_unstable_by_key(|&b| (TILE_ITEMS - left[usize::from(b)], b));
                     filled = lanes - lane;
                 }
-                for &b in &banks[..filled] {
-                    ordered[(first + lane) * VECTOR + v] = buckets[next[b]];
+                for &b in &round[..filled] {
+                    let b = usize::from(b) % BANKS;
+                    group[lane * VECTOR + v] = buckets[next[b]];
                     next[b] += 1;
                     left[b] -= 1;
                     lane += 1;
@@ -229,31 +211,27 @@ fn reorder(items: &[u32], ordered: &mut Vec<u32>) {
 }
 
 /// Second pass: writes the data section, whose length is the header's.
-pub(crate) fn encode(
-    analysis: &Analysis,
-    layout: &DenseLayout,
-    values: &[u16],
-    data: &mut [u8],
-) -> Result<()> {
+pub(crate) fn encode(analysis: &Analysis, layout: &DenseLayout, values: &[u16], data: &mut [u8]) -> Result<()> {
     let (_, blocks) = analysis.header.grid();
     let blocks = blocks as usize;
     let start = |tile: usize| analysis.table[tile] as usize * UNIT;
     write_blocks(0..analysis.table.len() - 2, 8, data, &start, &|range, out| {
         let base = start(range.start);
         let mut scratch = Scratch::new();
-        let Scratch { tile, items, ordered } = &mut *scratch;
+        let Scratch { tile, items, buckets, ordered } = &mut *scratch;
         for index in range {
             gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
-            collect(tile, items);
+            let count = collect(tile, items);
+            let mut stored = &items[..count];
             if analysis.header.reordered {
-                reorder(items, ordered);
-                std::mem::swap(items, ordered);
+                reorder(stored, buckets, &mut ordered[..count]);
+                stored = &ordered[..count];
             }
             let out = &mut out[start(index) - base..start(index + 1) - base];
-            if out.len() != items.len() * ITEM_BYTES {
+            if out.len() != count * ITEM_BYTES {
                 return Err(changed());
             }
-            for (bytes, item) in out.chunks_exact_mut(ITEM_BYTES).zip(items.iter()) {
+            for (bytes, item) in out.chunks_exact_mut(ITEM_BYTES).zip(stored) {
                 bytes.copy_from_slice(&item.to_le_bytes());
             }
         }
@@ -268,33 +246,31 @@ fn tile_bytes<'a>(buffer: &'a [u8], header: &Header, index: usize) -> Result<&'a
     buffer
         .get(data + start as usize * UNIT..data + end as usize * UNIT)
         .filter(|bytes| bytes.len() <= TILE_ITEMS * ITEM_BYTES)
-        .ok_or_else(|| {
-            corrupt(format!(
-                "table: tile {index} is {start}..{end}, needs at most 2048 units within the data"
-            ))
-        })
+        .ok_or_else(|| corrupt(format!("table: tile {index} is {start}..{end}, needs at most 2048 units within the data")))
 }
 
-/// Calls `visit(row, column within the tile, value bits)` for each stored element of tile `index`, in
-/// stored order and without padding.
-#[inline]
-pub(crate) fn for_each_in_tile(
+/// 128 rows of 256 columns.
+pub(crate) type DenseChunk = Tile<TILE_ROWS, SPAN>;
+
+/// Unpacks tile `index` over the columns `first..first + 64` of `dense`; no tile gives zeros.
+pub(crate) fn unpack<const C: usize>(
     buffer: &[u8],
     header: &Header,
-    index: usize,
-    mut visit: impl FnMut(usize, usize, u16) -> Result<()>,
+    index: Option<usize>,
+    first: usize,
+    dense: &mut Tile<TILE_ROWS, C>,
 ) -> Result<()> {
+    for row in dense.iter_mut() {
+        row[first..first + TILE_COLS].fill(0);
+    }
+    let Some(index) = index else { return Ok(()) };
     for bytes in tile_bytes(buffer, header, index)?.chunks_exact(ITEM_BYTES) {
-        let value = u16::from_le_bytes([bytes[0], bytes[1]]);
         let at = usize::from(u16::from_le_bytes([bytes[2], bytes[3]]));
-        if value & 0x7fff == 0 {
-            continue;
-        }
-        if at >= TILE_ITEMS {
-            return Err(outside(index, at));
-        }
         let (row, col) = position(at);
-        visit(row, col, value)?;
+        match dense.get_mut(row) {
+            Some(row) => row[first + col] = u16::from_le_bytes([bytes[0], bytes[1]]),
+            None => return Err(outside(index, at)),
+        }
     }
     Ok(())
 }
@@ -304,13 +280,7 @@ fn outside(index: usize, at: usize) -> Error {
 }
 
 /// Checks one tile that lies at rows `r0..`, columns `c0..`; returns its non-zeros and its items.
-fn validate_tile(
-    buffer: &[u8],
-    header: &Header,
-    index: usize,
-    r0: u64,
-    c0: u64,
-) -> Result<(u64, u32)> {
+fn validate_tile(buffer: &[u8], header: &Header, index: usize, r0: u64, c0: u64) -> Result<(u64, u32)> {
     let bytes = tile_bytes(buffer, header, index)?;
     let inside_rows = usize::try_from(header.rows - r0).unwrap_or(usize::MAX);
     let inside_cols = usize::try_from(header.cols - c0).unwrap_or(usize::MAX);
@@ -333,9 +303,7 @@ fn validate_tile(
             continue;
         }
         if value & 0x7fff == 0 {
-            return Err(corrupt(format!(
-                "items: tile {index}, location {at} stores {value:#06x}, which is a zero"
-            )));
+            return Err(corrupt(format!("items: tile {index}, location {at} stores {value:#06x}, which is a zero")));
         }
         let (row, col) = position(at);
         if row >= inside_rows || col >= inside_cols {
@@ -354,29 +322,15 @@ fn validate_tile(
     }
     let items = bytes.len() / ITEM_BYTES;
     if padding >= VECTOR {
-        return Err(corrupt(format!(
-            "padding: tile {index} has {padding} padding items, needs fewer than {VECTOR}"
-        )));
+        return Err(corrupt(format!("padding: tile {index} has {padding} padding items, needs fewer than {VECTOR}")));
     }
     Ok(((items - padding) as u64, items as u32))
 }
 
-/// Checks the table and every tile; returns the non-zeros and the largest tile in items.
+/// Checks every tile, the table having been checked; returns the non-zeros and the largest tile in items.
 pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
     let (_, blocks) = header.grid();
     let count = header.table_entries as usize - 2;
-    if table_entry(buffer, 0)? != 0 {
-        return Err(corrupt(format!("table: entry 0 = {}, needs 0", table_entry(buffer, 0)?)));
-    }
-    let units = header.data_bytes / UNIT as u64;
-    for last in [count, count + 1] {
-        let end = table_entry(buffer, last)?;
-        if u64::from(end) != units || i32::try_from(end).is_err() {
-            return Err(corrupt(format!(
-                "table: entry {last} = {end}, needs data bytes / {UNIT} = {units}, within 31 bits"
-            )));
-        }
-    }
     reduce(
         0..count,
         32,
@@ -405,10 +359,7 @@ pub(crate) fn decode_block(
 ) -> Result<()> {
     let (_, blocks) = header.grid();
     let mut dense: DenseTile = [[0; TILE_COLS]; TILE_ROWS];
-    for_each_in_tile(buffer, header, tile * blocks as usize + block, |r, c, value| {
-        dense[r][c] = value;
-        Ok(())
-    })?;
+    unpack(buffer, header, Some(tile * blocks as usize + block), 0, &mut dense)?;
     scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
     Ok(())
 }
@@ -422,9 +373,7 @@ mod tests {
         let vectors: Vec<&[u32]> = items.chunks(VECTOR).collect();
         vectors
             .chunks(LANES)
-            .flat_map(|group| {
-                (0..VECTOR).map(move |v| group.iter().map(|vector| vector[v]).collect::<Vec<_>>())
-            })
+            .flat_map(|group| (0..VECTOR).map(move |v| group.iter().map(|vector| vector[v]).collect::<Vec<_>>()))
             .map(|phase| {
                 let mut hits = [0; BANKS];
                 for item in phase {
@@ -462,10 +411,11 @@ mod tests {
     #[test]
     fn reordering_is_a_permutation_close_to_the_fewest_store_cycles() {
         for density in [1, 5, 10, 20, 50, 90, 100] {
-            let mut items = Vec::new();
-            let mut ordered = Vec::new();
-            collect(&random_tile(density, 7 * density), &mut items);
-            reorder(&items, &mut ordered);
+            let mut scratch = Scratch::new();
+            let count = collect(&random_tile(density, 7 * density), &mut scratch.items);
+            let items = scratch.items[..count].to_vec();
+            let mut ordered = vec![0; count];
+            reorder(&items, &mut scratch.buckets, &mut ordered);
             let mut fill = [0; BANKS];
             for &item in &items {
                 fill[bank(item_location(item))] += 1;
@@ -474,10 +424,7 @@ mod tests {
             let least = phases.max(fill.into_iter().max().unwrap_or(0));
             let (before, after) = (store_cycles(&items), store_cycles(&ordered));
             assert!(after <= before, "density {density}: {before} -> {after}");
-            assert!(
-                after <= least + least / 10 + 3,
-                "density {density}: {after} cycles, at best {least}"
-            );
+            assert!(after <= least + least / 10 + 3, "density {density}: {after} cycles, at best {least}");
             let (mut a, mut b) = (items, ordered);
             a.sort_unstable();
             b.sort_unstable();
@@ -491,13 +438,9 @@ mod tests {
         tile[127][63] = 0;
         tile[5][4] = 0x8000;
         tile[5][5] = 0;
-        let mut items = Vec::new();
-        collect(&tile, &mut items);
-        assert_eq!(items.len(), TILE_ITEMS);
-        let mut places: Vec<_> = items[TILE_ITEMS - 3..]
-            .iter()
-            .map(|&i| (i & 0xffff, position(item_location(i))))
-            .collect();
+        let mut items = [0; TILE_ITEMS + 1];
+        assert_eq!(collect(&tile, &mut items), TILE_ITEMS);
+        let mut places: Vec<_> = items[TILE_ITEMS - 3..TILE_ITEMS].iter().map(|&i| (i & 0xffff, position(item_location(i)))).collect();
         places.sort_unstable();
         assert_eq!(places, [(0, (5, 4)), (0, (5, 5)), (0, (127, 63))]);
     }

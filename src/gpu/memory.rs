@@ -93,18 +93,18 @@ impl DeviceContext {
         let (to, from) = (dst.addr() as u64, src.addr() as u64);
         match direction {
             Direction::HostToHost => {}
-            // SAFETY: the caller's contract; the ranges outlive the copy, as the stream is waited for below.
             Direction::HostToDevice => {
+                // SAFETY: the caller's contract; the ranges outlive the copy, as the stream is waited for below.
                 unsafe { sys::cuMemcpyHtoDAsync_v2(to, src, bytes, stream) }
                     .check("cuMemcpyHtoDAsync")?;
             }
-            // SAFETY: as above.
             Direction::DeviceToHost => {
+                // SAFETY: as above.
                 unsafe { sys::cuMemcpyDtoHAsync_v2(dst, from, bytes, stream) }
                     .check("cuMemcpyDtoHAsync")?;
             }
-            // SAFETY: as above.
             Direction::DeviceToDevice => {
+                // SAFETY: as above.
                 unsafe { sys::cuMemcpyDtoDAsync_v2(to, from, bytes, stream) }
                     .check("cuMemcpyDtoDAsync")?;
             }

@@ -102,8 +102,6 @@ impl Kernels {
 
     /// Lets the modules of a context that is gone go without asking the driver to unload them.
     pub(super) fn forget(self) {
-        for (_, module) in self.modules {
-            std::mem::forget(module);
-        }
+        let _ = std::mem::ManuallyDrop::new(self);
     }
 }

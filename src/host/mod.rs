@@ -1,38 +1,424 @@
-//! Stand-in until the executor lands.
+//! Host executor: C = alpha * A * B + beta * C on all cores, from a compressed A.
+//!
+//! A task is a group of row tiles times at most [`SUPER`] columns of C. It walks K in chunks of 256:
+//! the chunk of B is converted once to f32 *panels* of 32 columns (32 KiB each), then every row tile of
+//! the group is *expanded* into one list of (value, column) per row, and each list is multiplied with
+//! each panel, the sums of the row staying in registers ([`row`]). So the price of reading a compressed
+//! block is shared by up to 128 columns, and that of converting B by up to 256 rows.
+//!
+//! Every element of C is computed by one task, in an order that follows from A alone: results have the
+//! same bits for every thread count, every N, every stride and every instruction set. The product of two
+//! fp16 numbers is exact in f32, so fused and separate multiply-add agree.
+//!
+//! Zeros of A are not multiplied: an Inf or NaN in B that meets only zeros of A does not reach C.
 
-use crate::error::Result;
-use crate::format::Header;
-use crate::types::DType;
+mod row;
 
-/// Arguments.
+use std::sync::Mutex;
+
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use rayon::prelude::*;
+
+use crate::error::{Error, Kind, Result};
+use crate::format::list::{RowList, SPAN};
+use crate::format::{self, Header, bitmap, tiled_csl};
+use crate::types::{DType, Format};
+
+use row::{Isa, PANEL, Panel};
+
+/// Columns of A that are expanded at a time.
+const CHUNK: usize = SPAN;
+/// Rows of A that are listed at a time.
+const STRIPE: usize = bitmap::TILE_ROWS;
+/// Rows of C a task holds.
+const GROUP_ROWS: usize = 256;
+/// Columns of C a task holds.
+const SUPER: usize = 4 * PANEL;
+
+/// What [`spmm`] multiplies. Strides are in elements.
+#[derive(Clone, Copy, Debug)]
 pub struct HostSpmm<'a> {
-    /// A.
+    /// Compressed A, M x K, as accepted by [`format::validate`].
     pub a: &'a [u8],
-    /// Columns.
+    /// Columns of B and C.
     pub n: usize,
-    /// alpha.
+    /// Factor of A * B.
     pub alpha: f32,
-    /// beta.
+    /// Factor of C; 0 means that C is not read.
     pub beta: f32,
-    /// B.
+    /// fp16 bits of op(B), K x N.
     pub b: &'a [u16],
-    /// Strides of B (k, n).
+    /// Strides of op(B) along k and n.
     pub b_strides: (usize, usize),
-    /// Type of C.
+    /// Element type of C.
     pub c_dtype: DType,
-    /// Strides of C (m, n).
+    /// Strides of C along m and n.
     pub c_strides: (usize, usize),
 }
 
-/// C.
+/// C, in either element type.
+#[derive(Debug)]
 pub enum DenseMut<'a> {
-    /// fp16.
+    /// fp16 bits.
     F16(&'a mut [u16]),
-    /// fp32.
+    /// Single precision.
     F32(&'a mut [f32]),
 }
 
-/// C = alpha A B + beta C.
-pub fn spmm(_args: &HostSpmm<'_>, _header: &Header, _c: DenseMut<'_>) -> Result<()> {
-    todo!()
+impl DenseMut<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::F16(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
+
+    fn dtype(&self) -> DType {
+        match self {
+            Self::F16(_) => DType::F16,
+            Self::F32(_) => DType::F32,
+        }
+    }
+}
+
+/// C = alpha * A * op(B) + beta * C.
+///
+/// Elements of `c` outside the M x N matrix stay untouched. A buffer that was never validated gives an
+/// error or a wrong product, never an access outside the slices.
+pub fn spmm(args: &HostSpmm<'_>, header: &Header, c: DenseMut<'_>) -> Result<()> {
+    spmm_with(Isa::detect(), args, header, c)
+}
+
+fn spmm_with(isa: Isa, args: &HostSpmm<'_>, header: &Header, c: DenseMut<'_>) -> Result<()> {
+    if format::parse_header(args.a)? != *header {
+        return Err(Error::invalid("the header is not that of the compressed buffer"));
+    }
+    let size = |value: u64, name: &str| {
+        usize::try_from(value).map_err(|_| Error::new(Kind::SizeOverflow, format!("{name} = {value} does not fit usize")))
+    };
+    let (m, k) = (size(header.rows, "rows")?, size(header.cols, "cols")?);
+    if args.c_dtype != c.dtype() {
+        return Err(Error::invalid(format!("C has type {:?}, its storage is {:?}", args.c_dtype, c.dtype())));
+    }
+    if args.n == 0 {
+        return Ok(());
+    }
+    check_extent("B", (k, args.n), args.b_strides, args.b.len())?;
+    check_extent("C", (m, args.n), args.c_strides, c.len())?;
+    check_distinct((m, args.n), args.c_strides)?;
+
+    let tile_rows = header.tile_rows as usize;
+    let tiles = m.div_ceil(tile_rows);
+    let supers = args.n.div_ceil(SUPER);
+    // Groups shrink when there would be too few tasks to share. The bits of C do not depend on this.
+    let wanted = (4 * rayon::current_num_threads()).div_ceil(supers);
+    let group = (GROUP_ROWS / tile_rows).min(tiles.div_ceil(wanted)).max(1);
+    let groups = tiles.div_ceil(group);
+    let job = Job { args, header, isa, m, k, tile_rows };
+    let c = Mutex::new(c);
+    let failure = (0..groups * supers)
+        .into_par_iter()
+        .map_init(
+            || Scratch::new(args.n, group, tile_rows),
+            |scratch, task| {
+                let first = task % groups * group;
+                let n0 = task / groups * SUPER;
+                job.multiply(first..(first + group).min(tiles), n0, scratch)?;
+                // Tasks write disjoint elements, but with strides that no slices can tell apart. The
+                // lock is held for a small part of a task's time.
+                let mut c = c.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                job.store(first * tile_rows, n0, scratch, &mut c);
+                Ok(())
+            },
+        )
+        .find_map_first(Result::err);
+    failure.map_or(Ok(()), Err)
+}
+
+fn check_extent(name: &str, shape: (usize, usize), strides: (usize, usize), len: usize) -> Result<()> {
+    let last = (shape.0 - 1)
+        .checked_mul(strides.0)
+        .zip((shape.1 - 1).checked_mul(strides.1))
+        .and_then(|(a, b)| a.checked_add(b));
+    if last.is_some_and(|last| last < len) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{name} is {} x {} with strides {strides:?}, which {len} elements do not hold",
+        shape.0, shape.1
+    )))
+}
+
+/// Two elements of C in one place would make the result depend on the order of the tasks.
+fn check_distinct((m, n): (usize, usize), (sm, sn): (usize, usize)) -> Result<()> {
+    let rows_inside = (m == 1 || sm > 0) && (n == 1 || (m - 1).checked_mul(sm).is_some_and(|end| end < sn));
+    let cols_inside = (n == 1 || sn > 0) && (m == 1 || (n - 1).checked_mul(sn).is_some_and(|end| end < sm));
+    if rows_inside || cols_inside {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("elements of C, {m} x {n} with strides ({sm}, {sn}), overlap")))
+}
+
+/// Buffers of one task; their size does not depend on the matrices.
+struct Scratch {
+    panels: Vec<Panel>,
+    /// Sums: panel by panel, row by row.
+    sums: Vec<[f32; PANEL]>,
+    rows: Box<[RowList; STRIPE]>,
+    /// Values of `rows` as f32.
+    values: Box<[[f32; CHUNK]; STRIPE]>,
+    /// How far each tile of the group has read its streams (Bitmap).
+    positions: Vec<[u32; bitmap::LANES]>,
+    streams: Box<bitmap::Streams>,
+    /// One chunk of a tile (Tiled-CSL).
+    dense: Box<tiled_csl::DenseChunk>,
+}
+
+impl Scratch {
+    fn new(n: usize, group: usize, tile_rows: usize) -> Self {
+        let panels = n.min(SUPER).div_ceil(PANEL);
+        Self {
+            panels: vec![[[0.0; PANEL]; CHUNK]; panels],
+            sums: vec![[0.0; PANEL]; panels * group * tile_rows],
+            rows: Box::new(std::array::from_fn(|_| RowList::new())),
+            values: Box::new([[0.0; CHUNK]; STRIPE]),
+            positions: vec![[0; bitmap::LANES]; group],
+            streams: bitmap::Streams::new(),
+            dense: Box::new([[0; CHUNK]; tiled_csl::TILE_ROWS]),
+        }
+    }
+}
+
+struct Job<'a> {
+    args: &'a HostSpmm<'a>,
+    header: &'a Header,
+    isa: Isa,
+    m: usize,
+    k: usize,
+    tile_rows: usize,
+}
+
+impl Job<'_> {
+    fn multiply(&self, tiles: std::ops::Range<usize>, n0: usize, scratch: &mut Scratch) -> Result<()> {
+        let cols = (self.args.n - n0).min(SUPER);
+        let group_rows = scratch.sums.len() / scratch.panels.len();
+        scratch.sums.fill([0.0; PANEL]);
+        for chunk in 0..self.k.div_ceil(CHUNK) {
+            for (p, panel) in scratch.panels.iter_mut().enumerate().take(cols.div_ceil(PANEL)) {
+                self.pack(chunk * CHUNK, n0 + p * PANEL, panel);
+            }
+            for tile in tiles.clone() {
+                let local = tile - tiles.start;
+                if self.header.format == Format::TiledCsl {
+                    self.unpack(tile, chunk, &mut scratch.dense)?;
+                }
+                for stripe in 0..self.tile_rows / STRIPE {
+                    self.list(tile, local, chunk, stripe, scratch)?;
+                    for (values, row) in scratch.values.iter_mut().zip(scratch.rows.iter()) {
+                        let bits = row.bits();
+                        bits.reinterpret_cast::<f16>().convert_to_f32_slice(&mut values[..bits.len()]);
+                    }
+                    for (p, panel) in scratch.panels.iter().enumerate().take(cols.div_ceil(PANEL)) {
+                        let first = p * group_rows + local * self.tile_rows + stripe * STRIPE;
+                        let sums = &mut scratch.sums[first..first + STRIPE];
+                        let lists = scratch.rows.iter().zip(scratch.values.iter());
+                        let rows = lists.map(|(row, values)| (row.cols(), &values[..row.cols().len()]));
+                        row::multiply(self.isa, rows, panel, sums, (cols - p * PANEL).min(PANEL));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Unpacks the Tiled-CSL tiles of one chunk.
+    fn unpack(&self, tile: usize, chunk: usize, dense: &mut tiled_csl::DenseChunk) -> Result<()> {
+        let blocks = self.k.div_ceil(tiled_csl::TILE_COLS);
+        for part in 0..CHUNK / tiled_csl::TILE_COLS {
+            let block = chunk * (CHUNK / tiled_csl::TILE_COLS) + part;
+            let index = (block < blocks).then_some(tile * blocks + block);
+            tiled_csl::unpack(self.args.a, self.header, index, part * tiled_csl::TILE_COLS, dense)?;
+        }
+        Ok(())
+    }
+
+    /// Lists the stored elements of 32 rows of a tile, the `local`-th of its group, in one chunk.
+    fn list(&self, tile: usize, local: usize, chunk: usize, stripe: usize, scratch: &mut Scratch) -> Result<()> {
+        let Scratch { rows, positions, streams, dense, .. } = scratch;
+        for row in rows.iter_mut() {
+            row.clear();
+        }
+        match self.header.format {
+            Format::Bitmap => {
+                let width = self.header.tile_cols as usize;
+                let (chunks, blocks) = (width / CHUNK, self.k.div_ceil(width));
+                let block = bitmap::Block::new(self.args.a, self.header, tile * blocks + chunk / chunks)?;
+                let positions = &mut positions[local];
+                if chunk % chunks == 0 {
+                    *positions = [0; bitmap::LANES];
+                }
+                block.list_chunk(chunk % chunks, positions, streams, rows)?;
+            }
+            Format::TiledCsl => {
+                for (list, values) in rows.iter_mut().zip(&dense[stripe * STRIPE..]) {
+                    list.append_row(values);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Converts the rectangle of B at (`k0`, `n0`) to a panel.
+    fn pack(&self, k0: usize, n0: usize, panel: &mut Panel) {
+        let (sk, sn) = self.args.b_strides;
+        let depth = (self.k - k0).min(CHUNK);
+        let width = (self.args.n - n0).min(PANEL);
+        let b = &self.args.b[k0 * sk + n0 * sn..];
+        if sn == 1 {
+            for (k, row) in panel.iter_mut().enumerate().take(depth) {
+                let from = &b[k * sk..k * sk + width];
+                from.reinterpret_cast::<f16>().convert_to_f32_slice(&mut row[..width]);
+            }
+            return;
+        }
+        let mut bits = [0u16; CHUNK];
+        let mut values = [0f32; CHUNK];
+        for n in 0..width {
+            let column = &b[n * sn..];
+            let column = if sk == 1 {
+                &column[..depth]
+            } else {
+                for (k, bits) in bits[..depth].iter_mut().enumerate() {
+                    *bits = column[k * sk];
+                }
+                &bits[..depth]
+            };
+            column.reinterpret_cast::<f16>().convert_to_f32_slice(&mut values[..depth]);
+            for (row, &value) in panel.iter_mut().zip(&values[..depth]) {
+                row[n] = value;
+            }
+        }
+    }
+
+    /// Writes a task's part of C, line by line along the smaller stride.
+    fn store(&self, r0: usize, n0: usize, scratch: &Scratch, c: &mut DenseMut<'_>) {
+        let (sm, sn) = self.args.c_strides;
+        let group_rows = scratch.sums.len() / scratch.panels.len();
+        let rows = (self.m - r0).min(group_rows);
+        let cols = (self.args.n - n0).min(SUPER);
+        let sum = |r: usize, n: usize| scratch.sums[n / PANEL * group_rows + r][n % PANEL];
+        let base = r0 * sm + n0 * sn;
+        let mut line = [0f32; GROUP_ROWS];
+        if sm <= sn {
+            for n in 0..cols {
+                for (r, out) in line[..rows].iter_mut().enumerate() {
+                    *out = sum(r, n);
+                }
+                self.store_line(&line[..rows], base + n * sn, sm, c);
+            }
+        } else {
+            for r in 0..rows {
+                for (n, out) in line[..cols].iter_mut().enumerate() {
+                    *out = sum(r, n);
+                }
+                self.store_line(&line[..cols], base + r * sm, sn, c);
+            }
+        }
+    }
+
+    fn store_line(&self, sums: &[f32], at: usize, stride: usize, c: &mut DenseMut<'_>) {
+        let (alpha, beta) = (self.args.alpha, self.args.beta);
+        let scale = |sum: f32, c: f32| alpha * sum + beta * c;
+        match c {
+            DenseMut::F32(c) => {
+                for (out, &sum) in c[at..].iter_mut().step_by(stride.max(1)).zip(sums) {
+                    *out = if beta == 0.0 { alpha * sum } else { scale(sum, *out) };
+                }
+            }
+            DenseMut::F16(c) => {
+                let mut old = [0f32; GROUP_ROWS];
+                let mut new = [0f32; GROUP_ROWS];
+                let mut bits = [0u16; GROUP_ROWS];
+                let len = sums.len();
+                let (old, new, bits) = (&mut old[..len], &mut new[..len], &mut bits[..len]);
+                if beta != 0.0 {
+                    for (bits, &c) in bits.iter_mut().zip(c[at..].iter().step_by(stride.max(1))) {
+                        *bits = c;
+                    }
+                    bits.reinterpret_cast::<f16>().convert_to_f32_slice(old);
+                }
+                for ((new, &old), &sum) in new.iter_mut().zip(old.iter()).zip(sums) {
+                    *new = if beta == 0.0 { alpha * sum } else { scale(sum, old) };
+                }
+                bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(new);
+                for (c, &bits) in c[at..].iter_mut().step_by(stride.max(1)).zip(bits.iter()) {
+                    *c = bits;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{EncodeOptions, analyse, encode};
+    use crate::types::{DenseLayout, Order};
+
+    fn random(len: usize, keep_percent: u32, seed: u32) -> Vec<u16> {
+        let mut x = seed;
+        let mut next = || {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            x >> 8
+        };
+        (0..len)
+            .map(|_| {
+                let value = next() as f32 / 8_388_608.0 - 1.0;
+                if next() % 100 < keep_percent { f16::from_f32(value).to_bits() } else { 0 }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn portable_and_vectorised_code_give_the_same_bits() {
+        let (m, k, n) = (70, 530, 45);
+        let a = random(m * k, 40, 1);
+        let b = random(k * n, 100, 2);
+        for format in [Format::Bitmap, Format::TiledCsl] {
+            let layout = DenseLayout::new(m, k, k, Order::Row).unwrap();
+            let options = EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
+            let analysis = analyse(&layout, &a, &options).unwrap();
+            let mut buffer = vec![0; analysis.bytes()];
+            encode(&analysis, &layout, &a, &mut buffer).unwrap();
+            let args = HostSpmm {
+                a: &buffer,
+                n,
+                alpha: 0.75,
+                beta: 0.0,
+                b: &b,
+                b_strides: (1, k),
+                c_dtype: DType::F32,
+                c_strides: (1, m),
+            };
+            let mut portable = vec![0.0; m * n];
+            spmm_with(Isa::Portable, &args, &analysis.header, DenseMut::F32(&mut portable)).unwrap();
+            let mut detected = vec![1.0; m * n];
+            spmm(&args, &analysis.header, DenseMut::F32(&mut detected)).unwrap();
+            assert!(portable.iter().zip(&detected).all(|(a, b)| a.to_bits() == b.to_bits()));
+            assert!(portable.iter().any(|&v| v != 0.0));
+        }
+    }
+
+    #[test]
+    fn overlapping_strides_of_c_are_refused() {
+        assert!(check_distinct((4, 3), (1, 4)).is_ok());
+        assert!(check_distinct((4, 3), (3, 1)).is_ok());
+        assert!(check_distinct((4, 3), (2, 8)).is_ok());
+        assert!(check_distinct((4, 3), (1, 3)).is_err());
+        assert!(check_distinct((4, 3), (0, 1)).is_err());
+        assert!(check_distinct((1, 3), (0, 1)).is_ok());
+        assert!(check_distinct((4, 1), (1, 0)).is_ok());
+        assert!(check_distinct((4, 3), (usize::MAX, 1)).is_ok());
+    }
 }

@@ -1,0 +1,190 @@
+//! Hostile buffers: each lie is refused with the right kind and an error that names the lying field.
+
+use flash_llm::error::Kind;
+use flash_llm::format::{EncodeOptions, analyse, encode, validate};
+use flash_llm::types::{DenseLayout, Format, Order};
+
+const ROWS: usize = 70;
+const COLS: usize = 300;
+
+fn buffer(format: Format, reorder: bool) -> Vec<u8> {
+    let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();
+    let values: Vec<u16> = (0..ROWS * COLS).map(|i| if i % 7 == 0 { 0x3c00 + (i % 100) as u16 } else { 0 }).collect();
+    let options = EncodeOptions { format: Some(format), reorder, prefer_footprint: false };
+    let analysis = analyse(&layout, &values, &options).unwrap();
+    let mut out = vec![0; analysis.bytes()];
+    encode(&analysis, &layout, &values, &mut out).unwrap();
+    validate(&out).unwrap();
+    out
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+fn put32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+fn put64(bytes: &mut [u8], at: usize, value: u64) {
+    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+#[track_caller]
+fn refused(bytes: &[u8], kind: Kind, names: &[&str]) {
+    let error = validate(bytes).unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    for name in names {
+        assert!(error.message().contains(name), "\"{error}\" does not name {name}");
+    }
+}
+
+#[track_caller]
+fn corrupt(good: &[u8], names: &[&str], damage: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = good.to_vec();
+    damage(&mut bytes);
+    refused(&bytes, Kind::CorruptData, names);
+}
+
+#[test]
+fn header_lies_are_named() {
+    for (format, reorder) in [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)] {
+        let good = buffer(format, reorder);
+        refused(&[], Kind::CorruptData, &["0 bytes", "256"]);
+        refused(&good[..255], Kind::CorruptData, &["255 bytes"]);
+        refused(&good[..good.len() - 1], Kind::CorruptData, &["total bytes"]);
+        corrupt(&good, &["magic"], |b| b[0] = b'X');
+        corrupt(&good, &["magic"], |b| b[0..8].fill(0xff));
+        for version in [0, 2, u32::MAX] {
+            let mut bytes = good.clone();
+            put32(&mut bytes, 8, version);
+            refused(&bytes, Kind::VersionMismatch, &["version", &version.to_string()]);
+        }
+        corrupt(&good, &["header bytes"], |b| put32(b, 12, 128));
+        corrupt(&good, &["element type", "14"], |b| put32(b, 16, 14));
+        corrupt(&good, &["flags"], |b| put32(b, 20, 2));
+        for (name, at) in [("rows", 24), ("cols", 32)] {
+            corrupt(&good, &[name, "= 0"], |b| put64(b, at, 0));
+            corrupt(&good, &["needs"], |b| put64(b, at, u64::MAX));
+            corrupt(&good, &["table entries"], |b| put64(b, at, u64_at(&good, at) + 5000));
+        }
+        corrupt(&good, &["nnz"], |b| put64(b, 40, u64_at(&good, 40) + 1));
+        corrupt(&good, &["nnz", "rows x cols"], |b| put64(b, 40, u64::MAX));
+        corrupt(&good, &["tile rows"], |b| put32(b, 48, 64));
+        corrupt(&good, &["tile cols"], |b| put32(b, 52, 128));
+        corrupt(&good, &["tile cols"], |b| put32(b, 52, 0));
+        corrupt(&good, &["table offset"], |b| put64(b, 56, 260));
+        corrupt(&good, &["table entries"], |b| put64(b, 64, u64_at(&good, 64) + 1));
+        corrupt(&good, &["table entries"], |b| put64(b, 64, u64::MAX));
+        corrupt(&good, &["data offset"], |b| put64(b, 72, u64_at(&good, 72) + 256));
+        corrupt(&good, &["data bytes"], |b| put64(b, 80, u64_at(&good, 80) + 1));
+        corrupt(&good, &["total bytes"], |b| put64(b, 80, u64_at(&good, 80) + 128));
+        corrupt(&good, &["total bytes"], |b| put64(b, 88, u64_at(&good, 88) + 1));
+        corrupt(&good, &["max block"], |b| put32(b, 96, u32_at(&good, 96) + 4));
+        corrupt(&good, &["max block"], |b| put32(b, 96, u32::MAX));
+        corrupt(&good, &["reserved", "byte 100"], |b| b[100] = 1);
+        corrupt(&good, &["reserved", "byte 255"], |b| b[255] = 1);
+        // A consistent header that claims more than the buffer has.
+        corrupt(&good, &["total bytes"], |b| {
+            put64(b, 80, u64_at(&good, 80) + (1 << 20));
+            put64(b, 88, u64_at(&good, 88) + (1 << 20));
+        });
+    }
+}
+
+#[test]
+fn table_lies_are_named() {
+    for format in [Format::Bitmap, Format::TiledCsl] {
+        let good = buffer(format, false);
+        let entries = u64_at(&good, 64) as usize;
+        let last = 256 + 4 * (entries - 1);
+        corrupt(&good, &["table", "entry 0"], |b| put32(b, 256, 1));
+        corrupt(&good, &["table", "entry"], |b| put32(b, last, u32_at(&good, last) + 1));
+        corrupt(&good, &["table", "entry"], |b| put32(b, last, u32::MAX));
+        corrupt(&good, &["table"], |b| put32(b, 260, u32::MAX));
+        corrupt(&good, &["table"], |b| put32(b, 260, u32_at(&good, 264) + 1));
+        corrupt(&good, &["table padding"], |b| b[256 + 4 * entries] = 7);
+    }
+    let good = buffer(Format::Bitmap, false);
+    // A block without room for its masks; one with a value row too many, one too few.
+    corrupt(&good, &["table", "block 0"], |b| put32(b, 260, 7));
+    corrupt(&good, &["table", "value rows"], |b| put32(b, 260, u32_at(&good, 260) + 1));
+    corrupt(&good, &["table", "value rows"], |b| put32(b, 260, u32_at(&good, 260) - 1));
+}
+
+#[test]
+fn a_value_row_nobody_needs_is_refused() {
+    let good = buffer(Format::Bitmap, false);
+    let mut bytes = good.clone();
+    bytes.extend([0; 128]);
+    let entries = u64_at(&good, 64) as usize;
+    let last = 256 + 4 * (entries - 1);
+    put32(&mut bytes, last, u32_at(&good, last) + 1);
+    put64(&mut bytes, 80, u64_at(&good, 80) + 128);
+    put64(&mut bytes, 88, u64_at(&good, 88) + 128);
+    refused(&bytes, Kind::CorruptData, &["value rows", "masks need"]);
+}
+
+#[test]
+fn bitmap_lies_are_named() {
+    let good = buffer(Format::Bitmap, false);
+    assert_eq!(u32_at(&good, 52), 512);
+    let data = u64_at(&good, 72) as usize;
+    let block = |index: usize| data + u32_at(&good, 256 + 4 * index) as usize * 128;
+    let masks = 16 * 128;
+    // Rows 64..96 are block 2: row 70 is lane 4 * 6, slot 0; its first column is bit 7.
+    corrupt(&good, &["masks", "(70, 0)", "outside"], |b| b[block(2) + 24 * 16] |= 0x80);
+    // Column 300 of block 0: step 9, columns 288 + 8 t, t = 1, pair 2 of row 0: bit 6.
+    corrupt(&good, &["masks", "(0, 300)", "outside"], |b| b[block(0) + 2 * 512 + 16 + 4] |= 0x40);
+    // One stored element more or less: the streams' counts no longer fit.
+    let mask = (block(0)..block(0) + masks).find(|&at| good[at] != 0).unwrap();
+    assert!(validate(&{
+        let mut bytes = good.clone();
+        bytes[mask] &= bytes[mask] - 1;
+        bytes
+    })
+    .is_err());
+    // A stored zero, and a padding half that is not zero.
+    corrupt(&good, &["values", "stored but zero"], |b| b[block(0) + masks..block(0) + masks + 2].fill(0));
+    corrupt(&good, &["values", "stored but zero"], |b| {
+        b[block(0) + masks] = 0;
+        b[block(0) + masks + 1] = 0x80;
+    });
+    let end = block(1);
+    let free = (block(0) + masks..end).step_by(2).find(|&at| good[at..at + 2] == [0, 0]).unwrap();
+    corrupt(&good, &["padding", "needs zero"], |b| b[free] = 1);
+    corrupt(&good, &["padding", "0x8000"], |b| b[free + 1] = 0x80);
+}
+
+#[test]
+fn tiled_csl_lies_are_named() {
+    let good = buffer(Format::TiledCsl, false);
+    let data = u64_at(&good, 72) as usize;
+    let item = |index: usize| data + 4 * index;
+    let location = |at: usize| u16::from_le_bytes([good[at + 2], good[at + 3]]);
+    let put = |b: &mut [u8], at: usize, location: u16| b[at + 2..at + 4].copy_from_slice(&location.to_le_bytes());
+    corrupt(&good, &["items", "location 8192"], |b| put(b, item(0), 8192));
+    corrupt(&good, &["items", "twice"], |b| put(b, item(0), location(item(1))));
+    corrupt(&good, &["items", "which is a zero"], |b| b[item(0)..item(0) + 2].copy_from_slice(&[0, 0x80]));
+    corrupt(&good, &["items", "outside"], |b| put(b, item(0), 127 * 64));
+    corrupt(&good, &["items", "order"], |b| {
+        let (a, c) = (b[item(0)..item(1)].to_vec(), b[item(1)..item(2)].to_vec());
+        b[item(0)..item(1)].copy_from_slice(&c);
+        b[item(1)..item(2)].copy_from_slice(&a);
+    });
+    // Four items that store nothing.
+    corrupt(&good, &["padding", "tile 0"], |b| {
+        let end = u32_at(b, 260) as usize * 4;
+        for index in end - 4..end {
+            b[item(index)..item(index) + 2].fill(0);
+        }
+    });
+    // The same swap is any other order to a reader that was told so.
+    let mut bytes = good.clone();
+    put32(&mut bytes, 20, 1);
+    validate(&bytes).unwrap();
+}

@@ -1,0 +1,320 @@
+//! Properties of the codecs: what is encoded decodes to the same bits, what the encoder writes is valid,
+//! and nothing that is damaged makes them panic.
+
+use flash_llm::error::Kind;
+use flash_llm::format::{Analysis, EncodeOptions, Header, analyse, decode, encode, parse_header, validate};
+use flash_llm::types::{DenseLayout, Format, Order};
+use proptest::prelude::*;
+
+const CANARY: u16 = 0xdead;
+
+fn options(format: Option<Format>, reorder: bool) -> EncodeOptions {
+    EncodeOptions { format, reorder, prefer_footprint: false }
+}
+
+const FORMATS: [(Format, bool); 3] = [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)];
+
+fn compress(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> (Analysis, Vec<u8>) {
+    let analysis = analyse(layout, values, options).unwrap();
+    // Encoding must write every byte, whatever the memory held.
+    let mut buffer = vec![0xa5; analysis.bytes()];
+    encode(&analysis, layout, values, &mut buffer).unwrap();
+    (analysis, buffer)
+}
+
+/// A matrix, its layout with a possibly larger ld, and canaries where the ld skips.
+#[derive(Clone, Debug)]
+struct Dense {
+    layout: DenseLayout,
+    values: Vec<u16>,
+}
+
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// fp16 bits of all classes: ordinary, subnormal, NaN with payload, Inf, and zeros of both signs.
+fn element(state: &mut u64, keep_permille: u64) -> u16 {
+    let draw = splitmix(state);
+    let sign = (draw >> 63) as u16 * 0x8000;
+    if draw % 1000 >= keep_permille {
+        return sign;
+    }
+    let bits = (draw >> 16) as u16;
+    match draw >> 10 & 15 {
+        0 => sign | 0x7c00,
+        1 => sign | 0x7c00 | (bits & 0x3ff).max(1),
+        2 => sign | (bits & 0x3ff).max(1),
+        _ => sign | (bits & 0x7fff).max(1),
+    }
+}
+
+fn dense(rows: usize, cols: usize, pad: usize, order: Order, keep_permille: u64, mut seed: u64) -> Dense {
+    let minimum = if order == Order::Row { cols } else { rows };
+    let layout = DenseLayout::new(rows, cols, minimum + pad, order).unwrap();
+    let mut values = vec![CANARY; layout.extent()];
+    for r in 0..rows {
+        for c in 0..cols {
+            values[layout.index(r, c)] = element(&mut seed, keep_permille);
+        }
+    }
+    Dense { layout, values }
+}
+
+prop_compose! {
+    fn any_dense()(
+        rows in prop_oneof![1usize..70, 100usize..280],
+        cols in prop_oneof![1usize..70, 230usize..600, Just(1030usize)],
+        pad in prop_oneof![Just(0usize), 1usize..9],
+        row_major in any::<bool>(),
+        keep in prop_oneof![Just(0u64), Just(1000), Just(500), Just(50), 0u64..1000],
+        seed in any::<u64>(),
+    ) -> Dense {
+        dense(rows, cols, pad, if row_major { Order::Row } else { Order::Col }, keep, seed)
+    }
+}
+
+fn kept(value: u16) -> u16 {
+    if value & 0x7fff == 0 { 0 } else { value }
+}
+
+/// Bitmap v1, written down element by element from docs/format-bitmap.md.
+fn naive_bitmap(matrix: &Dense, width: usize) -> Vec<u8> {
+    let DenseLayout { rows, cols, .. } = matrix.layout;
+    let steps = width / 32;
+    let mut table = vec![0u32];
+    let mut data = Vec::new();
+    for r0 in (0..rows).step_by(32) {
+        for c0 in (0..cols).step_by(width) {
+            let mut masks = vec![0u8; steps * 128];
+            let mut streams = vec![Vec::new(); 32];
+            for i in 0..steps {
+                for l in 0..32 {
+                    let mut word = 0u32;
+                    for rho in 0..4 {
+                        for k in 0..8 {
+                            let (r, c) = (r0 + l / 4 + 8 * rho, c0 + 32 * i + 8 * (l % 4) + k);
+                            let value = if r < rows && c < cols { matrix.values[matrix.layout.index(r, c)] } else { 0 };
+                            if value & 0x7fff != 0 {
+                                let j = rho * 4 + k / 2;
+                                word |= 1 << (16 * (j & 1) + if k % 2 == 0 { 7 } else { 15 } - (j >> 1));
+                                streams[l ^ (((i & 7) << 2) | (i & 3))].push(value);
+                            }
+                        }
+                    }
+                    let at = (i / 4) * 512 + l * 16 + (i % 4) * 4;
+                    masks[at..at + 4].copy_from_slice(&word.to_le_bytes());
+                }
+            }
+            let value_rows = streams.iter().map(|s| s.len().div_ceil(2)).max().unwrap();
+            let mut values = vec![0u8; value_rows * 128];
+            for (s, stream) in streams.iter().enumerate() {
+                for (q, value) in stream.iter().enumerate() {
+                    let at = (q / 2) * 128 + s * 4 + (q % 2) * 2;
+                    values[at..at + 2].copy_from_slice(&value.to_le_bytes());
+                }
+            }
+            data.extend(masks);
+            data.extend(values);
+            table.push((data.len() / 128) as u32);
+        }
+    }
+    let mut out: Vec<u8> = table.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+    out.resize((256 + out.len()).next_multiple_of(256) - 256, 0);
+    out.extend(data);
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn decoding_gives_back_every_bit_but_the_sign_of_zero(matrix in any_dense()) {
+        for (format, reorder) in FORMATS {
+            let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
+            let header = validate(&buffer).unwrap();
+            prop_assert_eq!(header, analysis.header);
+            let Dense { layout, values } = &matrix;
+            let mut out = vec![CANARY; values.len()];
+            decode(&buffer, layout, &mut out).unwrap();
+            let mut expected = vec![CANARY; values.len()];
+            let mut nnz = 0;
+            for r in 0..layout.rows {
+                for c in 0..layout.cols {
+                    expected[layout.index(r, c)] = kept(values[layout.index(r, c)]);
+                    nnz += u64::from(kept(values[layout.index(r, c)]) != 0);
+                }
+            }
+            prop_assert_eq!(out, expected, "{:?}", format);
+            prop_assert_eq!(header.nnz, nnz);
+        }
+    }
+
+    #[test]
+    fn bytes_do_not_depend_on_the_memory_order_or_the_threads(
+        rows in 1usize..200, cols in 1usize..600, keep in 0u64..1000, seed in any::<u64>(), threads in 1usize..5
+    ) {
+        let by_row = dense(rows, cols, 0, Order::Row, keep, seed);
+        let mut by_col = dense(rows, cols, 3, Order::Col, 0, 0);
+        for r in 0..rows {
+            for c in 0..cols {
+                by_col.values[by_col.layout.index(r, c)] = by_row.values[by_row.layout.index(r, c)];
+            }
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for (format, reorder) in FORMATS {
+            let (_, a) = compress(&by_row.layout, &by_row.values, &options(Some(format), reorder));
+            let (_, b) = pool.install(|| compress(&by_col.layout, &by_col.values, &options(Some(format), reorder)));
+            prop_assert!(a == b);
+        }
+    }
+
+    #[test]
+    fn bitmap_bytes_are_those_of_the_specification(matrix in any_dense()) {
+        let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Bitmap), false));
+        let expected = naive_bitmap(&matrix, analysis.header.tile_cols as usize);
+        prop_assert!(buffer[Header::BYTES..] == expected);
+    }
+
+    #[test]
+    fn a_damaged_byte_is_refused_or_decodes(
+        matrix in any_dense(), which in 0usize..3, at in any::<prop::sample::Index>(), flip in 1u8..=255
+    ) {
+        let (format, reorder) = FORMATS[which];
+        let (_, mut buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
+        let at = at.index(buffer.len());
+        buffer[at] ^= flip;
+        survive(&buffer);
+    }
+
+    #[test]
+    fn truncations_are_refused(matrix in any_dense(), which in 0usize..3, at in any::<prop::sample::Index>()) {
+        let (format, reorder) = FORMATS[which];
+        let (_, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
+        let short = &buffer[..at.index(buffer.len())];
+        prop_assert_eq!(validate(short).unwrap_err().kind(), Kind::CorruptData);
+        let mut out = vec![0; matrix.values.len()];
+        prop_assert!(decode(short, &matrix.layout, &mut out).is_err());
+        // Bytes behind the matrix are not part of it.
+        let mut long = buffer.clone();
+        long.extend([0xff; 100]);
+        prop_assert!(validate(&long).is_ok());
+    }
+
+    #[test]
+    fn random_bytes_behind_a_good_header_do_not_panic(
+        rows in 1u64..200, cols in 1u64..600, which in 0usize..3, seed in any::<u64>()
+    ) {
+        let matrix = dense(rows as usize, cols as usize, 0, Order::Row, 300, seed);
+        let (format, reorder) = FORMATS[which];
+        let (_, mut buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
+        let mut state = seed;
+        for byte in &mut buffer[Header::BYTES..] {
+            if splitmix(&mut state) % 8 == 0 {
+                *byte = splitmix(&mut state) as u8;
+            }
+        }
+        survive(&buffer);
+    }
+}
+
+/// Nothing may panic; what `validate` accepts must decode to a matrix that encodes again.
+fn survive(buffer: &[u8]) {
+    let verdict = validate(buffer);
+    let Ok(header) = parse_header(buffer) else {
+        assert!(verdict.is_err());
+        return;
+    };
+    if header.rows * header.cols > 1 << 24 {
+        return;
+    }
+    let layout = DenseLayout::new(header.rows as usize, header.cols as usize, header.rows as usize, Order::Col).unwrap();
+    let mut out = vec![0; layout.extent()];
+    let decoded = decode(buffer, &layout, &mut out);
+    if verdict.is_ok() {
+        decoded.unwrap();
+        let nnz = out.iter().filter(|&&v| v & 0x7fff != 0).count();
+        assert_eq!(nnz as u64, header.nnz);
+    }
+}
+
+#[test]
+fn every_single_byte_of_a_small_buffer_can_be_damaged() {
+    let matrix = dense(33, 70, 0, Order::Row, 300, 5);
+    for (format, reorder) in FORMATS {
+        let (_, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
+        for at in 0..buffer.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = buffer.clone();
+                damaged[at] ^= flip;
+                survive(&damaged);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_zero_and_all_dense_have_the_sizes_of_the_specification() {
+    for (keep, bitmap_units, csl_units) in [(0, 2 * 8, 0), (1000, 2 * (8 + 128), 2 * 64 * 64 / 4)] {
+        let matrix = dense(64, 128, 0, Order::Row, keep, 9);
+        let (_, bitmap) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Bitmap), false));
+        let half = if keep == 1000 { 2 * (8 + 64) } else { bitmap_units };
+        // A block is 256 wide: only half of its columns exist here.
+        assert_eq!(bitmap.len(), 512 + half * 128);
+        let (_, csl) = compress(&matrix.layout, &matrix.values, &options(Some(Format::TiledCsl), true));
+        assert_eq!(csl.len(), 512 + csl_units * 16);
+    }
+}
+
+#[test]
+fn automatic_choice_follows_sparsity_and_preference() {
+    let choose = |keep, prefer_footprint| {
+        let matrix = dense(512, 512, 0, Order::Row, keep, 3);
+        let options = EncodeOptions { format: None, reorder: true, prefer_footprint };
+        let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &options);
+        assert_eq!(validate(&buffer).unwrap(), analysis.header);
+        analysis.header.format
+    };
+    assert_eq!(choose(500, false), Format::Bitmap);
+    assert_eq!(choose(500, true), Format::Bitmap);
+    assert_eq!(choose(60, false), Format::Bitmap);
+    assert_eq!(choose(10, false), Format::TiledCsl);
+    assert_eq!(choose(10, true), Format::TiledCsl);
+}
+
+#[test]
+fn misuse_is_refused() {
+    let matrix = dense(40, 50, 0, Order::Row, 500, 1);
+    let wanted = options(Some(Format::Bitmap), false);
+    let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &wanted);
+    let kind = |result: flash_llm::error::Result<()>| result.unwrap_err().kind();
+
+    let empty = DenseLayout::new(0, 50, 50, Order::Row).unwrap();
+    assert_eq!(kind(analyse(&empty, &[], &wanted).map(drop)), Kind::InvalidValue);
+    assert_eq!(kind(analyse(&matrix.layout, &matrix.values[1..], &wanted).map(drop)), Kind::InvalidValue);
+    let mut small = vec![0; buffer.len() - 1];
+    assert_eq!(kind(encode(&analysis, &matrix.layout, &matrix.values, &mut small)), Kind::WorkspaceTooSmall);
+    let other = DenseLayout::new(50, 40, 40, Order::Row).unwrap();
+    let mut out = vec![0; buffer.len()];
+    assert_eq!(kind(encode(&analysis, &other, &matrix.values, &mut out)), Kind::InvalidValue);
+    let mut values = vec![0; 2000];
+    assert_eq!(kind(decode(&buffer, &other, &mut values)), Kind::InvalidValue);
+    assert_eq!(kind(decode(&buffer, &matrix.layout, &mut values[1..])), Kind::InvalidValue);
+
+    // Values that changed between the two passes.
+    for (format, reorder) in FORMATS {
+        let (analysis, mut buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
+        assert_eq!(kind(encode(&analysis, &matrix.layout, &[0x3c00; 2000], &mut buffer)), Kind::InvalidValue);
+        assert_eq!(kind(encode(&analysis, &matrix.layout, &[0; 2000], &mut buffer)), Kind::InvalidValue);
+        let mut torn = analysis.clone();
+        torn.table[1] = u32::MAX;
+        assert_eq!(kind(encode(&torn, &matrix.layout, &matrix.values, &mut buffer)), Kind::InvalidValue);
+        let mut torn = analysis.clone();
+        torn.table.clear();
+        assert_eq!(kind(encode(&torn, &matrix.layout, &matrix.values, &mut buffer)), Kind::InvalidValue);
+    }
+}
