@@ -23,7 +23,8 @@ enum Outcome {
 
 type Test = (String, Box<dyn Fn() -> Outcome>);
 
-const PROGRAMS: [&str; 5] = ["01_version", "02_host_compress", "03_spmm", "04_graph_capture", "demo"];
+const PROGRAMS: [&str; 5] =
+    ["01_version", "02_host_compress", "03_spmm", "04_graph_capture", "demo"];
 
 fn main() -> ExitCode {
     // A name to filter by is all that is understood of libtest's arguments.
@@ -91,12 +92,17 @@ fn tests() -> Vec<Test> {
             let (lib, path) = (library.clone(), dir.join(program));
             let device = if arguments.is_empty() { "" } else { arguments[1] };
             add(
-                format!("example_{program}{}{device}_runs_as_{standard}_{linking}", if device.is_empty() { "" } else { "_" }),
+                format!(
+                    "example_{program}{}{device}_runs_as_{standard}_{linking}",
+                    if device.is_empty() { "" } else { "_" }
+                ),
                 Box::new(move || {
                     let output = execute(Command::new(&path).args(arguments), &lib);
                     match output.status.code() {
                         Some(0) => Outcome::Passed,
-                        Some(77) if needs_gpu => Outcome::Ignored(format!("{program} found no GPU to run on")),
+                        Some(77) if needs_gpu => {
+                            Outcome::Ignored(format!("{program} found no GPU to run on"))
+                        }
                         _ => panic!("{}", show(&path, &output)),
                     }
                 }),
@@ -167,7 +173,10 @@ fn build_with_make(library: &Path, dir: &Path, standard: &str, is_static: bool) 
     run(&mut make);
     if is_static {
         let needed = run(Command::new("ldd").arg(dir.join("01_version")));
-        assert!(!needed.contains("flash_llm"), "a static example needs the shared library:\n{needed}");
+        assert!(
+            !needed.contains("flash_llm"),
+            "a static example needs the shared library:\n{needed}"
+        );
     }
 }
 
@@ -222,7 +231,8 @@ fn good_file() -> Vec<u8> {
         (state >> 8) as f32 / 16_777_216.0 - 0.5
     };
     let mut data = Vec::new();
-    let mut entries = vec![r#""__metadata__": {"format": "pt", "nested": [1, {"a": null}, "\"}"]}"#.to_owned()];
+    let mut entries =
+        vec![r#""__metadata__": {"format": "pt", "nested": [1, {"a": null}, "\"}"]}"#.to_owned()];
     let tensors = [
         ("first.weight", "F32", vec![40, 50]),
         ("second.weight", "F16", vec![33, 129]),
@@ -256,7 +266,9 @@ fn demo_passes(demo: &Path, library: &Path) {
     let file = dir.join("good.safetensors");
     fs::write(&file, good_file()).expect("a scratch file can be written");
     let mut command = Command::new(demo);
-    command.args(["--device", "host", "--sparsity", "0,50,80,100", "--tokens", "5", "--all-rows"]).arg(&file);
+    command
+        .args(["--device", "host", "--sparsity", "0,50,80,100", "--tokens", "5", "--all-rows"])
+        .arg(&file);
     let output = execute(&mut command, library);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{}", show(demo, &output));
@@ -280,7 +292,8 @@ fn hostile_files_are_refused(dir: &Path, library: &Path) {
     };
     let mut lying_length = safetensors("{}", &[]);
     lying_length[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    let mut infinite = safetensors(r#"{"w":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#, &[]);
+    let mut infinite =
+        safetensors(r#"{"w":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#, &[]);
     infinite.extend(f32::INFINITY.to_le_bytes());
     let deep = safetensors(&format!(r#"{{"__metadata__": {}"#, "[".repeat(100_000)), &[]);
     let files: Vec<(&str, Vec<u8>, &str)> = vec![
@@ -294,16 +307,32 @@ fn hostile_files_are_refused(dir: &Path, library: &Path) {
         ("a string that ends in a backslash", safetensors("{\"w\\", &[]), "does not end"),
         ("a NUL in a string", safetensors("{\"w\0\": {}}", &[]), "control character"),
         ("a hundred thousand brackets", deep, "nested too deeply"),
-        ("no shape", tensor(r#""dtype": "F32", "data_offsets": [0, 64]"#), "lacks dtype, shape or data_offsets"),
+        (
+            "no shape",
+            tensor(r#""dtype": "F32", "data_offsets": [0, 64]"#),
+            "lacks dtype, shape or data_offsets",
+        ),
         ("an empty tensor object", tensor(""), "lacks dtype, shape or data_offsets"),
         ("one offset", f32_with("[4, 4]", "[0]"), "lacks dtype, shape or data_offsets"),
         ("three offsets", f32_with("[4, 4]", "[0, 32, 64]"), "too long"),
         ("offsets beyond the file", f32_with("[4, 4]", "[8, 72]"), "outside the 64 data bytes"),
-        ("offsets that wrap", f32_with("[4, 4]", "[18446744073709551600, 48]"), "outside the 64 data bytes"),
+        (
+            "offsets that wrap",
+            f32_with("[4, 4]", "[18446744073709551600, 48]"),
+            "outside the 64 data bytes",
+        ),
         ("offsets in the wrong order", f32_with("[4, 4]", "[64, 0]"), "outside the 64 data bytes"),
-        ("a shape that needs more bytes", f32_with("[4, 5]", "[0, 64]"), "its shape needs 80 bytes"),
+        (
+            "a shape that needs more bytes",
+            f32_with("[4, 5]", "[0, 64]"),
+            "its shape needs 80 bytes",
+        ),
         ("a shape that overflows", f32_with("[4294967296, 4294967296, 4]", "[0, 64]"), "overflows"),
-        ("a dimension of 65 bits", f32_with("[18446744073709551616, 1]", "[0, 64]"), "does not fit 64 bits"),
+        (
+            "a dimension of 65 bits",
+            f32_with("[18446744073709551616, 1]", "[0, 64]"),
+            "does not fit 64 bits",
+        ),
         ("a negative dimension", f32_with("[-4, -4]", "[0, 64]"), "non-negative integer"),
         ("a fraction", f32_with("[4.0, 4]", "[0, 64]"), "']' was expected"),
         ("nine dimensions", f32_with("[1,1,1,1,1,1,1,1,16]", "[0, 64]"), "too long"),
@@ -313,7 +342,13 @@ fn hostile_files_are_refused(dir: &Path, library: &Path) {
     ];
     let demo = dir.join("demo");
     let refused = |what: &str, file: &Path, sentence: &str| {
-        let output = execute(Command::new(&demo).args(["--device", "host"]).arg(file).env("ASAN_OPTIONS", "detect_leaks=0"), library);
+        let output = execute(
+            Command::new(&demo)
+                .args(["--device", "host"])
+                .arg(file)
+                .env("ASAN_OPTIONS", "detect_leaks=0"),
+            library,
+        );
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{what}: {}", show(&demo, &output));
         assert!(errors.contains(sentence), "{what}: '{sentence}' is not in:\n{errors}");
@@ -323,7 +358,11 @@ fn hostile_files_are_refused(dir: &Path, library: &Path) {
         fs::write(&file, bytes).expect("a scratch file can be written");
         refused(what, &file, sentence);
     }
-    refused("a file that is not there", Path::new("/nonexistent/x.safetensors"), "cannot be opened");
+    refused(
+        "a file that is not there",
+        Path::new("/nonexistent/x.safetensors"),
+        "cannot be opened",
+    );
     refused("a folder", dir, "is not a safetensors file");
 }
 
@@ -335,12 +374,15 @@ fn damaged_headers_are_survived(dir: &Path, library: &Path) {
     for round in 0..150 {
         let mut bytes = good.clone();
         for _ in 0..1 + round % 3 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let at = (state >> 33) as usize % (8 + header);
             // Half of the changes stay within what JSON is made of.
             let alphabet = br#"{}[]",:0123456789 F\"#;
             let raw = (state >> 20) as u8;
-            bytes[at] = if round % 2 == 0 { alphabet[usize::from(raw) % alphabet.len()] } else { raw };
+            bytes[at] =
+                if round % 2 == 0 { alphabet[usize::from(raw) % alphabet.len()] } else { raw };
         }
         let file = dir.join("damaged.safetensors");
         fs::write(&file, &bytes).expect("a scratch file can be written");

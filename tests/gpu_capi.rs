@@ -48,7 +48,8 @@ struct Setup<'h> {
 impl<'h> Setup<'h> {
     fn new(handle: &'h Handle, format: i32, m: usize, k: usize, n: usize, seed: u64) -> Self {
         let host = Handle::host().unwrap();
-        let (matrix, compressed) = compress_to_device(&host, handle, m, k, &random_weights(m, k, 30, seed), format);
+        let (matrix, compressed) =
+            compress_to_device(&host, handle, m, k, &random_weights(m, k, 30, seed), format);
         let b = handle.upload(&random_weights(k, n, 100, seed + 1)).unwrap();
         let c = handle.upload(&vec![f32::NAN; m * n]).unwrap();
         let b_descr = DnMat::new(k, n, k, b.pointer(), api::R_16F, api::ORDER_COL).unwrap();
@@ -65,7 +66,18 @@ impl<'h> Setup<'h> {
         .workspace_bytes()
         .unwrap();
         let workspace = GuardedWorkspace::new(handle, bytes);
-        Self { handle, matrix, _compressed: compressed, _b: b, c, b_descr, c_descr, workspace, m, n }
+        Self {
+            handle,
+            matrix,
+            _compressed: compressed,
+            _b: b,
+            c,
+            b_descr,
+            c_descr,
+            workspace,
+            m,
+            n,
+        }
     }
 
     fn call(&self) -> Spmm<'_> {
@@ -102,7 +114,8 @@ impl<'h> Setup<'h> {
 #[test]
 fn device_and_host_compress_to_the_same_bytes_and_back() {
     let (handle, host) = (device(), Handle::host().unwrap());
-    let shapes: &[(usize, usize)] = if small() { &[(33, 70)] } else { &[(1, 1), (33, 70), (128, 512), (517, 1031)] };
+    let shapes: &[(usize, usize)] =
+        if small() { &[(33, 70)] } else { &[(1, 1), (33, 70), (128, 512), (517, 1031)] };
     for &(m, k) in shapes {
         for order in [api::ORDER_ROW, api::ORDER_COL] {
             for format in [api::FORMAT_AUTO, api::FORMAT_BITMAP, api::FORMAT_TILED_CSL] {
@@ -116,14 +129,24 @@ fn device_and_host_compress_to_the_same_bytes_and_back() {
                 }
                 let on_device = handle.upload(&dense).unwrap();
                 let (a, a_buffer) =
-                    SpMat::compress(&handle, m, k, place.ld, order, on_device.pointer(), format).unwrap();
-                let (b, b_buffer) =
-                    SpMat::compress(&host, m, k, place.ld, order, dense.as_mut_ptr().cast(), format).unwrap();
+                    SpMat::compress(&handle, m, k, place.ld, order, on_device.pointer(), format)
+                        .unwrap();
+                let (b, b_buffer) = SpMat::compress(
+                    &host,
+                    m,
+                    k,
+                    place.ld,
+                    order,
+                    dense.as_mut_ptr().cast(),
+                    format,
+                )
+                .unwrap();
                 assert_eq!(a.size().unwrap(), b.size().unwrap());
                 assert_eq!(a.format().unwrap(), b.format().unwrap());
                 let bytes = a_buffer.bytes();
                 assert!(
-                    a_buffer.read::<u8>(0, bytes).unwrap() == b_buffer.read::<u8>(0, bytes).unwrap(),
+                    a_buffer.read::<u8>(0, bytes).unwrap()
+                        == b_buffer.read::<u8>(0, bytes).unwrap(),
                     "M={m} K={k} format {format} order {order}: the bytes differ"
                 );
 
@@ -131,8 +154,12 @@ fn device_and_host_compress_to_the_same_bytes_and_back() {
                 let target = DnMat::new(m, k, place.ld, back.pointer(), api::R_16F, order).unwrap();
                 a.decompress(&handle, &target).unwrap();
                 // Minus zero comes back as zero; the padding between columns stays NaN.
-                let want: Vec<u16> = dense.iter().map(|&v| if v & 0x7fff == 0 { 0 } else { v }).collect();
-                assert!(back.read::<u16>(0, dense.len()).unwrap() == want, "M={m} K={k} format {format} order {order}");
+                let want: Vec<u16> =
+                    dense.iter().map(|&v| if v & 0x7fff == 0 { 0 } else { v }).collect();
+                assert!(
+                    back.read::<u16>(0, dense.len()).unwrap() == want,
+                    "M={m} K={k} format {format} order {order}"
+                );
             }
         }
     }
@@ -145,7 +172,8 @@ fn two_streams_do_not_disturb_each_other() {
     let handle = device();
     let (m, k) = if small() { (64, 256) } else { (2048, 4096) };
     for format in FORMATS {
-        let (a, b) = (Setup::new(&handle, format, m, k, 16, 1), Setup::new(&handle, format, m, k, 8, 2));
+        let (a, b) =
+            (Setup::new(&handle, format, m, k, 16, 1), Setup::new(&handle, format, m, k, 8, 2));
         a.preprocess();
         b.preprocess();
         a.run();
@@ -172,14 +200,15 @@ fn two_streams_do_not_disturb_each_other() {
 
 #[test]
 fn two_threads_with_a_handle_each_get_right_results() {
-    let expected: Vec<_> = [3, 4].map(|seed| {
-        let handle = device();
-        let setup = Setup::new(&handle, api::FORMAT_BITMAP, 200, 1000, 16, seed);
-        setup.preprocess();
-        setup.run();
-        setup.result()
-    })
-    .into();
+    let expected: Vec<_> = [3, 4]
+        .map(|seed| {
+            let handle = device();
+            let setup = Setup::new(&handle, api::FORMAT_BITMAP, 200, 1000, 16, seed);
+            setup.preprocess();
+            setup.run();
+            setup.result()
+        })
+        .into();
     std::thread::scope(|scope| {
         for (seed, expected) in [3, 4].into_iter().zip(&expected) {
             scope.spawn(move || {
@@ -230,7 +259,8 @@ fn conversion_is_refused_while_the_stream_is_capturing() {
     let (m, k) = (64, 64);
     let dense = handle.upload(&random_weights(m, k, 50, 1)).unwrap();
     let (matrix, _buffer) =
-        SpMat::compress(&handle, m, k, k, api::ORDER_ROW, dense.pointer(), api::FORMAT_BITMAP).unwrap();
+        SpMat::compress(&handle, m, k, k, api::ORDER_ROW, dense.pointer(), api::FORMAT_BITMAP)
+            .unwrap();
     let target = DnMat::new(m, k, k, dense.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
     handle.set_stream(stream.raw()).unwrap();
 
@@ -248,7 +278,8 @@ fn no_call_changes_the_current_context() {
     let primary = driver.primary();
     let handle = device();
     let work = |name: &str, expected: support::driver::Ptr| {
-        let same = |step: &str| assert_eq!(driver.current().unwrap(), expected, "{name}: after {step}");
+        let same =
+            |step: &str| assert_eq!(driver.current().unwrap(), expected, "{name}: after {step}");
         let setup = Setup::new(&handle, api::FORMAT_BITMAP, 100, 300, 8, 9);
         same("compress, allocate, copy");
         setup.preprocess();
@@ -300,7 +331,8 @@ fn hostile_bytes_on_the_device_are_refused() {
     for format in FORMATS {
         let mut dense = random_weights(m, k, 30, 2);
         let (_sparse, compressed) =
-            SpMat::compress(&host, m, k, k, api::ORDER_ROW, dense.as_mut_ptr().cast(), format).unwrap();
+            SpMat::compress(&host, m, k, k, api::ORDER_ROW, dense.as_mut_ptr().cast(), format)
+                .unwrap();
         let good: Vec<u8> = compressed.read(0, compressed.bytes()).unwrap();
         let refused = |bytes: &[u8], rows: usize| {
             let buffer = handle.upload(bytes).unwrap();
@@ -309,7 +341,7 @@ fn hostile_bytes_on_the_device_are_refused() {
         assert_eq!(refused(&good, m), None);
         // (byte, what is there, the status)
         for (at, status) in [
-            (0, STATUS_CORRUPT_DATA),   // magic
+            (0, STATUS_CORRUPT_DATA), // magic
             (8, STATUS_VERSION_MISMATCH),
             (40, STATUS_CORRUPT_DATA),  // nnz
             (64, STATUS_CORRUPT_DATA),  // table entries

@@ -37,35 +37,108 @@ mod ffi {
         pub fn flashllmGetLastErrorMessage() -> *const c_char;
         pub fn flashllmMalloc(handle: Raw, out: *mut Raw, bytes: usize) -> c_int;
         pub fn flashllmFree(handle: Raw, pointer: Raw) -> c_int;
-        pub fn flashllmMemcpy(handle: Raw, to: Raw, from: *const c_void, bytes: usize, kind: c_int) -> c_int;
+        pub fn flashllmMemcpy(
+            handle: Raw,
+            to: Raw,
+            from: *const c_void,
+            bytes: usize,
+            kind: c_int,
+        ) -> c_int;
         pub fn flashllmSynchronize(handle: Raw) -> c_int;
         pub fn flashllmCreateDnMat(
-            out: *mut Raw, rows: i64, cols: i64, ld: i64, values: Raw, dtype: c_int, order: c_int,
+            out: *mut Raw,
+            rows: i64,
+            cols: i64,
+            ld: i64,
+            values: Raw,
+            dtype: c_int,
+            order: c_int,
         ) -> c_int;
         pub fn flashllmDestroyDnMat(descr: Raw) -> c_int;
-        pub fn flashllmCreateSpMat(out: *mut Raw, rows: i64, cols: i64, dtype: c_int, format: c_int) -> c_int;
+        pub fn flashllmCreateSpMat(
+            out: *mut Raw,
+            rows: i64,
+            cols: i64,
+            dtype: c_int,
+            format: c_int,
+        ) -> c_int;
         pub fn flashllmDestroySpMat(descr: Raw) -> c_int;
         pub fn flashllmSpMatGetSize(
-            descr: Raw, rows: *mut i64, cols: *mut i64, nnz: *mut i64, bytes: *mut usize,
+            descr: Raw,
+            rows: *mut i64,
+            cols: *mut i64,
+            nnz: *mut i64,
+            bytes: *mut usize,
         ) -> c_int;
         pub fn flashllmSpMatGetFormat(descr: Raw, format: *mut c_int) -> c_int;
         pub fn flashllmSpMatSetBuffer(handle: Raw, descr: Raw, buffer: Raw, bytes: usize) -> c_int;
-        pub fn flashllmDenseToSparse_bufferSize(h: Raw, a: Raw, b: Raw, alg: c_int, bytes: *mut usize) -> c_int;
-        pub fn flashllmDenseToSparse_analysis(h: Raw, a: Raw, b: Raw, alg: c_int, workspace: Raw) -> c_int;
-        pub fn flashllmDenseToSparse_convert(h: Raw, a: Raw, b: Raw, alg: c_int, workspace: Raw) -> c_int;
-        pub fn flashllmSparseToDense_bufferSize(h: Raw, a: Raw, b: Raw, alg: c_int, bytes: *mut usize) -> c_int;
+        pub fn flashllmDenseToSparse_bufferSize(
+            h: Raw,
+            a: Raw,
+            b: Raw,
+            alg: c_int,
+            bytes: *mut usize,
+        ) -> c_int;
+        pub fn flashllmDenseToSparse_analysis(
+            h: Raw,
+            a: Raw,
+            b: Raw,
+            alg: c_int,
+            workspace: Raw,
+        ) -> c_int;
+        pub fn flashllmDenseToSparse_convert(
+            h: Raw,
+            a: Raw,
+            b: Raw,
+            alg: c_int,
+            workspace: Raw,
+        ) -> c_int;
+        pub fn flashllmSparseToDense_bufferSize(
+            h: Raw,
+            a: Raw,
+            b: Raw,
+            alg: c_int,
+            bytes: *mut usize,
+        ) -> c_int;
         pub fn flashllmSparseToDense(h: Raw, a: Raw, b: Raw, alg: c_int, workspace: Raw) -> c_int;
         pub fn flashllmSpMM_bufferSize(
-            h: Raw, op_a: c_int, op_b: c_int, alpha: *const c_void, a: Raw, b: Raw, beta: *const c_void, c: Raw,
-            compute: c_int, alg: c_int, bytes: *mut usize,
+            h: Raw,
+            op_a: c_int,
+            op_b: c_int,
+            alpha: *const c_void,
+            a: Raw,
+            b: Raw,
+            beta: *const c_void,
+            c: Raw,
+            compute: c_int,
+            alg: c_int,
+            bytes: *mut usize,
         ) -> c_int;
         pub fn flashllmSpMM_preprocess(
-            h: Raw, op_a: c_int, op_b: c_int, alpha: *const c_void, a: Raw, b: Raw, beta: *const c_void, c: Raw,
-            compute: c_int, alg: c_int, workspace: Raw,
+            h: Raw,
+            op_a: c_int,
+            op_b: c_int,
+            alpha: *const c_void,
+            a: Raw,
+            b: Raw,
+            beta: *const c_void,
+            c: Raw,
+            compute: c_int,
+            alg: c_int,
+            workspace: Raw,
         ) -> c_int;
         pub fn flashllmSpMM(
-            h: Raw, op_a: c_int, op_b: c_int, alpha: *const c_void, a: Raw, b: Raw, beta: *const c_void, c: Raw,
-            compute: c_int, alg: c_int, workspace: Raw,
+            h: Raw,
+            op_a: c_int,
+            op_b: c_int,
+            alpha: *const c_void,
+            a: Raw,
+            b: Raw,
+            beta: *const c_void,
+            c: Raw,
+            compute: c_int,
+            alg: c_int,
+            workspace: Raw,
         ) -> c_int;
     }
 }
@@ -107,7 +180,8 @@ fn check(status: c_int) -> Result<()> {
         return Ok(());
     }
     // SAFETY: both take no pointers.
-    let (name, message) = unsafe { (ffi::flashllmGetErrorName(status), ffi::flashllmGetLastErrorMessage()) };
+    let (name, message) =
+        unsafe { (ffi::flashllmGetErrorName(status), ffi::flashllmGetLastErrorMessage()) };
     Err(Failure { status, text: format!("{}: {}", text(name), text(message)) })
 }
 
@@ -215,7 +289,13 @@ impl Buffer<'_> {
         let kind = c_int::from(self.handle.cuda);
         // SAFETY: the source is a live slice and the target range lies in this buffer.
         check(unsafe {
-            ffi::flashllmMemcpy(self.handle.raw, self.at(offset), values.as_ptr().cast(), bytes, kind)
+            ffi::flashllmMemcpy(
+                self.handle.raw,
+                self.at(offset),
+                values.as_ptr().cast(),
+                bytes,
+                kind,
+            )
         })
     }
 
@@ -230,7 +310,13 @@ impl Buffer<'_> {
         let kind = 2 * c_int::from(self.handle.cuda);
         // SAFETY: the source range lies in this buffer; T is a plain number for which all bits are valid.
         check(unsafe {
-            ffi::flashllmMemcpy(self.handle.raw, out.as_mut_ptr().cast(), self.at(offset), bytes, kind)
+            ffi::flashllmMemcpy(
+                self.handle.raw,
+                out.as_mut_ptr().cast(),
+                self.at(offset),
+                bytes,
+                kind,
+            )
         })?;
         Ok(out)
     }
@@ -251,11 +337,26 @@ pub struct DnMat {
 }
 
 impl DnMat {
-    pub fn new(rows: usize, cols: usize, ld: usize, values: Raw, dtype: c_int, order: c_int) -> Result<Self> {
+    pub fn new(
+        rows: usize,
+        cols: usize,
+        ld: usize,
+        values: Raw,
+        dtype: c_int,
+        order: c_int,
+    ) -> Result<Self> {
         let mut raw = std::ptr::null_mut();
         // SAFETY: `raw` is a place for the descriptor; creating one does not touch `values`.
         check(unsafe {
-            ffi::flashllmCreateDnMat(&mut raw, rows as i64, cols as i64, ld as i64, values, dtype, order)
+            ffi::flashllmCreateDnMat(
+                &mut raw,
+                rows as i64,
+                cols as i64,
+                ld as i64,
+                values,
+                dtype,
+                order,
+            )
         })?;
         Ok(Self { raw })
     }
@@ -286,13 +387,21 @@ impl SpMat {
     pub fn new(rows: usize, cols: usize, format: c_int) -> Result<Self> {
         let mut raw = std::ptr::null_mut();
         // SAFETY: `raw` is a place for the descriptor.
-        check(unsafe { ffi::flashllmCreateSpMat(&mut raw, rows as i64, cols as i64, R_16F, format) })?;
+        check(unsafe {
+            ffi::flashllmCreateSpMat(&mut raw, rows as i64, cols as i64, R_16F, format)
+        })?;
         Ok(Self { raw })
     }
 
     /// Compresses dense fp16 bits (`rows` x `cols`, `ld`, `order`) that lie where the handle computes.
     pub fn compress<'h>(
-        handle: &'h Handle, rows: usize, cols: usize, ld: usize, order: c_int, values: Raw, format: c_int,
+        handle: &'h Handle,
+        rows: usize,
+        cols: usize,
+        ld: usize,
+        order: c_int,
+        values: Raw,
+        format: c_int,
     ) -> Result<(Self, Buffer<'h>)> {
         let dense = DnMat::new(rows, cols, ld, values, R_16F, order)?;
         let sparse = Self::new(rows, cols, format)?;
@@ -309,7 +418,13 @@ impl SpMat {
         let mut bytes = 0;
         // SAFETY: all three objects are alive; `bytes` is a place for the size.
         check(unsafe {
-            ffi::flashllmDenseToSparse_bufferSize(handle.raw, dense.raw, self.raw, ALG_DEFAULT, &mut bytes)
+            ffi::flashllmDenseToSparse_bufferSize(
+                handle.raw,
+                dense.raw,
+                self.raw,
+                ALG_DEFAULT,
+                &mut bytes,
+            )
         })?;
         Ok(bytes)
     }
@@ -317,19 +432,37 @@ impl SpMat {
     pub fn analyse(&self, handle: &Handle, dense: &DnMat, scratch: &Buffer<'_>) -> Result<()> {
         // SAFETY: the scratch is as large as was asked for; the descriptor has the caller's matrix.
         check(unsafe {
-            ffi::flashllmDenseToSparse_analysis(handle.raw, dense.raw, self.raw, ALG_DEFAULT, scratch.pointer)
+            ffi::flashllmDenseToSparse_analysis(
+                handle.raw,
+                dense.raw,
+                self.raw,
+                ALG_DEFAULT,
+                scratch.pointer,
+            )
         })
     }
 
     pub fn convert(&self, handle: &Handle, dense: &DnMat, scratch: &Buffer<'_>) -> Result<()> {
         // SAFETY: as above; the library has checked the size of the buffer it writes.
         check(unsafe {
-            ffi::flashllmDenseToSparse_convert(handle.raw, dense.raw, self.raw, ALG_DEFAULT, scratch.pointer)
+            ffi::flashllmDenseToSparse_convert(
+                handle.raw,
+                dense.raw,
+                self.raw,
+                ALG_DEFAULT,
+                scratch.pointer,
+            )
         })
     }
 
     /// A descriptor of compressed bytes that already lie where the handle computes.
-    pub fn adopt(handle: &Handle, rows: usize, cols: usize, format: c_int, buffer: &Buffer<'_>) -> Result<Self> {
+    pub fn adopt(
+        handle: &Handle,
+        rows: usize,
+        cols: usize,
+        format: c_int,
+        buffer: &Buffer<'_>,
+    ) -> Result<Self> {
         let sparse = Self::new(rows, cols, format)?;
         sparse.set_buffer(handle, buffer)?;
         Ok(sparse)
@@ -337,7 +470,9 @@ impl SpMat {
 
     pub fn set_buffer(&self, handle: &Handle, buffer: &Buffer<'_>) -> Result<()> {
         // SAFETY: both are alive and the size is the buffer's own.
-        check(unsafe { ffi::flashllmSpMatSetBuffer(handle.raw, self.raw, buffer.pointer, buffer.bytes) })
+        check(unsafe {
+            ffi::flashllmSpMatSetBuffer(handle.raw, self.raw, buffer.pointer, buffer.bytes)
+        })
     }
 
     pub fn size(&self) -> Result<SpSize> {
@@ -361,12 +496,24 @@ impl SpMat {
         let mut bytes = 0;
         // SAFETY: all three objects are alive; `bytes` is a place for the size.
         check(unsafe {
-            ffi::flashllmSparseToDense_bufferSize(handle.raw, self.raw, dense.raw, ALG_DEFAULT, &mut bytes)
+            ffi::flashllmSparseToDense_bufferSize(
+                handle.raw,
+                self.raw,
+                dense.raw,
+                ALG_DEFAULT,
+                &mut bytes,
+            )
         })?;
         let scratch = handle.alloc(bytes)?;
         // SAFETY: as above, with a scratch of that size.
         check(unsafe {
-            ffi::flashllmSparseToDense(handle.raw, self.raw, dense.raw, ALG_DEFAULT, scratch.pointer)
+            ffi::flashllmSparseToDense(
+                handle.raw,
+                self.raw,
+                dense.raw,
+                ALG_DEFAULT,
+                scratch.pointer,
+            )
         })?;
         handle.synchronize()
     }
@@ -396,8 +543,17 @@ impl Spmm<'_> {
         // SAFETY: every object is alive, the scalars are host floats, `bytes` is a place for the size.
         check(unsafe {
             ffi::flashllmSpMM_bufferSize(
-                self.handle.raw, NON_TRANSPOSE, self.op_b, (&raw const self.alpha).cast(), self.a.raw,
-                self.b.raw, (&raw const self.beta).cast(), self.c.raw, R_32F, ALG_DEFAULT, &mut bytes,
+                self.handle.raw,
+                NON_TRANSPOSE,
+                self.op_b,
+                (&raw const self.alpha).cast(),
+                self.a.raw,
+                self.b.raw,
+                (&raw const self.beta).cast(),
+                self.c.raw,
+                R_32F,
+                ALG_DEFAULT,
+                &mut bytes,
             )
         })?;
         Ok(bytes)
@@ -407,8 +563,17 @@ impl Spmm<'_> {
         // SAFETY: as above, with a workspace of the size that was asked for.
         check(unsafe {
             ffi::flashllmSpMM_preprocess(
-                self.handle.raw, NON_TRANSPOSE, self.op_b, (&raw const self.alpha).cast(), self.a.raw,
-                self.b.raw, (&raw const self.beta).cast(), self.c.raw, R_32F, ALG_DEFAULT, workspace,
+                self.handle.raw,
+                NON_TRANSPOSE,
+                self.op_b,
+                (&raw const self.alpha).cast(),
+                self.a.raw,
+                self.b.raw,
+                (&raw const self.beta).cast(),
+                self.c.raw,
+                R_32F,
+                ALG_DEFAULT,
+                workspace,
             )
         })
     }
@@ -417,8 +582,17 @@ impl Spmm<'_> {
         // SAFETY: as above; the memory behind the descriptors stays alive until the stream is synchronised.
         check(unsafe {
             ffi::flashllmSpMM(
-                self.handle.raw, NON_TRANSPOSE, self.op_b, (&raw const self.alpha).cast(), self.a.raw,
-                self.b.raw, (&raw const self.beta).cast(), self.c.raw, R_32F, ALG_DEFAULT, workspace,
+                self.handle.raw,
+                NON_TRANSPOSE,
+                self.op_b,
+                (&raw const self.alpha).cast(),
+                self.a.raw,
+                self.b.raw,
+                (&raw const self.beta).cast(),
+                self.c.raw,
+                R_32F,
+                ALG_DEFAULT,
+                workspace,
             )
         })
     }

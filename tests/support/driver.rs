@@ -91,9 +91,11 @@ impl Driver {
     /// Loads libcuda.so.1 and makes device 0's primary context current on this thread.
     pub fn load() -> Result<Self> {
         // SAFETY: the driver's initialisers are safe to run; it is never unloaded while in use.
-        let library = unsafe { Library::new("libcuda.so.1") }.map_err(|e| format!("no NVIDIA driver: {e}"))?;
+        let library = unsafe { Library::new("libcuda.so.1") }
+            .map_err(|e| format!("no NVIDIA driver: {e}"))?;
         let calls = Calls::load(&library)?;
-        let mut driver = Self { calls, device: 0, primary: std::ptr::null_mut(), _library: library };
+        let mut driver =
+            Self { calls, device: 0, primary: std::ptr::null_mut(), _library: library };
         call!(driver, init(0))?;
         let (mut device, mut primary) = (0, std::ptr::null_mut());
         call!(driver, device_get(&mut device, 0))?;
@@ -163,7 +165,8 @@ impl Driver {
 
     pub fn alloc(&self, bytes: usize) -> Result<Memory<'_>> {
         let mut address = 0;
-        call!(self, mem_alloc(&mut address, bytes.max(1))).map_err(|e| format!("{bytes} bytes: {e}"))?;
+        call!(self, mem_alloc(&mut address, bytes.max(1)))
+            .map_err(|e| format!("{bytes} bytes: {e}"))?;
         Ok(Memory { driver: self, address, bytes })
     }
 }
@@ -274,13 +277,19 @@ impl Memory<'_> {
 
     pub fn write<T: Copy>(&self, values: &[T]) -> Result<()> {
         assert!(size_of_val(values) <= self.bytes, "write past the allocation");
-        call!(self.driver, memcpy_to_device(self.address, values.as_ptr().cast(), size_of_val(values)))
+        call!(
+            self.driver,
+            memcpy_to_device(self.address, values.as_ptr().cast(), size_of_val(values))
+        )
     }
 
     pub fn read<T: Copy + Default>(&self, count: usize) -> Result<Vec<T>> {
         let mut out = vec![T::default(); count];
         assert!(size_of_val(&out[..]) <= self.bytes, "read past the allocation");
-        call!(self.driver, memcpy_to_host(out.as_mut_ptr().cast(), self.address, size_of_val(&out[..])))?;
+        call!(
+            self.driver,
+            memcpy_to_host(out.as_mut_ptr().cast(), self.address, size_of_val(&out[..]))
+        )?;
         Ok(out)
     }
 

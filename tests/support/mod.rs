@@ -117,7 +117,8 @@ impl Layout {
 
     /// Any layout; every choice of each field comes up.
     pub fn random(rng: &mut Rng) -> Self {
-        let (alpha, beta) = [(1.0, 0.0), (1.0, 1.0), (-2.0, 0.5), (0.5, 0.0), (0.0, 2.0)][rng.below(5)];
+        let (alpha, beta) =
+            [(1.0, 0.0), (1.0, 1.0), (-2.0, 0.5), (0.5, 0.0), (0.0, 2.0)][rng.below(5)];
         Self {
             op_b: [api::NON_TRANSPOSE, api::TRANSPOSE][rng.below(2)],
             b_order: [api::ORDER_COL, api::ORDER_ROW][rng.below(2)],
@@ -215,7 +216,8 @@ impl Problem<'_> {
                 let at = c_at(row, col);
                 let value = if l.beta == 0.0 { f32::NAN } else { c_in[row * n + col] };
                 if size == 2 {
-                    c_bytes[at..at + 2].copy_from_slice(&f16::from_f32(value).to_bits().to_le_bytes());
+                    c_bytes[at..at + 2]
+                        .copy_from_slice(&f16::from_f32(value).to_bits().to_le_bytes());
                 } else {
                     c_bytes[at..at + 4].copy_from_slice(&value.to_bits().to_le_bytes());
                 }
@@ -223,9 +225,17 @@ impl Problem<'_> {
         }
         let c_buffer = self.handle.upload(&c_bytes).unwrap_or_else(|e| fail(e));
 
-        let b_descr = DnMat::new(b_place.rows, b_place.cols, b_place.ld, b_buffer.at(l.b_offset * 2), api::R_16F, l.b_order)
+        let b_descr = DnMat::new(
+            b_place.rows,
+            b_place.cols,
+            b_place.ld,
+            b_buffer.at(l.b_offset * 2),
+            api::R_16F,
+            l.b_order,
+        )
+        .unwrap_or_else(|e| fail(e));
+        let c_descr = DnMat::new(m, n, c_place.ld, c_buffer.at(c_start), l.c_type, l.c_order)
             .unwrap_or_else(|e| fail(e));
-        let c_descr = DnMat::new(m, n, c_place.ld, c_buffer.at(c_start), l.c_type, l.c_order).unwrap_or_else(|e| fail(e));
         let call = Spmm {
             handle: self.handle,
             op_b: l.op_b,
@@ -254,8 +264,11 @@ impl Problem<'_> {
             }
         }
         if let Some(at) = after.iter().position(|&byte| byte != CANARY) {
-            panic!("{}: C was written outside the matrix, {} bytes from its start", self.name(),
-                at as isize - c_start as isize);
+            panic!(
+                "{}: C was written outside the matrix, {} bytes from its start",
+                self.name(),
+                at as isize - c_start as isize
+            );
         }
         result
     }
@@ -277,7 +290,9 @@ impl Problem<'_> {
             if got != want && (got | want) & !sign != 0 {
                 panic!(
                     "{}: first mismatch at C({}, {}): expected {value} = {want:#010x}, got {got:#010x}",
-                    self.name(), i / self.n, i % self.n
+                    self.name(),
+                    i / self.n,
+                    i % self.n
                 );
             }
         }
@@ -294,7 +309,8 @@ impl<'h> GuardedWorkspace<'h> {
     pub fn new(handle: &'h Handle, bytes: usize) -> Self {
         let mut content = vec![CANARY; bytes + 2 * WORKSPACE_BAND];
         content[WORKSPACE_BAND..WORKSPACE_BAND + bytes].fill(0xff);
-        let buffer = handle.upload(&content).unwrap_or_else(|e| panic!("workspace of {bytes} bytes: {e}"));
+        let buffer =
+            handle.upload(&content).unwrap_or_else(|e| panic!("workspace of {bytes} bytes: {e}"));
         Self { buffer, bytes }
     }
 
@@ -304,9 +320,13 @@ impl<'h> GuardedWorkspace<'h> {
 
     pub fn check(&self, name: &str) {
         for (side, offset) in [("before", 0), ("after", WORKSPACE_BAND + self.bytes)] {
-            let band: Vec<u8> = self.buffer.read(offset, WORKSPACE_BAND).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let band: Vec<u8> =
+                self.buffer.read(offset, WORKSPACE_BAND).unwrap_or_else(|e| panic!("{name}: {e}"));
             if let Some(at) = band.iter().position(|&byte| byte != CANARY) {
-                panic!("{name}: the workspace was overrun: byte {at} of the band {side} its {} bytes changed", self.bytes);
+                panic!(
+                    "{name}: the workspace was overrun: byte {at} of the band {side} its {} bytes changed",
+                    self.bytes
+                );
             }
         }
     }
@@ -329,12 +349,18 @@ pub fn integer_product(a: &[i32], b: &[i32], k: usize, n: usize) -> Vec<i32> {
 
 /// Compresses on the host and uploads: the GPU gets bytes that the CPU tests have proven.
 pub fn compress_to_device<'h>(
-    host: &Handle, device: &'h Handle, m: usize, k: usize, dense: &[u16], format: i32,
+    host: &Handle,
+    device: &'h Handle,
+    m: usize,
+    k: usize,
+    dense: &[u16],
+    format: i32,
 ) -> (SpMat, Buffer<'h>) {
     let fail = |e: api::Failure| -> ! { panic!("compressing {m}x{k}, format {format}: {e}") };
     let mut dense = dense.to_vec();
     let (sparse, compressed) =
-        SpMat::compress(host, m, k, k, api::ORDER_ROW, dense.as_mut_ptr().cast(), format).unwrap_or_else(|e| fail(e));
+        SpMat::compress(host, m, k, k, api::ORDER_ROW, dense.as_mut_ptr().cast(), format)
+            .unwrap_or_else(|e| fail(e));
     let bytes: Vec<u8> = compressed.read(0, compressed.bytes()).unwrap_or_else(|e| fail(e));
     let buffer = device.upload(&bytes).unwrap_or_else(|e| fail(e));
     let format = sparse.format().unwrap_or_else(|e| fail(e));
