@@ -16,7 +16,8 @@ fn main() {
     }
     let commit = match git(&["rev-parse", "--short=10", "HEAD"]) {
         Some(hash) => {
-            let changed = git(&["status", "--porcelain", "--untracked-files=no"]).is_none_or(|s| !s.is_empty());
+            let changed = git(&["status", "--porcelain", "--untracked-files=no"])
+                .is_none_or(|s| !s.is_empty());
             if changed { format!("{hash}-dirty") } else { hash }
         }
         None => "unknown".to_owned(),

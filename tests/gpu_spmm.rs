@@ -209,12 +209,13 @@ fn random_values_stay_within_the_error_model() {
                         ours += error * error;
                         dense += (f64::from(naive[i]) - product[i]).powi(2);
                     }
-                    // In the mean the tree of a GPU beats one running sum; twice that is a defect.
+                    // In the mean, Tensor Cores (which truncate, but sum many short chains) stay near one
+                    // running fp32 sum. A wrong precision somewhere is a thousand times worse.
                     if c_type == api::R_32F {
                         let (ours, dense) =
                             ((ours / got.len() as f64).sqrt(), (dense / got.len() as f64).sqrt());
                         assert!(
-                            ours <= 2.0 * dense,
+                            ours <= 4.0 * dense,
                             "format {format} M={m} K={k} N={n} {percent} %: rms error {ours:e}, a plain fp32 sum {dense:e}"
                         );
                     }

@@ -15,7 +15,9 @@ impl Args {
         let mut args = Self { values: HashMap::new(), flags: Vec::new() };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
-            let name = argument.strip_prefix("--").ok_or_else(|| format!("unexpected argument {argument}"))?;
+            let name = argument
+                .strip_prefix("--")
+                .ok_or_else(|| format!("unexpected argument {argument}"))?;
             let (name, inline) = match name.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (name, None),
@@ -23,7 +25,9 @@ impl Args {
             if flags.contains(&name) && inline.is_none() {
                 args.flags.push(name.to_owned());
             } else if valued.contains(&name) {
-                let value = inline.or_else(|| rest.next().cloned()).ok_or_else(|| format!("--{name} needs a value"))?;
+                let value = inline
+                    .or_else(|| rest.next().cloned())
+                    .ok_or_else(|| format!("--{name} needs a value"))?;
                 args.values.insert(name.to_owned(), value);
             } else {
                 return Err(format!("unknown option {argument}"));
@@ -49,21 +53,31 @@ impl Args {
         if text.is_empty() {
             return Ok(otherwise);
         }
-        text.parse().ok().filter(|&v| v > 0).ok_or_else(|| format!("--{name} is a positive number, not {text}"))
+        text.parse()
+            .ok()
+            .filter(|&v| v > 0)
+            .ok_or_else(|| format!("--{name} is a positive number, not {text}"))
     }
 
     /// A comma-separated list of positive numbers.
     pub fn numbers(&self, name: &str, otherwise: &str) -> Result<Vec<usize>, String> {
         let item = |text: &str| text.parse().ok().filter(|&v| v > 0);
         let list: Option<Vec<usize>> = self.text(name, otherwise).split(',').map(item).collect();
-        list.ok_or_else(|| format!("--{name} is a list of positive numbers, not {}", self.text(name, "")))
+        list.ok_or_else(|| {
+            format!("--{name} is a list of positive numbers, not {}", self.text(name, ""))
+        })
     }
 
     /// A comma-separated list of per cents as fractions.
     pub fn sparsities(&self, otherwise: &str) -> Result<Vec<f64>, String> {
-        let item = |text: &str| text.parse().ok().filter(|v: &f64| (0.0..=100.0).contains(v)).map(|v| v / 100.0);
-        let list: Option<Vec<f64>> = self.text("sparsity", otherwise).split(',').map(item).collect();
-        list.ok_or_else(|| format!("--sparsity is a list of per cents, not {}", self.text("sparsity", "")))
+        let item = |text: &str| {
+            text.parse().ok().filter(|v: &f64| (0.0..=100.0).contains(v)).map(|v| v / 100.0)
+        };
+        let list: Option<Vec<f64>> =
+            self.text("sparsity", otherwise).split(',').map(item).collect();
+        list.ok_or_else(|| {
+            format!("--sparsity is a list of per cents, not {}", self.text("sparsity", ""))
+        })
     }
 
     /// A comma-separated list of formats, as the C API numbers them.

@@ -35,8 +35,10 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let host = Handle::host().map_err(|e| e.to_string())?;
 
     println!("{cpu}; library: {}", api::build_info());
-    println!("\n{:<18} {:>13} {:>6} {:<9} {:<6} {:>10} {:>20} {:>7} {:>9} {:>7}", "layer", "shape", "zeros", "format",
-        "op", "ms", "p5..p95", "GB/s", "memcpy ms", "bytes");
+    println!(
+        "\n{:<18} {:>13} {:>6} {:<9} {:<6} {:>10} {:>20} {:>7} {:>9} {:>7}",
+        "layer", "shape", "zeros", "format", "op", "ms", "p5..p95", "GB/s", "memcpy ms", "bytes"
+    );
     for layer in &layers {
         let (m, k) = (layer.m, layer.k);
         for &sparsity in &sparsities {
@@ -49,9 +51,19 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             })?;
             for &format in &formats {
                 let text = |e: api::Failure| format!("{m}x{k} {}: {e}", format_name(format));
-                let (sparse, compressed) =
-                    SpMat::compress(&host, m, k, k, api::ORDER_ROW, dense.as_mut_ptr().cast(), format).map_err(text)?;
-                let source = DnMat::new(m, k, k, dense.as_mut_ptr().cast(), api::R_16F, api::ORDER_ROW).map_err(text)?;
+                let (sparse, compressed) = SpMat::compress(
+                    &host,
+                    m,
+                    k,
+                    k,
+                    api::ORDER_ROW,
+                    dense.as_mut_ptr().cast(),
+                    format,
+                )
+                .map_err(text)?;
+                let source =
+                    DnMat::new(m, k, k, dense.as_mut_ptr().cast(), api::R_16F, api::ORDER_ROW)
+                        .map_err(text)?;
                 let scratch = sparse.compress_scratch_bytes(&host, &source).map_err(text)?;
                 let scratch = host.alloc(scratch).map_err(text)?;
                 // Both passes, into memory that is there already.
@@ -62,10 +74,15 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                     again.convert(&host, &source, &scratch).map_err(text)
                 })?;
                 back.fill(0xffff);
-                let target = DnMat::new(m, k, k, back.as_mut_ptr().cast(), api::R_16F, api::ORDER_ROW).map_err(text)?;
+                let target =
+                    DnMat::new(m, k, k, back.as_mut_ptr().cast(), api::R_16F, api::ORDER_ROW)
+                        .map_err(text)?;
                 let decode = time(iters, || sparse.decompress(&host, &target).map_err(text))?;
                 if back != dense {
-                    return Err(format!("WRONG: {m}x{k} {}: the round trip changed the matrix", format_name(format)));
+                    return Err(format!(
+                        "WRONG: {m}x{k} {}: the round trip changed the matrix",
+                        format_name(format)
+                    ));
                 }
                 let mut rows = Vec::new();
                 for (op, us) in [("encode", encode), ("decode", decode)] {
@@ -92,9 +109,20 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                         floor_fraction: None,
                         kernel: if args.flag("uneven") { "host uneven" } else { "host" }.to_owned(),
                     };
-                    println!("{:<18.18} {:>13} {:>4.0} % {:<9} {:<6} {:>10.2} {:>9.2}..{:<9.2} {:>7.2} {:>9.2} {:>7}",
-                        layer.name, format!("{m}x{k}"), 100.0 * sparsity, row.format, op, row.us * 1e-3,
-                        row.us_p5 * 1e-3, row.us_p95 * 1e-3, row.gbps, copy.median * 1e-3, row.bytes);
+                    println!(
+                        "{:<18.18} {:>13} {:>4.0} % {:<9} {:<6} {:>10.2} {:>9.2}..{:<9.2} {:>7.2} {:>9.2} {:>7}",
+                        layer.name,
+                        format!("{m}x{k}"),
+                        100.0 * sparsity,
+                        row.format,
+                        op,
+                        row.us * 1e-3,
+                        row.us_p5 * 1e-3,
+                        row.us_p95 * 1e-3,
+                        row.gbps,
+                        copy.median * 1e-3,
+                        row.bytes
+                    );
                     rows.push(row);
                 }
                 csv::append(Path::new(out), &rows)?;

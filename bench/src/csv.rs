@@ -6,8 +6,28 @@ use std::path::Path;
 
 /// The columns, in order. Files are read by other tools: never reorder, never leave one out.
 pub const COLUMNS: [&str; 22] = [
-    "date", "commit", "device", "driver", "toolkit", "op", "format", "dtype", "m", "k", "n", "sparsity", "us",
-    "us_p5", "us_p95", "baseline", "baseline_us", "ratio", "bytes", "gbps", "floor_fraction", "kernel",
+    "date",
+    "commit",
+    "device",
+    "driver",
+    "toolkit",
+    "op",
+    "format",
+    "dtype",
+    "m",
+    "k",
+    "n",
+    "sparsity",
+    "us",
+    "us_p5",
+    "us_p95",
+    "baseline",
+    "baseline_us",
+    "ratio",
+    "bytes",
+    "gbps",
+    "floor_fraction",
+    "kernel",
 ];
 
 /// One measurement. Times in microseconds; `bytes` is the size of the compressed matrix; `gbps` what
@@ -45,7 +65,9 @@ impl Row {
     }
 
     pub fn to_line(&self) -> String {
-        let optional = |value: Option<f64>, digits: usize| value.map_or(String::new(), |v| format!("{v:.digits$}"));
+        let optional = |value: Option<f64>, digits: usize| {
+            value.map_or(String::new(), |v| format!("{v:.digits$}"))
+        };
         let fields = [
             self.date.clone(),
             self.commit.clone(),
@@ -80,7 +102,8 @@ impl Row {
             return Err(format!("{} fields, expected {}", fields.len(), COLUMNS.len()));
         }
         let text = |i: usize| fields[i].to_owned();
-        let integer = |i: usize| fields[i].parse().map_err(|_| format!("{}: '{}'", COLUMNS[i], fields[i]));
+        let integer =
+            |i: usize| fields[i].parse().map_err(|_| format!("{}: '{}'", COLUMNS[i], fields[i]));
         let number = |i: usize| -> Result<f64, String> {
             let bad = || format!("{}: '{}'", COLUMNS[i], fields[i]);
             fields[i].parse().ok().filter(|v: &f64| v.is_finite() && *v >= 0.0).ok_or_else(bad)

@@ -15,8 +15,25 @@ const COMPUTE_32F: c_int = 68;
 const GEMM_DEFAULT: c_int = -1;
 
 type GemmEx = unsafe extern "C" fn(
-    Ptr, c_int, c_int, c_int, c_int, c_int, *const c_void, u64, c_int, c_int, u64, c_int, c_int, *const c_void,
-    u64, c_int, c_int, c_int, c_int,
+    Ptr,
+    c_int,
+    c_int,
+    c_int,
+    c_int,
+    c_int,
+    *const c_void,
+    u64,
+    c_int,
+    c_int,
+    u64,
+    c_int,
+    c_int,
+    *const c_void,
+    u64,
+    c_int,
+    c_int,
+    c_int,
+    c_int,
 ) -> c_int;
 
 /// A cuBLAS handle on a stream.
@@ -54,7 +71,10 @@ impl Cublas {
                 Err(e) => tried.push(format!("  {}: {e}", path.display())),
             }
         }
-        Err(format!("cuBLAS was not found (pip install nvidia-cublas); tried\n{}", tried.join("\n")))
+        Err(format!(
+            "cuBLAS was not found (pip install nvidia-cublas); tried\n{}",
+            tried.join("\n")
+        ))
     }
 
     fn open(path: &Path, stream: &Stream<'_>) -> Result<Self, String> {
@@ -62,7 +82,9 @@ impl Cublas {
         let lt = path.parent().filter(|dir| !dir.as_os_str().is_empty()).and_then(|dir| {
             let name = path.file_name()?.to_str()?.replace("libcublas.", "libcublasLt.");
             // SAFETY: NVIDIA's libraries have no initialisers that ask anything of the caller.
-            let library = unsafe { unix::Library::open(Some(dir.join(name)), unix::RTLD_NOW | unix::RTLD_GLOBAL) };
+            let library = unsafe {
+                unix::Library::open(Some(dir.join(name)), unix::RTLD_NOW | unix::RTLD_GLOBAL)
+            };
             library.ok().map(Library::from)
         });
         // SAFETY: as above.
@@ -73,7 +95,10 @@ impl Cublas {
                 symbol::<unsafe extern "C" fn(*mut Ptr) -> c_int>(&library, "cublasCreate_v2")?,
                 symbol::<unsafe extern "C" fn(Ptr) -> c_int>(&library, "cublasDestroy_v2")?,
                 symbol::<unsafe extern "C" fn(Ptr, Ptr) -> c_int>(&library, "cublasSetStream_v2")?,
-                symbol::<unsafe extern "C" fn(Ptr, *mut c_int) -> c_int>(&library, "cublasGetVersion_v2")?,
+                symbol::<unsafe extern "C" fn(Ptr, *mut c_int) -> c_int>(
+                    &library,
+                    "cublasGetVersion_v2",
+                )?,
                 symbol::<GemmEx>(&library, "cublasGemmEx")?,
             )
         };
@@ -89,21 +114,48 @@ impl Cublas {
         if status != 0 {
             return Err(format!("cublasCreate returned {status}"));
         }
-        let name = format!("cublas-{}.{}.{}", version / 10_000, version % 10_000 / 100, version % 100);
-        Ok(Self { handle, gemm_ex, destroy, name, path: path.to_owned(), _library: library, _lt: lt })
+        let name =
+            format!("cublas-{}.{}.{}", version / 10_000, version % 10_000 / 100, version % 100);
+        Ok(Self {
+            handle,
+            gemm_ex,
+            destroy,
+            name,
+            path: path.to_owned(),
+            _library: library,
+            _lt: lt,
+        })
     }
 
     /// Enqueues one product. cuBLAS is column-major: row-major A is its transposed k x m matrix (TN),
     /// so that both sides read the weights as [m, k] row-major.
     pub fn gemm(&self, g: &Gemm) -> Result<(), String> {
         let (alpha, beta) = (1.0f32, 0.0f32);
-        let dim = |v: usize| c_int::try_from(v).map_err(|_| format!("cuBLAS takes no dimension of {v}"));
+        let dim =
+            |v: usize| c_int::try_from(v).map_err(|_| format!("cuBLAS takes no dimension of {v}"));
         let (m, n, k) = (dim(g.m)?, dim(g.n)?, dim(g.k)?);
         // SAFETY: the addresses are live device allocations of these sizes.
         let status = unsafe {
             (self.gemm_ex)(
-                self.handle, OP_T, OP_N, m, n, k, (&raw const alpha).cast(), g.a, CUDA_R_16F, k, g.b,
-                CUDA_R_16F, k, (&raw const beta).cast(), g.c, CUDA_R_16F, m, COMPUTE_32F, GEMM_DEFAULT,
+                self.handle,
+                OP_T,
+                OP_N,
+                m,
+                n,
+                k,
+                (&raw const alpha).cast(),
+                g.a,
+                CUDA_R_16F,
+                k,
+                g.b,
+                CUDA_R_16F,
+                k,
+                (&raw const beta).cast(),
+                g.c,
+                CUDA_R_16F,
+                m,
+                COMPUTE_32F,
+                GEMM_DEFAULT,
             )
         };
         if status == 0 { Ok(()) } else { Err(format!("cublasGemmEx returned {status}")) }

@@ -75,14 +75,16 @@ pub struct OracleRow {
 /// `count` rows spread over the matrix, first and last among them, times B (n columns of k).
 pub fn oracle(a: &[u16], b: &[u16], m: usize, k: usize, n: usize, count: usize) -> Vec<OracleRow> {
     let mut rng = Rng::new(m as u64 ^ 0x5eed);
-    let mut rows: Vec<usize> = (0..count.min(m)).map(|_| (rng.next() % m as u64) as usize).collect();
+    let mut rows: Vec<usize> =
+        (0..count.min(m)).map(|_| (rng.next() % m as u64) as usize).collect();
     rows.extend([0, m - 1]);
     rows.sort_unstable();
     rows.dedup();
     let b: Vec<f64> = b.iter().map(|&v| f16::from_bits(v).to_f64()).collect();
     rows.into_par_iter()
         .map(|row| {
-            let a: Vec<f64> = a[row * k..][..k].iter().map(|&v| f16::from_bits(v).to_f64()).collect();
+            let a: Vec<f64> =
+                a[row * k..][..k].iter().map(|&v| f16::from_bits(v).to_f64()).collect();
             let (mut product, mut scale) = (vec![0.0; n], vec![0.0; n]);
             for (column, values) in b.chunks(k).enumerate() {
                 for (x, y) in a.iter().zip(values) {
@@ -103,10 +105,14 @@ pub fn check(c: &[u16], m: usize, k: usize, rows: &[OracleRow]) -> Result<f64, S
     for oracle in rows {
         for (column, (&want, &scale)) in oracle.product.iter().zip(&oracle.scale).enumerate() {
             let got = f16::from_bits(c[column * m + oracle.row]).to_f64();
-            let allowed = 2.0 * (k as f64 + 1.0) / (1u64 << 24) as f64 * scale + want.abs() / 2048.0 + 6.0e-8;
+            let allowed =
+                2.0 * (k as f64 + 1.0) / (1u64 << 24) as f64 * scale + want.abs() / 2048.0 + 6.0e-8;
             let error = (got - want).abs() / allowed;
             if error.is_nan() || error > 1.0 {
-                return Err(format!("C({}, {column}) is {got}, expected {want} +- {allowed:.1e}", oracle.row));
+                return Err(format!(
+                    "C({}, {column}) is {got}, expected {want} +- {allowed:.1e}",
+                    oracle.row
+                ));
             }
             worst = worst.max(error);
         }

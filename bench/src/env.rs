@@ -16,7 +16,8 @@ fn date_of(days: i64) -> String {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
@@ -40,7 +41,8 @@ pub fn toolkit(build_info: &str) -> String {
     let lower = build_info.to_lowercase();
     let version = ["nvcc ", "cuda ", " by "].iter().find_map(|word| {
         let rest = &lower[lower.find(word)? + word.len()..];
-        let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        let version: String =
+            rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
         (!version.is_empty()).then(|| version.trim_end_matches('.').to_owned())
     });
     version.unwrap_or_else(|| "none".to_owned())

@@ -52,8 +52,10 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let host = Handle::host().map_err(|e| e.to_string())?;
 
     println!("{cpu}; library: {}", api::build_info());
-    println!("\n{:<18} {:>13} {:>5} {:>6} {:<9} {:>10} {:>20} {:>10} {:>6} {:>7}", "layer", "shape", "n", "zeros",
-        "format", "ms", "p5..p95", "loop ms", "ratio", "GB/s");
+    println!(
+        "\n{:<18} {:>13} {:>5} {:>6} {:<9} {:>10} {:>20} {:>10} {:>6} {:>7}",
+        "layer", "shape", "n", "zeros", "format", "ms", "p5..p95", "loop ms", "ratio", "GB/s"
+    );
     for layer in &layers {
         let (m, k) = (layer.m, layer.k);
         for &sparsity in &sparsities {
@@ -70,15 +72,25 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                 })?;
                 let oracle = data::oracle(&dense, &b, m, k, n, 64);
                 for &format in &formats {
-                    let text = |e: api::Failure| format!("{m}x{k} n={n} {}: {e}", format_name(format));
-                    let (sparse, compressed) =
-                        SpMat::compress(&host, m, k, k, api::ORDER_ROW, dense.as_mut_ptr().cast(), format)
-                            .map_err(text)?;
+                    let text =
+                        |e: api::Failure| format!("{m}x{k} n={n} {}: {e}", format_name(format));
+                    let (sparse, compressed) = SpMat::compress(
+                        &host,
+                        m,
+                        k,
+                        k,
+                        api::ORDER_ROW,
+                        dense.as_mut_ptr().cast(),
+                        format,
+                    )
+                    .map_err(text)?;
                     let mut c = vec![0xffffu16; m * n];
                     let b_descr =
-                        DnMat::new(k, n, k, b.as_mut_ptr().cast(), api::R_16F, api::ORDER_COL).map_err(text)?;
+                        DnMat::new(k, n, k, b.as_mut_ptr().cast(), api::R_16F, api::ORDER_COL)
+                            .map_err(text)?;
                     let c_descr =
-                        DnMat::new(m, n, m, c.as_mut_ptr().cast(), api::R_16F, api::ORDER_COL).map_err(text)?;
+                        DnMat::new(m, n, m, c.as_mut_ptr().cast(), api::R_16F, api::ORDER_COL)
+                            .map_err(text)?;
                     let call = Spmm {
                         handle: &host,
                         op_b: api::NON_TRANSPOSE,
@@ -88,10 +100,12 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                         beta: 0.0,
                         c: &c_descr,
                     };
-                    let workspace = host.alloc(call.workspace_bytes().map_err(text)?).map_err(text)?;
+                    let workspace =
+                        host.alloc(call.workspace_bytes().map_err(text)?).map_err(text)?;
                     let us = time(iters, || call.run(workspace.pointer()).map_err(text))?;
-                    data::check(&c, m, k, &oracle)
-                        .map_err(|e| format!("WRONG: {m}x{k} n={n} {}: {e}", format_name(format)))?;
+                    data::check(&c, m, k, &oracle).map_err(|e| {
+                        format!("WRONG: {m}x{k} n={n} {}: {e}", format_name(format))
+                    })?;
                     let row = Row {
                         date: date.clone(),
                         commit: args.text("commit", env::COMMIT).to_owned(),
@@ -115,10 +129,20 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                         floor_fraction: None,
                         kernel: if args.flag("uneven") { "host uneven" } else { "host" }.to_owned(),
                     };
-                    println!("{:<18.18} {:>13} {:>5} {:>4.0} % {:<9} {:>10.3} {:>9.3}..{:<9.3} {:>10.2} {:>6.1} {:>7.2}",
-                        layer.name, format!("{m}x{k}"), n, 100.0 * sparsity, row.format, row.us * 1e-3,
-                        row.us_p5 * 1e-3, row.us_p95 * 1e-3, baseline.median * 1e-3, row.ratio().unwrap_or(0.0),
-                        row.gbps);
+                    println!(
+                        "{:<18.18} {:>13} {:>5} {:>4.0} % {:<9} {:>10.3} {:>9.3}..{:<9.3} {:>10.2} {:>6.1} {:>7.2}",
+                        layer.name,
+                        format!("{m}x{k}"),
+                        n,
+                        100.0 * sparsity,
+                        row.format,
+                        row.us * 1e-3,
+                        row.us_p5 * 1e-3,
+                        row.us_p95 * 1e-3,
+                        baseline.median * 1e-3,
+                        row.ratio().unwrap_or(0.0),
+                        row.gbps
+                    );
                     csv::append(Path::new(out), &[row])?;
                 }
             }

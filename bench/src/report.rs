@@ -24,7 +24,11 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let text = std::fs::read_to_string(readme).map_err(|e| format!("{readme}: {e}"))?;
     let updated = update(&text, &rows)?;
     if args.flag("check") {
-        return if text == updated { Ok(()) } else { Err(format!("{readme} is not what the rows say")) };
+        return if text == updated {
+            Ok(())
+        } else {
+            Err(format!("{readme} is not what the rows say"))
+        };
     }
     if text != updated {
         std::fs::write(readme, updated).map_err(|e| format!("{readme}: {e}"))?;
@@ -54,7 +58,8 @@ fn update(text: &str, rows: &[Row]) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("<!-- bench:") {
-        let (name, after) = after.split_once(":begin -->").ok_or("a marker is not <!-- bench:NAME:begin -->")?;
+        let (name, after) =
+            after.split_once(":begin -->").ok_or("a marker is not <!-- bench:NAME:begin -->")?;
         let end = format!("<!-- bench:{name}:end -->");
         let (_, after) = after.split_once(&end).ok_or_else(|| format!("{end} is missing"))?;
         let table = match name {
@@ -72,7 +77,10 @@ fn update(text: &str, rows: &[Row]) -> Result<String, String> {
 }
 
 /// The newest row of each configuration, in a stable order.
-fn newest<'a, K: Ord>(rows: impl Iterator<Item = &'a Row>, key: impl Fn(&Row) -> K) -> BTreeMap<K, &'a Row> {
+fn newest<'a, K: Ord>(
+    rows: impl Iterator<Item = &'a Row>,
+    key: impl Fn(&Row) -> K,
+) -> BTreeMap<K, &'a Row> {
     rows.map(|row| (key(row), row)).collect()
 }
 
@@ -81,31 +89,58 @@ fn per_mille(sparsity: f64) -> u32 {
 }
 
 fn percent(per_mille: u32) -> String {
-    if per_mille % 10 == 0 { format!("{} %", per_mille / 10) } else { format!("{:.1} %", f64::from(per_mille) / 10.0) }
+    if per_mille % 10 == 0 {
+        format!("{} %", per_mille / 10)
+    } else {
+        format!("{:.1} %", f64::from(per_mille) / 10.0)
+    }
 }
 
 /// One table for each device and shape: ratio to cuBLAS and microseconds, sparsities across.
 fn spmm_gpu(rows: &[Row]) -> String {
-    let is_gpu = |r: &&Row| r.op == "spmm" && r.baseline.starts_with("cublas") && !r.kernel.contains("uneven");
+    let is_gpu = |r: &&Row| {
+        r.op == "spmm" && r.baseline.starts_with("cublas") && !r.kernel.contains("uneven")
+    };
     let found = newest(rows.iter().filter(is_gpu), |r| {
-        (r.device.clone(), std::cmp::Reverse(r.m * r.k), r.m, r.k, r.n, r.format.clone(), per_mille(r.sparsity))
+        (
+            r.device.clone(),
+            std::cmp::Reverse(r.m * r.k),
+            r.m,
+            r.k,
+            r.n,
+            r.format.clone(),
+            per_mille(r.sparsity),
+        )
     });
     let mut groups: BTreeMap<_, BTreeMap<_, BTreeMap<u32, &Row>>> = BTreeMap::new();
     for ((device, size, m, k, n, format, sparsity), row) in found {
-        groups.entry((device, size, m, k)).or_default().entry((n, format)).or_default().insert(sparsity, row);
+        groups
+            .entry((device, size, m, k))
+            .or_default()
+            .entry((n, format))
+            .or_default()
+            .insert(sparsity, row);
     }
     let mut out = String::new();
     for ((device, _, m, k), lines) in groups {
         let columns: BTreeSet<u32> = lines.values().flat_map(|line| line.keys().copied()).collect();
         let all = lines.values().flat_map(BTreeMap::values);
-        let sources: BTreeSet<String> = all.map(|r| format!("{}, driver {}, {}", r.baseline, r.driver, r.date)).collect();
+        let sources: BTreeSet<String> =
+            all.map(|r| format!("{}, driver {}, {}", r.baseline, r.driver, r.date)).collect();
         let sources = sources.into_iter().collect::<Vec<_>>().join("; ");
         let _ = writeln!(out, "**{device}, {m} x {k}**, times cuBLAS (microseconds); {sources}\n");
         let heads: Vec<String> = columns.iter().map(|&c| percent(c)).collect();
-        let _ = writeln!(out, "| N | format | {} |\n|---|---|{}", heads.join(" | "), "---|".repeat(heads.len()));
+        let _ = writeln!(
+            out,
+            "| N | format | {} |\n|---|---|{}",
+            heads.join(" | "),
+            "---|".repeat(heads.len())
+        );
         for ((n, format), line) in lines {
             let cell = |column: &u32| {
-                line.get(column).and_then(|r| Some(format!("{:.2} ({:.1})", r.ratio()?, r.us))).unwrap_or("-".into())
+                line.get(column)
+                    .and_then(|r| Some(format!("{:.2} ({:.1})", r.ratio()?, r.us)))
+                    .unwrap_or("-".into())
             };
             let cells: Vec<String> = columns.iter().map(cell).collect();
             let _ = writeln!(out, "| {n} | {format} | {} |", cells.join(" | "));
@@ -116,17 +151,22 @@ fn spmm_gpu(rows: &[Row]) -> String {
 }
 
 fn spmm_host(rows: &[Row]) -> String {
-    let found = newest(rows.iter().filter(|r| r.op == "spmm" && r.baseline == "triple-loop" && r.kernel == "host"), |r| {
-        (r.device.clone(), r.m, r.k, r.n, per_mille(r.sparsity), r.format.clone())
-    });
+    let found = newest(
+        rows.iter().filter(|r| r.op == "spmm" && r.baseline == "triple-loop" && r.kernel == "host"),
+        |r| (r.device.clone(), r.m, r.k, r.n, per_mille(r.sparsity), r.format.clone()),
+    );
     let mut out = String::new();
     if !found.is_empty() {
         out += "| CPU | shape | N | zeros | format | ms | x triple loop |\n|---|---|---|---|---|---|---|\n";
     }
     for ((device, m, k, n, sparsity, format), row) in found {
         let ratio = row.ratio().map_or("-".to_owned(), |r| format!("{r:.1}"));
-        let _ = writeln!(out, "| {device} | {m} x {k} | {n} | {} | {format} | {:.2} | {ratio} |", percent(sparsity),
-            row.us * 1e-3);
+        let _ = writeln!(
+            out,
+            "| {device} | {m} x {k} | {n} | {} | {format} | {:.2} | {ratio} |",
+            percent(sparsity),
+            row.us * 1e-3
+        );
     }
     out
 }
@@ -147,9 +187,18 @@ fn codec(rows: &[Row]) -> String {
     }
     for ((device, m, k, sparsity, format), pair) in lines {
         let speed = |row: Option<&Row>| row.map_or("-".to_owned(), |r| format!("{:.2}", r.gbps));
-        let size = pair.iter().flatten().next().map_or(0.0, |r| 50.0 * r.bytes as f64 / (r.m * r.k) as f64);
-        let _ = writeln!(out, "| {device} | {m} x {k} | {} | {format} | {size:.1} % | {} | {} |", percent(sparsity),
-            speed(pair[0]), speed(pair[1]));
+        let size = pair
+            .iter()
+            .flatten()
+            .next()
+            .map_or(0.0, |r| 50.0 * r.bytes as f64 / (r.m * r.k) as f64);
+        let _ = writeln!(
+            out,
+            "| {device} | {m} x {k} | {} | {format} | {size:.1} % | {} | {} |",
+            percent(sparsity),
+            speed(pair[0]),
+            speed(pair[1])
+        );
     }
     out
 }
@@ -166,7 +215,11 @@ mod tests {
     fn without_rows_the_tables_say_so_and_the_text_around_them_stays() {
         let page = update(PAGE, &[]).unwrap();
         assert_eq!(page.matches(NOTHING).count(), 2);
-        assert!(page.starts_with("before\n") && page.ends_with("after\n") && page.contains("\nmiddle\n"));
+        assert!(
+            page.starts_with("before\n")
+                && page.ends_with("after\n")
+                && page.contains("\nmiddle\n")
+        );
         assert!(!page.contains("old"));
         assert_eq!(update(&page, &[]).unwrap(), page);
     }

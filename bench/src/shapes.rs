@@ -65,7 +65,10 @@ pub fn select(list: &str) -> Result<Vec<Layer>, String> {
             models.push(parse(&text).map_err(|e| format!("{item}: {e}"))?);
         } else {
             let names: Vec<_> = LISTS.iter().map(|(name, _)| *name).collect();
-            return Err(format!("no shapes called {item}; there are {}, all, FILE.toml and MxK", names.join(", ")));
+            return Err(format!(
+                "no shapes called {item}; there are {}, all, FILE.toml and MxK",
+                names.join(", ")
+            ));
         }
         for model in models {
             for layer in model.layer {
@@ -121,7 +124,10 @@ mod tests {
         assert!(select("").is_err());
         assert!(select("0x5").is_err());
         assert!(parse("name = \"x\"\ndecoder_layers = 1\nlayer = []").is_err());
-        assert!(parse("name = \"x\"\ndecoder_layers = 1\n[[layer]]\nname = \"a\"\nm = 0\nk = 1").is_err());
+        assert!(
+            parse("name = \"x\"\ndecoder_layers = 1\n[[layer]]\nname = \"a\"\nm = 0\nk = 1")
+                .is_err()
+        );
         assert!(parse("name = \"x\"\ncolour = 1\n[[layer]]\nname = \"a\"\nm = 1\nk = 1").is_err());
     }
 }

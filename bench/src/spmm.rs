@@ -28,7 +28,8 @@ spmm: SpMM on the GPU beside cuBLAS (fp16 in and out, fp32 accumulation), L2 col
   --commit NAME     commit column           [the one this binary was built from]
   --seed N          of the random data      [1]";
 
-const VALUED: [&str; 9] = ["shapes", "n", "sparsity", "format", "iters", "bandwidth", "out", "commit", "seed"];
+const VALUED: [&str; 9] =
+    ["shapes", "n", "sparsity", "format", "iters", "bandwidth", "out", "commit", "seed"];
 const FLAGS: [&str; 4] = ["uneven", "flush", "no-check", "no-baseline"];
 
 /// Rounds in which baseline and library take turns, so that both see the same clocks.
@@ -62,7 +63,10 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         None => None,
         Some(text) => {
             let bad = || format!("--bandwidth is a number of 1e9 bytes/s, not {text}");
-            Some(text.parse().ok().filter(|v: &f64| v.is_finite() && *v > 0.0).ok_or_else(bad)? * 1e9)
+            Some(
+                text.parse().ok().filter(|v: &f64| v.is_finite() && *v > 0.0).ok_or_else(bad)?
+                    * 1e9,
+            )
         }
     };
 
@@ -80,17 +84,23 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     };
     let build = api::build_info();
     let toolkit = env::toolkit(&build);
-    println!("{device}, {} SMs, L2 {} MiB, driver {}", driver.attribute(driver::ATTRIBUTE_SM_COUNT)?,
-        l2_bytes >> 20, driver.version()?);
+    println!(
+        "{device}, {} SMs, L2 {} MiB, driver {}",
+        driver.attribute(driver::ATTRIBUTE_SM_COUNT)?,
+        l2_bytes >> 20,
+        driver.version()?
+    );
     println!("library: {build}");
     if let Some(cublas) = &cublas {
         println!("baseline: {} ({})", cublas.name, cublas.path.display());
     }
-    println!("floor: bitmap bytes at {:.0} GB/s ({}); L2 cold by rotation{}; median of {iters} launches; {}",
+    println!(
+        "floor: bitmap bytes at {:.0} GB/s ({}); L2 cold by rotation{}; median of {iters} launches; {}",
         bandwidth / 1e9,
         if given.is_some() { "given" } else { "measured: device copy, read + write" },
         if args.flag("flush") { " and flush" } else { "" },
-        if args.flag("uneven") { "uneven rows" } else { "even rows" });
+        if args.flag("uneven") { "uneven rows" } else { "even rows" }
+    );
 
     let date = env::today();
     let default_out = format!("bench/results/{}-{date}.csv", env::slug(&device));
@@ -136,15 +146,40 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         check: !args.flag("no-check"),
     };
 
-    println!("\n{:<18} {:>13} {:>5} {:>6} {:<9} {:>8} {:>15} {:>8} {:>6} {:>7} {:>6} {:>6}", "layer", "shape", "n",
-        "zeros", "format", "us", "p5..p95", "base us", "ratio", "GB/s", "floor", "error");
+    println!(
+        "\n{:<18} {:>13} {:>5} {:>6} {:<9} {:>8} {:>15} {:>8} {:>6} {:>7} {:>6} {:>6}",
+        "layer",
+        "shape",
+        "n",
+        "zeros",
+        "format",
+        "us",
+        "p5..p95",
+        "base us",
+        "ratio",
+        "GB/s",
+        "floor",
+        "error"
+    );
     let total = layers.len() * sparsities.len();
     for (index, layer) in layers.iter().enumerate() {
         for (step, &sparsity) in sparsities.iter().enumerate() {
             // Preparation of a large matrix takes seconds; a line on stderr says what is going on.
-            eprint!("\r[{}/{total}] {} {:.0} %: preparing ...", index * sparsities.len() + step + 1, layer.name,
-                100.0 * sparsity);
-            let rows = session.measure_matrix(&host, layer, sparsity, args.flag("uneven"), &formats, &tokens, seed)?;
+            eprint!(
+                "\r[{}/{total}] {} {:.0} %: preparing ...",
+                index * sparsities.len() + step + 1,
+                layer.name,
+                100.0 * sparsity
+            );
+            let rows = session.measure_matrix(
+                &host,
+                layer,
+                sparsity,
+                args.flag("uneven"),
+                &formats,
+                &tokens,
+                seed,
+            )?;
             csv::append(std::path::Path::new(out), &rows)?;
         }
     }
@@ -178,8 +213,14 @@ impl Session<'_> {
 
     #[allow(clippy::too_many_arguments)] // one call site; a struct would only rename the options
     fn measure_matrix(
-        &self, host: &Handle, layer: &shapes::Layer, sparsity: f64, uneven: bool, formats: &[i32],
-        tokens: &[usize], seed: u64,
+        &self,
+        host: &Handle,
+        layer: &shapes::Layer,
+        sparsity: f64,
+        uneven: bool,
+        formats: &[i32],
+        tokens: &[usize],
+        seed: u64,
     ) -> Result<Vec<Row>, String> {
         let (m, k) = (layer.m, layer.k);
         let started = Instant::now();
@@ -203,14 +244,18 @@ impl Session<'_> {
         let mut rows = Vec::new();
         for &format in formats {
             let (sparse, compressed) =
-                SpMat::compress(host, m, k, k, api::ORDER_ROW, dense.as_mut_ptr().cast(), format).map_err(text)?;
+                SpMat::compress(host, m, k, k, api::ORDER_ROW, dense.as_mut_ptr().cast(), format)
+                    .map_err(text)?;
             let format = sparse.format().map_err(text)?;
             let bytes = compressed.bytes();
             let mut weights = Vec::new();
             let content: Vec<u8> = compressed.read(0, bytes).map_err(text)?;
             for _ in 0..self.copies(bytes) {
                 let buffer = self.handle.upload(&content).map_err(text)?;
-                weights.push((SpMat::adopt(&self.handle, m, k, format, &buffer).map_err(text)?, buffer));
+                weights.push((
+                    SpMat::adopt(&self.handle, m, k, format, &buffer).map_err(text)?,
+                    buffer,
+                ));
             }
             drop((sparse, compressed, content));
             eprint!("\r\x1b[K");
@@ -219,7 +264,17 @@ impl Session<'_> {
             }
             for &n in tokens {
                 let weights: Vec<&SpMat> = weights.iter().map(|(matrix, _)| matrix).collect();
-                let row = self.measure(layer, &dense, nnz, &dense_copies, &weights, bytes, format, n, sparsity)?;
+                let row = self.measure(
+                    layer,
+                    &dense,
+                    nnz,
+                    &dense_copies,
+                    &weights,
+                    bytes,
+                    format,
+                    n,
+                    sparsity,
+                )?;
                 rows.push(row);
             }
         }
@@ -228,11 +283,20 @@ impl Session<'_> {
 
     #[allow(clippy::too_many_arguments)]
     fn measure(
-        &self, layer: &shapes::Layer, dense: &[u16], nnz: usize, dense_copies: &[Memory<'_>], weights: &[&SpMat],
-        bytes: usize, format: i32, n: usize, sparsity: f64,
+        &self,
+        layer: &shapes::Layer,
+        dense: &[u16],
+        nnz: usize,
+        dense_copies: &[Memory<'_>],
+        weights: &[&SpMat],
+        bytes: usize,
+        format: i32,
+        n: usize,
+        sparsity: f64,
     ) -> Result<Row, String> {
         let (m, k) = (layer.m, layer.k);
-        let text = |e: api::Failure| format!("{} {m}x{k} n={n} {}: {e}", layer.name, format_name(format));
+        let text =
+            |e: api::Failure| format!("{} {m}x{k} n={n} {}: {e}", layer.name, format_name(format));
         let b_host = data::activations(k * n, n as u64 + 77);
         let b = self.driver.alloc(2 * k * n)?;
         b.write(&b_host)?;
@@ -244,7 +308,8 @@ impl Session<'_> {
         for _ in weights {
             let memory = self.driver.alloc(2 * m * n)?;
             memory.fill(0xff, self.stream)?;
-            let descr = DnMat::new(m, n, m, memory.pointer(), api::R_16F, api::ORDER_COL).map_err(text)?;
+            let descr =
+                DnMat::new(m, n, m, memory.pointer(), api::R_16F, api::ORDER_COL).map_err(text)?;
             outputs.push((memory, descr));
         }
         let baseline_c = self.driver.alloc(2 * m * n)?;
@@ -298,23 +363,28 @@ impl Session<'_> {
         if self.check {
             let expected: Vec<u16> = outputs.first().ok_or("no outputs")?.0.read(m * n)?;
             let oracle = data::oracle(dense, &b_host, m, k, n, ORACLE_ROWS);
-            let worst = data::check(&expected, m, k, &oracle)
-                .map_err(|e| format!("WRONG: {} {m}x{k} n={n} {}: {e}", layer.name, format_name(format)))?;
+            let worst = data::check(&expected, m, k, &oracle).map_err(|e| {
+                format!("WRONG: {} {m}x{k} n={n} {}: {e}", layer.name, format_name(format))
+            })?;
             error = format!("{worst:.2}");
             for (index, (memory, _)) in outputs.iter().enumerate() {
                 let got: Vec<u16> = memory.read(m * n)?;
                 if let Some(at) = (0..m * n).find(|&i| got.get(i) != expected.get(i)) {
                     return Err(format!(
                         "WRONG: {} {m}x{k} n={n} {}: copy {index} differs from copy 0 at C({}, {})",
-                        layer.name, format_name(format), at % m, at / m
+                        layer.name,
+                        format_name(format),
+                        at % m,
+                        at / m
                     ));
                 }
             }
             if self.cublas.is_some() {
                 let dense_result: Vec<u16> = baseline_c.read(m * n)?;
                 let scale = oracle.iter().flat_map(|r| &r.scale).fold(0.0f64, |a, &b| a.max(b));
-                compare(&expected, &dense_result, m, k, scale)
-                    .map_err(|e| format!("WRONG: {} {m}x{k} n={n} {}: {e}", layer.name, format_name(format)))?;
+                compare(&expected, &dense_result, m, k, scale).map_err(|e| {
+                    format!("WRONG: {} {m}x{k} n={n} {}: {e}", layer.name, format_name(format))
+                })?;
             }
         }
 
@@ -334,16 +404,34 @@ impl Session<'_> {
             floor_fraction: Some(floor_us / us.median),
             ..self.template.clone()
         };
-        let optional = |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
-        println!("{:<18.18} {:>13} {:>5} {:>4.0} % {:<9} {:>8.1} {:>7.1}..{:<6.1} {:>8} {:>6} {:>7.0} {:>6.2} {:>6}",
-            layer.name, format!("{m}x{k}"), n, 100.0 * sparsity, row.format, row.us, row.us_p5, row.us_p95,
-            optional(row.baseline_us, 1), optional(row.ratio(), 2), row.gbps, floor_us / us.median, error);
+        let optional =
+            |v: Option<f64>, digits: usize| v.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
+        println!(
+            "{:<18.18} {:>13} {:>5} {:>4.0} % {:<9} {:>8.1} {:>7.1}..{:<6.1} {:>8} {:>6} {:>7.0} {:>6.2} {:>6}",
+            layer.name,
+            format!("{m}x{k}"),
+            n,
+            100.0 * sparsity,
+            row.format,
+            row.us,
+            row.us_p5,
+            row.us_p95,
+            optional(row.baseline_us, 1),
+            optional(row.ratio(), 2),
+            row.gbps,
+            floor_us / us.median,
+            error
+        );
         Ok(row)
     }
 
     /// Times `count` launches, an event before and after each. The first few are not kept.
     fn time(
-        &self, count: usize, offset: usize, samples: &mut Vec<f64>, launch: &dyn Fn(usize) -> Result<(), String>,
+        &self,
+        count: usize,
+        offset: usize,
+        samples: &mut Vec<f64>,
+        launch: &dyn Fn(usize) -> Result<(), String>,
     ) -> Result<(), String> {
         let warmup = 3;
         let mut events: Vec<(Event<'_>, Event<'_>)> = Vec::with_capacity(count);
@@ -377,7 +465,9 @@ fn compare(ours: &[u16], theirs: &[u16], m: usize, k: usize, scale: f64) -> Resu
     for (i, (&x, &y)) in ours.iter().zip(theirs).enumerate() {
         let (x, y) = (value(x), value(y));
         // The scale is the largest of a sample of rows; another row may be somewhat larger.
-        let allowed = x.abs().max(y.abs()) / 1024.0 + 8.0 * (k as f64 + 1.0) / (1u64 << 24) as f64 * scale + 1.2e-7;
+        let allowed = x.abs().max(y.abs()) / 1024.0
+            + 8.0 * (k as f64 + 1.0) / (1u64 << 24) as f64 * scale
+            + 1.2e-7;
         let difference = (x - y).abs();
         if difference.is_nan() || difference > allowed {
             return Err(format!("C({}, {}) is {x}, cuBLAS has {y}", i % m, i / m));
