@@ -233,7 +233,6 @@ fn flags(stem: &str, archs: &[String]) -> Vec<String> {
         "-fatbin",
         "-O3",
         "-std=c++17",
-        "-lineinfo",
         "--resource-usage",
         "-Xptxas=-warn-spills,-warn-lmem-usage",
         // Errors for the front end's warnings only: -Werror=all-warnings would also make a spill an

@@ -28,8 +28,10 @@ pub const LANES: usize = 32;
 pub const UNIT: usize = 128;
 /// Widths a block may have, widest first.
 pub const WIDTHS: [usize; 3] = [1024, 512, 256];
-/// Mean bytes a block should not exceed, so that several fit a multiprocessor's shared memory.
-const BLOCK_BYTES_TARGET: u128 = 10240;
+/// Mean bytes a block should not exceed: small blocks let more warps stage two (docs/kernels-log.md has the
+/// times), large ones pad less. Where footprint was asked for, one staged block a warp must still fit.
+const BLOCK_BYTES_FOR_SPEED: u128 = 6144;
+const BLOCK_BYTES_FOR_FOOTPRINT: u128 = 10240;
 
 /// Columns that are gathered at a time: the narrowest block.
 pub(crate) const CHUNK: usize = 256;
@@ -192,14 +194,15 @@ fn size_group(layout: &DenseLayout, values: &[u16], tile_index: usize, group: us
 }
 
 /// Widest block whose mean size stays within the target; 1.1 stands for the streams' padding.
-pub(crate) fn choose_width(rows: u64, cols: u64, nnz: u64) -> usize {
+pub(crate) fn choose_width(rows: u64, cols: u64, nnz: u64, prefer_footprint: bool) -> usize {
+    let target = if prefer_footprint { BLOCK_BYTES_FOR_FOOTPRINT } else { BLOCK_BYTES_FOR_SPEED };
     let elements = u128::from(rows) * u128::from(cols);
     let limit = cols.div_ceil(CHUNK as u64) * CHUNK as u64;
     for width in WIDTHS {
         // (W / 32) * 128 + 32 * W * density * 2 * 1.1 <= target, times 10 * elements.
         let w = width as u128;
         let tenfold = 40 * w * elements + 704 * w * u128::from(nnz);
-        if width as u64 <= limit && tenfold <= 10 * BLOCK_BYTES_TARGET * elements {
+        if width as u64 <= limit && tenfold <= 10 * target * elements {
             return width;
         }
     }
@@ -207,7 +210,7 @@ pub(crate) fn choose_width(rows: u64, cols: u64, nnz: u64) -> usize {
 }
 
 /// First pass: counts, chooses the block width and sizes every block.
-pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
+pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], prefer_footprint: bool) -> Result<Analysis> {
     let tiles = layout.rows.div_ceil(TILE_ROWS);
     let groups = layout.cols.div_ceil(WIDTHS[0]);
     let sizes: Vec<GroupSizes> = (0..tiles * groups)
@@ -219,7 +222,7 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> 
         )
         .collect();
     let nnz = sizes.iter().map(|group| u64::from(group.nnz)).sum();
-    let width = choose_width(layout.rows as u64, layout.cols as u64, nnz);
+    let width = choose_width(layout.rows as u64, layout.cols as u64, nnz, prefer_footprint);
     let steps = (width / STEP) as u32;
     let blocks = layout.cols.div_ceil(width);
     let per_group = WIDTHS[0] / width;
@@ -610,13 +613,14 @@ mod tests {
 
     #[test]
     fn width_follows_density() {
-        assert_eq!(choose_width(4096, 4096, 0), 1024);
-        assert_eq!(choose_width(4096, 4096, 4096 * 4096 / 20), 1024);
-        assert_eq!(choose_width(4096, 4096, 4096 * 4096 / 5), 512);
-        assert_eq!(choose_width(4096, 4096, 4096 * 4096 / 2), 256);
-        assert_eq!(choose_width(4096, 4096, 4096 * 4096), 256);
-        assert_eq!(choose_width(32, 300, 0), 512);
-        assert_eq!(choose_width(32, 1, 1), 256);
-        assert_eq!(choose_width(1 << 31, 1 << 31, 1 << 61), 256);
+        for (nnz_share, speed, footprint) in [(20, 512, 1024), (10, 512, 1024), (5, 256, 512), (2, 256, 256), (1, 256, 256)] {
+            let nnz = 4096 * 4096 / nnz_share;
+            assert_eq!(choose_width(4096, 4096, nnz, false), speed, "1/{nnz_share}");
+            assert_eq!(choose_width(4096, 4096, nnz, true), footprint, "1/{nnz_share}");
+        }
+        assert_eq!(choose_width(4096, 4096, 0, false), 1024);
+        assert_eq!(choose_width(32, 300, 0, false), 512);
+        assert_eq!(choose_width(32, 1, 1, true), 256);
+        assert_eq!(choose_width(1 << 31, 1 << 31, 1 << 61, true), 256);
     }
 }

@@ -26,7 +26,7 @@ pub struct EncodeOptions {
     pub format: Option<Format>,
     /// Tiled-CSL: order items so that the 32 lanes of a store hit different banks.
     pub reorder: bool,
-    /// AUTO: prefer fewer bytes to speed.
+    /// Prefer fewer bytes to speed: AUTO's choice of format, and Bitmap's block width.
     pub prefer_footprint: bool,
 }
 
@@ -70,7 +70,7 @@ impl Analysis {
 /// First pass over dense fp16 bits: chooses the format, counts, sizes every block.
 pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> Result<Analysis> {
     check_dense(layout, values.len())?;
-    let bitmap = || bitmap::analyse(layout, values);
+    let bitmap = || bitmap::analyse(layout, values, options.prefer_footprint);
     let tiled_csl = || tiled_csl::analyse(layout, values, options.reorder);
     match options.format {
         Some(Format::Bitmap) => bitmap(),
