@@ -110,8 +110,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (ahead) slot ^= 1;
         if (++k_block == p.k_blocks || unit + 1 == unit1) {
             k_block = 0;
-            if (tile < p.row_tiles &&
-                reduce_parts(p, line, acc, blockIdx.x, unit / p.k_blocks, warp, kWarps, tile, slice, lane)) {
+            const Parts<2 * NT> parts(p, line, blockIdx.x, unit / p.k_blocks, warp, kWarps, tile, slice);
+            if (tile < p.row_tiles && parts.reduce(acc, parts.peek(), lane)) {
 #pragma unroll
                 for (int i = 0; i < 2 * NT; ++i)
                     store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, acc[i], lane);

@@ -110,6 +110,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         uint32_t at = slots + slot * p.slot_bytes + steps * kUnit - 64;
         const uint32_t group = unit / p.k_blocks, tile = group * W + warp;
         const uint32_t in_block = min(chunks_a_block, chunks - k_block * chunks_a_block);
+        const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
+        const Parts<2 * NT> parts(p, line, blockIdx.x, group, warp, W, tile, slice);
+        const uint64_t peeked = segment_ends && tile < p.row_tiles ? parts.peek() : 0;
         mbar_wait(a_full + 8 * slot, a_phase);
         for (uint32_t chunk = 0; chunk < in_block; ++chunk) {
             const uint32_t b_stage = ring.address() + b_lane;
@@ -144,10 +147,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             slot = 0;
             a_phase ^= 1;
         }
-        if (++k_block == p.k_blocks || unit + 1 == unit1) {
+        ++k_block;
+        if (segment_ends) {
             k_block = 0;
-            if (tile < p.row_tiles &&
-                reduce_parts(p, line, acc, blockIdx.x, group, warp, W, tile, slice, lane)) {
+            if (tile < p.row_tiles && parts.reduce(acc, peeked, lane)) {
 #pragma unroll
                 for (int i = 0; i < 2 * NT; ++i)
                     store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, acc[i], lane);

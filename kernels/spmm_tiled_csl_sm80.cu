@@ -126,8 +126,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (++k_block == p.k_blocks || unit + 1 == unit1) {
             k_block = 0;
             const uint32_t group = unit / p.k_blocks, sub = group * kWarps + warp;
-            if (sub < p.row_tiles &&
-                reduce_parts(p, line, acc, blockIdx.x, group, warp, kWarps, sub, slice, lane)) {
+            const Parts<2 * NT> parts(p, line, blockIdx.x, group, warp, kWarps, sub, slice);
+            if (sub < p.row_tiles && parts.reduce(acc, parts.peek(), lane)) {
 #pragma unroll
                 for (int i = 0; i < 2 * NT; ++i)
                     store_m16n8(p, sub * 32 + i / NT * 16, n0 + i % NT * 8, acc[i], lane);

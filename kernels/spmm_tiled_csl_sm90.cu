@@ -119,6 +119,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     for (uint32_t pos = pos0; pos < pos1; ++pos) {
         const uint32_t row_tile = group * W + warp;
         const uint32_t from = slots + slot * p.slot_bytes;
+        const bool segment_ends = k_tile + 1 == k_tiles || pos + 1 == pos1;
+        const Parts<8 * NT> parts(p, line, blockIdx.x, group, warp, W, row_tile, slice);
+        const uint64_t peeked = segment_ends && row_tile < row_tiles ? parts.peek() : 0;
         mbar_wait(a_full + 8 * slot, a_phase);
         uint32_t count = counts[0];
 #pragma unroll
@@ -172,9 +175,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         }
         ++k_tile;
         if (k_tile % kTilesAChunk == 0 || k_tile == k_tiles) ring.release(lane);
-        if (k_tile == k_tiles || pos + 1 == pos1) {
-            if (row_tile < row_tiles &&
-                reduce_parts(p, line, acc, blockIdx.x, group, warp, W, row_tile, slice, lane)) {
+        if (segment_ends) {
+            if (row_tile < row_tiles && parts.reduce(acc, peeked, lane)) {
 #pragma unroll
                 for (int i = 0; i < 8 * NT; ++i)
                     store_m16n8(p, row_tile * kTileRows + i / NT * 16, n0 + i % NT * 8, acc[i], lane);
@@ -198,7 +200,5 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 FL_SPMM_TILED_CSL(1, 7)
 FL_SPMM_TILED_CSL(2, 7)
-FL_SPMM_TILED_CSL(4, 7)
 FL_SPMM_TILED_CSL(1, 4)
 FL_SPMM_TILED_CSL(2, 4)
-FL_SPMM_TILED_CSL(4, 4)

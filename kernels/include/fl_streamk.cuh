@@ -7,6 +7,9 @@
 // Arrivals are counted in 64-bit words of the caller's workspace that nobody has to clear: a word
 // counts only if its upper 48 bits are this launch's nonce; anything else means "none yet". The last
 // warp resets the word, so that a captured launch can be replayed with the same nonce.
+//
+// A CTA works along K from the end of one row tile into the next, so the part that it begins with is
+// published while the others are busy, and the part that it ends with usually finds all others there.
 #pragma once
 
 #include "fl_params.h"
@@ -30,59 +33,94 @@ struct StreamK {
     }
 };
 
-// Counts this warp's arrival; true if all `parts` warps of the tile have arrived.
-__device__ __forceinline__ bool arrive_last(unsigned long long* counter, uint64_t nonce, uint32_t parts,
-                                            uint32_t lane) {
-    __threadfence();
-    __syncwarp();
-    uint32_t last = 0;
-    if (lane == 0) {
-        unsigned long long seen = *reinterpret_cast<volatile unsigned long long*>(counter), next, assumed;
-        do {
-            assumed = seen;
-            const uint64_t count = ((seen ^ nonce) >> 16) == 0 ? (seen & 0xffff) + 1 : 1;
-            next = count == parts ? 0 : (nonce | count);
-            seen = atomicCAS(counter, assumed, next);
-        } while (seen != assumed);
-        last = next == 0;
-    }
-    last = __shfl_sync(~0u, last, 0);
-    if (last) __threadfence();
-    return last;
-}
-
-// Adds the parts of one tile in CTA order. `acc` is this warp's own part, then the sum.
-// Partials are stored as the lanes hold them: [vector][lane] float4.
+// One row tile's parts: CTAs first..last.
 template <int kVectors>
-__device__ __forceinline__ bool reduce_parts(const FlSpmmParams& p, const StreamK& line, float4 (&acc)[kVectors],
-                                             uint32_t cta, uint32_t group, uint32_t warp, uint32_t warps,
-                                             uint32_t tile, uint32_t slice, uint32_t lane) {
-    const uint32_t first = line.owner(group * line.k_blocks);
-    const uint32_t last = line.owner((group + 1) * line.k_blocks - 1);
-    if (first == last) return true;
-    auto part = [&](uint32_t c) {
+struct Parts {
+    const FlSpmmParams& p;
+    const StreamK& line;
+    uint32_t cta, group, warp, warps, slice, first, last;
+    unsigned long long* counter;
+
+    __device__ __forceinline__ Parts(const FlSpmmParams& params, const StreamK& stream, uint32_t this_cta,
+                                     uint32_t row_group, uint32_t this_warp, uint32_t all_warps, uint32_t tile,
+                                     uint32_t n_slice)
+        : p(params), line(stream), cta(this_cta), group(row_group), warp(this_warp), warps(all_warps), slice(n_slice),
+          first(line.owner(row_group * line.k_blocks)), last(line.owner((row_group + 1) * line.k_blocks - 1)),
+          counter(reinterpret_cast<unsigned long long*>(params.counters) +
+                  static_cast<uint64_t>(n_slice) * params.row_tiles + tile) {}
+
+    __device__ __forceinline__ float4* part(uint32_t c, uint32_t lane) const {
         const uint64_t at = (static_cast<uint64_t>(slice) * line.ctas * 2 + line.partial_index(c, group)) * warps + warp;
         return reinterpret_cast<float4*>(p.partials) + at * kVectors * 32 + lane;
-    };
-    float4* mine = part(cta);
-#pragma unroll
-    for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, acc[i]);
-    auto* counter = reinterpret_cast<unsigned long long*>(p.counters) + static_cast<uint64_t>(slice) * p.row_tiles + tile;
-    if (!arrive_last(counter, p.nonce, last - first + 1, lane)) return false;
-#pragma unroll
-    for (int i = 0; i < kVectors; ++i) {
-        float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-        for (uint32_t c = first; c <= last; ++c) {
-            const float4 v = c == cta ? acc[i] : __ldcg(part(c) + i * 32);
-            sum.x += v.x;
-            sum.y += v.y;
-            sum.z += v.z;
-            sum.w += v.w;
-        }
-        acc[i] = sum;
     }
-    return true;
-}
+
+    // The counter now: loaded early, used late, so that the last part need not wait for it.
+    __device__ __forceinline__ uint64_t peek() const {
+        unsigned long long seen = 0;
+        if (first != last)
+            asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(seen) : "l"(counter) : "memory");
+        return seen;
+    }
+
+    // Stores this part and counts it; true if all other parts were there before.
+    __device__ __forceinline__ bool publish(const float4 (&acc)[kVectors], uint32_t lane) const {
+        float4* mine = part(cta, lane);
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, acc[i]);
+        __threadfence();
+        __syncwarp();
+        uint32_t complete = 0;
+        if (lane == 0) {
+            // The last launch left zero; if other work did not, the first exchange tells what is there.
+            unsigned long long seen = 0, next, assumed;
+            do {
+                assumed = seen;
+                const uint64_t count = ((seen ^ p.nonce) >> 16) == 0 ? (seen & 0xffff) + 1 : 1;
+                next = count == last - first + 1 ? 0 : (p.nonce | count);
+                seen = atomicCAS(counter, assumed, next);
+            } while (seen != assumed);
+            complete = next == 0;
+        }
+        return __shfl_sync(~0u, complete, 0);
+    }
+
+    // Adds all parts in CTA order into `acc`, this warp's own part; true if this warp is the last and shall
+    // store the tile. `peeked` is an earlier peek(): where it shows that only this part is missing, nothing
+    // needs to be published.
+    __device__ __forceinline__ bool reduce(float4 (&acc)[kVectors], uint64_t peeked, uint32_t lane) const {
+        if (first == last) return true;
+        if (peeked == (p.nonce | (last - first))) {
+            if (lane == 0) *reinterpret_cast<volatile unsigned long long*>(counter) = 0;
+        } else if (!publish(acc, lane)) {
+            return false;
+        }
+        __threadfence();
+        // Batches keep several loads in flight without holding a second copy of the tile.
+        constexpr int kBatch = kVectors < 4 ? kVectors : 4;
+#pragma unroll
+        for (int i = 0; i < kVectors; i += kBatch) {
+            float4 sum[kBatch];
+#pragma unroll
+            for (int j = 0; j < kBatch; ++j) sum[j] = make_float4(0.f, 0.f, 0.f, 0.f);
+            for (uint32_t c = first; c <= last; ++c) {
+                const float4* from = part(c, lane) + i * 32;
+                float4 v[kBatch];
+#pragma unroll
+                for (int j = 0; j < kBatch; ++j) v[j] = c == cta ? acc[i + j] : __ldcg(from + j * 32);
+#pragma unroll
+                for (int j = 0; j < kBatch; ++j) {
+                    sum[j].x += v[j].x;
+                    sum[j].y += v[j].y;
+                    sum[j].z += v[j].z;
+                    sum[j].w += v[j].w;
+                }
+            }
+#pragma unroll
+            for (int j = 0; j < kBatch; ++j) acc[i + j] = sum[j];
+        }
+        return true;
+    }
+};
 
 __device__ __forceinline__ void store_c(const FlSpmmParams& p, uint32_t m, uint32_t n, float v) {
     if (m >= p.m || n >= p.n) return;

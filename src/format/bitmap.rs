@@ -30,7 +30,7 @@ pub const UNIT: usize = 128;
 pub const WIDTHS: [usize; 3] = [1024, 512, 256];
 /// Mean bytes a block should not exceed: small blocks let more warps stage two (docs/kernels-log.md has the
 /// times), large ones pad less. Where footprint was asked for, one staged block a warp must still fit.
-const BLOCK_BYTES_FOR_SPEED: u128 = 6144;
+const BLOCK_BYTES_FOR_SPEED: u128 = 5120;
 const BLOCK_BYTES_FOR_FOOTPRINT: u128 = 10240;
 
 /// Columns that are gathered at a time: the narrowest block.
@@ -613,7 +613,7 @@ mod tests {
 
     #[test]
     fn width_follows_density() {
-        for (nnz_share, speed, footprint) in [(20, 512, 1024), (10, 512, 1024), (5, 256, 512), (2, 256, 256), (1, 256, 256)] {
+        for (nnz_share, speed, footprint) in [(20, 512, 1024), (10, 256, 1024), (5, 256, 512), (2, 256, 256), (1, 256, 256)] {
             let nnz = 4096 * 4096 / nnz_share;
             assert_eq!(choose_width(4096, 4096, nnz, false), speed, "1/{nnz_share}");
             assert_eq!(choose_width(4096, 4096, nnz, true), footprint, "1/{nnz_share}");

@@ -30,14 +30,10 @@ pub enum KernelId {
     TiledCslN1W7Sm90,
     /// Tiled-CSL SpMM, Hopper, 16 columns, 7 warps.
     TiledCslN2W7Sm90,
-    /// Tiled-CSL SpMM, Hopper, 32 columns, 7 warps.
-    TiledCslN4W7Sm90,
     /// Tiled-CSL SpMM, Hopper, 8 columns, 4 warps.
     TiledCslN1W4Sm90,
     /// Tiled-CSL SpMM, Hopper, 16 columns, 4 warps.
     TiledCslN2W4Sm90,
-    /// Tiled-CSL SpMM, Hopper, 32 columns, 4 warps.
-    TiledCslN4W4Sm90,
     /// Tiled-CSL SpMM, 8 columns.
     TiledCslN1Sm80,
     /// Tiled-CSL SpMM, 16 columns.
@@ -54,7 +50,7 @@ use KernelId::{
     BitmapN1Sm80, BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90,
     BitmapN4Sm80, BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80,
     TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90,
-    TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN4W4Sm90, TiledCslN4W7Sm90, TiledCslN8Sm80,
+    TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin each.
@@ -105,10 +101,8 @@ impl KernelId {
         BitmapN8Sm80,
         TiledCslN1W7Sm90,
         TiledCslN2W7Sm90,
-        TiledCslN4W7Sm90,
         TiledCslN1W4Sm90,
         TiledCslN2W4Sm90,
-        TiledCslN4W4Sm90,
         TiledCslN1Sm80,
         TiledCslN2Sm80,
         TiledCslN4Sm80,
@@ -133,10 +127,8 @@ impl KernelId {
             BitmapN8Sm80 => (BitmapSm80, 8, 4, 2, "fl_spmm_bitmap_f16_n8w4_sm80"),
             TiledCslN1W7Sm90 => (TiledCslSm90, 1, 7, 1, "fl_spmm_tiled_csl_f16_n1w7_sm90"),
             TiledCslN2W7Sm90 => (TiledCslSm90, 2, 7, 1, "fl_spmm_tiled_csl_f16_n2w7_sm90"),
-            TiledCslN4W7Sm90 => (TiledCslSm90, 4, 7, 1, "fl_spmm_tiled_csl_f16_n4w7_sm90"),
             TiledCslN1W4Sm90 => (TiledCslSm90, 1, 4, 1, "fl_spmm_tiled_csl_f16_n1w4_sm90"),
             TiledCslN2W4Sm90 => (TiledCslSm90, 2, 4, 1, "fl_spmm_tiled_csl_f16_n2w4_sm90"),
-            TiledCslN4W4Sm90 => (TiledCslSm90, 4, 4, 1, "fl_spmm_tiled_csl_f16_n4w4_sm90"),
             TiledCslN1Sm80 => (TiledCslSm80, 1, 4, 5, "fl_spmm_tiled_csl_f16_n1_sm80"),
             TiledCslN2Sm80 => (TiledCslSm80, 2, 4, 5, "fl_spmm_tiled_csl_f16_n2_sm80"),
             TiledCslN4Sm80 => (TiledCslSm80, 4, 4, 4, "fl_spmm_tiled_csl_f16_n4_sm80"),

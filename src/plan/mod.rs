@@ -252,10 +252,10 @@ fn candidates(problem: &Problem, props: &DeviceProps, n_tiles: u32) -> Vec<Candi
             Family::BitmapSm80 => {
                 problem.format == Format::Bitmap && !KernelId::BitmapN1W7Sm90.runs_on(props.cc)
             }
-            // No Hopper kernel of its own has 64 columns: 256 registers of accumulators would be needed.
+            // A warp of the Hopper kernels holds 128 rows: beyond 16 columns the accumulators would not fit.
             Family::TiledCslSm80 => {
                 problem.format == Format::TiledCsl
-                    && (n_tiles == 8 || !KernelId::TiledCslN1W4Sm90.runs_on(props.cc))
+                    && (n_tiles > 2 || !KernelId::TiledCslN1W4Sm90.runs_on(props.cc))
             }
             Family::TiledCslSm90 => problem.format == Format::TiledCsl,
             Family::PackB => false,
