@@ -4,8 +4,14 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
+pub mod capi;
+pub mod descr;
 pub mod error;
 pub mod format;
+pub mod gpu;
+pub mod handle;
 pub mod host;
+pub mod plan;
 pub mod reference;
 pub mod types;
+pub mod version;

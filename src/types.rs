@@ -63,7 +63,9 @@ impl DenseLayout {
             Order::Row => ("cols", cols),
         };
         if ld < need {
-            return Err(Error::invalid(format!("ld = {ld} is smaller than {name} = {need} ({order:?} order)")));
+            return Err(Error::invalid(format!(
+                "ld = {ld} is smaller than {name} = {need} ({order:?} order)"
+            )));
         }
         let layout = Self { rows, cols, ld, order };
         let outer = match order {
@@ -85,7 +87,11 @@ impl DenseLayout {
 
     /// Elements from the first to one past the last that the matrix touches.
     pub fn extent(&self) -> usize {
-        if self.rows == 0 || self.cols == 0 { 0 } else { self.index(self.rows - 1, self.cols - 1) + 1 }
+        if self.rows == 0 || self.cols == 0 {
+            0
+        } else {
+            self.index(self.rows - 1, self.cols - 1) + 1
+        }
     }
 
     /// Strides of (row, column) in elements.
@@ -99,14 +105,14 @@ impl DenseLayout {
 
 /// `a * b`, or SIZE_OVERFLOW naming `what`.
 pub fn checked_mul(a: usize, b: usize, what: &str) -> Result<usize> {
-    a.checked_mul(b)
-        .filter(|&v| isize::try_from(v).is_ok())
-        .ok_or_else(|| Error::new(Kind::SizeOverflow, format!("{what}: {a} x {b} does not fit the address space")))
+    a.checked_mul(b).filter(|&v| isize::try_from(v).is_ok()).ok_or_else(|| {
+        Error::new(Kind::SizeOverflow, format!("{what}: {a} x {b} does not fit the address space"))
+    })
 }
 
 /// `a + b`, or SIZE_OVERFLOW naming `what`.
 pub fn checked_add(a: usize, b: usize, what: &str) -> Result<usize> {
-    a.checked_add(b)
-        .filter(|&v| isize::try_from(v).is_ok())
-        .ok_or_else(|| Error::new(Kind::SizeOverflow, format!("{what}: {a} + {b} does not fit the address space")))
+    a.checked_add(b).filter(|&v| isize::try_from(v).is_ok()).ok_or_else(|| {
+        Error::new(Kind::SizeOverflow, format!("{what}: {a} + {b} does not fit the address space"))
+    })
 }

@@ -1,1 +1,52 @@
-fn main() {}
+//! flash_llm_bench: one front end for every measurement. See docs/benchmarking.md.
+
+#[path = "../../tests/support/api.rs"]
+#[allow(dead_code)] // shared with the GPU tests; each uses its part
+mod api;
+mod args;
+mod codec;
+mod csv;
+mod cublas;
+mod data;
+#[path = "../../tests/support/driver.rs"]
+#[allow(dead_code)]
+mod driver;
+mod env;
+mod host;
+mod report;
+mod shapes;
+mod spmm;
+mod stats;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let help = [spmm::HELP, codec::HELP, host::HELP, report::HELP].join("\n\n");
+    let result = match command {
+        "help" | "--help" | "-h" => {
+            println!("usage: flash_llm_bench COMMAND [OPTIONS]\n\n{help}");
+            Ok(())
+        }
+        _ if rest.iter().any(|a| a == "--help" || a == "-h") => {
+            println!("{help}");
+            Ok(())
+        }
+        "spmm" => spmm::run(rest),
+        "codec" => codec::run(rest),
+        "host" => host::run(rest),
+        "report" => report::run(rest),
+        other => Err(format!("no command {other}; there are spmm, codec, host, report and help")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("flash_llm_bench: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -109,10 +109,13 @@ impl Header {
             total_bytes: 0,
             max_block: content.max_block,
         };
-        let overflow = || Error::new(Kind::SizeOverflow, "the compressed matrix does not fit the address space");
+        let overflow = || {
+            Error::new(Kind::SizeOverflow, "the compressed matrix does not fit the address space")
+        };
         header.table_entries = header.expected_entries().ok_or_else(overflow)?;
         header.data_offset = header.expected_data_offset().ok_or_else(overflow)?;
-        header.total_bytes = header.data_offset.checked_add(header.data_bytes).ok_or_else(overflow)?;
+        header.total_bytes =
+            header.data_offset.checked_add(header.data_bytes).ok_or_else(overflow)?;
         if isize::try_from(header.total_bytes).is_err() {
             return Err(overflow());
         }
@@ -122,7 +125,10 @@ impl Header {
 
     /// Tiles along the rows and tiles (or blocks) along the columns.
     pub fn grid(&self) -> (u64, u64) {
-        (self.rows.div_ceil(u64::from(self.tile_rows)), self.cols.div_ceil(u64::from(self.tile_cols)))
+        (
+            self.rows.div_ceil(u64::from(self.tile_rows)),
+            self.cols.div_ceil(u64::from(self.tile_cols)),
+        )
     }
 
     /// Bytes of one step of the table's offsets.
@@ -143,7 +149,10 @@ impl Header {
     }
 
     fn expected_data_offset(&self) -> Option<u64> {
-        self.table_entries.checked_mul(4)?.checked_add(self.table_offset)?.checked_next_multiple_of(ALIGN)
+        self.table_entries
+            .checked_mul(4)?
+            .checked_add(self.table_offset)?
+            .checked_next_multiple_of(ALIGN)
     }
 
     /// Checks every field against the others. The buffer's length is [`super::parse_header`]'s job.
@@ -169,8 +178,10 @@ impl Header {
         if !tile_cols.contains(&(self.tile_cols as usize)) {
             return Err(wrong("tile cols", self.tile_cols, format!("one of {tile_cols:?}")));
         }
-        let elements =
-            self.rows.checked_mul(self.cols).ok_or_else(|| wrong("rows", self.rows, "rows x cols within 64 bits"))?;
+        let elements = self
+            .rows
+            .checked_mul(self.cols)
+            .ok_or_else(|| wrong("rows", self.rows, "rows x cols within 64 bits"))?;
         if self.nnz > elements {
             return Err(wrong("nnz", self.nnz, format!("at most rows x cols = {elements}")));
         }
@@ -185,11 +196,17 @@ impl Header {
         match self.expected_data_offset() {
             Some(offset) if offset == self.data_offset => {}
             Some(offset) => return Err(wrong("data offset", self.data_offset, offset)),
-            None => return Err(wrong("table entries", self.table_entries, "a table within 64 bits")),
+            None => {
+                return Err(wrong("table entries", self.table_entries, "a table within 64 bits"));
+            }
         }
         let unit = self.unit_bytes();
         if self.data_bytes % unit != 0 || self.data_bytes / unit > u64::from(u32::MAX) {
-            return Err(wrong("data bytes", self.data_bytes, format!("a multiple of {unit} within 32-bit offsets")));
+            return Err(wrong(
+                "data bytes",
+                self.data_bytes,
+                format!("a multiple of {unit} within 32-bit offsets"),
+            ));
         }
         match self.data_offset.checked_add(self.data_bytes) {
             Some(total) if total == self.total_bytes => {}
@@ -201,7 +218,11 @@ impl Header {
             Format::TiledCsl => (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS) as u32, 4),
         };
         if self.max_block < low || self.max_block > high || self.max_block % step != 0 {
-            return Err(wrong("max block", self.max_block, format!("a multiple of {step} in {low}..={high}")));
+            return Err(wrong(
+                "max block",
+                self.max_block,
+                format!("a multiple of {step} in {low}..={high}"),
+            ));
         }
         Ok(())
     }
@@ -247,9 +268,15 @@ impl Header {
     /// An unknown format version is `VersionMismatch`, everything else `CorruptData`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let Some(bytes) = bytes.first_chunk::<{ Self::BYTES }>() else {
-            return Err(corrupt(format!("the buffer has {} bytes, a header needs {}", bytes.len(), Self::BYTES)));
+            return Err(corrupt(format!(
+                "the buffer has {} bytes, a header needs {}",
+                bytes.len(),
+                Self::BYTES
+            )));
         };
-        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let u32_at = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
 
         let format = match bytes[0..8] {
@@ -257,7 +284,9 @@ impl Header {
             [b'F', b'L', b'L', b'M', b'T', b'C', b'S', b'L'] => Format::TiledCsl,
             ref other => {
                 let shown = other.escape_ascii();
-                return Err(corrupt(format!("header: magic = \"{shown}\", needs \"FLLMBMAP\" or \"FLLMTCSL\"")));
+                return Err(corrupt(format!(
+                    "header: magic = \"{shown}\", needs \"FLLMBMAP\" or \"FLLMTCSL\""
+                )));
             }
         };
         let version = u32_at(8);
@@ -280,7 +309,11 @@ impl Header {
         }
         if let Some(at) = bytes[RESERVED..].iter().position(|&b| b != 0) {
             let at = RESERVED + at;
-            return Err(wrong("reserved bytes", format!("{:#04x} at byte {at}", bytes[at]), "zero"));
+            return Err(wrong(
+                "reserved bytes",
+                format!("{:#04x} at byte {at}", bytes[at]),
+                "zero",
+            ));
         }
         let header = Self {
             format,
@@ -357,7 +390,11 @@ mod tests {
                 let mut damaged = bytes;
                 damaged[at] ^= flip;
                 if let Ok(header) = Header::from_bytes(&damaged) {
-                    assert_eq!(header.to_bytes(), damaged, "byte {at} was not part of what was read");
+                    assert_eq!(
+                        header.to_bytes(),
+                        damaged,
+                        "byte {at} was not part of what was read"
+                    );
                 }
             }
         }

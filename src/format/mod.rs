@@ -54,8 +54,16 @@ impl Analysis {
             && self.table.first() == Some(&0)
             && self.table.last().is_some_and(|&end| u64::from(end) == units);
         let steps = self.header.tile_cols / bitmap::STEP as u32;
-        let room = self.header.format != Format::Bitmap || self.table.windows(2).all(|w| w[0].checked_add(steps).is_some_and(|least| w[1] >= least));
-        if consistent && room { Ok(()) } else { Err(Error::invalid("the analysis' table contradicts its header")) }
+        let room = self.header.format != Format::Bitmap
+            || self
+                .table
+                .windows(2)
+                .all(|w| w[0].checked_add(steps).is_some_and(|least| w[1] >= least));
+        if consistent && room {
+            Ok(())
+        } else {
+            Err(Error::invalid("the analysis' table contradicts its header"))
+        }
     }
 }
 
@@ -73,7 +81,11 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
 
 /// FORMAT_AUTO. Below 95 % sparsity Bitmap is both smaller and faster; above it the masks dominate and
 /// Tiled-CSL can be smaller. Preferring footprint, size alone decides.
-fn choose(bitmap: Analysis, tiled_csl: impl FnOnce() -> Result<Analysis>, prefer_footprint: bool) -> Result<Analysis> {
+fn choose(
+    bitmap: Analysis,
+    tiled_csl: impl FnOnce() -> Result<Analysis>,
+    prefer_footprint: bool,
+) -> Result<Analysis> {
     let Header { rows, cols, nnz, .. } = bitmap.header;
     let sparse = u128::from(nnz) * 20 <= u128::from(rows) * u128::from(cols);
     if !sparse && !prefer_footprint {
@@ -91,7 +103,12 @@ fn choose(bitmap: Analysis, tiled_csl: impl FnOnce() -> Result<Analysis>, prefer
 ///
 /// `values` must be those that were analysed; when they are not, the call fails or writes the wrong
 /// `nnz`, but never outside the buffer.
-pub fn encode(analysis: &Analysis, layout: &DenseLayout, values: &[u16], out: &mut [u8]) -> Result<()> {
+pub fn encode(
+    analysis: &Analysis,
+    layout: &DenseLayout,
+    values: &[u16],
+    out: &mut [u8],
+) -> Result<()> {
     check_dense(layout, values.len())?;
     analysis.check()?;
     check_shape(&analysis.header, layout)?;
@@ -136,7 +153,11 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
     let table_end = Header::BYTES + header.table_entries as usize * 4;
     let gap = &buffer[table_end..header.data_offset as usize];
     if let Some(at) = gap.iter().position(|&byte| byte != 0) {
-        return Err(corrupt(format!("table padding: byte {} is {:#04x}, needs zero", table_end + at, gap[at])));
+        return Err(corrupt(format!(
+            "table padding: byte {} is {:#04x}, needs zero",
+            table_end + at,
+            gap[at]
+        )));
     }
     check_table(buffer, &header)?;
     let (nnz, max_block) = match header.format {
@@ -147,7 +168,10 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
         return Err(corrupt(format!("header: nnz = {}, the data stores {nnz}", header.nnz)));
     }
     if max_block != header.max_block {
-        return Err(corrupt(format!("header: max block = {}, the largest is {max_block}", header.max_block)));
+        return Err(corrupt(format!(
+            "header: max block = {}, the largest is {max_block}",
+            header.max_block
+        )));
     }
     Ok(header)
 }
@@ -210,13 +234,14 @@ pub fn decode(buffer: &[u8], layout: &DenseLayout, out: &mut [u16]) -> Result<()
         Order::Row => header.tile_rows as usize,
         Order::Col => header.tile_cols as usize,
     });
-    let failure = out[..layout.extent()].par_chunks_mut(strip).enumerate().find_map_first(|(index, out)| {
-        let base = index * strip;
-        match layout.order {
-            Order::Row => (0..blocks).find_map(|block| one((index, block), out, base).err()),
-            Order::Col => (0..tiles).find_map(|tile| one((tile, index), out, base).err()),
-        }
-    });
+    let failure =
+        out[..layout.extent()].par_chunks_mut(strip).enumerate().find_map_first(|(index, out)| {
+            let base = index * strip;
+            match layout.order {
+                Order::Row => (0..blocks).find_map(|block| one((index, block), out, base).err()),
+                Order::Col => (0..tiles).find_map(|tile| one((tile, index), out, base).err()),
+            }
+        });
     failure.map_or(Ok(()), Err)
 }
 
@@ -234,11 +259,16 @@ fn check_dense(layout: &DenseLayout, len: usize) -> Result<()> {
     DenseLayout::new(layout.rows, layout.cols, layout.ld, layout.order)?;
     for (name, value) in [("rows", layout.rows), ("cols", layout.cols)] {
         if value == 0 {
-            return Err(Error::invalid(format!("{name} = 0 of the dense matrix, needs at least 1")));
+            return Err(Error::invalid(format!(
+                "{name} = 0 of the dense matrix, needs at least 1"
+            )));
         }
     }
     if len < layout.extent() {
-        return Err(Error::invalid(format!("the dense matrix has {len} elements, its layout needs {}", layout.extent())));
+        return Err(Error::invalid(format!(
+            "the dense matrix has {len} elements, its layout needs {}",
+            layout.extent()
+        )));
     }
     Ok(())
 }

@@ -1,0 +1,170 @@
+//! Random pruned weights, quickly, and a sampled oracle in double.
+
+use half::f16;
+use rayon::prelude::*;
+
+/// xorshift64*; one stream a row, so that the data does not depend on the number of threads.
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        // splitmix64 of the seed: neighbouring seeds give unrelated streams, and never state 0.
+        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self((z ^ (z >> 31)) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// A value as weights have them: sign, |x| in [2^-6, 2^-3), every mantissa bit random. Never zero.
+fn weight(bits: u64) -> u16 {
+    let exponent = 9 + (bits >> 11 & 0xffff) % 3;
+    (bits & 0x83ff) as u16 | (exponent << 10) as u16
+}
+
+/// `m` x `k` fp16 bits, row-major. Each element is zero with probability `sparsity`; with `uneven`
+/// the density of the rows varies from a quarter to seven quarters of the mean (as far as it fits),
+/// as magnitude pruning of trained layers leaves it.
+pub fn pruned_weights(m: usize, k: usize, sparsity: f64, uneven: bool, seed: u64) -> Vec<u16> {
+    let mut values = vec![0u16; m * k];
+    values.par_chunks_mut(k).enumerate().for_each(|(row, chunk)| {
+        let mut rng = Rng::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(row as u64));
+        let mut density = 1.0 - sparsity;
+        if uneven {
+            // The spread is symmetric about the mean, so the mean stays.
+            let spread = (0.75 * density).min(1.0 - density);
+            density += spread * (2.0 * (rng.next() >> 40) as f64 / (1u64 << 24) as f64 - 1.0);
+        }
+        let threshold = (density * (1u64 << 32) as f64) as u64;
+        for value in chunk {
+            let bits = rng.next();
+            if bits >> 32 < threshold {
+                *value = weight(bits);
+            }
+        }
+    });
+    values
+}
+
+/// Activations: `count` fp16 bits, uniform in (-1, 1), never zero.
+pub fn activations(count: usize, seed: u64) -> Vec<u16> {
+    let mut rng = Rng::new(seed);
+    let uniform = |bits: u64| ((bits >> 41) as f32 + 0.5) / (1u64 << 22) as f32 - 1.0;
+    (0..count).map(|_| f16::from_f32(uniform(rng.next())).to_bits()).collect()
+}
+
+/// Stored non-zeros.
+pub fn nonzeros(values: &[u16]) -> usize {
+    values.par_iter().filter(|&&v| v & 0x7fff != 0).count()
+}
+
+/// A row of the exact product, and for each element the sum of the magnitudes of its terms.
+pub struct OracleRow {
+    pub row: usize,
+    pub product: Vec<f64>,
+    pub scale: Vec<f64>,
+}
+
+/// `count` rows spread over the matrix, first and last among them, times B (n columns of k).
+pub fn oracle(a: &[u16], b: &[u16], m: usize, k: usize, n: usize, count: usize) -> Vec<OracleRow> {
+    let mut rng = Rng::new(m as u64 ^ 0x5eed);
+    let mut rows: Vec<usize> =
+        (0..count.min(m)).map(|_| (rng.next() % m as u64) as usize).collect();
+    rows.extend([0, m - 1]);
+    rows.sort_unstable();
+    rows.dedup();
+    let b: Vec<f64> = b.iter().map(|&v| f16::from_bits(v).to_f64()).collect();
+    rows.into_par_iter()
+        .map(|row| {
+            let a: Vec<f64> =
+                a[row * k..][..k].iter().map(|&v| f16::from_bits(v).to_f64()).collect();
+            let (mut product, mut scale) = (vec![0.0; n], vec![0.0; n]);
+            for (column, values) in b.chunks(k).enumerate() {
+                for (x, y) in a.iter().zip(values) {
+                    product[column] += x * y;
+                    scale[column] += (x * y).abs();
+                }
+            }
+            OracleRow { row, product, scale }
+        })
+        .collect()
+}
+
+/// Checks a column-major fp16 result against the oracle rows. fp32 accumulation of at most `k` terms
+/// in any order (doubled: Tensor Cores truncate), then one rounding to fp16. Returns the largest
+/// error relative to what is allowed.
+pub fn check(c: &[u16], m: usize, k: usize, rows: &[OracleRow]) -> Result<f64, String> {
+    let mut worst = 0.0f64;
+    for oracle in rows {
+        for (column, (&want, &scale)) in oracle.product.iter().zip(&oracle.scale).enumerate() {
+            let got = f16::from_bits(c[column * m + oracle.row]).to_f64();
+            let allowed =
+                2.0 * (k as f64 + 1.0) / (1u64 << 24) as f64 * scale + want.abs() / 2048.0 + 6.0e-8;
+            let error = (got - want).abs() / allowed;
+            if error.is_nan() || error > 1.0 {
+                return Err(format!(
+                    "C({}, {column}) is {got}, expected {want} +- {allowed:.1e}",
+                    oracle.row
+                ));
+            }
+            worst = worst.max(error);
+        }
+    }
+    Ok(worst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparsity_is_as_asked_and_values_are_finite_and_not_zero() {
+        for uneven in [false, true] {
+            for sparsity in [0.0, 0.5, 0.8, 1.0] {
+                let values = pruned_weights(300, 1000, sparsity, uneven, 1);
+                let found = 1.0 - nonzeros(&values) as f64 / values.len() as f64;
+                assert!((found - sparsity).abs() < 0.03, "{sparsity} {uneven}: {found}");
+                assert!(values.iter().all(|&v| f16::from_bits(v).is_finite()));
+            }
+        }
+    }
+
+    #[test]
+    fn uneven_rows_differ_much_more_than_even_ones() {
+        let spread = |uneven| {
+            let values = pruned_weights(200, 2000, 0.8, uneven, 3);
+            let counts: Vec<usize> = values.chunks(2000).map(nonzeros).collect();
+            counts.iter().max().unwrap() - counts.iter().min().unwrap()
+        };
+        assert!(spread(true) > 2 * spread(false));
+    }
+
+    #[test]
+    fn the_check_accepts_the_rounded_product_and_refuses_a_wrong_element() {
+        let (m, k, n) = (40, 100, 3);
+        let a = pruned_weights(m, k, 0.5, false, 5);
+        let b = activations(k * n, 6);
+        let rows = oracle(&a, &b, m, k, n, m);
+        let mut c = vec![0xffffu16; m * n];
+        for r in oracle(&a, &b, m, k, n, 4000) {
+            for (column, value) in r.product.iter().enumerate() {
+                c[column * m + r.row] = f16::from_f64(*value).to_bits();
+            }
+        }
+        for r in &rows {
+            assert!(check(&c, m, k, std::slice::from_ref(r)).is_ok());
+        }
+        let spoiled = rows[0].row + m;
+        c[spoiled] ^= 0x0010;
+        assert!(check(&c, m, k, &rows).is_err());
+        c[spoiled] = 0xffff;
+        assert!(check(&c, m, k, &rows).is_err());
+    }
+}

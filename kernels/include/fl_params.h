@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Kernel parameter blocks. Plain C layout; src/gpu/params.rs mirrors them field by field and asserts
+ * sizes and offsets. Device addresses are 64-bit integers so that both sides agree without pointers.
+ */
+#ifndef FL_PARAMS_H
+#define FL_PARAMS_H
+
+#include <stdint.h>
+
+/* C[M,N] = alpha * A[M,K] * B[K,N] + beta * C. */
+typedef struct FlSpmmParams {
+    uint64_t table;      /* offset table of A (u32) */
+    uint64_t data;       /* data section of A */
+    uint64_t b;          /* fp16, K contiguous: element (k, n) at n * b_stride_n + k */
+    uint64_t c;          /* fp16 or fp32, element (m, n) at m * c_stride_m + n * c_stride_n */
+    uint64_t partials;   /* fp32 partial tiles, see fl_streamk.cuh */
+    uint64_t counters;   /* u64 arrival counters, see fl_streamk.cuh */
+    uint64_t nonce;      /* of this launch: bits 16..63, low 16 bits zero, never zero */
+    int64_t b_stride_n;
+    int64_t c_stride_m;
+    int64_t c_stride_n;
+    uint32_t m;
+    uint32_t n;
+    uint32_t k;
+    uint32_t row_tiles;      /* tiles of A along M */
+    uint32_t k_blocks;       /* blocks of A along K */
+    uint32_t block_cols;     /* columns of a block */
+    uint32_t slot_bytes;     /* shared memory of one staged block of A */
+    uint32_t a_slots;        /* staged blocks a warp */
+    uint32_t c_is_f32;
+    float alpha;
+    float beta;
+    uint32_t reserved;
+} FlSpmmParams;
+
+/* Packs any B into K-contiguous, 16-byte aligned, zero-padded columns for the SpMM kernels. */
+typedef struct FlPackParams {
+    uint64_t src;        /* fp16, element (k, n) at k * stride_k + n * stride_n */
+    uint64_t dst;        /* fp16, element (k, n) at n * dst_stride_n + k */
+    int64_t stride_k;
+    int64_t stride_n;
+    int64_t dst_stride_n;
+    uint32_t k;
+    uint32_t n;
+    uint32_t k_padded;
+    uint32_t reserved;
+} FlPackParams;
+
+#endif /* FL_PARAMS_H */

@@ -1,0 +1,37 @@
+#!/bin/sh
+# usage: gpu-bundle.sh DIRECTORY
+# Gathers what a machine with a GPU needs to test and time the library: no cargo, no compiler and no CUDA
+# toolkit there, only a driver. Run on the machine that builds; then copy the directory over.
+set -eu
+directory=$1
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+cargo=${CARGO:-cargo}
+target=${CARGO_TARGET_DIR:-$root/target}
+abi=$(sed -n 's/^version = "\([0-9]*\.[0-9]*\)\..*/\1/p' Cargo.toml | head -n 1)
+
+rm -rf "$directory"
+mkdir -p "$directory/lib" "$directory/tests" "$directory/bin" "$directory/examples"
+
+"$cargo" build --locked --release -p flash_llm -p flash_llm_bench
+cp "$target/release/libflash_llm.so" "$directory/lib/libflash_llm.so.$abi"
+cp "$target/release/flash_llm_bench" "$directory/bin/"
+
+"$cargo" test --locked --release --no-run --features gpu-tests --test 'gpu_*' --message-format=json-render-diagnostics |
+    "${PYTHON:-python3}" scripts/copy-test-executables.py "$directory/tests"
+
+make --no-print-directory -C c-examples BUILD="$directory/examples" PREFIX_INC="$root/include" \
+    LIBDIR="$target/release" LDFLAGS='-Wl,-rpath,\$$ORIGIN/../lib'
+
+strip "$directory"/lib/* "$directory"/bin/* "$directory"/tests/*
+for file in "$directory"/examples/*; do
+    if [ -x "$file" ] && [ -f "$file" ]; then strip "$file"; fi
+done
+cp scripts/gpu-bundle-run.sh "$directory/run.sh"
+
+kib=$(du -sk "$directory" | cut -f 1)
+echo "gpu-bundle: $directory, $((kib / 1024)) MiB; copy it to a machine with a GPU and run run.sh there."
+if [ "$kib" -ge 51200 ]; then
+    echo "gpu-bundle: more than 50 MiB" >&2
+    exit 1
+fi

@@ -1,0 +1,395 @@
+//! Conversions between dense and compressed matrices.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::{ptr, slice};
+
+use super::context::place;
+use super::guard::{guard, out};
+use super::object;
+use super::status::flashllmStatus_t;
+use super::types::{
+    RawDenseToSparseAlg, RawSparseToDenseAlg, flashllmConstDnMatDescr_t, flashllmConstSpMatDescr_t,
+    flashllmDenseToSparseAlg_t, flashllmDnMatDescr_t, flashllmHandle_t, flashllmSpMatDescr_t,
+    flashllmSparseToDenseAlg_t,
+};
+use crate::descr::{DnMat, SpMat, Stage};
+use crate::error::{Error, Kind, Result};
+use crate::format::{self, EncodeOptions};
+use crate::gpu;
+use crate::handle::{Context, Device};
+use crate::types::DType;
+
+/// Refuses a dense and a compressed matrix that do not belong together.
+fn fits(dense: &DnMat, sparse: &SpMat, dense_name: &str, sparse_name: &str) -> Result<()> {
+    if dense.dtype() != sparse.dtype() {
+        return Err(Error::new(
+            Kind::MatrixTypeNotSupported,
+            format!(
+                "{dense_name} holds {:?}, {sparse_name} holds {:?}",
+                dense.dtype(),
+                sparse.dtype()
+            ),
+        ));
+    }
+    let layout = dense.layout();
+    if (layout.rows, layout.cols) != (sparse.rows(), sparse.cols()) {
+        return Err(Error::invalid(format!(
+            "{dense_name} is {} x {}, {sparse_name} is {} x {}",
+            layout.rows,
+            layout.cols,
+            sparse.rows(),
+            sparse.cols()
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses host ranges that share a byte: Rust may not read one while it writes the other.
+pub(super) fn disjoint(a: (usize, usize, &str), b: (usize, usize, &str)) -> Result<()> {
+    let ((a, a_bytes, a_name), (b, b_bytes, b_name)) = (a, b);
+    if a_bytes == 0
+        || b_bytes == 0
+        || a.saturating_add(a_bytes) <= b
+        || b.saturating_add(b_bytes) <= a
+    {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("the memory of {a_name} and of {b_name} overlaps")))
+}
+
+/// The elements of a dense fp16 matrix in host memory.
+///
+/// # Safety
+/// The descriptor's values must be readable host memory for its whole extent, unchanged for `'a`.
+pub(super) unsafe fn half_slice<'a>(dense: &DnMat) -> &'a [u16] {
+    let (address, elements) = (dense.values(), dense.layout().extent());
+    if elements == 0 || address == 0 {
+        return &[];
+    }
+    // SAFETY: not NULL, aligned to 2 (checked by DnMat), as long as the caller's contract says.
+    unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(address), elements) }
+}
+
+/// Tells how much workspace the conversion of a dense matrix to a compressed one needs.
+///
+/// @param handle              The handle.
+/// @param matA                The dense matrix.
+/// @param matB                The compressed matrix.
+/// @param alg                 FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
+/// @param[out] workspaceBytes Receives the size in bytes; 0 in this release.
+/// @return FLASHLLM_STATUS_SUCCESS;
+///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
+///   shapes differ;
+///   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F.
+/// @note Thread-safe; allowed during stream capture.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn flashllmDenseToSparse_bufferSize(
+    handle: flashllmHandle_t,
+    matA: flashllmConstDnMatDescr_t,
+    matB: flashllmSpMatDescr_t,
+    alg: RawDenseToSparseAlg,
+    workspaceBytes: *mut usize,
+) -> flashllmStatus_t {
+    guard("flashllmDenseToSparse_bufferSize", || {
+        object::get::<Context>(handle, "handle")?;
+        let dense = object::get::<DnMat>(matA, "matA")?;
+        let sparse = object::get::<SpMat>(matB, "matB")?;
+        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        let bytes = out(workspaceBytes, "workspaceBytes")?;
+        fits(&dense, &sparse, "matA", "matB")?;
+        // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
+        unsafe { bytes.write(0) };
+        Ok(())
+    })
+}
+
+/// Finds the format, the number of non-zeros and the exact size of a dense matrix compressed; then
+/// flashllmSpMatGetSize() and flashllmSpMatGetFormat() tell them. A buffer that was set before is
+/// forgotten: set one after the analysis.
+///
+/// On a CUDA handle matA is device memory; it is copied to host memory and analysed there, and the stream is
+/// synchronised. The copy is not kept: flashllmDenseToSparse_convert() makes its own.
+///
+/// @param handle     The handle.
+/// @param matA       The dense matrix, FLASHLLM_R_16F, any order. An element is a non-zero unless it is +0 or
+///   -0: NaN, infinities and subnormals are kept.
+/// @param matB       The compressed matrix, of the same shape.
+/// @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
+/// @param workspace  Memory of the size that flashllmDenseToSparse_bufferSize() says; NULL if that is 0.
+/// @return FLASHLLM_STATUS_SUCCESS;
+///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
+///   shapes differ;
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
+///   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
+///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copy;
+///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+///   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
+///   driver refused. On failure matB is as it was.
+/// @note Not concurrently with another use of matB (memory-safe, but the order is unspecified).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
+    handle: flashllmHandle_t,
+    matA: flashllmConstDnMatDescr_t,
+    matB: flashllmSpMatDescr_t,
+    alg: RawDenseToSparseAlg,
+    workspace: *mut c_void,
+) -> flashllmStatus_t {
+    guard("flashllmDenseToSparse_analysis", || {
+        let context = object::get::<Context>(handle, "handle")?;
+        let dense = object::get::<DnMat>(matA, "matA")?;
+        let sparse = object::get::<SpMat>(matB, "matB")?;
+        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        fits(&dense, &sparse, "matA", "matB")?;
+        // No workspace is needed, so none is looked at.
+        let _ = workspace;
+        sparse.update(|state| {
+            let options = EncodeOptions {
+                format: sparse.requested(),
+                reorder: state.reorder,
+                prefer_footprint: state.prefer_footprint,
+            };
+            let analysis = match context.device() {
+                Device::Host => {
+                    // SAFETY: the caller's descriptor describes readable host memory.
+                    let values = unsafe { half_slice(&dense) };
+                    format::analyse(dense.layout(), values, &options)?
+                }
+                // SAFETY: the caller's descriptor describes device memory of this context.
+                Device::Cuda(cuda) => unsafe {
+                    gpu::convert::analyse(
+                        cuda,
+                        context.stream(),
+                        dense.layout(),
+                        dense.values(),
+                        &options,
+                    )
+                }?,
+            };
+            state.stage = Stage::Analysed(Arc::new(analysis));
+            state.buffer = None;
+            Ok(())
+        })
+    })
+}
+
+/// Writes the compressed matrix to the buffer that flashllmSpMatSetBuffer() gave after the analysis. Then
+/// the matrix is ready for flashllmSpMM(), and the analysis is used up.
+///
+/// On a CUDA handle matA and the buffer are device memory; the work is done in host memory, and the stream
+/// is synchronised.
+///
+/// @param handle     The handle.
+/// @param matA       The dense matrix, unchanged since the analysis.
+/// @param matB       The compressed matrix, analysed and with a buffer.
+/// @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
+/// @param workspace  Memory of the size that flashllmDenseToSparse_bufferSize() says; NULL if that is 0.
+/// @return FLASHLLM_STATUS_SUCCESS;
+///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, the shapes
+///   differ, matB is not analysed or has no buffer, matA was changed since the analysis, the buffer
+///   overlaps matA, or it was set with a handle of another device;
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
+///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
+///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
+///   says so;
+///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+///   If the failure came after the checks of the arguments, the buffer's contents are undefined; the
+///   descriptor is as it was, and the conversion can be tried again.
+/// @note Not concurrently with another use of matB (memory-safe, but the order is unspecified).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn flashllmDenseToSparse_convert(
+    handle: flashllmHandle_t,
+    matA: flashllmConstDnMatDescr_t,
+    matB: flashllmSpMatDescr_t,
+    alg: RawDenseToSparseAlg,
+    workspace: *mut c_void,
+) -> flashllmStatus_t {
+    guard("flashllmDenseToSparse_convert", || {
+        let context = object::get::<Context>(handle, "handle")?;
+        let dense = object::get::<DnMat>(matA, "matA")?;
+        let sparse = object::get::<SpMat>(matB, "matB")?;
+        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        fits(&dense, &sparse, "matA", "matB")?;
+        let _ = workspace;
+        // The state's lock is held all the while, so that two conversions cannot write to one buffer.
+        sparse.update(|state| {
+            let Stage::Analysed(analysis) = &state.stage else {
+                return Err(Error::invalid(
+                    "matB is not analysed: call flashllmDenseToSparse_analysis first",
+                ));
+            };
+            let Some(buffer) = state.buffer else {
+                return Err(Error::invalid(format!(
+                    "matB has no buffer: give it {} bytes with flashllmSpMatSetBuffer first",
+                    analysis.bytes()
+                )));
+            };
+            buffer.place.usable_from(place(&context))?;
+            let size = analysis.bytes();
+            match context.device() {
+                Device::Host => {
+                    disjoint(
+                        (dense.values(), dense.extent_bytes(), "matA"),
+                        (buffer.address, size, "matB's buffer"),
+                    )?;
+                    // SAFETY: the caller's descriptor describes readable host memory.
+                    let values = unsafe { half_slice(&dense) };
+                    // SAFETY: the caller gave at least `size` bytes (checked by SetBuffer); they do not
+                    // overlap `values`, and the caller leaves them alone during the call.
+                    let bytes = unsafe {
+                        slice::from_raw_parts_mut(
+                            ptr::with_exposed_provenance_mut(buffer.address),
+                            size,
+                        )
+                    };
+                    format::encode(analysis, dense.layout(), values, bytes)?;
+                }
+                // SAFETY: the descriptors describe device memory of this context, `size` bytes for the
+                // buffer (checked by SetBuffer).
+                Device::Cuda(cuda) => unsafe {
+                    gpu::convert::encode(
+                        cuda,
+                        context.stream(),
+                        analysis,
+                        dense.layout(),
+                        dense.values(),
+                        buffer.address,
+                    )
+                }?,
+            }
+            state.stage = Stage::Ready(analysis.header);
+            Ok(())
+        })
+    })
+}
+
+/// The operands of SparseToDense, checked up to the shapes.
+fn sparse_to_dense(
+    handle: flashllmHandle_t,
+    matA: flashllmConstSpMatDescr_t,
+    matB: flashllmDnMatDescr_t,
+    alg: RawSparseToDenseAlg,
+) -> Result<(Arc<Context>, Arc<SpMat>, Arc<DnMat>)> {
+    let context = object::get::<Context>(handle, "handle")?;
+    let sparse = object::get::<SpMat>(matA, "matA")?;
+    let dense = object::get::<DnMat>(matB, "matB")?;
+    if dense.read_only() {
+        return Err(Error::invalid(
+            "matB was made by flashllmCreateConstDnMat: its values are const",
+        ));
+    }
+    flashllmSparseToDenseAlg_t::try_from(alg)?;
+    Ok((context, sparse, dense))
+}
+
+/// Tells how much workspace the conversion of a compressed matrix to a dense one needs.
+///
+/// @param handle              The handle.
+/// @param matA                The compressed matrix.
+/// @param matB                The dense matrix.
+/// @param alg                 FLASHLLM_SPARSETODENSE_ALG_DEFAULT.
+/// @param[out] workspaceBytes Receives the size in bytes; 0 in this release.
+/// @return FLASHLLM_STATUS_SUCCESS;
+///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
+///   enumerator, or the shapes differ;
+///   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F.
+/// @note Thread-safe; allowed during stream capture.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn flashllmSparseToDense_bufferSize(
+    handle: flashllmHandle_t,
+    matA: flashllmConstSpMatDescr_t,
+    matB: flashllmDnMatDescr_t,
+    alg: RawSparseToDenseAlg,
+    workspaceBytes: *mut usize,
+) -> flashllmStatus_t {
+    guard("flashllmSparseToDense_bufferSize", || {
+        let (_, sparse, dense) = sparse_to_dense(handle, matA, matB, alg)?;
+        let bytes = out(workspaceBytes, "workspaceBytes")?;
+        fits(&dense, &sparse, "matB", "matA")?;
+        // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
+        unsafe { bytes.write(0) };
+        Ok(())
+    })
+}
+
+/// Writes every element of a compressed matrix, zeros too, to a dense one. Memory between the columns
+/// (or rows) that ld skips stays as it is.
+///
+/// On a CUDA handle both are device memory; the work is done in host memory, and the stream is
+/// synchronised.
+///
+/// @param handle     The handle.
+/// @param matA       The compressed matrix, converted or adopted.
+/// @param matB       The dense matrix, FLASHLLM_R_16F, of the same shape, any order.
+/// @param alg        FLASHLLM_SPARSETODENSE_ALG_DEFAULT.
+/// @param workspace  Memory of the size that flashllmSparseToDense_bufferSize() says; NULL if that is 0.
+/// @return FLASHLLM_STATUS_SUCCESS;
+///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
+///   enumerator, the shapes differ, matA has no compressed data, the buffer overlaps matB, or it was set
+///   with a handle of another device;
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F;
+///   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked;
+///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
+///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
+///   says so;
+///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+/// @note Thread-safe for different matB.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn flashllmSparseToDense(
+    handle: flashllmHandle_t,
+    matA: flashllmConstSpMatDescr_t,
+    matB: flashllmDnMatDescr_t,
+    alg: RawSparseToDenseAlg,
+    workspace: *mut c_void,
+) -> flashllmStatus_t {
+    guard("flashllmSparseToDense", || {
+        let (context, sparse, dense) = sparse_to_dense(handle, matA, matB, alg)?;
+        fits(&dense, &sparse, "matB", "matA")?;
+        let (header, buffer) = sparse.ready("matA")?;
+        buffer.place.usable_from(place(&context))?;
+        let _ = workspace;
+        let size = header.total_bytes as usize;
+        match context.device() {
+            Device::Host => {
+                debug_assert_eq!(dense.dtype(), DType::F16, "fits has compared the types");
+                disjoint(
+                    (dense.values(), dense.extent_bytes(), "matB"),
+                    (buffer.address, size, "matA's buffer"),
+                )?;
+                // SAFETY: the caller gave `size` readable bytes and leaves them unchanged.
+                let bytes = unsafe {
+                    slice::from_raw_parts(ptr::with_exposed_provenance(buffer.address), size)
+                };
+                // SAFETY: the descriptor describes writable host memory of this extent, aligned to 2, not
+                // empty (a compressed matrix is not) and disjoint from `bytes`.
+                let values = unsafe {
+                    slice::from_raw_parts_mut(
+                        ptr::with_exposed_provenance_mut::<u16>(dense.values()),
+                        dense.layout().extent(),
+                    )
+                };
+                format::decode(bytes, dense.layout(), values)
+            }
+            // SAFETY: the descriptors describe device memory of this context.
+            Device::Cuda(cuda) => unsafe {
+                gpu::convert::decode(
+                    cuda,
+                    context.stream(),
+                    size,
+                    buffer.address,
+                    dense.layout(),
+                    dense.values(),
+                )
+            },
+        }
+    })
+}

@@ -1,0 +1,231 @@
+//! Compressed matrix descriptor: a small state machine.
+//!
+//! ```text
+//!             analysis                SetBuffer               convert
+//!   Empty ───────────────▶ Analysed ───────────▶ Analysed ───────────────▶ Ready
+//!     │                    (no buffer)           (buffer)                   │ ▲
+//!     │ SetBuffer: validates and adopts                                     │ │ SetBuffer: adopts
+//!     └─────────────────────────────────────────────────────────────────────┴─┘
+//! ```
+//! `analysis` is possible in every state and leads to Analysed without a buffer.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::error::{Error, Kind, Result};
+use crate::format::{Analysis, Header};
+use crate::types::{DType, DenseLayout, Format, Order};
+
+/// Which memory a buffer lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Memory of this process.
+    Host,
+    /// Device memory of the CUDA context with this address.
+    Cuda(usize),
+}
+
+impl Place {
+    /// Refuses a buffer in `self` for a handle that works in `handle`.
+    pub fn usable_from(self, handle: Place) -> Result<()> {
+        match (self, handle) {
+            (Self::Host, Self::Host) => Ok(()),
+            (Self::Cuda(a), Self::Cuda(b)) if a == b => Ok(()),
+            (Self::Cuda(_), Self::Cuda(_)) => Err(Error::new(
+                Kind::WrongContext,
+                "the compressed buffer was set with a handle of another CUDA context",
+            )),
+            (Self::Host, Self::Cuda(_)) => Err(Error::invalid(
+                "the compressed buffer was set with a host handle, and this is a CUDA handle",
+            )),
+            (Self::Cuda(_), Self::Host) => Err(Error::invalid(
+                "the compressed buffer was set with a CUDA handle, and this is a host handle",
+            )),
+        }
+    }
+}
+
+/// The caller's memory for the compressed matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// Exposed address, a multiple of 256.
+    pub address: usize,
+    /// Bytes that the caller gave.
+    pub bytes: usize,
+    /// Where it lies.
+    pub place: Place,
+}
+
+/// How far the matrix is.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// Nothing is known but the shape.
+    Empty,
+    /// Sizes are known; `convert` may write to the buffer once it is set.
+    Analysed(Arc<Analysis>),
+    /// The buffer holds a valid compressed matrix with this header.
+    Ready(Header),
+}
+
+/// Everything about a compressed matrix that changes.
+#[derive(Clone, Debug)]
+pub struct SpState {
+    /// Tiled-CSL: order items by bank at the next analysis.
+    pub reorder: bool,
+    /// AUTO prefers fewer bytes to speed at the next analysis.
+    pub prefer_footprint: bool,
+    /// Progress.
+    pub stage: Stage,
+    /// The caller's memory, if set.
+    pub buffer: Option<Buffer>,
+}
+
+impl SpState {
+    /// The header, known from the analysis on.
+    pub fn header(&self) -> Option<&Header> {
+        match &self.stage {
+            Stage::Empty => None,
+            Stage::Analysed(analysis) => Some(&analysis.header),
+            Stage::Ready(header) => Some(header),
+        }
+    }
+}
+
+/// Shape, type and state of a compressed matrix.
+#[derive(Debug)]
+pub struct SpMat {
+    rows: usize,
+    cols: usize,
+    dtype: DType,
+    /// `None` is AUTO.
+    requested: Option<Format>,
+    state: RwLock<SpState>,
+}
+
+impl SpMat {
+    /// Checks the shape. The dense extent has to fit the address space too, since it can be decoded.
+    pub fn new(rows: i64, cols: i64, dtype: DType, requested: Option<Format>) -> Result<Self> {
+        if dtype != DType::F16 {
+            return Err(Error::new(
+                Kind::MatrixTypeNotSupported,
+                format!("a compressed matrix holds FLASHLLM_R_16F, not {dtype:?}"),
+            ));
+        }
+        let (rows, cols) = (positive("rows", rows)?, positive("cols", cols)?);
+        DenseLayout::new(rows, cols, cols, Order::Row)?;
+        let state =
+            SpState { reorder: true, prefer_footprint: false, stage: Stage::Empty, buffer: None };
+        Ok(Self { rows, cols, dtype, requested, state: RwLock::new(state) })
+    }
+
+    /// Rows (M).
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns (K).
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The format asked for at creation; `None` is AUTO.
+    pub fn requested(&self) -> Option<Format> {
+        self.requested
+    }
+
+    /// Reads the state.
+    pub fn read<R>(&self, f: impl FnOnce(&SpState) -> R) -> R {
+        f(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the state with nobody else looking. `f` assigns fields only when all that can fail is
+    /// done, so that an error or a panic leaves the state as it was.
+    pub fn update<R>(&self, f: impl FnOnce(&mut SpState) -> R) -> R {
+        f(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The header and buffer of a matrix that can be multiplied or decoded.
+    pub fn ready(&self, name: &str) -> Result<(Header, Buffer)> {
+        self.read(|state| match (&state.stage, state.buffer) {
+            (Stage::Ready(header), Some(buffer)) => Ok((*header, buffer)),
+            (Stage::Analysed(_), _) => {
+                Err(Error::invalid(format!("{name} is analysed but not converted: call flashllmDenseToSparse_convert")))
+            }
+            _ => Err(Error::invalid(format!(
+                "{name} has no compressed buffer: convert a dense matrix, or adopt a buffer with flashllmSpMatSetBuffer"
+            ))),
+        })
+    }
+
+    /// Refuses a header that does not describe this matrix.
+    pub fn accepts(&self, header: &Header) -> Result<()> {
+        if (header.rows, header.cols) != (self.rows as u64, self.cols as u64) {
+            return Err(Error::invalid(format!(
+                "the buffer holds a {} x {} matrix, the descriptor is {} x {}",
+                header.rows, header.cols, self.rows, self.cols
+            )));
+        }
+        if header.dtype != self.dtype {
+            return Err(Error::new(
+                Kind::MatrixTypeNotSupported,
+                format!("the buffer holds {:?}, the descriptor {:?}", header.dtype, self.dtype),
+            ));
+        }
+        match self.requested {
+            Some(format) if format != header.format => Err(Error::invalid(format!(
+                "the buffer is in format {:?}, the descriptor asks for {format:?}",
+                header.format
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn positive(name: &str, value: i64) -> Result<usize> {
+    match usize::try_from(value) {
+        Ok(v) if v > 0 => Ok(v),
+        _ => Err(Error::invalid(format!("{name} = {value} is not positive"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(rows: i64, cols: i64, dtype: DType) -> Option<Kind> {
+        SpMat::new(rows, cols, dtype, None).err().map(|e| e.kind())
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_compressible_matrix() {
+        assert_eq!(kind(1, 1, DType::F16), None);
+        assert_eq!(kind(0, 1, DType::F16), Some(Kind::InvalidValue));
+        assert_eq!(kind(1, 0, DType::F16), Some(Kind::InvalidValue));
+        assert_eq!(kind(-5, 1, DType::F16), Some(Kind::InvalidValue));
+        assert_eq!(kind(i64::MAX, 2, DType::F16), Some(Kind::SizeOverflow));
+        assert_eq!(kind(1, 1, DType::F32), Some(Kind::MatrixTypeNotSupported));
+    }
+
+    #[test]
+    fn buffers_stay_on_their_side() {
+        assert!(Place::Host.usable_from(Place::Host).is_ok());
+        assert!(Place::Cuda(1).usable_from(Place::Cuda(1)).is_ok());
+        assert_eq!(
+            Place::Cuda(1).usable_from(Place::Cuda(2)).unwrap_err().kind(),
+            Kind::WrongContext
+        );
+        assert_eq!(Place::Host.usable_from(Place::Cuda(2)).unwrap_err().kind(), Kind::InvalidValue);
+        assert_eq!(Place::Cuda(1).usable_from(Place::Host).unwrap_err().kind(), Kind::InvalidValue);
+    }
+
+    #[test]
+    fn nothing_is_ready_before_a_buffer() {
+        let m = SpMat::new(8, 8, DType::F16, None).unwrap();
+        assert_eq!(m.ready("matA").unwrap_err().kind(), Kind::InvalidValue);
+        assert!(m.read(|s| s.header().is_none()));
+    }
+}

@@ -1,0 +1,3 @@
+//! The kernel table, which belongs to the planner.
+
+pub use crate::plan::KernelId;

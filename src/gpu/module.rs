@@ -1,0 +1,107 @@
+//! The embedded kernels: loaded once, when a context is bound, and never while computing.
+
+use std::ffi::c_int;
+
+use cust::module::Module;
+
+use super::kernels::KernelId;
+use super::sys::{self, RawFunction};
+use crate::error::{Error, Kind, Result};
+use crate::plan::DeviceProps;
+
+#[cfg(not(no_kernels))]
+include!(concat!(env!("OUT_DIR"), "/images.rs"));
+/// (file stem of the kernel source, fatbin).
+#[cfg(no_kernels)]
+static IMAGES: &[(&str, &[u8])] = &[];
+
+/// Dynamic shared memory that needs no opt-in.
+const SMEM_WITHOUT_OPT_IN: u32 = 48 * 1024;
+
+/// Modules of one context and the kernels in them.
+#[derive(Default)]
+pub(super) struct Kernels {
+    /// Kept so that the functions stay valid; dropping one unloads it, with the context current.
+    modules: Vec<(&'static str, Module)>,
+    /// By `KernelId as usize`; `None` for kernels that this device cannot run.
+    functions: Vec<Option<RawFunction>>,
+}
+
+impl Kernels {
+    /// Loads every kernel that the device can run into the current context.
+    pub(super) fn load(props: &DeviceProps) -> Result<Self> {
+        let mut this = Self::default();
+        for &id in KernelId::ALL {
+            let function =
+                if id.runs_on(props.cc) { Some(this.load_function(id, props)?) } else { None };
+            this.functions.push(function);
+        }
+        Ok(this)
+    }
+
+    fn load_function(&mut self, id: KernelId, props: &DeviceProps) -> Result<RawFunction> {
+        let index = self.module(id.image())?;
+        let function: RawFunction = match self.modules[index].1.get_function(id.symbol()) {
+            Ok(function) => function.to_raw().cast(),
+            Err(_) => {
+                return Err(sys::last_error(&format!("cuModuleGetFunction({})", id.symbol())));
+            }
+        };
+        let smem = id.max_dynamic_smem(props.smem_per_block_optin);
+        if smem > SMEM_WITHOUT_OPT_IN {
+            let bytes = c_int::try_from(smem).map_err(|_| {
+                Error::new(Kind::InternalError, format!("{} asks for too much memory", id.symbol()))
+            })?;
+            // SAFETY: a function of a module that lives in `self`.
+            unsafe {
+                sys::cuFuncSetAttribute(
+                    function,
+                    sys::FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                    bytes,
+                )
+            }
+            .check("cuFuncSetAttribute")?;
+        }
+        // By default the driver loads a kernel's code at its first launch, which may allocate, synchronise,
+        // or break a stream capture. Asking for an attribute loads it now.
+        let mut registers: c_int = 0;
+        // SAFETY: as above, and a valid place for an integer.
+        unsafe {
+            sys::cuFuncGetAttribute(&raw mut registers, sys::FUNC_ATTRIBUTE_NUM_REGS, function)
+        }
+        .check("cuFuncGetAttribute")?;
+        Ok(function)
+    }
+
+    /// Index of the module of an image, loaded at its first use.
+    fn module(&mut self, image: &'static str) -> Result<usize> {
+        if let Some(index) = self.modules.iter().position(|m| m.0 == image) {
+            return Ok(index);
+        }
+        let Some((_, bytes)) = IMAGES.iter().find(|i| i.0 == image) else {
+            return Err(Error::new(
+                Kind::InternalError,
+                format!("kernel image {image} is not in this build"),
+            ));
+        };
+        let module = Module::from_fatbin(bytes, &[])
+            .map_err(|_| sys::last_error(&format!("cuModuleLoadData({image})")))?;
+        self.modules.push((image, module));
+        Ok(self.modules.len() - 1)
+    }
+
+    /// A loaded kernel.
+    pub(super) fn function(&self, id: KernelId) -> Result<RawFunction> {
+        self.functions.get(id as usize).copied().flatten().ok_or_else(|| {
+            Error::new(
+                Kind::ArchMismatch,
+                format!("kernel {} cannot run on this device", id.symbol()),
+            )
+        })
+    }
+
+    /// Lets the modules of a context that is gone go without asking the driver to unload them.
+    pub(super) fn forget(self) {
+        let _ = std::mem::ManuallyDrop::new(self);
+    }
+}

@@ -1,0 +1,250 @@
+//! Our own declarations of the driver's entry points, and the mapping of its result codes.
+//!
+//! `cust` declares most of these too, but with a Rust enum of CUDA 11.4 as the result: a newer driver's
+//! code would be undefined behaviour, and cluster launches do not exist there. What is declared here
+//! returns a plain integer. The symbols are the hidden trampolines of shim/cuda_shim.c.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ptr;
+
+use crate::error::{Error, Kind, Result};
+
+/// CUcontext.
+pub type RawContext = *mut c_void;
+/// CUstream.
+pub type RawStream = *mut c_void;
+/// CUfunction.
+pub type RawFunction = *mut c_void;
+
+/// CUresult as an integer: every value is a value.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct CuResult(pub c_int);
+
+/// CUlaunchAttribute: an id and a 64-byte union, of which cluster dimensions are the first 12 bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LaunchAttribute {
+    /// CUlaunchAttributeID.
+    pub id: c_uint,
+    /// Alignment of the union.
+    pub pad: [u8; 4],
+    /// CUlaunchAttributeValue.
+    pub value: [c_uint; 16],
+}
+
+/// CUlaunchConfig.
+#[repr(C)]
+pub struct LaunchConfig {
+    /// Blocks, or for clusters still blocks.
+    pub grid: [c_uint; 3],
+    /// Threads.
+    pub block: [c_uint; 3],
+    /// Dynamic shared memory.
+    pub smem_bytes: c_uint,
+    /// Stream.
+    pub stream: RawStream,
+    /// Attributes.
+    pub attributes: *mut LaunchAttribute,
+    /// Their number.
+    pub attribute_count: c_uint,
+}
+
+const _: () = {
+    assert!(size_of::<LaunchAttribute>() == 72);
+    assert!(size_of::<LaunchConfig>() == 56);
+    assert!(std::mem::offset_of!(LaunchConfig, stream) == 32);
+};
+
+/// CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION.
+pub const LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION: c_uint = 4;
+/// CU_FUNC_ATTRIBUTE_NUM_REGS.
+pub const FUNC_ATTRIBUTE_NUM_REGS: c_int = 4;
+/// CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.
+pub const FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: c_int = 8;
+/// CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT.
+pub const DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: c_int = 16;
+/// CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE.
+pub const DEVICE_ATTRIBUTE_L2_CACHE_SIZE: c_int = 38;
+/// CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR.
+pub const DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: c_int = 75;
+/// CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR.
+pub const DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: c_int = 76;
+/// CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR.
+pub const DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: c_int = 81;
+/// CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN.
+pub const DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: c_int = 97;
+/// CU_STREAM_CAPTURE_STATUS_NONE.
+pub const STREAM_CAPTURE_STATUS_NONE: c_int = 0;
+
+unsafe extern "C" {
+    /// 1 if the driver library could be opened.
+    fn flashllm_cuda_driver_present() -> c_int;
+    /// The result of this thread's last driver call, before the shim folded what cust does not know.
+    fn flashllm_cuda_last_raw() -> c_int;
+
+    fn cuGetErrorName(error: c_int, name: *mut *const c_char) -> CuResult;
+
+    pub(super) fn cuDriverGetVersion(version: *mut c_int) -> CuResult;
+    pub(super) fn cuDeviceGetAttribute(
+        value: *mut c_int,
+        attribute: c_int,
+        device: c_int,
+    ) -> CuResult;
+
+    pub(super) fn cuCtxGetCurrent(context: *mut RawContext) -> CuResult;
+    pub(super) fn cuDevicePrimaryCtxRetain(context: *mut RawContext, device: c_int) -> CuResult;
+    pub(super) fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> CuResult;
+    pub(super) fn cuCtxPushCurrent_v2(context: RawContext) -> CuResult;
+    pub(super) fn cuCtxPopCurrent_v2(context: *mut RawContext) -> CuResult;
+
+    pub(super) fn cuStreamGetCtx(stream: RawStream, context: *mut RawContext) -> CuResult;
+    pub(super) fn cuStreamIsCapturing(stream: RawStream, status: *mut c_int) -> CuResult;
+    pub(super) fn cuStreamSynchronize(stream: RawStream) -> CuResult;
+
+    pub(super) fn cuMemcpyHtoDAsync_v2(
+        dst: u64,
+        src: *const c_void,
+        bytes: usize,
+        stream: RawStream,
+    ) -> CuResult;
+    pub(super) fn cuMemcpyDtoHAsync_v2(
+        dst: *mut c_void,
+        src: u64,
+        bytes: usize,
+        stream: RawStream,
+    ) -> CuResult;
+    pub(super) fn cuMemcpyDtoDAsync_v2(
+        dst: u64,
+        src: u64,
+        bytes: usize,
+        stream: RawStream,
+    ) -> CuResult;
+
+    pub(super) fn cuFuncGetAttribute(
+        value: *mut c_int,
+        attribute: c_int,
+        function: RawFunction,
+    ) -> CuResult;
+    pub(super) fn cuFuncSetAttribute(
+        function: RawFunction,
+        attribute: c_int,
+        value: c_int,
+    ) -> CuResult;
+    pub(super) fn cuLaunchKernel(
+        function: RawFunction,
+        grid_x: c_uint,
+        grid_y: c_uint,
+        grid_z: c_uint,
+        block_x: c_uint,
+        block_y: c_uint,
+        block_z: c_uint,
+        smem_bytes: c_uint,
+        stream: RawStream,
+        params: *mut *mut c_void,
+        extra: *mut *mut c_void,
+    ) -> CuResult;
+    pub(super) fn cuLaunchKernelEx(
+        config: *const LaunchConfig,
+        function: RawFunction,
+        params: *mut *mut c_void,
+        extra: *mut *mut c_void,
+    ) -> CuResult;
+}
+
+/// Whether there is a driver library at all.
+pub fn driver_present() -> bool {
+    // SAFETY: takes nothing; opens the library once.
+    unsafe { flashllm_cuda_driver_present() != 0 }
+}
+
+impl CuResult {
+    /// Success, or the error that names `call`.
+    pub fn check(self, call: &str) -> Result<()> {
+        if self.0 == 0 { Ok(()) } else { Err(last_error(call)) }
+    }
+}
+
+/// The error of this thread's last driver call, which was `call` and failed.
+#[cold]
+pub fn last_error(call: &str) -> Error {
+    // SAFETY: takes nothing; reads a thread-local integer.
+    let code = unsafe { flashllm_cuda_last_raw() };
+    error(code, call)
+}
+
+/// The error of `call` that gave `code`.
+#[cold]
+pub fn error(code: c_int, call: &str) -> Error {
+    let (kind, meaning) = classify(code);
+    Error::from_driver(kind, code, format!("{call} failed with {} ({code}){meaning}", name(code)))
+}
+
+/// The class of a result code, and what the sentence adds.
+fn classify(code: c_int) -> (Kind, &'static str) {
+    match code {
+        34 => (Kind::NoDevice, ": the NVIDIA driver library libcuda.so.1 was not found"),
+        100 | 101 => (Kind::NoDevice, ": there is no usable CUDA device"),
+        2 => (Kind::AllocFailed, ": out of device memory"),
+        201 | 709 => (
+            Kind::WrongContext,
+            ": the handle's CUDA context is not usable, or another one is meant",
+        ),
+        209 | 218 | 222 => (Kind::ArchMismatch, ": no kernel image suits this device and driver"),
+        700..=719 => {
+            (Kind::ExecutionFailed, ": work on the device failed, perhaps launched earlier")
+        }
+        900..=908 => (Kind::NotSupported, ": a stream capture forbids it"),
+        _ => (Kind::DriverError, ""),
+    }
+}
+
+/// The driver's name of a code. It may be newer than any list of ours, so the driver is asked.
+fn name(code: c_int) -> String {
+    let mut text: *const c_char = ptr::null();
+    // SAFETY: `text` is a valid place for a pointer.
+    let result = unsafe { cuGetErrorName(code, &raw mut text) };
+    if result.0 != 0 || text.is_null() {
+        return "an unknown result".to_owned();
+    }
+    // SAFETY: the driver gave a static NUL-terminated string.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_of_result_has_its_kind() {
+        for (code, kind) in [
+            (1, Kind::DriverError),
+            (2, Kind::AllocFailed),
+            (34, Kind::NoDevice),
+            (100, Kind::NoDevice),
+            (101, Kind::NoDevice),
+            (201, Kind::WrongContext),
+            (209, Kind::ArchMismatch),
+            (218, Kind::ArchMismatch),
+            (222, Kind::ArchMismatch),
+            (500, Kind::DriverError),
+            (700, Kind::ExecutionFailed),
+            (709, Kind::WrongContext),
+            (719, Kind::ExecutionFailed),
+            (720, Kind::DriverError),
+            (900, Kind::NotSupported),
+            (912, Kind::DriverError),
+            (123_456, Kind::DriverError),
+            (-1, Kind::DriverError),
+        ] {
+            let e = error(code, "cuSomething");
+            assert_eq!(e.kind(), kind, "{code}");
+            assert_eq!(e.driver_code(), Some(code));
+            assert!(
+                e.message().contains("cuSomething") && e.message().contains(&code.to_string()),
+                "{e}"
+            );
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The kernels that exist, and the static facts that selection needs.
+
+/// One compiled kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum KernelId {
+    /// Bitmap SpMM, Hopper, 8 columns, 15 warps.
+    BitmapN1W15Sm90,
+    /// Bitmap SpMM, Hopper, 16 columns, 15 warps.
+    BitmapN2W15Sm90,
+    /// Bitmap SpMM, Hopper, 32 columns, 11 warps.
+    BitmapN4W11Sm90,
+    /// Bitmap SpMM, Hopper, 64 columns, 7 warps.
+    BitmapN8W7Sm90,
+    /// Bitmap SpMM, Hopper, 8 columns, 7 warps.
+    BitmapN1W7Sm90,
+    /// Bitmap SpMM, Hopper, 16 columns, 7 warps.
+    BitmapN2W7Sm90,
+    /// Bitmap SpMM, Hopper, 32 columns, 7 warps.
+    BitmapN4W7Sm90,
+    /// Bitmap SpMM, Ampere and later, 8 columns.
+    BitmapN1Sm80,
+    /// Bitmap SpMM, Ampere and later, 16 columns.
+    BitmapN2Sm80,
+    /// Bitmap SpMM, Ampere and later, 32 columns.
+    BitmapN4Sm80,
+    /// Bitmap SpMM, Ampere and later, 64 columns.
+    BitmapN8Sm80,
+    /// Tiled-CSL SpMM, Hopper, 8 columns, 7 warps.
+    TiledCslN1W7Sm90,
+    /// Tiled-CSL SpMM, Hopper, 16 columns, 7 warps.
+    TiledCslN2W7Sm90,
+    /// Tiled-CSL SpMM, Hopper, 32 columns, 7 warps.
+    TiledCslN4W7Sm90,
+    /// Tiled-CSL SpMM, Hopper, 8 columns, 4 warps.
+    TiledCslN1W4Sm90,
+    /// Tiled-CSL SpMM, Hopper, 16 columns, 4 warps.
+    TiledCslN2W4Sm90,
+    /// Tiled-CSL SpMM, Hopper, 32 columns, 4 warps.
+    TiledCslN4W4Sm90,
+    /// Tiled-CSL SpMM, 8 columns.
+    TiledCslN1Sm80,
+    /// Tiled-CSL SpMM, 16 columns.
+    TiledCslN2Sm80,
+    /// Tiled-CSL SpMM, 32 columns.
+    TiledCslN4Sm80,
+    /// Tiled-CSL SpMM, 64 columns.
+    TiledCslN8Sm80,
+    /// Packs B along K.
+    PackBSm80,
+}
+
+use KernelId::{
+    BitmapN1Sm80, BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90,
+    BitmapN4Sm80, BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80,
+    TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90,
+    TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN4W4Sm90, TiledCslN4W7Sm90, TiledCslN8Sm80,
+};
+
+/// The kernel files, one fatbin each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// kernels/spmm_bitmap_sm90.cu
+    BitmapSm90,
+    /// kernels/spmm_bitmap_sm80.cu
+    BitmapSm80,
+    /// kernels/spmm_tiled_csl_sm90.cu
+    TiledCslSm90,
+    /// kernels/spmm_tiled_csl_sm80.cu
+    TiledCslSm80,
+    /// kernels/pack_b.cu
+    PackB,
+}
+
+/// What selection knows of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// File and mapping.
+    pub family: Family,
+    /// Columns of C that one CTA produces, over 8.
+    pub n_tiles: u32,
+    /// Warps that own a row tile.
+    pub warps: u32,
+    /// Rows of a warp's tile.
+    pub tile_rows: u32,
+    /// CTAs that the registers of an SM hold.
+    pub ctas_by_registers: u32,
+    /// Exported name in the fatbin.
+    pub symbol: &'static str,
+}
+
+impl KernelId {
+    /// Every kernel, in declaration order.
+    pub const ALL: &'static [KernelId] = &[
+        BitmapN1W15Sm90,
+        BitmapN2W15Sm90,
+        BitmapN4W11Sm90,
+        BitmapN8W7Sm90,
+        BitmapN1W7Sm90,
+        BitmapN2W7Sm90,
+        BitmapN4W7Sm90,
+        BitmapN1Sm80,
+        BitmapN2Sm80,
+        BitmapN4Sm80,
+        BitmapN8Sm80,
+        TiledCslN1W7Sm90,
+        TiledCslN2W7Sm90,
+        TiledCslN4W7Sm90,
+        TiledCslN1W4Sm90,
+        TiledCslN2W4Sm90,
+        TiledCslN4W4Sm90,
+        TiledCslN1Sm80,
+        TiledCslN2Sm80,
+        TiledCslN4Sm80,
+        TiledCslN8Sm80,
+        PackBSm80,
+    ];
+
+    /// The kernel's facts.
+    pub const fn facts(self) -> Facts {
+        use Family::{BitmapSm80, BitmapSm90, PackB, TiledCslSm80, TiledCslSm90};
+        let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
+            BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
+            BitmapN2W15Sm90 => (BitmapSm90, 2, 15, 1, "fl_spmm_bitmap_f16_n2w15_sm90"),
+            BitmapN4W11Sm90 => (BitmapSm90, 4, 11, 1, "fl_spmm_bitmap_f16_n4w11_sm90"),
+            BitmapN8W7Sm90 => (BitmapSm90, 8, 7, 1, "fl_spmm_bitmap_f16_n8w7_sm90"),
+            BitmapN1W7Sm90 => (BitmapSm90, 1, 7, 1, "fl_spmm_bitmap_f16_n1w7_sm90"),
+            BitmapN2W7Sm90 => (BitmapSm90, 2, 7, 1, "fl_spmm_bitmap_f16_n2w7_sm90"),
+            BitmapN4W7Sm90 => (BitmapSm90, 4, 7, 1, "fl_spmm_bitmap_f16_n4w7_sm90"),
+            BitmapN1Sm80 => (BitmapSm80, 1, 4, 3, "fl_spmm_bitmap_f16_n1w4_sm80"),
+            BitmapN2Sm80 => (BitmapSm80, 2, 4, 3, "fl_spmm_bitmap_f16_n2w4_sm80"),
+            BitmapN4Sm80 => (BitmapSm80, 4, 4, 3, "fl_spmm_bitmap_f16_n4w4_sm80"),
+            BitmapN8Sm80 => (BitmapSm80, 8, 4, 2, "fl_spmm_bitmap_f16_n8w4_sm80"),
+            TiledCslN1W7Sm90 => (TiledCslSm90, 1, 7, 1, "fl_spmm_tiled_csl_f16_n1w7_sm90"),
+            TiledCslN2W7Sm90 => (TiledCslSm90, 2, 7, 1, "fl_spmm_tiled_csl_f16_n2w7_sm90"),
+            TiledCslN4W7Sm90 => (TiledCslSm90, 4, 7, 1, "fl_spmm_tiled_csl_f16_n4w7_sm90"),
+            TiledCslN1W4Sm90 => (TiledCslSm90, 1, 4, 1, "fl_spmm_tiled_csl_f16_n1w4_sm90"),
+            TiledCslN2W4Sm90 => (TiledCslSm90, 2, 4, 1, "fl_spmm_tiled_csl_f16_n2w4_sm90"),
+            TiledCslN4W4Sm90 => (TiledCslSm90, 4, 4, 1, "fl_spmm_tiled_csl_f16_n4w4_sm90"),
+            TiledCslN1Sm80 => (TiledCslSm80, 1, 4, 5, "fl_spmm_tiled_csl_f16_n1_sm80"),
+            TiledCslN2Sm80 => (TiledCslSm80, 2, 4, 5, "fl_spmm_tiled_csl_f16_n2_sm80"),
+            TiledCslN4Sm80 => (TiledCslSm80, 4, 4, 4, "fl_spmm_tiled_csl_f16_n4_sm80"),
+            TiledCslN8Sm80 => (TiledCslSm80, 8, 4, 3, "fl_spmm_tiled_csl_f16_n8_sm80"),
+            PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80"),
+        };
+        let tile_rows = if matches!(family, TiledCslSm90) { 128 } else { 32 };
+        Facts { family, n_tiles, warps, tile_rows, ctas_by_registers, symbol }
+    }
+
+    /// File stem of the source, which names the embedded fatbin.
+    pub const fn image(self) -> &'static str {
+        match self.facts().family {
+            Family::BitmapSm90 => "spmm_bitmap_sm90",
+            Family::BitmapSm80 => "spmm_bitmap_sm80",
+            Family::TiledCslSm90 => "spmm_tiled_csl_sm90",
+            Family::TiledCslSm80 => "spmm_tiled_csl_sm80",
+            Family::PackB => "pack_b",
+        }
+    }
+
+    /// Exported name in the fatbin.
+    pub const fn symbol(self) -> &'static str {
+        self.facts().symbol
+    }
+
+    /// Whether a device of compute capability `cc` can run it. The Hopper kernels are compiled for
+    /// sm_90a, which runs on compute capability 9.0 alone.
+    pub const fn runs_on(self, cc: (u32, u32)) -> bool {
+        match self.facts().family {
+            Family::BitmapSm90 | Family::TiledCslSm90 => cc.0 == 9 && cc.1 == 0,
+            _ => cc.0 >= 8,
+        }
+    }
+
+    /// Dynamic shared memory that the kernel opts in to on a device that offers `optin` bytes a block.
+    pub const fn max_dynamic_smem(self, optin: u32) -> u32 {
+        match self.facts().family {
+            Family::PackB => 0,
+            _ => optin,
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! Selection: a pure function from a problem and a device to a launch plan.
+//!
+//! No driver, no environment, no clock: every choice can be tested and printed anywhere.
+#![forbid(unsafe_code)]
+
+mod kernels;
+
+pub use kernels::{Facts, Family, KernelId};
+
+use crate::error::{Error, Kind, Result};
+use crate::format::Header;
+use crate::types::{Format, checked_add, checked_mul};
+
+/// Facts about a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceProps {
+    /// Streaming multiprocessors.
+    pub sm_count: u32,
+    /// Compute capability.
+    pub cc: (u32, u32),
+    /// Shared memory that a block may opt in to, bytes.
+    pub smem_per_block_optin: u32,
+    /// Shared memory of an SM, bytes.
+    pub smem_per_sm: u32,
+    /// L2 cache, bytes.
+    pub l2_bytes: u64,
+    /// Name.
+    pub name: String,
+}
+
+/// How B lies in memory, as far as the kernels care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BAccess {
+    /// K contiguous, 16-byte pieces aligned, K a multiple of 8: read where it is.
+    Direct,
+    /// Anything else: packed into the workspace first.
+    Packed,
+}
+
+/// One product to plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Storage format of A.
+    pub format: Format,
+    /// Rows of A.
+    pub m: u32,
+    /// Columns of B.
+    pub n: u32,
+    /// Columns of A.
+    pub k: u32,
+    /// Columns of a block of A.
+    pub block_cols: u32,
+    /// Largest block of A (see [`Header::max_block`]).
+    pub max_block: u32,
+    /// How B is read.
+    pub b: BAccess,
+}
+
+impl Problem {
+    /// The product of the matrix that `header` describes with `n` columns.
+    pub fn new(header: &Header, n: usize, b: BAccess) -> Result<Self> {
+        let dim = |name: &str, v: u64| {
+            u32::try_from(v).ok().filter(|&v| v <= i32::MAX as u32).ok_or_else(|| {
+                Error::new(
+                    Kind::NotSupported,
+                    format!("SpMM: {name} = {v} is beyond the kernels' limit of {}", i32::MAX),
+                )
+            })
+        };
+        Ok(Self {
+            format: header.format,
+            m: dim("M", header.rows)?,
+            n: dim("N", n as u64)?,
+            k: dim("K", header.cols)?,
+            block_cols: header.tile_cols,
+            max_block: header.max_block,
+            b,
+        })
+    }
+}
+
+/// Everything a launch needs but the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaunchPlan {
+    /// The product's kernel.
+    pub kernel: KernelId,
+    /// CTAs along the stream-K line.
+    pub ctas: u32,
+    /// Slices of N, one row of the grid each.
+    pub slices: u32,
+    /// Threads of a CTA.
+    pub threads: u32,
+    /// Dynamic shared memory of a CTA, bytes.
+    pub smem_bytes: u32,
+    /// Staged blocks of A a warp (Bitmap).
+    pub a_slots: u32,
+    /// Shared memory of one staged block (Bitmap), bytes.
+    pub slot_bytes: u32,
+    /// Row tiles, one a warp.
+    pub row_tiles: u32,
+    /// Units along K.
+    pub k_blocks: u32,
+    /// Workspace offset of the fp32 partial tiles; the arrival counters come first.
+    pub partials_offset: usize,
+    /// Workspace offset of packed B.
+    pub packed_offset: usize,
+    /// Distance of packed columns in elements, 0 when B is read where it is.
+    pub packed_ld: usize,
+    /// Bytes of workspace.
+    pub workspace_bytes: usize,
+}
+
+/// Alignment of the workspace and of every part of it.
+pub const WORKSPACE_ALIGN: usize = 256;
+
+/// Columns of B that the staged kernels load at once, and bytes of a unit of a Bitmap block.
+const CHUNK_COLS: u32 = 256;
+const UNIT_BYTES: u32 = 128;
+/// Shared memory that the driver keeps for itself in every CTA.
+const RESERVED_SMEM: u32 = 1024;
+
+struct Candidate {
+    kernel: KernelId,
+    a_slots: u32,
+    slot_bytes: u32,
+    smem_bytes: u32,
+    ctas_per_sm: u32,
+}
+
+/// Bytes of workspace that are enough for this matrix and every product of up to `n` columns, wherever B lies.
+pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result<usize> {
+    // The kernel changes with N; the maximum over the classes below makes the size monotone.
+    let mut bytes = 0;
+    for class in [8, 16, 32, 64, n] {
+        let problem = Problem::new(header, class.min(n), BAccess::Packed)?;
+        bytes = bytes.max(select(&problem, props)?.workspace_bytes);
+    }
+    Ok(bytes)
+}
+
+/// Chooses kernel, grid and workspace layout.
+pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
+    let wanted = problem.n.div_ceil(8).next_power_of_two().min(8);
+    // Fewer columns a CTA when the widest tile does not fit the device's shared memory.
+    let mut widths = [8, 4, 2, 1].into_iter().filter(|&w| w <= wanted);
+    let best = widths
+        .find_map(|n_tiles| {
+            candidates(problem, props, n_tiles).into_iter().min_by(|a, b| {
+                cost(a, problem, props).total_cmp(&cost(b, problem, props))
+            })
+        })
+        .ok_or_else(|| {
+            Error::new(
+                Kind::InsufficientResources,
+                format!(
+                    "SpMM: the largest block of A needs more shared memory than the {} bytes of {} (compute capability {}.{})",
+                    props.smem_per_block_optin, props.name, props.cc.0, props.cc.1
+                ),
+            )
+        })?;
+
+    let facts = best.kernel.facts();
+    let (row_tiles, k_blocks, units) = line(&facts, problem);
+    let ctas = u64::from(props.sm_count * best.ctas_per_sm).min(units);
+    if units > u64::from(u32::MAX / 8) {
+        return Err(Error::new(
+            Kind::NotSupported,
+            format!(
+                "SpMM: M = {} and K = {} make more blocks than the kernels count",
+                problem.m, problem.k
+            ),
+        ));
+    }
+    let ctas = u32::try_from(ctas).unwrap_or(u32::MAX);
+    let slices = problem.n.div_ceil(facts.n_tiles * 8);
+    if slices > 65_535 {
+        return Err(Error::new(
+            Kind::NotSupported,
+            format!(
+                "SpMM: N = {} is beyond the grid's limit of {}",
+                problem.n,
+                65_535 * facts.n_tiles * 8
+            ),
+        ));
+    }
+
+    let align = |v: usize| {
+        checked_add(v, WORKSPACE_ALIGN - 1, "workspace").map(|v| v & !(WORKSPACE_ALIGN - 1))
+    };
+    let counters = checked_mul(
+        checked_mul(row_tiles as usize, slices as usize, "workspace")?,
+        8,
+        "workspace",
+    )?;
+    let partials_offset = align(counters)?;
+    // Two partial tiles a warp (fl_streamk.cuh), tile_rows x 8 * n_tiles columns of fp32 each.
+    let tile_bytes = (facts.tile_rows * 8 * 4 * facts.n_tiles) as usize;
+    let partial_tiles =
+        checked_mul(slices as usize, 2 * (ctas * facts.warps) as usize, "workspace")?;
+    let packed_offset = align(checked_add(
+        partials_offset,
+        checked_mul(partial_tiles, tile_bytes, "workspace")?,
+        "workspace",
+    )?)?;
+    let (packed_ld, packed_bytes) = match problem.b {
+        BAccess::Direct => (0, 0),
+        BAccess::Packed => {
+            let ld = (problem.k as usize).next_multiple_of(8);
+            (ld, checked_mul(checked_mul(ld, problem.n as usize, "workspace")?, 2, "workspace")?)
+        }
+    };
+    let workspace_bytes = align(checked_add(packed_offset, packed_bytes, "workspace")?)?;
+
+    Ok(LaunchPlan {
+        kernel: best.kernel,
+        ctas,
+        slices,
+        // The Hopper kernels have one more warp, which loads B.
+        threads: 32
+            * (facts.warps
+                + u32::from(matches!(facts.family, Family::BitmapSm90 | Family::TiledCslSm90))),
+        smem_bytes: best.smem_bytes,
+        a_slots: best.a_slots,
+        slot_bytes: best.slot_bytes,
+        row_tiles,
+        k_blocks,
+        partials_offset,
+        packed_offset,
+        packed_ld,
+        workspace_bytes,
+    })
+}
+
+/// The stream-K line of a kernel: row tiles, units along K, units in all.
+fn line(facts: &Facts, problem: &Problem) -> (u32, u32, u64) {
+    let unit_cols = match facts.family {
+        Family::TiledCslSm90 => CHUNK_COLS,
+        _ => problem.block_cols,
+    };
+    let row_tiles = problem.m.div_ceil(facts.tile_rows);
+    let k_blocks = problem.k.div_ceil(unit_cols);
+    (row_tiles, k_blocks, u64::from(row_tiles.div_ceil(facts.warps)) * u64::from(k_blocks))
+}
+
+/// Every way to run the product with `n_tiles` that fits the device.
+fn candidates(problem: &Problem, props: &DeviceProps, n_tiles: u32) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    for &kernel in KernelId::ALL {
+        let facts = kernel.facts();
+        let serves = match facts.family {
+            Family::BitmapSm90 => problem.format == Format::Bitmap,
+            Family::BitmapSm80 => {
+                problem.format == Format::Bitmap && !KernelId::BitmapN1W7Sm90.runs_on(props.cc)
+            }
+            // No Hopper kernel of its own has 64 columns: 256 registers of accumulators would be needed.
+            Family::TiledCslSm80 => {
+                problem.format == Format::TiledCsl
+                    && (n_tiles == 8 || !KernelId::TiledCslN1W4Sm90.runs_on(props.cc))
+            }
+            Family::TiledCslSm90 => problem.format == Format::TiledCsl,
+            Family::PackB => false,
+        };
+        if !serves || facts.n_tiles != n_tiles || !kernel.runs_on(props.cc) {
+            continue;
+        }
+        let rows = n_tiles * 8;
+        let (fixed, slot_bytes, max_slots) = match facts.family {
+            // One unit more than the block: the last pair of a stream is read with the word after it.
+            Family::BitmapSm90 => {
+                (1024 + 3 * rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 3)
+            }
+            Family::BitmapSm80 => {
+                (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2)
+            }
+            Family::TiledCslSm90 => {
+                let tile = 128 * 64 * 2;
+                (
+                    1024 + 2 * rows * (CHUNK_COLS * 2 + 16) + facts.warps * tile,
+                    problem.max_block.max(4) * 4,
+                    4,
+                )
+            }
+            _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
+        };
+        for a_slots in max_slots.min(1)..=max_slots {
+            let staged = u64::from(facts.warps * a_slots) * u64::from(slot_bytes);
+            let Ok(smem_bytes) = u32::try_from(u64::from(fixed) + staged) else { continue };
+            if smem_bytes > props.smem_per_block_optin {
+                continue;
+            }
+            let by_smem = props.smem_per_sm / (smem_bytes + RESERVED_SMEM);
+            let ctas_per_sm = by_smem.min(facts.ctas_by_registers).max(1);
+            found.push(Candidate { kernel, a_slots, slot_bytes, smem_bytes, ctas_per_sm });
+        }
+    }
+    found
+}
+
+/// Relative time of a candidate: the rows x columns that the busiest SM decodes, over the rate at which its
+/// warps decode them. The rates are measurements on an H100 (docs/kernels-log.md): they grow with the warps of
+/// an SM up to about eight (Bitmap) or six (Tiled-CSL); a warp that stages large blocks one at a time loses
+/// about a seventh waiting for them, one that stages small ones nothing; more than two change little.
+fn cost(c: &Candidate, problem: &Problem, props: &DeviceProps) -> f64 {
+    let facts = c.kernel.facts();
+    let (_, _, units) = line(&facts, problem);
+    let ctas = u64::from(props.sm_count * c.ctas_per_sm).min(units);
+    let ctas_per_sm = ctas.div_ceil(u64::from(props.sm_count));
+    let units_per_sm = (units.div_ceil(ctas) * ctas_per_sm) as f64;
+    let warps = f64::from(facts.warps) * ctas_per_sm as f64;
+    let enough = if facts.family == Family::TiledCslSm90 { 6.0 } else { 8.0 };
+    let waiting =
+        c.a_slots == 1 && (c.slot_bytes > 8 << 10 || facts.family == Family::TiledCslSm90);
+    let rate = (warps / enough).min(1.0) * if waiting { 0.85 } else { 1.0 };
+    units_per_sm * f64::from(facts.warps * facts.tile_rows) / rate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn h100() -> DeviceProps {
+        DeviceProps {
+            sm_count: 132,
+            cc: (9, 0),
+            smem_per_block_optin: 232_448,
+            smem_per_sm: 233_472,
+            l2_bytes: 50 << 20,
+            name: "H100".into(),
+        }
+    }
+
+    fn problem(format: Format, m: u32, n: u32, k: u32, max_block: u32) -> Problem {
+        let block_cols = if format == Format::Bitmap { 256 } else { 64 };
+        Problem { format, m, n, k, block_cols, max_block, b: BAccess::Direct }
+    }
+
+    fn devices() -> Vec<DeviceProps> {
+        let ampere = DeviceProps {
+            sm_count: 108,
+            cc: (8, 0),
+            smem_per_block_optin: 166_912,
+            smem_per_sm: 167_936,
+            ..h100()
+        };
+        let ada = DeviceProps {
+            sm_count: 128,
+            cc: (8, 9),
+            smem_per_block_optin: 101_376,
+            smem_per_sm: 102_400,
+            ..h100()
+        };
+        let blackwell = DeviceProps { sm_count: 148, cc: (10, 0), ..h100() };
+        vec![h100(), ampere, ada, blackwell]
+    }
+
+    #[test]
+    fn every_problem_gets_a_plan_that_fits_the_device() {
+        for props in devices() {
+            for format in [Format::Bitmap, Format::TiledCsl] {
+                for (m, k) in [(1, 1), (33, 300), (4096, 4096), (28672, 7168), (128, 49152)] {
+                    for n in [1, 7, 8, 9, 16, 17, 33, 64, 65, 100, 1000] {
+                        for max_block in [8, 40, 80, 136] {
+                            let max_block =
+                                if format == Format::Bitmap { max_block } else { max_block * 60 };
+                            let plan =
+                                select(&problem(format, m, n, k, max_block), &props).unwrap();
+                            assert!(plan.smem_bytes <= props.smem_per_block_optin);
+                            assert!(plan.kernel.runs_on(props.cc));
+                            let facts = plan.kernel.facts();
+                            assert!(plan.slices * facts.n_tiles * 8 >= n);
+                            assert!(plan.ctas >= 1);
+                            assert!(
+                                u64::from(plan.ctas)
+                                    <= u64::from(plan.row_tiles.div_ceil(facts.warps))
+                                        * u64::from(plan.k_blocks)
+                            );
+                            assert_eq!(plan.workspace_bytes % WORKSPACE_ALIGN, 0);
+                            assert!(
+                                plan.partials_offset <= plan.packed_offset
+                                    && plan.packed_offset <= plan.workspace_bytes
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hopper_kernels_are_chosen_on_hopper_alone() {
+        for props in devices() {
+            let plan = select(&problem(Format::Bitmap, 4096, 16, 4096, 40), &props).unwrap();
+            assert_eq!(plan.kernel.facts().family == Family::BitmapSm90, props.cc == (9, 0));
+            let plan = select(&problem(Format::TiledCsl, 4096, 16, 4096, 1700), &props).unwrap();
+            assert_eq!(plan.kernel.facts().family == Family::TiledCslSm90, props.cc == (9, 0));
+        }
+    }
+
+    #[test]
+    fn a_block_too_large_for_the_device_is_refused() {
+        let mut props = h100();
+        props.smem_per_block_optin = 32 << 10;
+        let error = select(&problem(Format::Bitmap, 4096, 16, 4096, 500), &props).unwrap_err();
+        assert_eq!(error.kind(), Kind::InsufficientResources);
+    }
+
+    #[test]
+    fn kernel_ids_are_listed_in_order() {
+        for (i, &id) in KernelId::ALL.iter().enumerate() {
+            assert_eq!(id as usize, i);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Running the C toolchain and finding our own artefacts, for the tests of the build.
+#![allow(dead_code)] // each test uses a part
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The folder with libflash_llm.so and libflash_llm.a of the build that this test belongs to.
+pub fn build_dir() -> PathBuf {
+    let exe = env::current_exe().expect("a test knows its own path");
+    // <target>/<profile>/deps/<test>: cargo test leaves the libraries beside it.
+    let deps = exe.parent().expect("an executable lies in a folder");
+    assert!(
+        deps.join("libflash_llm.so").is_file(),
+        "libflash_llm.so is not in {}, where cargo test builds it",
+        deps.display()
+    );
+    deps.to_owned()
+}
+
+/// A fresh folder below the target directory, named after the test.
+pub fn scratch(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    if dir.exists() {
+        fs::remove_dir_all(&dir).expect("an old scratch folder can be removed");
+    }
+    fs::create_dir_all(&dir).expect("a scratch folder can be made");
+    dir
+}
+
+/// Runs to success and returns what was printed; on failure shows everything.
+pub fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{command:?}: {status}\n{stdout}{stderr}");
+    stdout.into_owned()
+}
+
+/// A C or C++ compiler with every warning an error; the language follows from the standard.
+pub fn compiler(standard: &str) -> Command {
+    let cxx = standard.contains("++");
+    let program = if cxx {
+        env::var_os("CXX").unwrap_or_else(|| "c++".into())
+    } else {
+        env::var_os("CC").unwrap_or_else(|| "cc".into())
+    };
+    let mut command = Command::new(program);
+    command.arg(format!("-std={standard}"));
+    command.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    command
+}
+
+/// Compares with a committed file, or rewrites it when FLASHLLM_BLESS is set.
+pub fn assert_golden(path: &Path, actual: &str, what: &str) {
+    if env::var_os("FLASHLLM_BLESS").is_some() {
+        fs::create_dir_all(path.parent().expect("a golden file lies in a folder"))
+            .expect("its folder can be made");
+        fs::write(path, actual).expect("a golden file can be rewritten");
+        return;
+    }
+    let expected = fs::read_to_string(path).unwrap_or_default();
+    if expected == actual {
+        return;
+    }
+    let first = expected
+        .lines()
+        .zip(actual.lines())
+        .position(|(e, a)| e != a)
+        .unwrap_or_else(|| expected.lines().count().min(actual.lines().count()));
+    panic!(
+        "{what} differs from {} at line {}:\n  committed: {}\n  now:       {}\nIf the change is meant, run the test again with FLASHLLM_BLESS=1.",
+        path.display(),
+        first + 1,
+        expected.lines().nth(first).unwrap_or("(end of file)"),
+        actual.lines().nth(first).unwrap_or("(end of file)"),
+    );
+}
