@@ -17,12 +17,54 @@ struct Case {
 }
 
 const CASES: [Case; 6] = [
-    Case { name: "bitmap_ragged", format: Format::Bitmap, reorder: false, rows: 37, cols: 70, keep_permille: 300 },
-    Case { name: "bitmap_wide", format: Format::Bitmap, reorder: false, rows: 9, cols: 1100, keep_permille: 20 },
-    Case { name: "bitmap_empty", format: Format::Bitmap, reorder: false, rows: 1, cols: 1, keep_permille: 0 },
-    Case { name: "tiled_csl_plain", format: Format::TiledCsl, reorder: false, rows: 20, cols: 70, keep_permille: 150 },
-    Case { name: "tiled_csl_reordered", format: Format::TiledCsl, reorder: true, rows: 130, cols: 66, keep_permille: 60 },
-    Case { name: "tiled_csl_dense", format: Format::TiledCsl, reorder: true, rows: 5, cols: 9, keep_permille: 1000 },
+    Case {
+        name: "bitmap_ragged",
+        format: Format::Bitmap,
+        reorder: false,
+        rows: 37,
+        cols: 70,
+        keep_permille: 300,
+    },
+    Case {
+        name: "bitmap_wide",
+        format: Format::Bitmap,
+        reorder: false,
+        rows: 9,
+        cols: 1100,
+        keep_permille: 20,
+    },
+    Case {
+        name: "bitmap_empty",
+        format: Format::Bitmap,
+        reorder: false,
+        rows: 1,
+        cols: 1,
+        keep_permille: 0,
+    },
+    Case {
+        name: "tiled_csl_plain",
+        format: Format::TiledCsl,
+        reorder: false,
+        rows: 20,
+        cols: 70,
+        keep_permille: 150,
+    },
+    Case {
+        name: "tiled_csl_reordered",
+        format: Format::TiledCsl,
+        reorder: true,
+        rows: 130,
+        cols: 66,
+        keep_permille: 60,
+    },
+    Case {
+        name: "tiled_csl_dense",
+        format: Format::TiledCsl,
+        reorder: true,
+        rows: 5,
+        cols: 9,
+        keep_permille: 1000,
+    },
 ];
 
 /// The inputs: a 32-bit linear congruential generator (Numerical Recipes) from seed 1, two draws an
@@ -75,7 +117,8 @@ fn to_text(bytes: &[u8]) -> String {
 fn from_text(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
-        let (offset, rest) = line.split_once(':').unwrap_or_else(|| panic!("no offset in {line:?}"));
+        let (offset, rest) =
+            line.split_once(':').unwrap_or_else(|| panic!("no offset in {line:?}"));
         let offset = usize::from_str_radix(offset, 16).unwrap();
         assert!(offset >= bytes.len(), "{line:?} goes back");
         bytes.resize(offset, 0);
@@ -100,10 +143,16 @@ fn encoded_bytes_are_those_committed() {
         if std::env::var_os("FLASHLLM_BLESS").is_some() {
             std::fs::write(&path, &text).unwrap();
         }
-        let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let golden = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let expected = from_text(&golden);
         let first = bytes.iter().zip(&expected).position(|(a, b)| a != b);
-        assert_eq!((first, bytes.len()), (None, expected.len()), "{}: first different byte, length", case.name);
+        assert_eq!(
+            (first, bytes.len()),
+            (None, expected.len()),
+            "{}: first different byte, length",
+            case.name
+        );
         // And what was committed still decodes to the input.
         let layout = DenseLayout::new(case.rows, case.cols, case.cols, Order::Row).unwrap();
         let mut out = vec![0; case.rows * case.cols];
@@ -125,7 +174,9 @@ fn example(page: &str) -> Vec<u8> {
 /// 10 x 40: the matrix of both worked examples.
 fn example_matrix() -> Vec<u16> {
     let mut values = vec![0; 10 * 40];
-    for (r, c, bits) in [(0, 0, 0x3c00), (0, 2, 0x8000), (0, 9, 0x3800), (1, 33, 0x4200), (9, 1, 0xc000)] {
+    for (r, c, bits) in
+        [(0, 0, 0x3c00), (0, 2, 0x8000), (0, 9, 0x3800), (1, 33, 0x4200), (9, 1, 0xc000)]
+    {
         values[r * 40 + c] = bits;
     }
     values
