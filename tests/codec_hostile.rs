@@ -155,7 +155,7 @@ fn bitmap_lies_are_named() {
     );
     // A stored zero, and a padding half that is not zero.
     corrupt(&good, &["values", "stored but zero"], |b| {
-        b[block(0) + masks..block(0) + masks + 2].fill(0)
+        b[block(0) + masks..block(0) + masks + 2].fill(0);
     });
     corrupt(&good, &["values", "stored but zero"], |b| {
         b[block(0) + masks] = 0;
@@ -174,12 +174,12 @@ fn tiled_csl_lies_are_named() {
     let item = |index: usize| data + 4 * index;
     let location = |at: usize| u16::from_le_bytes([good[at + 2], good[at + 3]]);
     let put = |b: &mut [u8], at: usize, location: u16| {
-        b[at + 2..at + 4].copy_from_slice(&location.to_le_bytes())
+        b[at + 2..at + 4].copy_from_slice(&location.to_le_bytes());
     };
     corrupt(&good, &["items", "location 8192"], |b| put(b, item(0), 8192));
     corrupt(&good, &["items", "twice"], |b| put(b, item(0), location(item(1))));
     corrupt(&good, &["items", "which is a zero"], |b| {
-        b[item(0)..item(0) + 2].copy_from_slice(&[0, 0x80])
+        b[item(0)..item(0) + 2].copy_from_slice(&[0, 0x80]);
     });
     corrupt(&good, &["items", "outside"], |b| put(b, item(0), 127 * 64));
     corrupt(&good, &["items", "order"], |b| {
