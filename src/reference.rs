@@ -1,5 +1,7 @@
 //! The oracle: the plainest SpMM there is, in f64, for tests and benchmarks.
 
+#![forbid(unsafe_code)]
+
 use half::f16;
 
 use crate::types::DenseLayout;

@@ -9,7 +9,8 @@ const COLS: usize = 300;
 
 fn buffer(format: Format, reorder: bool) -> Vec<u8> {
     let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();
-    let values: Vec<u16> = (0..ROWS * COLS).map(|i| if i % 7 == 0 { 0x3c00 + (i % 100) as u16 } else { 0 }).collect();
+    let values: Vec<u16> =
+        (0..ROWS * COLS).map(|i| if i % 7 == 0 { 0x3c00 + (i % 100) as u16 } else { 0 }).collect();
     let options = EncodeOptions { format: Some(format), reorder, prefer_footprint: false };
     let analysis = analyse(&layout, &values, &options).unwrap();
     let mut out = vec![0; analysis.bytes()];
@@ -52,7 +53,9 @@ fn corrupt(good: &[u8], names: &[&str], damage: impl FnOnce(&mut Vec<u8>)) {
 
 #[test]
 fn header_lies_are_named() {
-    for (format, reorder) in [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)] {
+    for (format, reorder) in
+        [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)]
+    {
         let good = buffer(format, reorder);
         refused(&[], Kind::CorruptData, &["0 bytes", "256"]);
         refused(&good[..255], Kind::CorruptData, &["255 bytes"]);
@@ -142,14 +145,18 @@ fn bitmap_lies_are_named() {
     corrupt(&good, &["masks", "(0, 300)", "outside"], |b| b[block(0) + 2 * 512 + 16 + 4] |= 0x40);
     // One stored element more or less: the streams' counts no longer fit.
     let mask = (block(0)..block(0) + masks).find(|&at| good[at] != 0).unwrap();
-    assert!(validate(&{
-        let mut bytes = good.clone();
-        bytes[mask] &= bytes[mask] - 1;
-        bytes
-    })
-    .is_err());
+    assert!(
+        validate(&{
+            let mut bytes = good.clone();
+            bytes[mask] &= bytes[mask] - 1;
+            bytes
+        })
+        .is_err()
+    );
     // A stored zero, and a padding half that is not zero.
-    corrupt(&good, &["values", "stored but zero"], |b| b[block(0) + masks..block(0) + masks + 2].fill(0));
+    corrupt(&good, &["values", "stored but zero"], |b| {
+        b[block(0) + masks..block(0) + masks + 2].fill(0);
+    });
     corrupt(&good, &["values", "stored but zero"], |b| {
         b[block(0) + masks] = 0;
         b[block(0) + masks + 1] = 0x80;
@@ -166,10 +173,14 @@ fn tiled_csl_lies_are_named() {
     let data = u64_at(&good, 72) as usize;
     let item = |index: usize| data + 4 * index;
     let location = |at: usize| u16::from_le_bytes([good[at + 2], good[at + 3]]);
-    let put = |b: &mut [u8], at: usize, location: u16| b[at + 2..at + 4].copy_from_slice(&location.to_le_bytes());
+    let put = |b: &mut [u8], at: usize, location: u16| {
+        b[at + 2..at + 4].copy_from_slice(&location.to_le_bytes());
+    };
     corrupt(&good, &["items", "location 8192"], |b| put(b, item(0), 8192));
     corrupt(&good, &["items", "twice"], |b| put(b, item(0), location(item(1))));
-    corrupt(&good, &["items", "which is a zero"], |b| b[item(0)..item(0) + 2].copy_from_slice(&[0, 0x80]));
+    corrupt(&good, &["items", "which is a zero"], |b| {
+        b[item(0)..item(0) + 2].copy_from_slice(&[0, 0x80]);
+    });
     corrupt(&good, &["items", "outside"], |b| put(b, item(0), 127 * 64));
     corrupt(&good, &["items", "order"], |b| {
         let (a, c) = (b[item(0)..item(1)].to_vec(), b[item(1)..item(2)].to_vec());

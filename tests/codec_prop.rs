@@ -2,7 +2,9 @@
 //! and nothing that is damaged makes them panic.
 
 use flash_llm::error::Kind;
-use flash_llm::format::{Analysis, EncodeOptions, Header, analyse, decode, encode, parse_header, validate};
+use flash_llm::format::{
+    Analysis, EncodeOptions, Header, analyse, decode, encode, parse_header, validate,
+};
 use flash_llm::types::{DenseLayout, Format, Order};
 use proptest::prelude::*;
 
@@ -12,7 +14,8 @@ fn options(format: Option<Format>, reorder: bool) -> EncodeOptions {
     EncodeOptions { format, reorder, prefer_footprint: false }
 }
 
-const FORMATS: [(Format, bool); 3] = [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)];
+const FORMATS: [(Format, bool); 3] =
+    [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)];
 
 fn compress(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> (Analysis, Vec<u8>) {
     let analysis = analyse(layout, values, options).unwrap();
@@ -53,7 +56,14 @@ fn element(state: &mut u64, keep_permille: u64) -> u16 {
     }
 }
 
-fn dense(rows: usize, cols: usize, pad: usize, order: Order, keep_permille: u64, mut seed: u64) -> Dense {
+fn dense(
+    rows: usize,
+    cols: usize,
+    pad: usize,
+    order: Order,
+    keep_permille: u64,
+    mut seed: u64,
+) -> Dense {
     let minimum = if order == Order::Row { cols } else { rows };
     let layout = DenseLayout::new(rows, cols, minimum + pad, order).unwrap();
     let mut values = vec![CANARY; layout.extent()];
@@ -98,10 +108,15 @@ fn naive_bitmap(matrix: &Dense, width: usize) -> Vec<u8> {
                     for rho in 0..4 {
                         for k in 0..8 {
                             let (r, c) = (r0 + l / 4 + 8 * rho, c0 + 32 * i + 8 * (l % 4) + k);
-                            let value = if r < rows && c < cols { matrix.values[matrix.layout.index(r, c)] } else { 0 };
+                            let value = if r < rows && c < cols {
+                                matrix.values[matrix.layout.index(r, c)]
+                            } else {
+                                0
+                            };
                             if value & 0x7fff != 0 {
                                 let j = rho * 4 + k / 2;
-                                word |= 1 << (16 * (j & 1) + if k % 2 == 0 { 7 } else { 15 } - (j >> 1));
+                                word |= 1
+                                    << (16 * (j & 1) + if k % 2 == 0 { 7 } else { 15 } - (j >> 1));
                                 streams[l ^ (((i & 7) << 2) | (i & 3))].push(value);
                             }
                         }
@@ -232,7 +247,13 @@ fn survive(buffer: &[u8]) {
     if header.rows * header.cols > 1 << 24 {
         return;
     }
-    let layout = DenseLayout::new(header.rows as usize, header.cols as usize, header.rows as usize, Order::Col).unwrap();
+    let layout = DenseLayout::new(
+        header.rows as usize,
+        header.cols as usize,
+        header.rows as usize,
+        Order::Col,
+    )
+    .unwrap();
     let mut out = vec![0; layout.extent()];
     let decoded = decode(buffer, &layout, &mut out);
     if verdict.is_ok() {
@@ -261,11 +282,13 @@ fn every_single_byte_of_a_small_buffer_can_be_damaged() {
 fn all_zero_and_all_dense_have_the_sizes_of_the_specification() {
     for (keep, bitmap_units, csl_units) in [(0, 2 * 8, 0), (1000, 2 * (8 + 128), 2 * 64 * 64 / 4)] {
         let matrix = dense(64, 128, 0, Order::Row, keep, 9);
-        let (_, bitmap) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Bitmap), false));
+        let (_, bitmap) =
+            compress(&matrix.layout, &matrix.values, &options(Some(Format::Bitmap), false));
         let half = if keep == 1000 { 2 * (8 + 64) } else { bitmap_units };
         // A block is 256 wide: only half of its columns exist here.
         assert_eq!(bitmap.len(), 512 + half * 128);
-        let (_, csl) = compress(&matrix.layout, &matrix.values, &options(Some(Format::TiledCsl), true));
+        let (_, csl) =
+            compress(&matrix.layout, &matrix.values, &options(Some(Format::TiledCsl), true));
         assert_eq!(csl.len(), 512 + csl_units * 16);
     }
 }
@@ -295,9 +318,15 @@ fn misuse_is_refused() {
 
     let empty = DenseLayout::new(0, 50, 50, Order::Row).unwrap();
     assert_eq!(kind(analyse(&empty, &[], &wanted).map(drop)), Kind::InvalidValue);
-    assert_eq!(kind(analyse(&matrix.layout, &matrix.values[1..], &wanted).map(drop)), Kind::InvalidValue);
+    assert_eq!(
+        kind(analyse(&matrix.layout, &matrix.values[1..], &wanted).map(drop)),
+        Kind::InvalidValue
+    );
     let mut small = vec![0; buffer.len() - 1];
-    assert_eq!(kind(encode(&analysis, &matrix.layout, &matrix.values, &mut small)), Kind::WorkspaceTooSmall);
+    assert_eq!(
+        kind(encode(&analysis, &matrix.layout, &matrix.values, &mut small)),
+        Kind::WorkspaceTooSmall
+    );
     let other = DenseLayout::new(50, 40, 40, Order::Row).unwrap();
     let mut out = vec![0; buffer.len()];
     assert_eq!(kind(encode(&analysis, &other, &matrix.values, &mut out)), Kind::InvalidValue);
@@ -307,14 +336,27 @@ fn misuse_is_refused() {
 
     // Values that changed between the two passes.
     for (format, reorder) in FORMATS {
-        let (analysis, mut buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
-        assert_eq!(kind(encode(&analysis, &matrix.layout, &[0x3c00; 2000], &mut buffer)), Kind::InvalidValue);
-        assert_eq!(kind(encode(&analysis, &matrix.layout, &[0; 2000], &mut buffer)), Kind::InvalidValue);
+        let (analysis, mut buffer) =
+            compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
+        assert_eq!(
+            kind(encode(&analysis, &matrix.layout, &[0x3c00; 2000], &mut buffer)),
+            Kind::InvalidValue
+        );
+        assert_eq!(
+            kind(encode(&analysis, &matrix.layout, &[0; 2000], &mut buffer)),
+            Kind::InvalidValue
+        );
         let mut torn = analysis.clone();
         torn.table[1] = u32::MAX;
-        assert_eq!(kind(encode(&torn, &matrix.layout, &matrix.values, &mut buffer)), Kind::InvalidValue);
+        assert_eq!(
+            kind(encode(&torn, &matrix.layout, &matrix.values, &mut buffer)),
+            Kind::InvalidValue
+        );
         let mut torn = analysis.clone();
         torn.table.clear();
-        assert_eq!(kind(encode(&torn, &matrix.layout, &matrix.values, &mut buffer)), Kind::InvalidValue);
+        assert_eq!(
+            kind(encode(&torn, &matrix.layout, &matrix.values, &mut buffer)),
+            Kind::InvalidValue
+        );
     }
 }

@@ -7,7 +7,8 @@ use flash_llm::reference::spmm_f64;
 use flash_llm::types::{DType, DenseLayout, Format, Order};
 use half::f16;
 
-const FORMATS: [(Format, bool); 3] = [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)];
+const FORMATS: [(Format, bool); 3] =
+    [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)];
 
 struct Random(u64);
 
@@ -21,7 +22,9 @@ impl Random {
 
     fn integers(&mut self, len: usize, limit: u64) -> Vec<u16> {
         let span = 2 * limit + 1;
-        (0..len).map(|_| f16::from_f64((self.next() % span) as f64 - limit as f64).to_bits()).collect()
+        (0..len)
+            .map(|_| f16::from_f64((self.next() % span) as f64 - limit as f64).to_bits())
+            .collect()
     }
 
     /// Uniform in -1..1, or zero.
@@ -35,7 +38,12 @@ impl Random {
     }
 }
 
-fn compress(layout: &DenseLayout, values: &[u16], format: Format, reorder: bool) -> (Header, Vec<u8>) {
+fn compress(
+    layout: &DenseLayout,
+    values: &[u16],
+    format: Format,
+    reorder: bool,
+) -> (Header, Vec<u8>) {
     let options = EncodeOptions { format: Some(format), reorder, prefer_footprint: false };
     let analysis = analyse(layout, values, &options).unwrap();
     let mut out = vec![0; analysis.bytes()];
@@ -51,8 +59,16 @@ fn row_major(rows: usize, cols: usize) -> DenseLayout {
 fn product(header: &Header, a: &[u8], b: &[u16], n: usize) -> Vec<f32> {
     let (m, k) = (header.rows as usize, header.cols as usize);
     let mut c = vec![f32::NAN; m * n];
-    let args =
-        HostSpmm { a, n, alpha: 1.0, beta: 0.0, b, b_strides: (1, k), c_dtype: DType::F32, c_strides: (1, m) };
+    let args = HostSpmm {
+        a,
+        n,
+        alpha: 1.0,
+        beta: 0.0,
+        b,
+        b_strides: (1, k),
+        c_dtype: DType::F32,
+        c_strides: (1, m),
+    };
     spmm(&args, header, DenseMut::F32(&mut c)).unwrap();
     c
 }
@@ -106,38 +122,53 @@ fn integer_products_are_exact_for_every_n_and_layout() {
                             c_dtype: DType::F32,
                             c_strides: c_layout.strides(),
                         };
-                        let inside = |c: &dyn Fn(usize) -> u32, canary: u32, round: &dyn Fn(f64) -> u32| {
-                            let mut touched = vec![false; c_layout.extent()];
-                            for i in 0..m {
-                                for j in 0..n {
-                                    let at = c_layout.index(i, j);
-                                    touched[at] = true;
-                                    let want = round(expected[i * widest + j]);
-                                    assert_eq!(c(at), want, "{m} x {k} x {n}, C({i}, {j}), {:?}", header.format);
+                        let inside =
+                            |c: &dyn Fn(usize) -> u32, canary: u32, round: &dyn Fn(f64) -> u32| {
+                                let mut touched = vec![false; c_layout.extent()];
+                                for i in 0..m {
+                                    for j in 0..n {
+                                        let at = c_layout.index(i, j);
+                                        touched[at] = true;
+                                        let want = round(expected[i * widest + j]);
+                                        assert_eq!(
+                                            c(at),
+                                            want,
+                                            "{m} x {k} x {n}, C({i}, {j}), {:?}",
+                                            header.format
+                                        );
+                                    }
                                 }
-                            }
-                            for (at, touched) in touched.into_iter().enumerate() {
-                                assert!(touched || c(at) == canary, "padding at {at} was written");
-                            }
-                        };
+                                for (at, touched) in touched.into_iter().enumerate() {
+                                    assert!(
+                                        touched || c(at) == canary,
+                                        "padding at {at} was written"
+                                    );
+                                }
+                            };
                         let start = |canary: f32| {
                             let mut c = vec![canary; c_layout.extent()];
                             for i in 0..m {
                                 for j in 0..n {
                                     let old = c_f64[i * widest + j] as f32;
-                                    c[c_layout.index(i, j)] = if beta == 0.0 { f32::NAN } else { old };
+                                    c[c_layout.index(i, j)] =
+                                        if beta == 0.0 { f32::NAN } else { old };
                                 }
                             }
                             c
                         };
                         let mut c = start(-77.0);
                         spmm(&args, header, DenseMut::F32(&mut c)).unwrap();
-                        inside(&|at| c[at].to_bits(), (-77f32).to_bits(), &|v| zero((v as f32).to_bits()));
+                        inside(&|at| c[at].to_bits(), (-77f32).to_bits(), &|v| {
+                            zero((v as f32).to_bits())
+                        });
                         args.c_dtype = DType::F16;
-                        let mut c: Vec<u16> = start(-77.0).into_iter().map(|v| f16::from_f32(v).to_bits()).collect();
+                        let mut c: Vec<u16> =
+                            start(-77.0).into_iter().map(|v| f16::from_f32(v).to_bits()).collect();
                         spmm(&args, header, DenseMut::F16(&mut c)).unwrap();
                         let canary = u32::from(f16::from_f32(-77.0).to_bits());
-                        inside(&|at| u32::from(c[at]), canary, &|v| u32::from(f16::from_f64(v + 0.0).to_bits()));
+                        inside(&|at| u32::from(c[at]), canary, &|v| {
+                            u32::from(f16::from_f64(v + 0.0).to_bits())
+                        });
                     }
                 }
             }
@@ -159,7 +190,8 @@ fn errors_stay_within_twice_those_of_a_dense_f32_product() {
         let b = random.reals(k * n, 100);
         let layout = row_major(m, k);
         let exact = spmm_f64(&layout, &a, (1, k), &b, n, 1.0, 0.0, None);
-        let wide = |bits: &[u16]| bits.iter().map(|&v| f16::from_bits(v).to_f32()).collect::<Vec<f32>>();
+        let wide =
+            |bits: &[u16]| bits.iter().map(|&v| f16::from_bits(v).to_f32()).collect::<Vec<f32>>();
         let (a32, b32) = (wide(&a), wide(&b));
         let mut dense_squares = 0.0;
         for i in 0..m {
@@ -177,7 +209,10 @@ fn errors_stay_within_twice_those_of_a_dense_f32_product() {
                     squares += (f64::from(c[i + j * m]) - exact[i * n + j]).powi(2);
                 }
             }
-            assert!(squares <= 4.0 * dense_squares, "{format:?}, {keep} %: {squares:e} against {dense_squares:e}");
+            assert!(
+                squares <= 4.0 * dense_squares,
+                "{format:?}, {keep} %: {squares:e} against {dense_squares:e}"
+            );
 
             let mut c16 = vec![0; m * n];
             let args = HostSpmm {
@@ -271,11 +306,26 @@ fn bad_arguments_are_refused() {
     assert_eq!(run(good, &header, m * n - 1), Err(Kind::InvalidValue));
     assert_eq!(run(good, &other, m * n), Err(Kind::InvalidValue));
     assert_eq!(run(HostSpmm { b: &b[1..], ..good }, &header, m * n), Err(Kind::InvalidValue));
-    assert_eq!(run(HostSpmm { b_strides: (usize::MAX, 1), ..good }, &header, m * n), Err(Kind::InvalidValue));
-    assert_eq!(run(HostSpmm { c_strides: (1, m - 1), ..good }, &header, m * n), Err(Kind::InvalidValue));
-    assert_eq!(run(HostSpmm { c_strides: (1, usize::MAX / 2), ..good }, &header, m * n), Err(Kind::InvalidValue));
-    assert_eq!(run(HostSpmm { c_dtype: DType::F16, ..good }, &header, m * n), Err(Kind::InvalidValue));
-    assert_eq!(run(HostSpmm { a: &buffer[..buffer.len() - 1], ..good }, &header, m * n), Err(Kind::CorruptData));
+    assert_eq!(
+        run(HostSpmm { b_strides: (usize::MAX, 1), ..good }, &header, m * n),
+        Err(Kind::InvalidValue)
+    );
+    assert_eq!(
+        run(HostSpmm { c_strides: (1, m - 1), ..good }, &header, m * n),
+        Err(Kind::InvalidValue)
+    );
+    assert_eq!(
+        run(HostSpmm { c_strides: (1, usize::MAX / 2), ..good }, &header, m * n),
+        Err(Kind::InvalidValue)
+    );
+    assert_eq!(
+        run(HostSpmm { c_dtype: DType::F16, ..good }, &header, m * n),
+        Err(Kind::InvalidValue)
+    );
+    assert_eq!(
+        run(HostSpmm { a: &buffer[..buffer.len() - 1], ..good }, &header, m * n),
+        Err(Kind::CorruptData)
+    );
 }
 
 #[test]
@@ -318,7 +368,8 @@ fn executor_is_four_times_as_fast_as_the_plain_loop() {
     let mut random = Random(6);
     let a = random.reals(m * k, 30);
     let b = random.reals(k * n, 100);
-    let wide = |bits: &[u16]| bits.iter().map(|&v| f16::from_bits(v).to_f32()).collect::<Vec<f32>>();
+    let wide =
+        |bits: &[u16]| bits.iter().map(|&v| f16::from_bits(v).to_f32()).collect::<Vec<f32>>();
     let (a32, b32) = (wide(&a), wide(&b));
     let best = |run: &mut dyn FnMut()| {
         (0..5)

@@ -168,7 +168,13 @@ impl GroupSizes {
     }
 }
 
-fn size_group(layout: &DenseLayout, values: &[u16], tile_index: usize, group: usize, tile: &mut ChunkTile) -> GroupSizes {
+fn size_group(
+    layout: &DenseLayout,
+    values: &[u16],
+    tile_index: usize,
+    group: usize,
+    tile: &mut ChunkTile,
+) -> GroupSizes {
     let mut counts = [[0u32; LANES]; GROUP_CHUNKS];
     for (chunk, counts) in counts.iter_mut().enumerate() {
         let c0 = (group * GROUP_CHUNKS + chunk) * CHUNK;
@@ -189,7 +195,8 @@ fn size_group(layout: &DenseLayout, values: &[u16], tile_index: usize, group: us
         if level.len() == 1 {
             return GroupSizes { nnz, rows };
         }
-        level = level.chunks(2).map(|pair| std::array::from_fn(|s| pair[0][s] + pair[1][s])).collect();
+        level =
+            level.chunks(2).map(|pair| std::array::from_fn(|s| pair[0][s] + pair[1][s])).collect();
     }
 }
 
@@ -236,7 +243,10 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], prefer_footprint: bo
         max_block = max_block.max(units);
         end += u64::from(units);
         table.push(u32::try_from(end).map_err(|_| {
-            Error::new(Kind::SizeOverflow, "Bitmap: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)")
+            Error::new(
+                Kind::SizeOverflow,
+                "Bitmap: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
+            )
         })?);
     }
     let header = Header::new(&Content {
@@ -254,7 +264,12 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], prefer_footprint: bo
 
 /// Appends the stored ones of eight elements to a stream's values. Returns the new count.
 #[inline]
-fn append_dense(elements: &[u16; 8], stored: u8, stream: &mut [u16; STREAM_VALUES + 8], q: usize) -> usize {
+fn append_dense(
+    elements: &[u16; 8],
+    stored: u8,
+    stream: &mut [u16; STREAM_VALUES + 8],
+    q: usize,
+) -> usize {
     // Every element is written and only stored ones advance: no branch to mispredict.
     let mut at = 0;
     let Some(to) = stream[q..].first_chunk_mut::<8>() else { return q };
@@ -267,7 +282,12 @@ fn append_dense(elements: &[u16; 8], stored: u8, stream: &mut [u16; STREAM_VALUE
 
 /// As [`append_dense`], with work for stored elements only.
 #[inline]
-fn append_sparse(elements: &[u16; 8], stored: u8, stream: &mut [u16; STREAM_VALUES + 8], mut q: usize) -> usize {
+fn append_sparse(
+    elements: &[u16; 8],
+    stored: u8,
+    stream: &mut [u16; STREAM_VALUES + 8],
+    mut q: usize,
+) -> usize {
     let mut rest = u32::from(stored);
     while rest != 0 {
         stream[q] = elements[rest.trailing_zeros() as usize & 7];
@@ -306,7 +326,8 @@ fn encode_block(
                 let (g, octet) = (lane / 4, step * 4 + lane % 4);
                 let stored = [0, 8, 16, 24].map(|slot| bits[g + slot][octet]);
                 let at = mask_offset(first_step + step, lane);
-                masks[at..at + 4].copy_from_slice(&to_word(u32::from_le_bytes(stored)).to_le_bytes());
+                masks[at..at + 4]
+                    .copy_from_slice(&to_word(u32::from_le_bytes(stored)).to_le_bytes());
                 let s = lane ^ rotation(step);
                 let mut q = counts[s];
                 for (slot, stored) in stored.into_iter().enumerate() {
@@ -336,7 +357,12 @@ fn encode_block(
 }
 
 /// Second pass: writes the data section, whose length is the header's.
-pub(crate) fn encode(analysis: &Analysis, layout: &DenseLayout, values: &[u16], data: &mut [u8]) -> Result<()> {
+pub(crate) fn encode(
+    analysis: &Analysis,
+    layout: &DenseLayout,
+    values: &[u16],
+    data: &mut [u8],
+) -> Result<()> {
     let (_, blocks) = analysis.header.grid();
     let blocks = blocks as usize;
     let width = analysis.header.tile_cols as usize;
@@ -380,7 +406,12 @@ impl<'a> Block<'a> {
     #[inline]
     fn word(&self, step: usize, lane: usize) -> u32 {
         let at = mask_offset(step, lane);
-        u32::from_le_bytes([self.masks[at], self.masks[at + 1], self.masks[at + 2], self.masks[at + 3]])
+        u32::from_le_bytes([
+            self.masks[at],
+            self.masks[at + 1],
+            self.masks[at + 2],
+            self.masks[at + 3],
+        ])
     }
 
     /// Calls `visit(row, column within the chunk, value bits)` for each stored element of 256 columns,
@@ -403,7 +434,9 @@ impl<'a> Block<'a> {
                     let bit = rest.trailing_zeros() as usize & 31;
                     let at = value_offset(q, stream);
                     let Some(value) = self.values.get(at..at + 2) else {
-                        return Err(corrupt(format!("masks: stream {stream} has more values than its block stores")));
+                        return Err(corrupt(format!(
+                            "masks: stream {stream} has more values than its block stores"
+                        )));
                     };
                     visit(g + (bit & 24), c + (bit & 7), u16::from_le_bytes([value[0], value[1]]));
                     q += 1;
@@ -438,7 +471,8 @@ impl Block<'_> {
         let mut ends = *counts;
         for step in 0..CHUNK_STEPS {
             for lane in 0..LANES {
-                ends[lane ^ rotation(step)] += self.word(chunk * CHUNK_STEPS + step, lane).count_ones();
+                ends[lane ^ rotation(step)] +=
+                    self.word(chunk * CHUNK_STEPS + step, lane).count_ones();
             }
         }
         let first = counts.iter().min().map_or(0, |&count| count as usize / 2);
@@ -473,15 +507,25 @@ impl Block<'_> {
 }
 
 /// Checks one block that lies at rows `r0..`, columns `c0..`; returns its non-zeros and its units.
-fn validate_block(buffer: &[u8], header: &Header, index: usize, r0: u64, c0: u64) -> Result<(u64, u32)> {
+fn validate_block(
+    buffer: &[u8],
+    header: &Header,
+    index: usize,
+    r0: u64,
+    c0: u64,
+) -> Result<(u64, u32)> {
     let block = Block::new(buffer, header, index)?;
     let steps = header.tile_cols as usize / STEP;
     let rows = block.values.len() / UNIT;
     if rows > 16 * steps {
-        return Err(corrupt(format!("table: block {index} has {rows} value rows, needs at most {}", 16 * steps)));
+        return Err(corrupt(format!(
+            "table: block {index} has {rows} value rows, needs at most {}",
+            16 * steps
+        )));
     }
     let inside_rows = usize::try_from(header.rows - r0).unwrap_or(usize::MAX).min(TILE_ROWS);
-    let inside_cols = usize::try_from(header.cols - c0).unwrap_or(usize::MAX).min(header.tile_cols as usize);
+    let inside_cols =
+        usize::try_from(header.cols - c0).unwrap_or(usize::MAX).min(header.tile_cols as usize);
     let ragged = inside_rows < TILE_ROWS || inside_cols < header.tile_cols as usize;
     let mut counts = [0u32; LANES];
     for step in 0..steps {
@@ -507,7 +551,9 @@ fn validate_block(buffer: &[u8], header: &Header, index: usize, r0: u64, c0: u64
     }
     let needed = value_rows(&counts) as usize;
     if rows != needed {
-        return Err(corrupt(format!("table: block {index} has {rows} value rows, its masks need {needed}")));
+        return Err(corrupt(format!(
+            "table: block {index} has {rows} value rows, its masks need {needed}"
+        )));
     }
     for (row, bytes) in block.values.chunks_exact(UNIT).enumerate() {
         for (half, value) in bytes.chunks_exact(2).enumerate() {
@@ -515,7 +561,9 @@ fn validate_block(buffer: &[u8], header: &Header, index: usize, r0: u64, c0: u64
             let (stream, q) = (half / 2, 2 * row + half % 2);
             if q < counts[stream] as usize {
                 if value & 0x7fff == 0 {
-                    return Err(corrupt(format!("values: block {index}, stream {stream}, value {q} is stored but zero")));
+                    return Err(corrupt(format!(
+                        "values: block {index}, stream {stream}, value {q} is stored but zero"
+                    )));
                 }
             } else if value != 0 {
                 return Err(corrupt(format!(
@@ -539,7 +587,8 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
         &|range| {
             let mut sum = (0, 0);
             for index in range {
-                let (r0, c0) = (index as u64 / blocks * TILE_ROWS as u64, index as u64 % blocks * width);
+                let (r0, c0) =
+                    (index as u64 / blocks * TILE_ROWS as u64, index as u64 % blocks * width);
                 let (nnz, units) = validate_block(buffer, header, index, r0, c0)?;
                 sum = (sum.0 + nnz, sum.1.max(units));
             }
@@ -568,7 +617,8 @@ pub(crate) fn decode_block(
             break;
         }
         let mut dense: ChunkTile = [[0; CHUNK]; TILE_ROWS];
-        source.for_each_in_chunk(chunk, &mut counts, |r, c, value| dense[r & 31][c & 255] = value)?;
+        source
+            .for_each_in_chunk(chunk, &mut counts, |r, c, value| dense[r & 31][c & 255] = value)?;
         scatter(layout, out, base, tile * TILE_ROWS, c0, &dense);
     }
     Ok(())

@@ -39,7 +39,8 @@ pub(crate) fn stored_bits(values: &[u16; 8]) -> u8 {
     const MAGNITUDE: u64 = 0x7fff_7fff_7fff_7fff;
     const ONES: u64 = 0x0001_0001_0001_0001;
     let half = |v: [u16; 4]| {
-        let bits = u64::from(v[0]) | u64::from(v[1]) << 16 | u64::from(v[2]) << 32 | u64::from(v[3]) << 48;
+        let bits =
+            u64::from(v[0]) | u64::from(v[1]) << 16 | u64::from(v[2]) << 32 | u64::from(v[3]) << 48;
         // Adding 0x7fff carries into bit 15 exactly when the magnitude is not zero.
         let stored = ((bits & MAGNITUDE) + MAGNITUDE) >> 15 & ONES;
         // Bits 0, 16, 32, 48 -> bits 48..52.
@@ -80,7 +81,8 @@ impl RowList {
     /// first ones of `values`. Returns how many.
     #[inline]
     pub(crate) fn append_packed(&mut self, first: u8, stored: u8, values: &[u16; 8]) -> usize {
-        let cols = POSITIONS[usize::from(stored)].wrapping_add(u64::from(first) * 0x0101_0101_0101_0101);
+        let cols =
+            POSITIONS[usize::from(stored)].wrapping_add(u64::from(first) * 0x0101_0101_0101_0101);
         let count = usize::from(ONES[usize::from(stored)]);
         if let Some(to) = self.cols[self.len.min(SPAN)..].first_chunk_mut::<8>() {
             *to = cols.to_le_bytes();

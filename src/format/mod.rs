@@ -196,9 +196,13 @@ fn check_table(buffer: &[u8], header: &Header) -> Result<()> {
     for index in 1..=last {
         let entry = table_entry(buffer, index)?;
         if index > blocks && entry != previous {
-            return Err(corrupt(format!("table: entry {index} = {entry}, needs entry {blocks} = {previous} again")));
+            return Err(corrupt(format!(
+                "table: entry {index} = {entry}, needs entry {blocks} = {previous} again"
+            )));
         }
-        let fits = entry.checked_sub(previous).is_some_and(|size| index > blocks || (least..=most).contains(&size));
+        let fits = entry
+            .checked_sub(previous)
+            .is_some_and(|size| index > blocks || (least..=most).contains(&size));
         if !fits {
             return Err(corrupt(format!(
                 "table: block {} is {previous}..{entry} (entry {index} = {entry}), needs {least} to {most} units",
@@ -210,7 +214,9 @@ fn check_table(buffer: &[u8], header: &Header) -> Result<()> {
     let signed = header.format == Format::TiledCsl;
     if u64::from(previous) != units || signed && i32::try_from(previous).is_err() {
         let unit = header.unit_bytes();
-        return Err(corrupt(format!("table: last entry {last} = {previous}, needs data bytes / {unit} = {units}")));
+        return Err(corrupt(format!(
+            "table: last entry {last} = {previous}, needs data bytes / {unit} = {units}"
+        )));
     }
     Ok(())
 }

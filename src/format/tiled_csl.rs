@@ -91,8 +91,16 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> 
         .map_init(
             || Box::new([[0; TILE_COLS]; TILE_ROWS]),
             |tile, index| {
-                gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
-                tile.iter().map(|row| row.iter().map(|v| u16::from(v & 0x7fff != 0)).sum::<u16>()).sum()
+                gather(
+                    layout,
+                    values,
+                    index / blocks * TILE_ROWS,
+                    index % blocks * TILE_COLS,
+                    tile,
+                );
+                tile.iter()
+                    .map(|row| row.iter().map(|v| u16::from(v & 0x7fff != 0)).sum::<u16>())
+                    .sum()
             },
         )
         .collect();
@@ -106,7 +114,10 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> 
         max_block = max_block.max(vectors * VECTOR);
         end += vectors as u64;
         table.push(i32::try_from(end).map_err(|_| {
-            Error::new(Kind::SizeOverflow, "Tiled-CSL: the tiles exceed 31-bit offsets of 16 bytes (32 GiB)")
+            Error::new(
+                Kind::SizeOverflow,
+                "Tiled-CSL: the tiles exceed 31-bit offsets of 16 bytes (32 GiB)",
+            )
         })? as u32);
     }
     // A reader may fetch the offsets of the tile after the last one: it is empty.
@@ -146,10 +157,13 @@ fn collect(tile: &DenseTile, items: &mut Items) -> usize {
     // one that needs padding has room for it, and then its least-filled bank has too.
     for at in count..padded {
         let least = (0..BANKS).min_by_key(|&b| fill[b]).unwrap_or(0);
-        let free = (0..TILE_ROWS).flat_map(|row| [0, 1].map(|half| row * TILE_COLS + 2 * least + half)).find(|&place| {
-            let (row, col) = position(place);
-            tile[row][col] & 0x7fff == 0 && items[count..at].iter().all(|&item| item_location(item) != place)
-        });
+        let free = (0..TILE_ROWS)
+            .flat_map(|row| [0, 1].map(|half| row * TILE_COLS + 2 * least + half))
+            .find(|&place| {
+                let (row, col) = position(place);
+                tile[row][col] & 0x7fff == 0
+                    && items[count..at].iter().all(|&item| item_location(item) != place)
+            });
         let Some(free) = free else { return at };
         items[at] = item(0, free);
         fill[least] += 1;
@@ -182,7 +196,8 @@ fn reorder(items: &[u32], buckets: &mut Items, ordered: &mut [u32]) {
     }
     let vectors = items.len() / VECTOR;
     let tail = vectors % LANES;
-    let groups = std::iter::once((vectors - tail, tail)).chain((0..vectors / LANES).map(|g| (g * LANES, LANES)));
+    let groups = std::iter::once((vectors - tail, tail))
+        .chain((0..vectors / LANES).map(|g| (g * LANES, LANES)));
     for (first, lanes) in groups {
         let group = &mut ordered[first * VECTOR..(first + lanes) * VECTOR];
         for v in 0..VECTOR {
@@ -195,7 +210,8 @@ fn reorder(items: &[u32], buckets: &mut Items, ordered: &mut [u32]) {
                     filled += usize::from(left > 0);
                 }
                 if filled > lanes - lane {
-                    round[..filled].sort_unstable_by_key(|&b| (TILE_ITEMS - left[usize::from(b)], b));
+                    round[..filled]
+                        .sort_unstable_by_key(|&b| (TILE_ITEMS - left[usize::from(b)], b));
                     filled = lanes - lane;
                 }
                 for &b in &round[..filled] {
@@ -211,7 +227,12 @@ fn reorder(items: &[u32], buckets: &mut Items, ordered: &mut [u32]) {
 }
 
 /// Second pass: writes the data section, whose length is the header's.
-pub(crate) fn encode(analysis: &Analysis, layout: &DenseLayout, values: &[u16], data: &mut [u8]) -> Result<()> {
+pub(crate) fn encode(
+    analysis: &Analysis,
+    layout: &DenseLayout,
+    values: &[u16],
+    data: &mut [u8],
+) -> Result<()> {
     let (_, blocks) = analysis.header.grid();
     let blocks = blocks as usize;
     let start = |tile: usize| analysis.table[tile] as usize * UNIT;
@@ -246,7 +267,11 @@ fn tile_bytes<'a>(buffer: &'a [u8], header: &Header, index: usize) -> Result<&'a
     buffer
         .get(data + start as usize * UNIT..data + end as usize * UNIT)
         .filter(|bytes| bytes.len() <= TILE_ITEMS * ITEM_BYTES)
-        .ok_or_else(|| corrupt(format!("table: tile {index} is {start}..{end}, needs at most 2048 units within the data")))
+        .ok_or_else(|| {
+            corrupt(format!(
+                "table: tile {index} is {start}..{end}, needs at most 2048 units within the data"
+            ))
+        })
 }
 
 /// 128 rows of 256 columns.
@@ -280,7 +305,13 @@ fn outside(index: usize, at: usize) -> Error {
 }
 
 /// Checks one tile that lies at rows `r0..`, columns `c0..`; returns its non-zeros and its items.
-fn validate_tile(buffer: &[u8], header: &Header, index: usize, r0: u64, c0: u64) -> Result<(u64, u32)> {
+fn validate_tile(
+    buffer: &[u8],
+    header: &Header,
+    index: usize,
+    r0: u64,
+    c0: u64,
+) -> Result<(u64, u32)> {
     let bytes = tile_bytes(buffer, header, index)?;
     let inside_rows = usize::try_from(header.rows - r0).unwrap_or(usize::MAX);
     let inside_cols = usize::try_from(header.cols - c0).unwrap_or(usize::MAX);
@@ -303,7 +334,9 @@ fn validate_tile(buffer: &[u8], header: &Header, index: usize, r0: u64, c0: u64)
             continue;
         }
         if value & 0x7fff == 0 {
-            return Err(corrupt(format!("items: tile {index}, location {at} stores {value:#06x}, which is a zero")));
+            return Err(corrupt(format!(
+                "items: tile {index}, location {at} stores {value:#06x}, which is a zero"
+            )));
         }
         let (row, col) = position(at);
         if row >= inside_rows || col >= inside_cols {
@@ -322,7 +355,9 @@ fn validate_tile(buffer: &[u8], header: &Header, index: usize, r0: u64, c0: u64)
     }
     let items = bytes.len() / ITEM_BYTES;
     if padding >= VECTOR {
-        return Err(corrupt(format!("padding: tile {index} has {padding} padding items, needs fewer than {VECTOR}")));
+        return Err(corrupt(format!(
+            "padding: tile {index} has {padding} padding items, needs fewer than {VECTOR}"
+        )));
     }
     Ok(((items - padding) as u64, items as u32))
 }
@@ -373,7 +408,9 @@ mod tests {
         let vectors: Vec<&[u32]> = items.chunks(VECTOR).collect();
         vectors
             .chunks(LANES)
-            .flat_map(|group| (0..VECTOR).map(move |v| group.iter().map(|vector| vector[v]).collect::<Vec<_>>()))
+            .flat_map(|group| {
+                (0..VECTOR).map(move |v| group.iter().map(|vector| vector[v]).collect::<Vec<_>>())
+            })
             .map(|phase| {
                 let mut hits = [0; BANKS];
                 for item in phase {
@@ -424,7 +461,10 @@ mod tests {
             let least = phases.max(fill.into_iter().max().unwrap_or(0));
             let (before, after) = (store_cycles(&items), store_cycles(&ordered));
             assert!(after <= before, "density {density}: {before} -> {after}");
-            assert!(after <= least + least / 10 + 3, "density {density}: {after} cycles, at best {least}");
+            assert!(
+                after <= least + least / 10 + 3,
+                "density {density}: {after} cycles, at best {least}"
+            );
             let (mut a, mut b) = (items, ordered);
             a.sort_unstable();
             b.sort_unstable();
@@ -440,7 +480,10 @@ mod tests {
         tile[5][5] = 0;
         let mut items = [0; TILE_ITEMS + 1];
         assert_eq!(collect(&tile, &mut items), TILE_ITEMS);
-        let mut places: Vec<_> = items[TILE_ITEMS - 3..TILE_ITEMS].iter().map(|&i| (i & 0xffff, position(item_location(i)))).collect();
+        let mut places: Vec<_> = items[TILE_ITEMS - 3..TILE_ITEMS]
+            .iter()
+            .map(|&i| (i & 0xffff, position(item_location(i))))
+            .collect();
         places.sort_unstable();
         assert_eq!(places, [(0, (5, 4)), (0, (5, 5)), (0, (127, 63))]);
     }

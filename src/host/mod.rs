@@ -95,11 +95,17 @@ fn spmm_with(isa: Isa, args: &HostSpmm<'_>, header: &Header, c: DenseMut<'_>) ->
         return Err(Error::invalid("the header is not that of the compressed buffer"));
     }
     let size = |value: u64, name: &str| {
-        usize::try_from(value).map_err(|_| Error::new(Kind::SizeOverflow, format!("{name} = {value} does not fit usize")))
+        usize::try_from(value).map_err(|_| {
+            Error::new(Kind::SizeOverflow, format!("{name} = {value} does not fit usize"))
+        })
     };
     let (m, k) = (size(header.rows, "rows")?, size(header.cols, "cols")?);
     if args.c_dtype != c.dtype() {
-        return Err(Error::invalid(format!("C has type {:?}, its storage is {:?}", args.c_dtype, c.dtype())));
+        return Err(Error::invalid(format!(
+            "C has type {:?}, its storage is {:?}",
+            args.c_dtype,
+            c.dtype()
+        )));
     }
     if args.n == 0 {
         return Ok(());
@@ -136,7 +142,12 @@ fn spmm_with(isa: Isa, args: &HostSpmm<'_>, header: &Header, c: DenseMut<'_>) ->
     failure.map_or(Ok(()), Err)
 }
 
-fn check_extent(name: &str, shape: (usize, usize), strides: (usize, usize), len: usize) -> Result<()> {
+fn check_extent(
+    name: &str,
+    shape: (usize, usize),
+    strides: (usize, usize),
+    len: usize,
+) -> Result<()> {
     let last = (shape.0 - 1)
         .checked_mul(strides.0)
         .zip((shape.1 - 1).checked_mul(strides.1))
@@ -152,8 +163,10 @@ fn check_extent(name: &str, shape: (usize, usize), strides: (usize, usize), len:
 
 /// Two elements of C in one place would make the result depend on the order of the tasks.
 fn check_distinct((m, n): (usize, usize), (sm, sn): (usize, usize)) -> Result<()> {
-    let rows_inside = (m == 1 || sm > 0) && (n == 1 || (m - 1).checked_mul(sm).is_some_and(|end| end < sn));
-    let cols_inside = (n == 1 || sn > 0) && (m == 1 || (n - 1).checked_mul(sn).is_some_and(|end| end < sm));
+    let rows_inside =
+        (m == 1 || sm > 0) && (n == 1 || (m - 1).checked_mul(sm).is_some_and(|end| end < sn));
+    let cols_inside =
+        (n == 1 || sn > 0) && (m == 1 || (n - 1).checked_mul(sn).is_some_and(|end| end < sm));
     if rows_inside || cols_inside {
         return Ok(());
     }
@@ -200,7 +213,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn multiply(&self, tiles: std::ops::Range<usize>, n0: usize, scratch: &mut Scratch) -> Result<()> {
+    fn multiply(
+        &self,
+        tiles: std::ops::Range<usize>,
+        n0: usize,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         let cols = (self.args.n - n0).min(SUPER);
         let group_rows = scratch.sums.len() / scratch.panels.len();
         scratch.sums.fill([0.0; PANEL]);
@@ -217,13 +235,15 @@ impl Job<'_> {
                     self.list(tile, local, chunk, stripe, scratch)?;
                     for (values, row) in scratch.values.iter_mut().zip(scratch.rows.iter()) {
                         let bits = row.bits();
-                        bits.reinterpret_cast::<f16>().convert_to_f32_slice(&mut values[..bits.len()]);
+                        bits.reinterpret_cast::<f16>()
+                            .convert_to_f32_slice(&mut values[..bits.len()]);
                     }
                     for (p, panel) in scratch.panels.iter().enumerate().take(cols.div_ceil(PANEL)) {
                         let first = p * group_rows + local * self.tile_rows + stripe * STRIPE;
                         let sums = &mut scratch.sums[first..first + STRIPE];
                         let lists = scratch.rows.iter().zip(scratch.values.iter());
-                        let rows = lists.map(|(row, values)| (row.cols(), &values[..row.cols().len()]));
+                        let rows =
+                            lists.map(|(row, values)| (row.cols(), &values[..row.cols().len()]));
                         row::multiply(self.isa, rows, panel, sums, (cols - p * PANEL).min(PANEL));
                     }
                 }
@@ -244,7 +264,14 @@ impl Job<'_> {
     }
 
     /// Lists the stored elements of 32 rows of a tile, the `local`-th of its group, in one chunk.
-    fn list(&self, tile: usize, local: usize, chunk: usize, stripe: usize, scratch: &mut Scratch) -> Result<()> {
+    fn list(
+        &self,
+        tile: usize,
+        local: usize,
+        chunk: usize,
+        stripe: usize,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         let Scratch { rows, positions, streams, dense, .. } = scratch;
         for row in rows.iter_mut() {
             row.clear();
@@ -253,7 +280,8 @@ impl Job<'_> {
             Format::Bitmap => {
                 let width = self.header.tile_cols as usize;
                 let (chunks, blocks) = (width / CHUNK, self.k.div_ceil(width));
-                let block = bitmap::Block::new(self.args.a, self.header, tile * blocks + chunk / chunks)?;
+                let block =
+                    bitmap::Block::new(self.args.a, self.header, tile * blocks + chunk / chunks)?;
                 let positions = &mut positions[local];
                 if chunk % chunks == 0 {
                     *positions = [0; bitmap::LANES];
@@ -387,7 +415,8 @@ mod tests {
         let b = random(k * n, 100, 2);
         for format in [Format::Bitmap, Format::TiledCsl] {
             let layout = DenseLayout::new(m, k, k, Order::Row).unwrap();
-            let options = EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
+            let options =
+                EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
             let analysis = analyse(&layout, &a, &options).unwrap();
             let mut buffer = vec![0; analysis.bytes()];
             encode(&analysis, &layout, &a, &mut buffer).unwrap();
@@ -402,7 +431,8 @@ mod tests {
                 c_strides: (1, m),
             };
             let mut portable = vec![0.0; m * n];
-            spmm_with(Isa::Portable, &args, &analysis.header, DenseMut::F32(&mut portable)).unwrap();
+            spmm_with(Isa::Portable, &args, &analysis.header, DenseMut::F32(&mut portable))
+                .unwrap();
             let mut detected = vec![1.0; m * n];
             spmm(&args, &analysis.header, DenseMut::F32(&mut detected)).unwrap();
             assert!(portable.iter().zip(&detected).all(|(a, b)| a.to_bits() == b.to_bits()));

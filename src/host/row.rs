@@ -4,7 +4,10 @@
 //! at odd places, which hides half of the latency of the additions. All code here adds in this order.
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps};
+use std::arch::x86_64::{
+    __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_storeu_ps,
+};
 
 use super::CHUNK;
 
@@ -29,7 +32,8 @@ impl Isa {
     /// The best one the processor has.
     pub(super) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+        {
             return Self::Avx2;
         }
         Self::Portable
@@ -86,7 +90,12 @@ fn portable<const W: usize>(cols: &[u8], values: &[f32], panel: &Panel, sums: &m
 /// The processor has AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const V: usize>(cols: &[u8], values: &[f32], panel: &Panel, sums: &mut [f32; PANEL]) {
+unsafe fn avx2<const V: usize>(
+    cols: &[u8],
+    values: &[f32],
+    panel: &Panel,
+    sums: &mut [f32; PANEL],
+) {
     const { assert!(V * VECTOR <= PANEL) };
     // SAFETY: the vectors `0..V` of a panel row and of `sums` lie within their PANEL elements; loads and
     // stores need no alignment.

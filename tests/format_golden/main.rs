@@ -1,0 +1,197 @@
+//! Bytes of fixed inputs never change within a format version, and the worked examples of the format
+//! pages are what the encoder writes. `FLASHLLM_BLESS=1` rewrites the .hex files (never the pages).
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use flash_llm::format::{EncodeOptions, analyse, decode, encode, validate};
+use flash_llm::types::{DenseLayout, Format, Order};
+
+struct Case {
+    name: &'static str,
+    format: Format,
+    reorder: bool,
+    rows: usize,
+    cols: usize,
+    keep_permille: u32,
+}
+
+const CASES: [Case; 6] = [
+    Case {
+        name: "bitmap_ragged",
+        format: Format::Bitmap,
+        reorder: false,
+        rows: 37,
+        cols: 70,
+        keep_permille: 300,
+    },
+    Case {
+        name: "bitmap_wide",
+        format: Format::Bitmap,
+        reorder: false,
+        rows: 9,
+        cols: 1100,
+        keep_permille: 20,
+    },
+    Case {
+        name: "bitmap_empty",
+        format: Format::Bitmap,
+        reorder: false,
+        rows: 1,
+        cols: 1,
+        keep_permille: 0,
+    },
+    Case {
+        name: "tiled_csl_plain",
+        format: Format::TiledCsl,
+        reorder: false,
+        rows: 20,
+        cols: 70,
+        keep_permille: 150,
+    },
+    Case {
+        name: "tiled_csl_reordered",
+        format: Format::TiledCsl,
+        reorder: true,
+        rows: 130,
+        cols: 66,
+        keep_permille: 60,
+    },
+    Case {
+        name: "tiled_csl_dense",
+        format: Format::TiledCsl,
+        reorder: true,
+        rows: 5,
+        cols: 9,
+        keep_permille: 1000,
+    },
+];
+
+/// The inputs: a 32-bit linear congruential generator (Numerical Recipes) from seed 1, two draws an
+/// element in row-major order. The top ten bits of the first decide whether it is kept, the top sixteen
+/// of the second are its bits; what would be a zero becomes 1.0.
+fn input(case: &Case) -> Vec<u16> {
+    let mut state = 1u32;
+    let mut draw = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state
+    };
+    (0..case.rows * case.cols)
+        .map(|_| {
+            let (keep, bits) = (draw() >> 22, (draw() >> 16) as u16);
+            match (keep * 1000 / 1024 < case.keep_permille, bits & 0x7fff) {
+                (false, _) => 0,
+                (true, 0) => 0x3c00,
+                (true, _) => bits,
+            }
+        })
+        .collect()
+}
+
+fn compress(rows: usize, cols: usize, values: &[u16], format: Format, reorder: bool) -> Vec<u8> {
+    let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
+    let options = EncodeOptions { format: Some(format), reorder, prefer_footprint: false };
+    let analysis = analyse(&layout, values, &options).unwrap();
+    let mut out = vec![0xff; analysis.bytes()];
+    encode(&analysis, &layout, values, &mut out).unwrap();
+    validate(&out).unwrap();
+    out
+}
+
+/// Sixteen bytes a line behind their offset; lines of zeros are left out, the last line tells the length.
+fn to_text(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for (index, line) in bytes.chunks(16).enumerate() {
+        if line.iter().any(|&b| b != 0) {
+            write!(text, "{:04x}:", index * 16).unwrap();
+            for byte in line {
+                write!(text, " {byte:02x}").unwrap();
+            }
+            text.push('\n');
+        }
+    }
+    writeln!(text, "{:04x}: end", bytes.len()).unwrap();
+    text
+}
+
+fn from_text(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let (offset, rest) =
+            line.split_once(':').unwrap_or_else(|| panic!("no offset in {line:?}"));
+        let offset = usize::from_str_radix(offset, 16).unwrap();
+        assert!(offset >= bytes.len(), "{line:?} goes back");
+        bytes.resize(offset, 0);
+        if rest.trim() != "end" {
+            bytes.extend(rest.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+        }
+    }
+    bytes
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn encoded_bytes_are_those_committed() {
+    for case in &CASES {
+        let bytes = compress(case.rows, case.cols, &input(case), case.format, case.reorder);
+        let path = root().join("tests/format_golden").join(case.name).with_extension("hex");
+        let text = to_text(&bytes);
+        assert_eq!(from_text(&text), bytes);
+        if std::env::var_os("FLASHLLM_BLESS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let golden = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let expected = from_text(&golden);
+        let first = bytes.iter().zip(&expected).position(|(a, b)| a != b);
+        assert_eq!(
+            (first, bytes.len()),
+            (None, expected.len()),
+            "{}: first different byte, length",
+            case.name
+        );
+        // And what was committed still decodes to the input.
+        let layout = DenseLayout::new(case.rows, case.cols, case.cols, Order::Row).unwrap();
+        let mut out = vec![0; case.rows * case.cols];
+        validate(&expected).unwrap();
+        decode(&expected, &layout, &mut out).unwrap();
+        assert_eq!(out, input(case), "{}", case.name);
+    }
+}
+
+/// The block fenced as ```hex of a page.
+fn example(page: &str) -> Vec<u8> {
+    let text = std::fs::read_to_string(root().join("docs").join(page)).unwrap();
+    let (_, rest) = text.split_once("```hex\n").expect("a hex block");
+    let (hex, rest) = rest.split_once("```").expect("its end");
+    assert!(!rest.contains("```hex"), "one worked example a page");
+    from_text(hex)
+}
+
+/// 10 x 40: the matrix of both worked examples.
+fn example_matrix() -> Vec<u16> {
+    let mut values = vec![0; 10 * 40];
+    for (r, c, bits) in
+        [(0, 0, 0x3c00), (0, 2, 0x8000), (0, 9, 0x3800), (1, 33, 0x4200), (9, 1, 0xc000)]
+    {
+        values[r * 40 + c] = bits;
+    }
+    values
+}
+
+#[test]
+fn the_worked_example_of_the_bitmap_page_is_what_is_written() {
+    let bytes = compress(10, 40, &example_matrix(), Format::Bitmap, false);
+    assert!(example("format-bitmap.md") == bytes, "the page should show\n{}", to_text(&bytes));
+}
+
+#[test]
+fn the_worked_example_of_the_tiled_csl_page_is_what_is_written() {
+    let mut values = example_matrix();
+    values[40 + 34] = 0x3c00;
+    let bytes = compress(10, 40, &values, Format::TiledCsl, true);
+    assert!(example("format-tiled-csl.md") == bytes, "the page should show\n{}", to_text(&bytes));
+}
