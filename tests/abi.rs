@@ -36,7 +36,7 @@ fn exported_symbols() -> BTreeSet<String> {
     let data = library();
     let file = object::File::parse(&*data).expect("an object file");
     file.dynamic_symbols()
-        .filter(|symbol| symbol.is_definition())
+        .filter(ObjectSymbol::is_definition)
         .map(|symbol| symbol.name().expect("a name").to_owned())
         .collect()
 }

@@ -276,7 +276,7 @@ fn nan_infinity_and_subnormal_weights_reach_exactly_their_rows() {
                 70 => assert_eq!(value, f32::NEG_INFINITY),
                 90 => assert_eq!(value, subnormals as f32 * 6.0 * 2.0f32.powi(-24)),
                 row => {
-                    assert!(value.is_finite() && value.fract() == 0.0, "row {row} holds {value}")
+                    assert!(value.is_finite() && value.fract() == 0.0, "row {row} holds {value}");
                 }
             }
         }

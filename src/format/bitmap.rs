@@ -217,7 +217,11 @@ pub(crate) fn choose_width(rows: u64, cols: u64, nnz: u64, prefer_footprint: boo
 }
 
 /// First pass: counts, chooses the block width and sizes every block.
-pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], prefer_footprint: bool) -> Result<Analysis> {
+pub(crate) fn analyse(
+    layout: &DenseLayout,
+    values: &[u16],
+    prefer_footprint: bool,
+) -> Result<Analysis> {
     let tiles = layout.rows.div_ceil(TILE_ROWS);
     let groups = layout.cols.div_ceil(WIDTHS[0]);
     let sizes: Vec<GroupSizes> = (0..tiles * groups)
@@ -663,7 +667,9 @@ mod tests {
 
     #[test]
     fn width_follows_density() {
-        for (nnz_share, speed, footprint) in [(20, 512, 1024), (10, 256, 1024), (5, 256, 512), (2, 256, 256), (1, 256, 256)] {
+        for (nnz_share, speed, footprint) in
+            [(20, 512, 1024), (10, 256, 1024), (5, 256, 512), (2, 256, 256), (1, 256, 256)]
+        {
             let nnz = 4096 * 4096 / nnz_share;
             assert_eq!(choose_width(4096, 4096, nnz, false), speed, "1/{nnz_share}");
             assert_eq!(choose_width(4096, 4096, nnz, true), footprint, "1/{nnz_share}");
