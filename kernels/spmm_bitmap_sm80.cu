@@ -69,7 +69,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         const uint32_t tile = unit / p.k_blocks * kWarps + warp;
         const uint32_t in_block = min(chunks_a_block, chunks - k_block * chunks_a_block);
         const uint32_t masks = slots + slot * p.slot_bytes + lane * 16;
-        uint32_t at = slots + slot * p.slot_bytes + steps * kUnit - 64;
+        uint32_t at = (slots + slot * p.slot_bytes + steps * kUnit) / 4 - 16;
         if (!ahead) {
             __syncwarp();
             load_a(unit, 0);

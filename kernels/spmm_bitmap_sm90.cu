@@ -107,7 +107,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks;
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const uint32_t masks = slots + slot * p.slot_bytes + lane * 16;
-        uint32_t at = slots + slot * p.slot_bytes + steps * kUnit - 64;
+        uint32_t at = (slots + slot * p.slot_bytes + steps * kUnit) / 4 - 16;
         const uint32_t group = unit / p.k_blocks, tile = group * W + warp;
         const uint32_t in_block = min(chunks_a_block, chunks - k_block * chunks_a_block);
         const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;

@@ -668,7 +668,7 @@ mod tests {
     #[test]
     fn width_follows_density() {
         for (nnz_share, speed, footprint) in
-            [(20, 512, 1024), (10, 256, 1024), (5, 256, 512), (2, 256, 256), (1, 256, 256)]
+            [(20, 512, 1024), (10, 256, 512), (5, 256, 512), (2, 256, 256), (1, 256, 256)]
         {
             let nnz = 4096 * 4096 / nnz_share;
             assert_eq!(choose_width(4096, 4096, nnz, false), speed, "1/{nnz_share}");
