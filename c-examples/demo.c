@@ -242,7 +242,7 @@ static void print_row(const char *layer, const char *shape, int sparsity, flashl
     } else {
         snprintf(format, sizeof format, "%s", format_name(asked));
     }
-    printf("%-44.44s %12s %4d %% %-15s %10zu %5.1f %% %9.2f %10.1f %9.1e\n", layer, shape, sparsity,
+    printf("%-46.46s %12s %4d %% %-15s %10zu %5.1f %% %9.2f %10.1f %9.1e\n", layer, shape, sparsity,
            format, r->bytes, 100.0 * (double)r->bytes / dense_bytes, r->compress_ms, r->multiply_us,
            r->error);
 }
@@ -282,7 +282,7 @@ int main(int argc, char **argv) {
         printf("Every matrix is multiplied and checked; the rows are the first of each shape "
                "(--all-rows prints all).\n");
     }
-    printf("%-44s %12s %6s %-15s %10s %7s %9s %10s %9s\n", "layer", "shape", "zeros", "format",
+    printf("%-46s %12s %6s %-15s %10s %7s %9s %10s %9s\n", "layer", "shape", "zeros", "format",
            "bytes", "dense", "comp. ms", "mult. us", "rel. err");
     fflush(stdout);
 

@@ -1,0 +1,131 @@
+//! Properties of the planner: every product gets a plan that its device can run, or a typed refusal.
+
+use flash_llm::error::Kind;
+use flash_llm::format::Header;
+use flash_llm::plan::{self, BAccess, DeviceProps, KernelId, Problem, WORKSPACE_ALIGN};
+use flash_llm::types::{DType, Format};
+use proptest::prelude::*;
+
+fn device() -> impl Strategy<Value = DeviceProps> {
+    let generation = prop_oneof![
+        Just(((8, 0), 166_912, 167_936)),
+        Just(((8, 6), 101_376, 102_400)),
+        Just(((8, 9), 101_376, 102_400)),
+        Just(((9, 0), 232_448, 233_472)),
+        Just(((10, 0), 232_448, 233_472)),
+        Just(((12, 0), 101_376, 102_400)),
+    ];
+    (generation, 1_u32..256).prop_map(|((cc, smem_per_block_optin, smem_per_sm), sm_count)| {
+        DeviceProps {
+            sm_count,
+            cc,
+            smem_per_block_optin,
+            smem_per_sm,
+            l2_bytes: 50 << 20,
+            name: "a device".into(),
+        }
+    })
+}
+
+fn header() -> impl Strategy<Value = Header> {
+    let dim = || prop_oneof![1_u64..300, 1_u64..70_000];
+    (dim(), dim(), any::<bool>(), prop_oneof![Just(256_u32), Just(512), Just(1024)], 0_u32..=1000)
+        .prop_map(|(rows, cols, bitmap, width, fill)| {
+            let steps = width / 32;
+            Header {
+                format: if bitmap { Format::Bitmap } else { Format::TiledCsl },
+                dtype: DType::F16,
+                reordered: false,
+                rows,
+                cols,
+                nnz: 0,
+                tile_rows: if bitmap { 32 } else { 128 },
+                tile_cols: if bitmap { width } else { 64 },
+                table_offset: 256,
+                table_entries: 0,
+                data_offset: 0,
+                data_bytes: 0,
+                total_bytes: 0,
+                // Up to a dense block; a dense 1024-column one fits no device.
+                max_block: if bitmap {
+                    steps + 16 * steps * fill / 1000
+                } else {
+                    8192 * fill / 1000 / 4 * 4
+                },
+            }
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn every_problem_gets_a_plan_within_its_device_or_a_typed_refusal(
+        props in device(), header in header(), n in 1_usize..5000, packed in any::<bool>()
+    ) {
+        let access = if packed { BAccess::Packed } else { BAccess::Direct };
+        let problem = Problem::new(&header, n, access).expect("small dimensions");
+        match plan::select(&problem, &props) {
+            Ok(plan) => {
+                let facts = plan.kernel.facts();
+                prop_assert!(plan.kernel.runs_on(props.cc));
+                prop_assert!(plan.smem_bytes <= props.smem_per_block_optin);
+                prop_assert!(plan.threads <= 1024);
+                prop_assert!((plan.slices * facts.n_tiles * 8) as usize >= n);
+                prop_assert!(plan.row_tiles * facts.tile_rows >= problem.m);
+                prop_assert!(plan.partials_offset >= (plan.row_tiles * plan.slices) as usize * 8);
+                let tile_bytes = (facts.tile_rows * 8 * facts.n_tiles * 4) as usize;
+                let partials = (plan.slices * plan.ctas * 2 * facts.warps) as usize * tile_bytes;
+                prop_assert!(plan.packed_offset >= plan.partials_offset + partials);
+                prop_assert!(plan.workspace_bytes >= plan.packed_offset + plan.packed_ld * n * 2);
+                for offset in [plan.partials_offset, plan.packed_offset, plan.workspace_bytes] {
+                    prop_assert_eq!(offset % WORKSPACE_ALIGN, 0);
+                }
+                prop_assert_eq!(plan.packed_ld == 0, !packed);
+            }
+            Err(error) => prop_assert_eq!(error.kind(), Kind::InsufficientResources),
+        }
+    }
+
+    #[test]
+    fn workspace_covers_every_smaller_n_and_every_b(props in device(), header in header(), n in 1_usize..2000, less in 0_usize..2000) {
+        let Ok(bytes) = plan::workspace_bytes(&props, &header, n) else { return Ok(()) };
+        let fewer = n.saturating_sub(less).max(1);
+        prop_assert!(plan::workspace_bytes(&props, &header, fewer).expect("less is possible too") <= bytes);
+        for access in [BAccess::Direct, BAccess::Packed] {
+            let problem = Problem::new(&header, fewer, access).expect("small dimensions");
+            prop_assert!(plan::select(&problem, &props).expect("as above").workspace_bytes <= bytes);
+        }
+    }
+}
+
+#[test]
+fn dimensions_beyond_the_kernels_are_refused_by_name() {
+    let header = Header {
+        format: Format::Bitmap,
+        dtype: DType::F16,
+        reordered: false,
+        rows: 1 << 32,
+        cols: 64,
+        nnz: 0,
+        tile_rows: 32,
+        tile_cols: 256,
+        table_offset: 256,
+        table_entries: 0,
+        data_offset: 0,
+        data_bytes: 0,
+        total_bytes: 0,
+        max_block: 8,
+    };
+    let error = Problem::new(&header, 1, BAccess::Direct).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotSupported);
+    assert!(error.message().contains("M = 4294967296"), "{error}");
+}
+
+#[test]
+fn no_two_kernels_share_a_symbol() {
+    let mut symbols: Vec<_> = KernelId::ALL.iter().map(|id| id.symbol()).collect();
+    symbols.sort_unstable();
+    symbols.dedup();
+    assert_eq!(symbols.len(), KernelId::ALL.len());
+}
