@@ -19,10 +19,8 @@ use crate::format::Header;
 use crate::gpu::spmm::{SpmmArgs, workspace_bytes};
 use crate::handle::{Context, Device};
 use crate::host::{self, DenseMut, HostSpmm};
+use crate::plan::WORKSPACE_ALIGN;
 use crate::types::DType;
-
-/// Bytes that a workspace's address must be a multiple of.
-const WORKSPACE_ALIGNMENT: usize = 256;
 
 /// The arguments that the three functions share, as C gives them.
 struct Raw {
@@ -155,8 +153,12 @@ impl Product {
         }
     }
 
-    /// Refuses a workspace that cannot be used, if one is needed.
+    /// Refuses a workspace that cannot be used, if one is needed. The size is computed only for a workspace
+    /// that is wrong where one is needed: it plans several products, and `run` plans its own.
     fn check_workspace(&self, header: &Header, workspace: *mut c_void) -> Result<()> {
+        if !workspace.is_null() && workspace.addr() % WORKSPACE_ALIGN == 0 {
+            return Ok(());
+        }
         let need = self.workspace_bytes(header)?;
         if need == 0 {
             return Ok(());
@@ -167,7 +169,7 @@ impl Product {
                 format!("workspace is NULL, and {need} bytes are needed"),
             ));
         }
-        aligned(workspace.addr(), WORKSPACE_ALIGNMENT, "workspace")
+        aligned(workspace.addr(), WORKSPACE_ALIGN, "workspace")
     }
 
     /// # Safety
@@ -347,6 +349,8 @@ pub unsafe extern "C" fn flashllmSpMM_preprocess(
         let (product, op_b) = unsafe { raw.operands() }?;
         let product = product.shaped(op_b)?;
         let (header, _) = product.ready()?;
+        // A problem that no kernel can run is refused here, not at the first product.
+        product.workspace_bytes(&header)?;
         product.check_workspace(&header, workspace)
     })
 }

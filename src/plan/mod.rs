@@ -145,7 +145,7 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
     let mut widths = [8, 4, 2, 1].into_iter().filter(|&w| w <= wanted);
     let best = widths
         .find_map(|n_tiles| {
-            candidates(problem, props, n_tiles).into_iter().min_by(|a, b| {
+            candidates(problem, props, n_tiles).min_by(|a, b| {
                 cost(a, problem, props).total_cmp(&cost(b, problem, props))
             })
         })
@@ -242,58 +242,73 @@ fn line(facts: &Facts, problem: &Problem) -> (u32, u32, u64) {
     (row_tiles, k_blocks, u64::from(row_tiles.div_ceil(facts.warps)) * u64::from(k_blocks))
 }
 
-/// Every way to run the product with `n_tiles` that fits the device.
-fn candidates(problem: &Problem, props: &DeviceProps, n_tiles: u32) -> Vec<Candidate> {
-    let mut found = Vec::new();
-    for &kernel in KernelId::ALL {
-        let facts = kernel.facts();
-        let serves = match facts.family {
-            Family::BitmapSm90 => problem.format == Format::Bitmap,
-            Family::BitmapSm80 => {
-                problem.format == Format::Bitmap && !KernelId::BitmapN1W7Sm90.runs_on(props.cc)
-            }
-            // A warp of the Hopper kernels holds 128 rows: beyond 16 columns the accumulators would not fit.
-            Family::TiledCslSm80 => {
-                problem.format == Format::TiledCsl
-                    && (n_tiles > 2 || !KernelId::TiledCslN1W4Sm90.runs_on(props.cc))
-            }
-            Family::TiledCslSm90 => problem.format == Format::TiledCsl,
-            Family::PackB => false,
-        };
-        if !serves || facts.n_tiles != n_tiles || !kernel.runs_on(props.cc) {
-            continue;
+/// Every way to run the product with `n_tiles` that fits the device. Lazy: planning is part of a compute call,
+/// which allocates nothing.
+fn candidates<'a>(
+    problem: &'a Problem,
+    props: &'a DeviceProps,
+    n_tiles: u32,
+) -> impl Iterator<Item = Candidate> + 'a {
+    KernelId::ALL
+        .iter()
+        .copied()
+        .filter(move |kernel| serves(*kernel, problem, props, n_tiles))
+        .flat_map(|kernel| stagings(kernel, problem, props))
+}
+
+/// Whether the kernel is for this format, this width and this device.
+fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32) -> bool {
+    let facts = kernel.facts();
+    let bitmap = problem.format == Format::Bitmap;
+    let wanted = match facts.family {
+        Family::BitmapSm90 => bitmap,
+        Family::BitmapSm80 => bitmap && !KernelId::BitmapN1W7Sm90.runs_on(props.cc),
+        // A warp of the Hopper kernels holds 128 rows: beyond 16 columns the accumulators would not fit.
+        Family::TiledCslSm80 => {
+            !bitmap && (n_tiles > 2 || !KernelId::TiledCslN1W4Sm90.runs_on(props.cc))
         }
-        let rows = n_tiles * 8;
-        let (fixed, slot_bytes, max_slots) = match facts.family {
-            // One unit more than the block: the last pair of a stream is read with the word after it.
-            Family::BitmapSm90 => {
-                (1024 + 3 * rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 3)
-            }
-            Family::BitmapSm80 => {
-                (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2)
-            }
-            Family::TiledCslSm90 => {
-                let tile = 128 * 64 * 2;
-                (
-                    1024 + 2 * rows * (CHUNK_COLS * 2 + 16) + facts.warps * tile,
-                    problem.max_block.max(4) * 4,
-                    4,
-                )
-            }
-            _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
-        };
-        for a_slots in max_slots.min(1)..=max_slots {
-            let staged = u64::from(facts.warps * a_slots) * u64::from(slot_bytes);
-            let Ok(smem_bytes) = u32::try_from(u64::from(fixed) + staged) else { continue };
-            if smem_bytes > props.smem_per_block_optin {
-                continue;
-            }
-            let by_smem = props.smem_per_sm / (smem_bytes + RESERVED_SMEM);
-            let ctas_per_sm = by_smem.min(facts.ctas_by_registers).max(1);
-            found.push(Candidate { kernel, a_slots, slot_bytes, smem_bytes, ctas_per_sm });
+        Family::TiledCslSm90 => !bitmap,
+        Family::PackB => false,
+    };
+    wanted && facts.n_tiles == n_tiles && kernel.runs_on(props.cc)
+}
+
+/// The kernel with each number of staged blocks that fits the device's shared memory.
+fn stagings<'a>(
+    kernel: KernelId,
+    problem: &Problem,
+    props: &'a DeviceProps,
+) -> impl Iterator<Item = Candidate> + 'a {
+    let facts = kernel.facts();
+    let rows = facts.n_tiles * 8;
+    let (fixed, slot_bytes, max_slots) = match facts.family {
+        // One unit more than the block: the last pair of a stream is read with the word after it.
+        Family::BitmapSm90 => {
+            (1024 + 3 * rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 3)
         }
-    }
-    found
+        Family::BitmapSm80 => {
+            (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2)
+        }
+        Family::TiledCslSm90 => {
+            let tile = 128 * 64 * 2;
+            (
+                1024 + 2 * rows * (CHUNK_COLS * 2 + 16) + facts.warps * tile,
+                problem.max_block.max(4) * 4,
+                4,
+            )
+        }
+        _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
+    };
+    (max_slots.min(1)..=max_slots).filter_map(move |a_slots| {
+        let staged = u64::from(facts.warps * a_slots) * u64::from(slot_bytes);
+        let smem_bytes = u32::try_from(u64::from(fixed) + staged).ok()?;
+        if smem_bytes > props.smem_per_block_optin {
+            return None;
+        }
+        let by_smem = props.smem_per_sm / (smem_bytes + RESERVED_SMEM);
+        let ctas_per_sm = by_smem.min(facts.ctas_by_registers).max(1);
+        Some(Candidate { kernel, a_slots, slot_bytes, smem_bytes, ctas_per_sm })
+    })
 }
 
 /// Relative time of a candidate: the rows x columns that the busiest SM decodes, over the rate at which its
