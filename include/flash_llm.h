@@ -35,15 +35,6 @@
 #endif
 #endif
 
-/** Warns when a status is ignored. FLASHLLM_ALLOW_IGNORED_STATUS turns it off. */
-#if defined(FLASHLLM_ALLOW_IGNORED_STATUS)
-#define FLASHLLM_NODISCARD
-#elif defined(__GNUC__)
-#define FLASHLLM_NODISCARD __attribute__((warn_unused_result))
-#else
-#define FLASHLLM_NODISCARD
-#endif
-
 /** Marks a function that the next ABI will not have, and says what to use instead. */
 #if defined(__GNUC__)
 #define FLASHLLM_DEPRECATED(why) __attribute__((deprecated(why)))

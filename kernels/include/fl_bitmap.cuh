@@ -10,10 +10,8 @@ namespace fl::bitmap {
 
 constexpr int kTileRows = 32;
 constexpr int kStepCols = 32;
-constexpr int kUnit = 128;       // bytes of one row of 32 streams, and of one step's masks
+constexpr int kUnit = 128;  // bytes of one row of 32 streams, and of one step's masks
 
-__host__ __device__ constexpr uint32_t lo_bit(int j) { return 1u << (16 * (j & 1) + 7 - (j >> 1)); }
-__host__ __device__ constexpr uint32_t hi_bit(int j) { return 1u << (16 * (j & 1) + 15 - (j >> 1)); }
 // Stream of a lane in step i: lane ^ rotation(i).
 __host__ __device__ constexpr uint32_t rotation(int i) { return ((i & 7) << 2) | (i & 3); }
 

@@ -1,8 +1,7 @@
 //! Our own declarations of the driver's entry points, and the mapping of its result codes.
 //!
 //! `cust` declares most of these too, but with a Rust enum of CUDA 11.4 as the result: a newer driver's
-//! code would be undefined behaviour, and cluster launches do not exist there. What is declared here
-//! returns a plain integer. The symbols are the hidden trampolines of shim/cuda_shim.c.
+//! code would be undefined behaviour. What is declared here returns a plain integer. The symbols are the hidden trampolines of shim/cuda_shim.c.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr;
@@ -22,43 +21,6 @@ pub type RawFunction = *mut c_void;
 #[must_use]
 pub struct CuResult(pub c_int);
 
-/// CUlaunchAttribute: an id and a 64-byte union, of which cluster dimensions are the first 12 bytes.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct LaunchAttribute {
-    /// CUlaunchAttributeID.
-    pub id: c_uint,
-    /// Alignment of the union.
-    pub pad: [u8; 4],
-    /// CUlaunchAttributeValue.
-    pub value: [c_uint; 16],
-}
-
-/// CUlaunchConfig.
-#[repr(C)]
-pub struct LaunchConfig {
-    /// Blocks, or for clusters still blocks.
-    pub grid: [c_uint; 3],
-    /// Threads.
-    pub block: [c_uint; 3],
-    /// Dynamic shared memory.
-    pub smem_bytes: c_uint,
-    /// Stream.
-    pub stream: RawStream,
-    /// Attributes.
-    pub attributes: *mut LaunchAttribute,
-    /// Their number.
-    pub attribute_count: c_uint,
-}
-
-const _: () = {
-    assert!(size_of::<LaunchAttribute>() == 72);
-    assert!(size_of::<LaunchConfig>() == 56);
-    assert!(std::mem::offset_of!(LaunchConfig, stream) == 32);
-};
-
-/// CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION.
-pub const LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION: c_uint = 4;
 /// CU_FUNC_ATTRIBUTE_NUM_REGS.
 pub const FUNC_ATTRIBUTE_NUM_REGS: c_int = 4;
 /// CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.
@@ -142,12 +104,6 @@ unsafe extern "C" {
         block_z: c_uint,
         smem_bytes: c_uint,
         stream: RawStream,
-        params: *mut *mut c_void,
-        extra: *mut *mut c_void,
-    ) -> CuResult;
-    pub(super) fn cuLaunchKernelEx(
-        config: *const LaunchConfig,
-        function: RawFunction,
         params: *mut *mut c_void,
         extra: *mut *mut c_void,
     ) -> CuResult;

@@ -56,18 +56,6 @@ typedef struct {
     size_t bytes;
 } allocation;
 
-/* CUlaunchConfig as cuda.h has it. */
-typedef struct {
-    unsigned grid[3], block[3], smem;
-    void *stream;
-    struct {
-        unsigned id;
-        char pad[4];
-        unsigned value[16];
-    } *attributes;
-    unsigned attribute_count;
-} launch_config;
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int initialised, driver_version = 13000, device_count = 1, primary_references;
 static int attribute_values[256];
@@ -83,7 +71,7 @@ static struct {
 static char failing[64];
 static int failing_in, failing_code, failed;
 static struct {
-    unsigned grid[3], block[3], cluster[3], smem;
+    unsigned grid[3], block[3], smem;
     void *stream;
 } last_launch;
 static _Thread_local context *stack[16];
@@ -293,18 +281,16 @@ int cuFuncGetAttribute(int *value, int attribute, void *f) {
     return OK;
 }
 
-static int launch(const function *f, const unsigned *grid, const unsigned *block, const unsigned *cluster,
-                  unsigned smem, void *s) {
+static int launch(const function *f, const unsigned *grid, const unsigned *block, unsigned smem, void *s) {
     unsigned allowed = f->opted_in > 48 * 1024 ? (unsigned)f->opted_in : 48 * 1024;
     int i;
     if (!f->owner->alive || f->owner->owner != current() || !stream_ok(s)) return INVALID_HANDLE;
     /* A kernel whose code is loaded by its first launch is what the library promises not to have. */
     if (!f->loaded || smem > allowed) return INVALID_VALUE;
     for (i = 0; i < 3; i++) {
-        if (!grid[i] || !block[i] || !cluster[i] || grid[i] % cluster[i]) return INVALID_VALUE;
+        if (!grid[i] || !block[i]) return INVALID_VALUE;
         last_launch.grid[i] = grid[i];
         last_launch.block[i] = block[i];
-        last_launch.cluster[i] = cluster[i];
     }
     if (block[0] * block[1] * block[2] > 1024 || grid[1] > 65535 || grid[2] > 65535) return INVALID_VALUE;
     last_launch.smem = smem;
@@ -314,22 +300,11 @@ static int launch(const function *f, const unsigned *grid, const unsigned *block
 
 int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned smem, void *s, void **params, void **extra) {
-    unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz}, cluster[3] = {1, 1, 1};
+    unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
     (void)params;
     ENTER_CURRENT();
     if (extra) return INVALID_VALUE;
-    return launch(f, grid, block, cluster, smem, s);
-}
-
-int cuLaunchKernelEx(const launch_config *c, void *f, void **params, void **extra) {
-    unsigned cluster[3] = {1, 1, 1}, i;
-    (void)params;
-    ENTER_CURRENT();
-    if (extra) return INVALID_VALUE;
-    for (i = 0; i < c->attribute_count; i++) {
-        if (c->attributes[i].id == 4) memcpy(cluster, c->attributes[i].value, sizeof cluster);
-    }
-    return launch(f, c->grid, c->block, cluster, c->smem, c->stream);
+    return launch(f, grid, block, smem, s);
 }
 
 int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
