@@ -87,6 +87,7 @@ static inline const char *device_name(flashllmHandle_t handle) {
 static inline const char *format_name(flashllmFormat_t format) {
     switch (format) {
         case FLASHLLM_FORMAT_BITMAP: return "bitmap";
+        case FLASHLLM_FORMAT_SLOTS: return "slots";
         case FLASHLLM_FORMAT_TILED_CSL: return "tiled-csl";
         default: return "auto";
     }

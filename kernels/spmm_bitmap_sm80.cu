@@ -27,7 +27,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t b_chunk = smem_addr(smem), a_ring = b_chunk + kRows * kBRow;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const uint32_t slice = blockIdx.y, n0 = slice * kRows, n_rows = min(p.n - n0, kRows);
-    const StreamK line{(p.row_tiles + kWarps - 1) / kWarps * p.k_blocks, gridDim.x, p.k_blocks};
+    const StreamK line(p, (p.row_tiles + kWarps - 1) / kWarps);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     const uint32_t chunks_a_block = p.block_cols / kChunkCols;
     const uint32_t chunks = (p.k + kChunkCols - 1) / kChunkCols;
@@ -110,7 +110,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (ahead) slot ^= 1;
         if (++k_block == p.k_blocks || unit + 1 == unit1) {
             k_block = 0;
-            const Parts<2 * NT> parts(p, line, blockIdx.x, unit / p.k_blocks, warp, kWarps, tile, slice);
+            Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
+            parts.begin(unit / p.k_blocks);
             if (tile < p.row_tiles && parts.reduce(acc, parts.peek(), lane)) {
 #pragma unroll
                 for (int i = 0; i < 2 * NT; ++i)

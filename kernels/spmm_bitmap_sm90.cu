@@ -39,7 +39,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     BRing<kBStages, kBRow, kRows> ring(base, base + kBarrierBytes, warp == W);
     const uint32_t slice = blockIdx.y, n0 = slice * kRows;
-    const StreamK line{(p.row_tiles + W - 1) / W * p.k_blocks, gridDim.x, p.k_blocks};
+    const StreamK line(p, (p.row_tiles + W - 1) / W);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     const uint32_t chunks_a_block = p.block_cols / kChunkCols;
     const uint32_t chunks = (p.k + kChunkCols - 1) / kChunkCols;
@@ -104,14 +104,15 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t b_lane = (lane >> 2) * kBRow + (lane & 3) * 16;
     // Not a constant to the compiler, which would fold the rotation into every address instead.
     const uint32_t opaque_zero = blockDim.z - 1;
-    uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks;
+    uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
+    Parts<2 * NT> parts(p, line, blockIdx.x, warp, W, slice);
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const uint32_t masks = slots + slot * p.slot_bytes + lane * 16;
         uint32_t at = (slots + slot * p.slot_bytes + steps * kUnit) / 4 - 16;
-        const uint32_t group = unit / p.k_blocks, tile = group * W + warp;
+        const uint32_t tile = group * W + warp;
         const uint32_t in_block = min(chunks_a_block, chunks - k_block * chunks_a_block);
         const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
-        const Parts<2 * NT> parts(p, line, blockIdx.x, group, warp, W, tile, slice);
+        if (k_block == 0 || unit == unit0) parts.begin(group);
         const uint64_t peeked = segment_ends && tile < p.row_tiles ? parts.peek() : 0;
         mbar_wait(a_full + 8 * slot, a_phase);
         for (uint32_t chunk = 0; chunk < in_block; ++chunk) {
@@ -150,6 +151,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         ++k_block;
         if (segment_ends) {
             k_block = 0;
+            ++group;
             if (tile < p.row_tiles && parts.reduce(acc, peeked, lane)) {
 #pragma unroll
                 for (int i = 0; i < 2 * NT; ++i)

@@ -42,7 +42,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const uint32_t slice = blockIdx.y, n0 = slice * kRows;
     const uint32_t groups = (p.m + kTileRows - 1) / kTileRows;
-    const StreamK line{groups * p.k_blocks, gridDim.x, p.k_blocks};
+    const StreamK line(p, groups);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
     const uint4* items = reinterpret_cast<const uint4*>(p.data);
@@ -126,7 +126,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (++k_block == p.k_blocks || unit + 1 == unit1) {
             k_block = 0;
             const uint32_t group = unit / p.k_blocks, sub = group * kWarps + warp;
-            const Parts<2 * NT> parts(p, line, blockIdx.x, group, warp, kWarps, sub, slice);
+            Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
+            parts.begin(group);
             if (sub < p.row_tiles && parts.reduce(acc, parts.peek(), lane)) {
 #pragma unroll
                 for (int i = 0; i < 2 * NT; ++i)

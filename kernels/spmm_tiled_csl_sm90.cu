@@ -45,7 +45,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t slice = blockIdx.y, n0 = slice * kRows;
     const uint32_t row_tiles = (p.m + kTileRows - 1) / kTileRows, k_tiles = (p.k + kTileCols - 1) / kTileCols;
     const uint32_t chunks = (p.k + kChunkCols - 1) / kChunkCols;
-    const StreamK line{(row_tiles + W - 1) / W * chunks, gridDim.x, chunks};
+    const StreamK line(p, (row_tiles + W - 1) / W);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     BRing<kBStages, kBRow, kRows> ring(base, base + kBarrierBytes, warp == W);
 
@@ -116,11 +116,12 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t row = lane % 16, half = lane / 16;
     const uint32_t b_lane = (lane % 8) * kBRow + lane / 8 * 16;
     uint32_t slot = 0, a_phase = 0, k_tile = pos0 % k_tiles, group = pos0 / k_tiles;
+    Parts<8 * NT> parts(p, line, blockIdx.x, warp, W, slice);
     for (uint32_t pos = pos0; pos < pos1; ++pos) {
         const uint32_t row_tile = group * W + warp;
         const uint32_t from = slots + slot * p.slot_bytes;
         const bool segment_ends = k_tile + 1 == k_tiles || pos + 1 == pos1;
-        const Parts<8 * NT> parts(p, line, blockIdx.x, group, warp, W, row_tile, slice);
+        if (k_tile == 0 || pos == pos0) parts.begin(group);
         const uint64_t peeked = segment_ends && row_tile < row_tiles ? parts.peek() : 0;
         mbar_wait(a_full + 8 * slot, a_phase);
         uint32_t count = counts[0];

@@ -40,6 +40,8 @@ pub enum Format {
     TiledCsl = 1,
     /// One mask bit an element in MMA fragment order, and packed values.
     Bitmap = 2,
+    /// Metadata of sparse MMA instructions for every group of four columns, and the values of its slots.
+    Slots = 3,
 }
 
 /// Shape, leading dimension and order of a dense matrix, checked by [`DenseLayout::new`].

@@ -53,9 +53,12 @@ fn corrupt(good: &[u8], names: &[&str], damage: impl FnOnce(&mut Vec<u8>)) {
 
 #[test]
 fn header_lies_are_named() {
-    for (format, reorder) in
-        [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)]
-    {
+    for (format, reorder) in [
+        (Format::Bitmap, false),
+        (Format::TiledCsl, false),
+        (Format::TiledCsl, true),
+        (Format::Slots, false),
+    ] {
         let good = buffer(format, reorder);
         refused(&[], Kind::CorruptData, &["0 bytes", "256"]);
         refused(&good[..255], Kind::CorruptData, &["255 bytes"]);
@@ -101,7 +104,7 @@ fn header_lies_are_named() {
 
 #[test]
 fn table_lies_are_named() {
-    for format in [Format::Bitmap, Format::TiledCsl] {
+    for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
         let good = buffer(format, false);
         let entries = u64_at(&good, 64) as usize;
         let last = 256 + 4 * (entries - 1);

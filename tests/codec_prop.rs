@@ -14,8 +14,12 @@ fn options(format: Option<Format>, reorder: bool) -> EncodeOptions {
     EncodeOptions { format, reorder, prefer_footprint: false }
 }
 
-const FORMATS: [(Format, bool); 3] =
-    [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)];
+const FORMATS: [(Format, bool); 4] = [
+    (Format::Bitmap, false),
+    (Format::TiledCsl, false),
+    (Format::TiledCsl, true),
+    (Format::Slots, false),
+];
 
 fn compress(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> (Analysis, Vec<u8>) {
     let analysis = analyse(layout, values, options).unwrap();

@@ -11,7 +11,7 @@ use support::{
     integer_weights, small,
 };
 
-const FORMATS: [i32; 2] = [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL];
+const FORMATS: [i32; 3] = [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS];
 const SPARSITIES: [usize; 6] = [0, 10, 50, 80, 95, 100];
 
 fn tokens() -> Vec<usize> {

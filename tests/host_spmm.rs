@@ -7,8 +7,12 @@ use flash_llm::reference::spmm_f64;
 use flash_llm::types::{DType, DenseLayout, Format, Order};
 use half::f16;
 
-const FORMATS: [(Format, bool); 3] =
-    [(Format::Bitmap, false), (Format::TiledCsl, false), (Format::TiledCsl, true)];
+const FORMATS: [(Format, bool); 4] = [
+    (Format::Bitmap, false),
+    (Format::TiledCsl, false),
+    (Format::TiledCsl, true),
+    (Format::Slots, false),
+];
 
 struct Random(u64);
 
@@ -390,7 +394,7 @@ fn executor_is_four_times_as_fast_as_the_plain_loop() {
         }
         std::hint::black_box(&c);
     });
-    for format in [Format::Bitmap, Format::TiledCsl] {
+    for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
         let (header, buffer) = compress(&row_major(m, k), &a, format, true);
         let ours = best(&mut || {
             std::hint::black_box(product(&header, &buffer, &b, n));

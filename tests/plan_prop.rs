@@ -27,31 +27,35 @@ fn device() -> impl Strategy<Value = DeviceProps> {
     })
 }
 
+fn any_format() -> impl Strategy<Value = Format> {
+    prop_oneof![Just(Format::Bitmap), Just(Format::TiledCsl), Just(Format::Slots)]
+}
+
 fn header() -> impl Strategy<Value = Header> {
     let dim = || prop_oneof![1_u64..300, 1_u64..70_000];
-    (dim(), dim(), any::<bool>(), prop_oneof![Just(256_u32), Just(512), Just(1024)], 0_u32..=1000)
-        .prop_map(|(rows, cols, bitmap, width, fill)| {
-            let steps = width / 32;
+    (dim(), dim(), any_format(), prop_oneof![Just(256_u32), Just(512), Just(1024)], 0_u32..=1000)
+        .prop_map(|(rows, cols, format, width, fill)| {
+            // Up to a dense block; a dense 1024-column one fits no device.
+            let (tile_rows, tile_cols, max_block) = match format {
+                Format::TiledCsl => (128, 64, 8192 * fill / 1000 / 4 * 4),
+                Format::Slots => (32, 256, 9 + 280 * fill / 1000),
+                _ => (32, width, width / 32 * (1000 + 16 * fill) / 1000),
+            };
             Header {
-                format: if bitmap { Format::Bitmap } else { Format::TiledCsl },
+                format,
                 dtype: DType::F16,
                 reordered: false,
                 rows,
                 cols,
                 nnz: 0,
-                tile_rows: if bitmap { 32 } else { 128 },
-                tile_cols: if bitmap { width } else { 64 },
+                tile_rows,
+                tile_cols,
                 table_offset: 256,
                 table_entries: 0,
                 data_offset: 0,
                 data_bytes: 0,
                 total_bytes: 0,
-                // Up to a dense block; a dense 1024-column one fits no device.
-                max_block: if bitmap {
-                    steps + 16 * steps * fill / 1000
-                } else {
-                    8192 * fill / 1000 / 4 * 4
-                },
+                max_block,
             }
         })
 }
@@ -75,7 +79,9 @@ proptest! {
                 prop_assert!(plan.row_tiles * facts.tile_rows >= problem.m);
                 prop_assert!(plan.partials_offset >= (plan.row_tiles * plan.slices) as usize * 8);
                 let tile_bytes = (facts.tile_rows * 8 * facts.n_tiles * 4) as usize;
-                let partials = (plan.slices * plan.ctas * 2 * facts.warps) as usize * tile_bytes;
+                let partials = (plan.slices * plan.ctas * 2 * plan.group_tiles) as usize * tile_bytes;
+                prop_assert!(1 <= plan.parts && plan.parts <= plan.k_blocks);
+                prop_assert!(1 <= plan.group_tiles && plan.group_tiles * facts.warps_a_tile <= facts.warps);
                 prop_assert!(plan.packed_offset >= plan.partials_offset + partials);
                 prop_assert!(plan.workspace_bytes >= plan.packed_offset + plan.packed_ld * n * 2);
                 for offset in [plan.partials_offset, plan.packed_offset, plan.workspace_bytes] {

@@ -86,7 +86,10 @@ impl Args {
             "auto" => Ok(crate::api::FORMAT_AUTO),
             "tiled-csl" => Ok(crate::api::FORMAT_TILED_CSL),
             "bitmap" => Ok(crate::api::FORMAT_BITMAP),
-            other => Err(format!("--format is a list of auto, bitmap and tiled-csl, not {other}")),
+            "slots" => Ok(crate::api::FORMAT_SLOTS),
+            other => {
+                Err(format!("--format is a list of auto, bitmap, slots and tiled-csl, not {other}"))
+            }
         };
         self.text("format", otherwise).split(',').map(item).collect()
     }
@@ -97,6 +100,7 @@ pub fn format_name(format: i32) -> &'static str {
     match format {
         crate::api::FORMAT_TILED_CSL => "tiled-csl",
         crate::api::FORMAT_BITMAP => "bitmap",
+        crate::api::FORMAT_SLOTS => "slots",
         _ => "auto",
     }
 }

@@ -15,7 +15,7 @@ typedef struct FlSpmmParams {
     uint64_t b;          /* fp16, K contiguous: element (k, n) at n * b_stride_n + k */
     uint64_t c;          /* fp16 or fp32, element (m, n) at m * c_stride_m + n * c_stride_n */
     uint64_t partials;   /* fp32 partial tiles, see fl_streamk.cuh */
-    uint64_t counters;   /* u64 arrival counters, see fl_streamk.cuh */
+    uint64_t counters;   /* u64 arrival counters, one for each row group and summing warp of a CTA */
     uint64_t nonce;      /* of this launch: bits 16..63, low 16 bits zero, never zero */
     int64_t b_stride_n;
     int64_t c_stride_m;
@@ -31,6 +31,8 @@ typedef struct FlSpmmParams {
     uint32_t c_is_f32;
     float alpha;
     float beta;
+    uint32_t parts;          /* pieces of a row group, 1 to k_blocks, see fl_streamk.cuh */
+    uint32_t group_tiles;    /* row tiles of a row group (Slots) */
     uint32_t reserved;
 } FlSpmmParams;
 

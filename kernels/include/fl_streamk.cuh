@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stream-K: the (row group, K block) units of a product form one line that is cut into equal parts,
-// one a CTA, so that every SM gets the same work whatever the shape. A row tile that is cut belongs to
-// several CTAs; each stores its fp32 partial, and the warp that arrives last adds all parts in K
-// order. The sum never depends on who is last: same bits every run. Nobody waits for anybody.
+// Stream-K: the (row group, K block) units of a product form one line, cut into `parts` pieces a row group;
+// the pieces are dealt to the CTAs in order and as evenly as they go. One piece for every unit gives every SM
+// the same work whatever the shape; one piece a group, where the groups happen to fit the SMs, needs no
+// sums across CTAs. A row tile that is cut belongs to several CTAs; each stores its fp32 partial, and the
+// warp that arrives last adds all of them in K order. The sum never depends on who is last: same bits
+// every run. Nobody waits for anybody.
 //
 // Arrivals are counted in 64-bit words of the caller's workspace that nobody has to clear: a word
 // counts only if its upper 48 bits are this launch's nonce; anything else means "none yet". The last
@@ -18,39 +20,55 @@
 namespace fl {
 
 struct StreamK {
-    uint32_t units, ctas, k_blocks;
+    uint32_t groups, parts, ctas, k_blocks;
+
+    __device__ __forceinline__ StreamK(const FlSpmmParams& p, uint32_t row_groups)
+        : groups(row_groups), parts(p.parts), ctas(gridDim.x), k_blocks(p.k_blocks) {}
 
     __device__ __forceinline__ uint32_t first_unit(uint32_t cta) const {
-        return static_cast<uint32_t>(static_cast<uint64_t>(units) * cta / ctas);
+        const uint32_t part = first_part(cta);
+        return part / parts * k_blocks + part % parts * k_blocks / parts;
     }
-    // The CTA whose part holds `unit`.
-    __device__ __forceinline__ uint32_t owner(uint32_t unit) const {
-        return static_cast<uint32_t>(((static_cast<uint64_t>(unit) + 1) * ctas - 1) / units);
-    }
-    // A CTA has at most two incomplete tiles a warp: in the group of its first unit (0), in its last (1).
-    __device__ __forceinline__ uint32_t partial_index(uint32_t cta, uint32_t group) const {
-        return cta * 2 + (first_unit(cta) / k_blocks == group ? 0 : 1);
+    __device__ __forceinline__ uint32_t first_part(uint32_t cta) const { return divide(groups * parts, cta, 0, ctas); }
+    // The CTA that computes a part.
+    __device__ __forceinline__ uint32_t owner(uint32_t part) const { return divide(part + 1, ctas, 1, groups * parts); }
+
+private:
+    // (a * b - c) / d. A 64-bit division takes ten times as long as a 32-bit one, which nearly always does.
+    static __device__ __forceinline__ uint32_t divide(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+        if (__umulhi(a, b) == 0) return (a * b - c) / d;
+        return static_cast<uint32_t>((static_cast<uint64_t>(a) * b - c) / d);
     }
 };
 
-// One row tile's parts: CTAs first..last.
+// One row tile's parts, or those of a piece of it that a warp sums: CTAs first..last. `warps` warps of a CTA sum
+// something, this one `warp`. begin() comes before everything else.
 template <int kVectors>
 struct Parts {
     const FlSpmmParams& p;
     const StreamK& line;
-    uint32_t cta, group, warp, warps, slice, first, last;
+    const uint32_t cta, warp, warps, slice;
+    uint32_t first, last, first_index;
     unsigned long long* counter;
 
     __device__ __forceinline__ Parts(const FlSpmmParams& params, const StreamK& stream, uint32_t this_cta,
-                                     uint32_t row_group, uint32_t this_warp, uint32_t all_warps, uint32_t tile,
-                                     uint32_t n_slice)
-        : p(params), line(stream), cta(this_cta), group(row_group), warp(this_warp), warps(all_warps), slice(n_slice),
-          first(line.owner(row_group * line.k_blocks)), last(line.owner((row_group + 1) * line.k_blocks - 1)),
-          counter(reinterpret_cast<unsigned long long*>(params.counters) +
-                  static_cast<uint64_t>(n_slice) * params.row_tiles + tile) {}
+                                     uint32_t this_warp, uint32_t all_warps, uint32_t n_slice)
+        : p(params), line(stream), cta(this_cta), warp(this_warp), warps(all_warps), slice(n_slice) {}
+
+    // Goes to a row group.
+    __device__ __forceinline__ void begin(uint32_t group) {
+        const uint32_t part = group * line.parts;
+        first = line.owner(part);
+        last = line.owner(part + line.parts - 1);
+        // A CTA has at most two incomplete tiles a warp: in the group of its first unit (0), in its last (1).
+        first_index = line.first_part(first) < part ? 1 : 0;
+        counter = reinterpret_cast<unsigned long long*>(p.counters) +
+                  (static_cast<uint64_t>(slice) * line.groups + group) * warps + warp;
+    }
 
     __device__ __forceinline__ float4* part(uint32_t c, uint32_t lane) const {
-        const uint64_t at = (static_cast<uint64_t>(slice) * line.ctas * 2 + line.partial_index(c, group)) * warps + warp;
+        const uint32_t index = c * 2 + (c == first ? first_index : 0);
+        const uint64_t at = (static_cast<uint64_t>(slice) * line.ctas * 2 + index) * warps + warp;
         return reinterpret_cast<float4*>(p.partials) + at * kVectors * 32 + lane;
     }
 
@@ -63,7 +81,7 @@ struct Parts {
     }
 
     // Stores this part and counts it; true if all other parts were there before.
-    __device__ __forceinline__ bool publish(const float4 (&acc)[kVectors], uint32_t lane) const {
+    __device__ __forceinline__ bool publish(const float4* acc, uint32_t lane) const {
         float4* mine = part(cta, lane);
 #pragma unroll
         for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, acc[i]);
@@ -87,7 +105,7 @@ struct Parts {
     // Adds all parts in CTA order into `acc`, this warp's own part; true if this warp is the last and shall
     // store the tile. `peeked` is an earlier peek(): where it shows that only this part is missing, nothing
     // needs to be published.
-    __device__ __forceinline__ bool reduce(float4 (&acc)[kVectors], uint64_t peeked, uint32_t lane) const {
+    __device__ __forceinline__ bool reduce(float4* acc, uint64_t peeked, uint32_t lane) const {
         if (first == last) return true;
         if (peeked == (p.nonce | (last - first))) {
             if (lane == 0) *reinterpret_cast<volatile unsigned long long*>(counter) = 0;

@@ -2,7 +2,7 @@
 //!
 //! | offset | type | field |
 //! |---|---|---|
-//! | 0 | 8 bytes | magic, `FLLMBMAP` or `FLLMTCSL` |
+//! | 0 | 8 bytes | magic, `FLLMBMAP`, `FLLMSLOT` or `FLLMTCSL` |
 //! | 8 | u32 | format version |
 //! | 12 | u32 | header bytes (256) |
 //! | 16 | u32 | element type, cudaDataType's number (2 = fp16) |
@@ -26,7 +26,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::types::{DType, Format};
 
-use super::{bitmap, tiled_csl};
+use super::{bitmap, slots, tiled_csl};
 
 /// The format version this library writes, and the only one it reads.
 pub const VERSION: u32 = 1;
@@ -35,6 +35,7 @@ pub const VERSION: u32 = 1;
 pub const ALIGN: u64 = 256;
 
 const MAGIC_BITMAP: [u8; 8] = *b"FLLMBMAP";
+const MAGIC_SLOTS: [u8; 8] = *b"FLLMSLOT";
 const MAGIC_TILED_CSL: [u8; 8] = *b"FLLMTCSL";
 const FLAG_REORDERED: u32 = 1;
 const RESERVED: usize = 100;
@@ -68,7 +69,7 @@ pub struct Header {
     pub data_bytes: u64,
     /// Bytes of the whole buffer.
     pub total_bytes: u64,
-    /// Largest block: 128-byte units (Bitmap) or items (Tiled-CSL).
+    /// Largest block: 128-byte units (Bitmap, Slots) or items (Tiled-CSL).
     pub max_block: u32,
 }
 
@@ -99,6 +100,7 @@ impl Header {
             nnz: content.nnz,
             tile_rows: match content.format {
                 Format::Bitmap => bitmap::TILE_ROWS as u32,
+                Format::Slots => slots::TILE_ROWS as u32,
                 Format::TiledCsl => tiled_csl::TILE_ROWS as u32,
             },
             tile_cols: content.tile_cols,
@@ -131,10 +133,17 @@ impl Header {
         )
     }
 
+    /// Blocks (tiles of Tiled-CSL), of a header that has been checked.
+    pub(crate) fn blocks(&self) -> usize {
+        let (tiles, blocks) = self.grid();
+        (tiles * blocks) as usize
+    }
+
     /// Bytes of one step of the table's offsets.
     pub fn unit_bytes(&self) -> u64 {
         match self.format {
             Format::Bitmap => bitmap::UNIT as u64,
+            Format::Slots => slots::UNIT as u64,
             Format::TiledCsl => tiled_csl::UNIT as u64,
         }
     }
@@ -142,7 +151,7 @@ impl Header {
     fn expected_entries(&self) -> Option<u64> {
         let (tiles, blocks) = self.grid();
         let extra = match self.format {
-            Format::Bitmap => 1,
+            Format::Bitmap | Format::Slots => 1,
             Format::TiledCsl => 2,
         };
         tiles.checked_mul(blocks)?.checked_add(extra)
@@ -170,6 +179,7 @@ impl Header {
         }
         let (tile_rows, tile_cols): (usize, &[usize]) = match self.format {
             Format::Bitmap => (bitmap::TILE_ROWS, &bitmap::WIDTHS),
+            Format::Slots => (slots::TILE_ROWS, &[slots::TILE_COLS]),
             Format::TiledCsl => (tiled_csl::TILE_ROWS, &[tiled_csl::TILE_COLS]),
         };
         if self.tile_rows as usize != tile_rows {
@@ -215,6 +225,7 @@ impl Header {
         }
         let (low, high, step) = match self.format {
             Format::Bitmap => (self.tile_cols / 32, self.tile_cols / 32 * 17, 1),
+            Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS, 1),
             Format::TiledCsl => (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS) as u32, 4),
         };
         if self.max_block < low || self.max_block > high || self.max_block % step != 0 {
@@ -232,6 +243,7 @@ impl Header {
         let mut out = [0u8; Self::BYTES];
         out[0..8].copy_from_slice(match self.format {
             Format::Bitmap => &MAGIC_BITMAP,
+            Format::Slots => &MAGIC_SLOTS,
             Format::TiledCsl => &MAGIC_TILED_CSL,
         });
         let flags = if self.reordered { FLAG_REORDERED } else { 0 };
@@ -279,13 +291,14 @@ impl Header {
         };
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
 
-        let format = match bytes[0..8] {
-            [b'F', b'L', b'L', b'M', b'B', b'M', b'A', b'P'] => Format::Bitmap,
-            [b'F', b'L', b'L', b'M', b'T', b'C', b'S', b'L'] => Format::TiledCsl,
-            ref other => {
-                let shown = other.escape_ascii();
+        let format = match bytes.first_chunk() {
+            Some(&MAGIC_BITMAP) => Format::Bitmap,
+            Some(&MAGIC_SLOTS) => Format::Slots,
+            Some(&MAGIC_TILED_CSL) => Format::TiledCsl,
+            _ => {
+                let shown = bytes[0..8].escape_ascii();
                 return Err(corrupt(format!(
-                    "header: magic = \"{shown}\", needs \"FLLMBMAP\" or \"FLLMTCSL\""
+                    "header: magic = \"{shown}\", needs \"FLLMBMAP\", \"FLLMSLOT\" or \"FLLMTCSL\""
                 )));
             }
         };

@@ -8,6 +8,7 @@
 pub mod bitmap;
 pub mod header;
 pub(crate) mod list;
+pub mod slots;
 mod tile;
 pub mod tiled_csl;
 
@@ -53,12 +54,12 @@ impl Analysis {
             && self.table.is_sorted()
             && self.table.first() == Some(&0)
             && self.table.last().is_some_and(|&end| u64::from(end) == units);
-        let steps = self.header.tile_cols / bitmap::STEP as u32;
-        let room = self.header.format != Format::Bitmap
-            || self
-                .table
-                .windows(2)
-                .all(|w| w[0].checked_add(steps).is_some_and(|least| w[1] >= least));
+        let (least, _) = block_units(&self.header);
+        let room = self
+            .table
+            .windows(2)
+            .take(self.header.blocks())
+            .all(|w| w[0].checked_add(least).is_some_and(|end| w[1] >= end));
         if consistent && room {
             Ok(())
         } else {
@@ -75,6 +76,7 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
     match options.format {
         Some(Format::Bitmap) => bitmap(),
         Some(Format::TiledCsl) => tiled_csl(),
+        Some(Format::Slots) => slots::analyse(layout, values),
         None => choose(bitmap()?, tiled_csl, options.prefer_footprint),
     }
 }
@@ -130,6 +132,7 @@ pub fn encode(
     match analysis.header.format {
         Format::Bitmap => bitmap::encode(analysis, layout, values, data),
         Format::TiledCsl => tiled_csl::encode(analysis, layout, values, data),
+        Format::Slots => slots::encode(analysis, layout, values, data),
     }
 }
 
@@ -163,6 +166,7 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
     let (nnz, max_block) = match header.format {
         Format::Bitmap => bitmap::validate(buffer, &header)?,
         Format::TiledCsl => tiled_csl::validate(buffer, &header)?,
+        Format::Slots => slots::validate(buffer, &header)?,
     };
     if nnz != header.nnz {
         return Err(corrupt(format!("header: nnz = {}, the data stores {nnz}", header.nnz)));
@@ -176,19 +180,22 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
     Ok(header)
 }
 
+/// Fewest and most units a block can have.
+fn block_units(header: &Header) -> (u32, u32) {
+    let steps = header.tile_cols / bitmap::STEP as u32;
+    match header.format {
+        Format::Bitmap => (steps, 17 * steps),
+        Format::TiledCsl => (0, header.tile_rows * header.tile_cols / tiled_csl::VECTOR as u32),
+        Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS),
+    }
+}
+
 /// The table starts at 0, never falls, ends with the data, and gives each block a size it can have.
 fn check_table(buffer: &[u8], header: &Header) -> Result<()> {
     let units = header.data_bytes / header.unit_bytes();
-    let steps = header.tile_cols / bitmap::STEP as u32;
-    let (least, most) = match header.format {
-        Format::Bitmap => (steps, 17 * steps),
-        Format::TiledCsl => (0, header.tile_rows * header.tile_cols / tiled_csl::VECTOR as u32),
-    };
+    let (least, most) = block_units(header);
     let last = header.table_entries as usize - 1;
-    let blocks = match header.format {
-        Format::Bitmap => last,
-        Format::TiledCsl => last - 1,
-    };
+    let blocks = header.blocks();
     let mut previous = table_entry(buffer, 0)?;
     if previous != 0 {
         return Err(corrupt(format!("table: entry 0 = {previous}, needs 0")));
@@ -234,6 +241,7 @@ pub fn decode(buffer: &[u8], layout: &DenseLayout, out: &mut [u16]) -> Result<()
     let one = |at: (usize, usize), out: &mut [u16], base: usize| match header.format {
         Format::Bitmap => bitmap::decode_block(buffer, &header, layout, at, out, base),
         Format::TiledCsl => tiled_csl::decode_block(buffer, &header, layout, at, out, base),
+        Format::Slots => slots::decode_block(buffer, &header, layout, at, out, base),
     };
     // A strip of whole rows (or columns) of tiles is contiguous in the dense matrix.
     let strip = layout.ld.saturating_mul(match layout.order {

@@ -48,6 +48,10 @@ pub struct SpmmParams {
     pub alpha: f32,
     /// Scale of C.
     pub beta: f32,
+    /// Pieces of a row group.
+    pub parts: u32,
+    /// Row tiles of a row group.
+    pub group_tiles: u32,
     /// Zero.
     pub reserved: u32,
 }
@@ -77,7 +81,7 @@ pub struct PackParams {
 }
 
 const _: () = {
-    assert!(size_of::<SpmmParams>() == 128);
+    assert!(size_of::<SpmmParams>() == 136);
     assert!(offset_of!(SpmmParams, b_stride_n) == 56);
     assert!(offset_of!(SpmmParams, m) == 80);
     assert!(offset_of!(SpmmParams, alpha) == 116);

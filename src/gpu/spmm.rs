@@ -84,6 +84,8 @@ pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
         c_is_f32: u32::from(args.c_dtype == DType::F32),
         alpha: args.alpha,
         beta: args.beta,
+        parts: plan.parts,
+        group_tiles: plan.group_tiles,
         reserved: 0,
     };
     // SAFETY: the kernel takes one SpmmParams by value; the plan's grid and shared memory are those that

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::list::{RowList, SPAN};
-use crate::format::{self, Header, bitmap, tiled_csl};
+use crate::format::{self, Header, bitmap, slots, tiled_csl};
 use crate::types::{DType, Format};
 
 use row::{Isa, PANEL, Panel};
@@ -186,6 +186,8 @@ struct Scratch {
     streams: Box<bitmap::Streams>,
     /// One chunk of a tile (Tiled-CSL).
     dense: Box<tiled_csl::DenseChunk>,
+    /// One block (Slots).
+    block: Box<slots::BlockTile>,
 }
 
 impl Scratch {
@@ -199,6 +201,7 @@ impl Scratch {
             positions: vec![[0; bitmap::LANES]; group],
             streams: bitmap::Streams::new(),
             dense: Box::new([[0; CHUNK]; tiled_csl::TILE_ROWS]),
+            block: Box::new([[0; CHUNK]; slots::TILE_ROWS]),
         }
     }
 }
@@ -272,7 +275,7 @@ impl Job<'_> {
         stripe: usize,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let Scratch { rows, positions, streams, dense, .. } = scratch;
+        let Scratch { rows, positions, streams, dense, block, .. } = scratch;
         for row in rows.iter_mut() {
             row.clear();
         }
@@ -287,6 +290,13 @@ impl Job<'_> {
                     *positions = [0; bitmap::LANES];
                 }
                 block.list_chunk(chunk % chunks, positions, streams, rows)?;
+            }
+            Format::Slots => {
+                let index = tile * self.k.div_ceil(CHUNK) + chunk;
+                slots::unpack(self.args.a, self.header, index, block)?;
+                for (list, values) in rows.iter_mut().zip(block.iter()) {
+                    list.append_row(values);
+                }
             }
             Format::TiledCsl => {
                 for (list, values) in rows.iter_mut().zip(&dense[stripe * STRIPE..]) {

@@ -42,6 +42,22 @@ pub enum KernelId {
     TiledCslN4Sm80,
     /// Tiled-CSL SpMM, 64 columns.
     TiledCslN8Sm80,
+    /// Slots SpMM, Hopper, 8 columns.
+    SlotsN1Sm90,
+    /// Slots SpMM, Hopper, 16 columns.
+    SlotsN2Sm90,
+    /// Slots SpMM, Hopper, 32 columns.
+    SlotsN4Sm90,
+    /// Slots SpMM, Hopper, 64 columns.
+    SlotsN8Sm90,
+    /// Slots SpMM, Ampere and later, 8 columns.
+    SlotsN1Sm80,
+    /// Slots SpMM, Ampere and later, 16 columns.
+    SlotsN2Sm80,
+    /// Slots SpMM, Ampere and later, 32 columns.
+    SlotsN4Sm80,
+    /// Slots SpMM, Ampere and later, 64 columns.
+    SlotsN8Sm80,
     /// Packs B along K.
     PackBSm80,
 }
@@ -49,8 +65,9 @@ pub enum KernelId {
 use KernelId::{
     BitmapN1Sm80, BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90,
     BitmapN4Sm80, BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80,
-    TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90,
-    TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
+    SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN8Sm80,
+    SlotsN8Sm90, TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80,
+    TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin each.
@@ -64,6 +81,10 @@ pub enum Family {
     TiledCslSm90,
     /// kernels/spmm_tiled_csl_sm80.cu
     TiledCslSm80,
+    /// kernels/spmm_slots_sm90.cu
+    SlotsSm90,
+    /// kernels/spmm_slots_sm80.cu
+    SlotsSm80,
     /// kernels/pack_b.cu
     PackB,
 }
@@ -75,8 +96,12 @@ pub struct Facts {
     pub family: Family,
     /// Columns of C that one CTA produces, over 8.
     pub n_tiles: u32,
-    /// Warps that own a row tile.
+    /// Warps of a CTA that sum something (Slots: at most).
     pub warps: u32,
+    /// Warps that share a row tile.
+    pub warps_a_tile: u32,
+    /// Warps that only load.
+    pub loaders: u32,
     /// Rows of a warp's tile.
     pub tile_rows: u32,
     /// CTAs that the registers of an SM hold.
@@ -107,12 +132,22 @@ impl KernelId {
         TiledCslN2Sm80,
         TiledCslN4Sm80,
         TiledCslN8Sm80,
+        SlotsN1Sm90,
+        SlotsN2Sm90,
+        SlotsN4Sm90,
+        SlotsN8Sm90,
+        SlotsN1Sm80,
+        SlotsN2Sm80,
+        SlotsN4Sm80,
+        SlotsN8Sm80,
         PackBSm80,
     ];
 
     /// The kernel's facts.
     pub const fn facts(self) -> Facts {
-        use Family::{BitmapSm80, BitmapSm90, PackB, TiledCslSm80, TiledCslSm90};
+        use Family::{
+            BitmapSm80, BitmapSm90, PackB, SlotsSm80, SlotsSm90, TiledCslSm80, TiledCslSm90,
+        };
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
             BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
             BitmapN2W15Sm90 => (BitmapSm90, 2, 15, 1, "fl_spmm_bitmap_f16_n2w15_sm90"),
@@ -133,10 +168,33 @@ impl KernelId {
             TiledCslN2Sm80 => (TiledCslSm80, 2, 4, 5, "fl_spmm_tiled_csl_f16_n2_sm80"),
             TiledCslN4Sm80 => (TiledCslSm80, 4, 4, 4, "fl_spmm_tiled_csl_f16_n4_sm80"),
             TiledCslN8Sm80 => (TiledCslSm80, 8, 4, 3, "fl_spmm_tiled_csl_f16_n8_sm80"),
+            SlotsN1Sm90 => (SlotsSm90, 1, 14, 1, "fl_spmm_slots_f16_n1_sm90"),
+            SlotsN2Sm90 => (SlotsSm90, 2, 14, 1, "fl_spmm_slots_f16_n2_sm90"),
+            SlotsN4Sm90 => (SlotsSm90, 4, 14, 1, "fl_spmm_slots_f16_n4_sm90"),
+            SlotsN8Sm90 => (SlotsSm90, 8, 7, 1, "fl_spmm_slots_f16_n8_sm90"),
+            SlotsN1Sm80 => (SlotsSm80, 1, 4, 4, "fl_spmm_slots_f16_n1_sm80"),
+            SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80"),
+            SlotsN4Sm80 => (SlotsSm80, 4, 4, 3, "fl_spmm_slots_f16_n4_sm80"),
+            SlotsN8Sm80 => (SlotsSm80, 8, 4, 2, "fl_spmm_slots_f16_n8_sm80"),
             PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80"),
         };
         let tile_rows = if matches!(family, TiledCslSm90) { 128 } else { 32 };
-        Facts { family, n_tiles, warps, tile_rows, ctas_by_registers, symbol }
+        let warps_a_tile = if matches!(family, SlotsSm90) && n_tiles < 8 { 2 } else { 1 };
+        let loaders = match family {
+            SlotsSm90 if n_tiles >= 4 => 2,
+            BitmapSm90 | SlotsSm90 | TiledCslSm90 => 1,
+            BitmapSm80 | SlotsSm80 | TiledCslSm80 | PackB => 0,
+        };
+        Facts {
+            family,
+            n_tiles,
+            warps,
+            warps_a_tile,
+            loaders,
+            tile_rows,
+            ctas_by_registers,
+            symbol,
+        }
     }
 
     /// File stem of the source, which names the embedded fatbin.
@@ -146,6 +204,8 @@ impl KernelId {
             Family::BitmapSm80 => "spmm_bitmap_sm80",
             Family::TiledCslSm90 => "spmm_tiled_csl_sm90",
             Family::TiledCslSm80 => "spmm_tiled_csl_sm80",
+            Family::SlotsSm90 => "spmm_slots_sm90",
+            Family::SlotsSm80 => "spmm_slots_sm80",
             Family::PackB => "pack_b",
         }
     }
@@ -159,7 +219,7 @@ impl KernelId {
     /// sm_90a, which runs on compute capability 9.0 alone.
     pub const fn runs_on(self, cc: (u32, u32)) -> bool {
         match self.facts().family {
-            Family::BitmapSm90 | Family::TiledCslSm90 => cc.0 == 9 && cc.1 == 0,
+            Family::BitmapSm90 | Family::SlotsSm90 | Family::TiledCslSm90 => cc.0 == 9 && cc.1 == 0,
             _ => cc.0 >= 8,
         }
     }

@@ -92,14 +92,18 @@ pub struct LaunchPlan {
     pub threads: u32,
     /// Dynamic shared memory of a CTA, bytes.
     pub smem_bytes: u32,
-    /// Staged blocks of A a warp (Bitmap).
+    /// Staged blocks of A a warp (Slots: a row tile).
     pub a_slots: u32,
-    /// Shared memory of one staged block (Bitmap), bytes.
+    /// Shared memory of one staged block, bytes.
     pub slot_bytes: u32,
-    /// Row tiles, one a warp.
+    /// Row tiles.
     pub row_tiles: u32,
+    /// Row tiles that a CTA works on at a time.
+    pub group_tiles: u32,
     /// Units along K.
     pub k_blocks: u32,
+    /// Pieces into which a row group's units are cut to be dealt to the CTAs.
+    pub parts: u32,
     /// Workspace offset of the fp32 partial tiles; the arrival counters come first.
     pub partials_offset: usize,
     /// Workspace offset of packed B.
@@ -121,10 +125,18 @@ const RESERVED_SMEM: u32 = 1024;
 
 struct Candidate {
     kernel: KernelId,
+    group_tiles: u32,
     a_slots: u32,
     slot_bytes: u32,
     smem_bytes: u32,
     ctas_per_sm: u32,
+}
+
+impl Candidate {
+    /// Warps of a CTA that sum something.
+    fn warps(&self) -> u32 {
+        self.group_tiles * self.kernel.facts().warps_a_tile
+    }
 }
 
 /// Bytes of workspace that are enough for this matrix and every product of up to `n` columns, wherever B lies.
@@ -160,9 +172,8 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
         })?;
 
     let facts = best.kernel.facts();
-    let (row_tiles, k_blocks, units) = line(&facts, problem);
-    let ctas = u64::from(props.sm_count * best.ctas_per_sm).min(units);
-    if units > u64::from(u32::MAX / 8) {
+    let line = Line::new(&best, problem);
+    if line.units() > u64::from(u32::MAX / 8) {
         return Err(Error::new(
             Kind::NotSupported,
             format!(
@@ -171,7 +182,9 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
             ),
         ));
     }
-    let ctas = u32::try_from(ctas).unwrap_or(u32::MAX);
+    let sms = props.sm_count * best.ctas_per_sm;
+    let parts = best_parts(&best, &line, problem, sms).0;
+    let ctas = line.ctas(parts, sms);
     let slices = problem.n.div_ceil(facts.n_tiles * 8);
     if slices > 65_535 {
         return Err(Error::new(
@@ -188,15 +201,15 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
         checked_add(v, WORKSPACE_ALIGN - 1, "workspace").map(|v| v & !(WORKSPACE_ALIGN - 1))
     };
     let counters = checked_mul(
-        checked_mul(row_tiles as usize, slices as usize, "workspace")?,
+        checked_mul((line.groups * best.warps()) as usize, slices as usize, "workspace")?,
         8,
         "workspace",
     )?;
     let partials_offset = align(counters)?;
-    // Two partial tiles a warp (fl_streamk.cuh), tile_rows x 8 * n_tiles columns of fp32 each.
+    // Two partial tiles a row tile (fl_streamk.cuh), tile_rows x 8 * n_tiles columns of fp32 each.
     let tile_bytes = (facts.tile_rows * 8 * 4 * facts.n_tiles) as usize;
     let partial_tiles =
-        checked_mul(slices as usize, 2 * (ctas * facts.warps) as usize, "workspace")?;
+        checked_mul(slices as usize, 2 * (ctas * best.group_tiles) as usize, "workspace")?;
     let packed_offset = align(checked_add(
         partials_offset,
         checked_mul(partial_tiles, tile_bytes, "workspace")?,
@@ -215,15 +228,14 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
         kernel: best.kernel,
         ctas,
         slices,
-        // The Hopper kernels have one more warp, which loads B.
-        threads: 32
-            * (facts.warps
-                + u32::from(matches!(facts.family, Family::BitmapSm90 | Family::TiledCslSm90))),
+        threads: 32 * (best.warps() + facts.loaders),
         smem_bytes: best.smem_bytes,
         a_slots: best.a_slots,
         slot_bytes: best.slot_bytes,
-        row_tiles,
-        k_blocks,
+        row_tiles: line.row_tiles,
+        group_tiles: best.group_tiles,
+        k_blocks: line.k_blocks,
+        parts,
         partials_offset,
         packed_offset,
         packed_ld,
@@ -231,15 +243,81 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
     })
 }
 
-/// The stream-K line of a kernel: row tiles, units along K, units in all.
-fn line(facts: &Facts, problem: &Problem) -> (u32, u32, u64) {
-    let unit_cols = match facts.family {
-        Family::TiledCslSm90 => CHUNK_COLS,
-        _ => problem.block_cols,
+/// The stream-K line of a kernel (fl_streamk.cuh).
+struct Line {
+    row_tiles: u32,
+    groups: u32,
+    k_blocks: u32,
+}
+
+impl Line {
+    fn new(candidate: &Candidate, problem: &Problem) -> Self {
+        let facts = candidate.kernel.facts();
+        let unit_cols = match facts.family {
+            Family::TiledCslSm90 => CHUNK_COLS,
+            _ => problem.block_cols,
+        };
+        let row_tiles = problem.m.div_ceil(facts.tile_rows);
+        let groups = row_tiles.div_ceil(candidate.group_tiles);
+        Self { row_tiles, groups, k_blocks: problem.k.div_ceil(unit_cols) }
+    }
+
+    fn units(&self) -> u64 {
+        u64::from(self.groups) * u64::from(self.k_blocks)
+    }
+
+    fn ctas(&self, parts: u32, sms: u32) -> u32 {
+        u32::try_from(u64::from(sms).min(u64::from(self.groups) * u64::from(parts))).unwrap_or(sms)
+    }
+
+    /// Units of the CTA that has most.
+    fn busiest(&self, parts: u32, sms: u32) -> u64 {
+        let pieces = u64::from(self.groups) * u64::from(parts);
+        let most = pieces.div_ceil(u64::from(self.ctas(parts, sms)));
+        // Whole groups of pieces have k_blocks units, what is left at most the ceiling of its share.
+        let (whole, rest) = (most / u64::from(parts), most % u64::from(parts));
+        whole * u64::from(self.k_blocks)
+            + (rest * u64::from(self.k_blocks)).div_ceil(u64::from(parts))
+    }
+
+    /// Whether some row group belongs to more than one CTA.
+    fn is_cut(&self, parts: u32, sms: u32) -> bool {
+        let pieces = u64::from(self.groups) * u64::from(parts);
+        pieces % u64::from(self.ctas(parts, sms)) != 0
+            || pieces / u64::from(self.ctas(parts, sms)) % u64::from(parts) != 0
+    }
+}
+
+/// Into how many pieces row groups are best cut, and the relative time of that. One piece a unit spreads the
+/// work most evenly; fewer may leave row groups whole, which saves adding up their parts.
+fn best_parts(c: &Candidate, line: &Line, problem: &Problem, sms: u32) -> (u32, f64) {
+    let time = |parts: u32| slots_time(c, line, problem, parts, sms);
+    if c.kernel.facts().family != Family::SlotsSm90 {
+        return (line.k_blocks, 0.0);
+    }
+    [1, 2, 3, 4, line.k_blocks]
+        .into_iter()
+        .filter(|&parts| parts <= line.k_blocks)
+        .map(|parts| (parts, time(parts)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .unwrap_or((line.k_blocks, f64::INFINITY))
+}
+
+/// Microseconds of the busiest SM, without what every launch costs. The constants were measured on an H100
+/// (docs/kernels-log.md): an SM's share of the memory bandwidth, the rate at which its warps turn elements into
+/// products, the shortest time from one unit to the next, and the price of adding up parts.
+fn slots_time(c: &Candidate, line: &Line, problem: &Problem, parts: u32, sms: u32) -> f64 {
+    let n_tiles = c.kernel.facts().n_tiles;
+    let (decode, shortest) = match n_tiles {
+        1 | 2 => (0.0210, 0.9),
+        4 => (0.0300, 1.0),
+        _ => (0.0480, 1.4),
     };
-    let row_tiles = problem.m.div_ceil(facts.tile_rows);
-    let k_blocks = problem.k.div_ceil(unit_cols);
-    (row_tiles, k_blocks, u64::from(row_tiles.div_ceil(facts.warps)) * u64::from(k_blocks))
+    let bytes = f64::from(c.group_tiles * problem.max_block * UNIT_BYTES) * 0.9 / 22_400.0;
+    let elements = f64::from(c.group_tiles * 32 * problem.block_cols) * decode / 1000.0;
+    let unit = bytes.max(elements).max(shortest);
+    let fix_up = if line.is_cut(parts, sms) { 2.5 + 0.4 * f64::from(n_tiles) } else { 0.0 };
+    line.busiest(parts, sms) as f64 * unit + fix_up
 }
 
 /// Every way to run the product with `n_tiles` that fits the device. Lazy: planning is part of a compute call,
@@ -259,16 +337,15 @@ fn candidates<'a>(
 /// Whether the kernel is for this format, this width and this device.
 fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32) -> bool {
     let facts = kernel.facts();
-    let bitmap = problem.format == Format::Bitmap;
-    let wanted = match facts.family {
-        Family::BitmapSm90 => bitmap,
-        Family::BitmapSm80 => bitmap && !KernelId::BitmapN1W7Sm90.runs_on(props.cc),
+    let hopper = KernelId::BitmapN1W7Sm90.runs_on(props.cc);
+    let wanted = match (problem.format, facts.family) {
+        (Format::Bitmap, Family::BitmapSm90)
+        | (Format::TiledCsl, Family::TiledCslSm90)
+        | (Format::Slots, Family::SlotsSm90) => true,
+        (Format::Bitmap, Family::BitmapSm80) | (Format::Slots, Family::SlotsSm80) => !hopper,
         // A warp of the Hopper kernels holds 128 rows: beyond 16 columns the accumulators would not fit.
-        Family::TiledCslSm80 => {
-            !bitmap && (n_tiles > 2 || !KernelId::TiledCslN1W4Sm90.runs_on(props.cc))
-        }
-        Family::TiledCslSm90 => !bitmap,
-        Family::PackB => false,
+        (Format::TiledCsl, Family::TiledCslSm80) => n_tiles > 2 || !hopper,
+        _ => false,
     };
     wanted && facts.n_tiles == n_tiles && kernel.runs_on(props.cc)
 }
@@ -281,6 +358,9 @@ fn stagings<'a>(
 ) -> impl Iterator<Item = Candidate> + 'a {
     let facts = kernel.facts();
     let rows = facts.n_tiles * 8;
+    let most_tiles = facts.warps / facts.warps_a_tile;
+    let tiles =
+        if facts.family == Family::SlotsSm90 { 1..=most_tiles } else { most_tiles..=most_tiles };
     let (fixed, slot_bytes, max_slots) = match facts.family {
         // One unit more than the block: the last pair of a stream is read with the word after it.
         Family::BitmapSm90 => {
@@ -289,6 +369,7 @@ fn stagings<'a>(
         Family::BitmapSm80 => {
             (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2)
         }
+        Family::SlotsSm80 => (rows * (CHUNK_COLS * 2 + 16), problem.max_block * UNIT_BYTES, 2),
         Family::TiledCslSm90 => {
             let tile = 128 * 64 * 2;
             (
@@ -297,18 +378,38 @@ fn stagings<'a>(
                 4,
             )
         }
+        // Rings of B and of B as it comes; each warp has the sums that it exchanges.
+        Family::SlotsSm90 => {
+            let (stages, raw) = match facts.n_tiles {
+                1 | 2 => (3, 4),
+                4 => (2, 4),
+                _ => (2, 3),
+            };
+            let rings = stages * rows * CHUNK_COLS * 2 + raw * rows * (128 * 2 + 16);
+            (1024 + rings, problem.max_block * UNIT_BYTES, 4)
+        }
         _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
     };
-    (max_slots.min(1)..=max_slots).filter_map(move |a_slots| {
-        let staged = u64::from(facts.warps * a_slots) * u64::from(slot_bytes);
-        let smem_bytes = u32::try_from(u64::from(fixed) + staged).ok()?;
-        if smem_bytes > props.smem_per_block_optin {
-            return None;
-        }
-        let by_smem = props.smem_per_sm / (smem_bytes + RESERVED_SMEM);
-        let ctas_per_sm = by_smem.min(facts.ctas_by_registers).max(1);
-        Some(Candidate { kernel, a_slots, slot_bytes, smem_bytes, ctas_per_sm })
-    })
+    let stagings = max_slots.min(1)..=max_slots;
+    tiles.flat_map(move |tiles| stagings.clone().map(move |a_slots| (tiles, a_slots))).filter_map(
+        move |(group_tiles, a_slots)| {
+            let per_warp = match facts.family {
+                Family::SlotsSm90 => {
+                    512 + if facts.warps_a_tile == 2 { facts.n_tiles * 512 } else { 0 }
+                }
+                _ => 0,
+            };
+            let staged = u64::from(group_tiles * facts.warps_a_tile * per_warp)
+                + u64::from(group_tiles * a_slots) * u64::from(slot_bytes);
+            let smem_bytes = u32::try_from(u64::from(fixed) + staged).ok()?;
+            if smem_bytes > props.smem_per_block_optin {
+                return None;
+            }
+            let by_smem = props.smem_per_sm / (smem_bytes + RESERVED_SMEM);
+            let ctas_per_sm = by_smem.min(facts.ctas_by_registers).max(1);
+            Some(Candidate { kernel, group_tiles, a_slots, slot_bytes, smem_bytes, ctas_per_sm })
+        },
+    )
 }
 
 /// Relative time of a candidate: the rows x columns that the busiest SM decodes, over the rate at which its
@@ -317,10 +418,16 @@ fn stagings<'a>(
 /// about a seventh waiting for them, one that stages small ones nothing; more than two change little.
 fn cost(c: &Candidate, problem: &Problem, props: &DeviceProps) -> f64 {
     let facts = c.kernel.facts();
-    let (_, _, units) = line(&facts, problem);
-    let ctas = u64::from(props.sm_count * c.ctas_per_sm).min(units);
+    let line = Line::new(c, problem);
+    let sms = props.sm_count * c.ctas_per_sm;
+    if facts.family == Family::SlotsSm90 {
+        // More staged blocks hide more latency; beyond three they only wait.
+        let staging = if c.a_slots == 1 { 1.15 } else { 1.0 - 0.001 * f64::from(c.a_slots.min(3)) };
+        return best_parts(c, &line, problem, sms).1 * staging;
+    }
+    let ctas = u64::from(sms).min(line.units());
     let ctas_per_sm = ctas.div_ceil(u64::from(props.sm_count));
-    let units_per_sm = (units.div_ceil(ctas) * ctas_per_sm) as f64;
+    let units_per_sm = (line.units().div_ceil(ctas) * ctas_per_sm) as f64;
     let warps = f64::from(facts.warps) * ctas_per_sm as f64;
     let enough = if facts.family == Family::TiledCslSm90 { 6.0 } else { 8.0 };
     let waiting =
@@ -345,7 +452,7 @@ mod tests {
     }
 
     fn problem(format: Format, m: u32, n: u32, k: u32, max_block: u32) -> Problem {
-        let block_cols = if format == Format::Bitmap { 256 } else { 64 };
+        let block_cols = if format == Format::TiledCsl { 64 } else { 256 };
         Problem { format, m, n, k, block_cols, max_block, b: BAccess::Direct }
     }
 
@@ -371,12 +478,12 @@ mod tests {
     #[test]
     fn every_problem_gets_a_plan_that_fits_the_device() {
         for props in devices() {
-            for format in [Format::Bitmap, Format::TiledCsl] {
+            for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
                 for (m, k) in [(1, 1), (33, 300), (4096, 4096), (28672, 7168), (128, 49152)] {
                     for n in [1, 7, 8, 9, 16, 17, 33, 64, 65, 100, 1000] {
                         for max_block in [8, 40, 80, 136] {
                             let max_block =
-                                if format == Format::Bitmap { max_block } else { max_block * 60 };
+                                if format == Format::TiledCsl { max_block * 60 } else { max_block };
                             let plan =
                                 select(&problem(format, m, n, k, max_block), &props).unwrap();
                             assert!(plan.smem_bytes <= props.smem_per_block_optin);
@@ -386,7 +493,7 @@ mod tests {
                             assert!(plan.ctas >= 1);
                             assert!(
                                 u64::from(plan.ctas)
-                                    <= u64::from(plan.row_tiles.div_ceil(facts.warps))
+                                    <= u64::from(plan.row_tiles.div_ceil(plan.group_tiles))
                                         * u64::from(plan.k_blocks)
                             );
                             assert_eq!(plan.workspace_bytes % WORKSPACE_ALIGN, 0);
@@ -406,6 +513,8 @@ mod tests {
         for props in devices() {
             let plan = select(&problem(Format::Bitmap, 4096, 16, 4096, 40), &props).unwrap();
             assert_eq!(plan.kernel.facts().family == Family::BitmapSm90, props.cc == (9, 0));
+            let plan = select(&problem(Format::Slots, 4096, 16, 4096, 40), &props).unwrap();
+            assert_eq!(plan.kernel.facts().family == Family::SlotsSm90, props.cc == (9, 0));
             let plan = select(&problem(Format::TiledCsl, 4096, 16, 4096, 1700), &props).unwrap();
             assert_eq!(plan.kernel.facts().family == Family::TiledCslSm90, props.cc == (9, 0));
         }

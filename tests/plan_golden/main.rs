@@ -31,12 +31,12 @@ fn plans_are_those_committed() {
         "device format zeros MxK N: kernel, CTAs x slices, staged blocks, shared bytes, workspace\n",
     );
     for props in &devices {
-        for format in [Format::Bitmap, Format::TiledCsl] {
+        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
             for (zeros, units, items) in BLOCKS {
                 for (m, k) in [(28672, 7168), (4096, 4096), (4096, 11008), (12288, 49152)] {
                     for n in [1, 16, 32, 64, 256] {
                         let (block_cols, max_block) = match format {
-                            Format::Bitmap => (256, units),
+                            Format::Bitmap | Format::Slots => (256, units),
                             Format::TiledCsl => (64, items),
                         };
                         let problem =

@@ -178,7 +178,11 @@ pub struct Problem<'a> {
 
 impl Problem<'_> {
     fn name(&self) -> String {
-        let format = if self.format == api::FORMAT_BITMAP { "bitmap" } else { "tiled-csl" };
+        let format = match self.format {
+            api::FORMAT_BITMAP => "bitmap",
+            api::FORMAT_SLOTS => "slots",
+            _ => "tiled-csl",
+        };
         format!("{format} M={} K={} N={} {:?}", self.m, self.k, self.n, self.layout)
     }
 

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Slots, fp16 in, fp32 accumulation, sm_80 and up.
+// The sibling of spmm_slots_sm90.cu for GPUs without bulk copies; same decode.
+//
+// Blocks:   persistent grid (CTAs, N / (8*NT)); 4 warps, one 32-row tile each (fl_streamk.cuh).
+// Shared:   [0, ..)   B block, 8*NT rows of 512 + 16 bytes
+//           [.., ..)  A ring, 4 x slots (1 or 2) x slot_bytes
+// Pipeline: copy B(i), A(i+1) | wait A(i), B(i) | barrier | decode + mma.sp, overflow + mma | barrier | ...
+// Assumes:  as spmm_slots_sm90.cu.
+
+#include "fl_slots.cuh"
+#include "fl_streamk.cuh"
+
+namespace {
+
+using namespace fl;
+using namespace fl::slots;
+
+constexpr int kWarps = 4;
+constexpr int kBRow = kBlockCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
+
+template <int NT>
+__device__ __forceinline__ void spmm(const FlSpmmParams& p) {
+    constexpr uint32_t kRows = NT * 8;
+    extern __shared__ __align__(128) unsigned char smem[];
+    const uint32_t b_block = smem_addr(smem), a_ring = b_block + kRows * kBRow;
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const uint32_t slice = blockIdx.y, n0 = slice * kRows, n_rows = min(p.n - n0, kRows);
+    const StreamK line(p, (p.row_tiles + kWarps - 1) / kWarps);
+    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
+    const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
+    const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
+    const uint32_t slots = a_ring + warp * p.a_slots * p.slot_bytes;
+
+    auto load_a = [&](uint32_t unit, uint32_t slot) {
+        const uint32_t tile = unit / p.k_blocks * kWarps + warp;
+        if (tile >= p.row_tiles) return;
+        const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
+        const uint32_t begin = table[block], vectors = (table[block + 1] - begin) * (kUnit / 16);
+        const unsigned char* src = data + static_cast<uint64_t>(begin) * kUnit;
+        for (uint32_t i = lane; i < vectors; i += 32) cp_async16(slots + slot * p.slot_bytes + i * 16, src + i * 16);
+    };
+    auto load_b = [&](uint32_t k_block) {
+        const uint32_t k0 = k_block * kBlockCols;
+        for (uint32_t i = threadIdx.x; i < kRows * (kBlockCols / 8); i += kWarps * 32) {
+            const uint32_t n = i / (kBlockCols / 8), k = i % (kBlockCols / 8) * 8;
+            // A is clear beyond K and C is not stored beyond N, but 0 * NaN would not be zero: nothing is zeros.
+            const bool there = n < n_rows && k0 + k < p.k;
+            const __half* from = reinterpret_cast<const __half*>(p.b);
+            if (there) from += (n0 + n) * p.b_stride_n + k0 + k;
+            cp_async16(b_block + n * kBRow + k * 2, from, there ? 16 : 0);
+        }
+    };
+
+    float4 acc[2 * NT];
+#pragma unroll
+    for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+
+    const Transpose transpose(lane);
+    const uint32_t b_lane = b_block + lane % 8 * kBRow + lane / 8 * 16;
+    const uint32_t b_gather = b_block + lane / 4 * kBRow;
+    const bool ahead = p.a_slots > 1;
+    uint32_t slot = 0, k_block = unit0 % p.k_blocks;
+    if (ahead && unit0 < unit1) load_a(unit0, 0);
+    cp_async_commit();
+    for (uint32_t unit = unit0; unit < unit1; ++unit) {
+        const uint32_t tile = unit / p.k_blocks * kWarps + warp;
+        const uint32_t block = slots + slot * p.slot_bytes;
+        if (!ahead) {
+            __syncwarp();
+            load_a(unit, 0);
+        }
+        load_b(k_block);
+        cp_async_commit();
+        cp_async_wait<0>();
+        __syncthreads();
+        if (ahead && unit + 1 < unit1) {
+            load_a(unit + 1, slot ^ 1);
+            cp_async_commit();
+        }
+        if (tile < p.row_tiles) {
+            const uint32_t starts = lds32(block + kStarts + lane * 4);
+            const uint32_t rounds0 = __shfl_sync(~0u, starts >> 24, 0), rounds1 = __shfl_sync(~0u, starts >> 24, 1);
+            const uint32_t values = block + kOverflow + (rounds0 + rounds1 + 1) / 2 * kUnit;
+#pragma unroll 1
+            for (uint32_t half = 0; half < 2; ++half) {
+                const uint4 codes4 = lds128(block + half * 512 + lane * 16);
+                uint32_t next = 0;
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const uint32_t codes = i == 0 ? codes4.x : i == 1 ? codes4.y : i == 2 ? codes4.z : codes4.w;
+                    if (i == 0) next = values + lane * 4 + half * 2;
+                    if (i == 2) next = values + ((starts >> (12 * half)) & 0xfff) * 4 + half * 2;
+                    uint32_t a[2][4];
+                    decode_step(transpose(codes), next, a);
+#pragma unroll
+                    for (int nt = 0; nt < NT; ++nt) {
+                        uint32_t b[4];
+                        ldmatrix4(b, b_lane + nt * 8 * kBRow + (half * 4 + i) * 64);
+                        mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes);
+                        mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes);
+                    }
+                }
+            }
+#pragma unroll
+            for (int upper = 0; upper < 2; ++upper) {
+                const OverflowFragment fragment(block + kOverflow + (upper ? rounds0 * (kRound * 4) : 0), lane);
+                const uint32_t rounds = upper ? rounds1 : rounds0;
+#pragma unroll 1
+                for (uint32_t round = 0; round < rounds; ++round) {
+                    uint32_t e[4], a[4];
+                    fragment.load(round, e, a);
+#pragma unroll
+                    for (int nt = 0; nt < NT; ++nt) {
+                        uint32_t b[4];
+#pragma unroll
+                        for (int i = 0; i < 4; ++i) b[i] = lds16(b_gather + nt * 8 * kBRow + (e[i] >> 16 & 0xff) * 2);
+                        mma_m16n8k16(acc[upper * NT + nt], a, prmt(b[0], b[1], 0x5410), prmt(b[2], b[3], 0x5410));
+                    }
+                }
+            }
+        }
+        __syncthreads();
+        if (ahead) slot ^= 1;
+        if (++k_block == p.k_blocks || unit + 1 == unit1) {
+            k_block = 0;
+            Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
+            parts.begin(unit / p.k_blocks);
+            if (tile < p.row_tiles && parts.reduce(acc, parts.peek(), lane)) {
+#pragma unroll
+                for (int i = 0; i < 2 * NT; ++i)
+                    store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, acc[i], lane);
+            }
+#pragma unroll
+            for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+        }
+    }
+}
+
+}  // namespace
+
+#define FL_SPMM_SLOTS(NT)                                                                        \
+    extern "C" __global__ void __launch_bounds__(kWarps * 32, 2)                                 \
+        fl_spmm_slots_f16_n##NT##_sm80(const __grid_constant__ FlSpmmParams p) {                  \
+        spmm<NT>(p);                                                                             \
+    }
+
+FL_SPMM_SLOTS(1)
+FL_SPMM_SLOTS(2)
+FL_SPMM_SLOTS(4)
+FL_SPMM_SLOTS(8)

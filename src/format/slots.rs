@@ -1,0 +1,628 @@
+//! Slots v1: codes that are the metadata of a sparse Tensor Core instruction, and the values that fill its
+//! slots. The byte specification is docs/format-slots.md.
+//!
+//! `mma.sp` multiplies a row's group of four columns of which at most two are kept: two value slots and a
+//! 4-bit code that says which columns they are. Slots stores that code for every group, and of the two slots
+//! only those that are used (the code tells how many). Elements beyond the second of a group, 3.6 % of the
+//! stored ones at 80 % sparsity, are *overflow*: (value, row, column) entries that the kernels multiply
+//! sixteen at a time as a small dense tile with gathered rows of B.
+//!
+//! A block is 32 rows x 256 columns, eight steps of 32 columns. Lane `l = 4 g + t` owns rows `g + 8 rho` and
+//! groups `t` and `t + 4` of a step. Its values go to a stream in one shared-memory bank, 16 bits a row of
+//! 128 bytes: the first four steps in the low halves, the last four in the high halves.
+
+use std::array::from_fn;
+
+use super::header::{Content, Header, corrupt};
+use super::list::stored_bits;
+use super::tile::{Tile, gather, reduce, scatter, write_blocks};
+use super::{Analysis, changed, table_entry};
+use crate::error::{Error, Kind, Result};
+use crate::types::{DenseLayout, Format};
+
+/// Rows of a tile.
+pub const TILE_ROWS: usize = 32;
+/// Columns of a block.
+pub const TILE_COLS: usize = 256;
+/// Bytes of a step's codes, of a row of values, and of one step of the table's offsets.
+pub const UNIT: usize = 128;
+/// Units of the codes and of the stream starts, which every block has.
+pub const FIXED_UNITS: u32 = (STEPS + 1) as u32;
+/// Units of a block without a zero: every group fills its slots and has two elements of overflow.
+pub const MOST_UNITS: u32 = FIXED_UNITS + 2 * 64 + 64;
+
+const STEPS: usize = TILE_COLS / 32;
+const LANES: usize = 32;
+/// Overflow entries that are multiplied together, rows of them, and their bytes.
+const ROUND: usize = 16;
+const HALF_ROWS: usize = 16;
+const ROUND_BYTES: usize = ROUND * 4;
+/// Sub-blocks of two steps; a lane changes its stream between the two of a plane.
+const SUBS: usize = 4;
+const STARTS: usize = STEPS * UNIT;
+const OVERFLOW: usize = STARTS + UNIT;
+
+/// One block, dense.
+pub(crate) type BlockTile = Tile<TILE_ROWS, TILE_COLS>;
+
+/// (slot 0's column, slot 1's column) of a group's two kept columns `x < y`. Of the two orders one says "two
+/// values"; the other, and (p, p + 1), are free to say "one" and "none": `two` below.
+const fn ordered(x: u32, y: u32) -> (u32, u32) {
+    if y - x == 1 { (y, x) } else { (x, y) }
+}
+
+/// What a group stores: four mask bits -> code, kept columns in the order of the slots, overflow mask.
+#[derive(Clone, Copy)]
+struct Group {
+    code: u8,
+    slots: [u8; 2],
+    count: u8,
+    overflow: u8,
+}
+
+const GROUPS: [Group; 16] = {
+    let mut table = [Group { code: 2, slots: [0, 0], count: 0, overflow: 0 }; 16];
+    let mut mask = 1u32;
+    while mask < 16 {
+        let x = mask.trailing_zeros();
+        let rest = mask & (mask - 1);
+        table[mask as usize] = if rest == 0 {
+            let code = x | ((x + 1) & 3) << 2;
+            Group { code: code as u8, slots: [x as u8, 0], count: 1, overflow: 0 }
+        } else {
+            let (a, b) = ordered(x, rest.trailing_zeros());
+            Group {
+                code: (a | b << 2) as u8,
+                slots: [a as u8, b as u8],
+                count: 2,
+                overflow: (rest & (rest - 1)) as u8,
+            }
+        };
+        mask += 1;
+    }
+    table
+};
+
+/// Code -> kept columns and their number; 3 marks a code that is never written.
+const CODES: [Group; 16] = {
+    let mut table = [Group { code: 0, slots: [0, 0], count: 3, overflow: 0 }; 16];
+    let mut mask = 0;
+    while mask < 16 {
+        let group = GROUPS[mask];
+        if group.overflow == 0 {
+            table[group.code as usize] = group;
+        }
+        mask += 1;
+    }
+    table
+};
+
+/// Two groups' mask bits -> their two codes, and the numbers of kept values in either nibble.
+const PAIRS: [(u8, u8); 256] = {
+    let mut table = [(0, 0); 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (low, high) = (GROUPS[byte & 15], GROUPS[byte >> 4]);
+        table[byte] = (low.code | high.code << 4, low.count | high.count << 4);
+        byte += 1;
+    }
+    table
+};
+
+#[inline]
+fn map_bytes(word: u32, f: impl Fn(u8) -> u8) -> u32 {
+    u32::from_le_bytes(word.to_le_bytes().map(f))
+}
+
+/// Masks of a block by (row, step), and the sizes that follow from them.
+struct Masks {
+    words: [[u32; STEPS]; TILE_ROWS],
+    /// Values of each lane in each sub-block.
+    counts: [[u8; LANES]; SUBS],
+    /// Overflow entries of the upper and lower 16 rows.
+    overflow: [u32; 2],
+    nnz: u32,
+}
+
+impl Masks {
+    fn of(tile: &BlockTile) -> Self {
+        let mut words = [[0; STEPS]; TILE_ROWS];
+        for (words, row) in words.iter_mut().zip(tile) {
+            for (word, columns) in words.iter_mut().zip(row.chunks_exact(32)) {
+                let mut bytes = [0; 4];
+                for (byte, octet) in bytes.iter_mut().zip(columns.chunks_exact(8)) {
+                    if let Some(octet) = octet.first_chunk() {
+                        *byte = stored_bits(octet);
+                    }
+                }
+                *word = u32::from_le_bytes(bytes);
+            }
+        }
+        let mut counts = [[0; LANES]; SUBS];
+        let mut stored = [0; 2];
+        let mut kept = [0u32; 2];
+        for (r, words) in words.iter().enumerate() {
+            for (step, &word) in words.iter().enumerate() {
+                let groups = map_bytes(word, |byte| PAIRS[usize::from(byte)].1);
+                stored[r / HALF_ROWS] += word.count_ones();
+                let lanes = &mut counts[step / 2][4 * (r % 8)..][..4];
+                for (t, count) in lanes.iter_mut().enumerate() {
+                    let values = (groups >> (4 * t) & 3) + (groups >> (4 * t + 16) & 3);
+                    kept[r / HALF_ROWS] += values;
+                    *count += values as u8;
+                }
+            }
+        }
+        Self {
+            words,
+            counts,
+            overflow: [stored[0] - kept[0], stored[1] - kept[1]],
+            nnz: stored[0] + stored[1],
+        }
+    }
+
+    fn rounds(&self) -> [usize; 2] {
+        self.overflow.map(|entries| (entries as usize).div_ceil(ROUND))
+    }
+
+    /// Units of the block.
+    fn units(&self) -> u32 {
+        let overflow = self.rounds().iter().sum::<usize>() * ROUND_BYTES;
+        let rows = (0..2).map(|plane| Plane::of(self, plane).rows).max().unwrap_or(0);
+        FIXED_UNITS + (overflow.div_ceil(UNIT) + rows) as u32
+    }
+}
+
+/// How the lanes of one plane use its 32 streams.
+struct Plane {
+    /// Where each lane's second sub-block begins: row * 32 + stream.
+    starts: [u16; LANES],
+    /// Rows that the fullest stream needs.
+    rows: usize,
+}
+
+impl Plane {
+    /// A lane begins in the stream of its own number. For the second sub-block the fullest streams go to the
+    /// lanes that add least, so that all streams end close together; equals in the order of lanes.
+    fn of(masks: &Masks, plane: usize) -> Self {
+        let (first, second) = (&masks.counts[2 * plane], &masks.counts[2 * plane + 1]);
+        let order = |counts: &[u8; LANES], descending: bool| {
+            // Counting sort: a lane has at most 32 values in a sub-block.
+            let key = |lane: usize| {
+                usize::from(if descending {
+                    32 - counts[lane].min(32)
+                } else {
+                    counts[lane].min(32)
+                })
+            };
+            let mut at = [0u8; 34];
+            for lane in 0..LANES {
+                at[key(lane) + 1] += 1;
+            }
+            for k in 1..34 {
+                at[k] += at[k - 1];
+            }
+            let mut sorted = [0u8; LANES];
+            for lane in 0..LANES {
+                let place = &mut at[key(lane)];
+                sorted[usize::from(*place) & 31] = lane as u8;
+                *place += 1;
+            }
+            sorted
+        };
+        let mut starts = [0; LANES];
+        let mut rows = 0;
+        for (stream, lane) in order(first, true).into_iter().zip(order(second, false)) {
+            let (stream, lane) = (usize::from(stream), usize::from(lane));
+            let begin = usize::from(first[stream]);
+            starts[lane] = (begin * LANES + stream) as u16;
+            rows = rows.max(begin + usize::from(second[lane]));
+        }
+        Self { starts, rows }
+    }
+}
+
+/// Byte offset of a value within a block's values: `at` = row * 32 + stream.
+#[inline]
+fn value_offset(at: usize, plane: usize) -> usize {
+    at * 4 + plane * 2
+}
+
+/// (row, group) of lane `l`'s `j`-th group in a step.
+#[inline]
+fn owned(lane: usize, j: usize) -> (usize, usize) {
+    (lane / 4 + 8 * (j / 4) + HALF_ROWS * (j / 2 % 2), lane % 4 + 4 * (j % 2))
+}
+
+/// Where the code of (row slot pair, group) is: word and shift of lane `4 g + s` for row `g + 16 (s / 2)`.
+#[inline]
+fn code_offset(step: usize, lane: usize) -> usize {
+    (step / 4) * 512 + lane * 16 + (step % 4) * 4
+}
+
+fn size_block(
+    layout: &DenseLayout,
+    values: &[u16],
+    at: (usize, usize),
+    tile: &mut BlockTile,
+) -> (u32, u32) {
+    gather(layout, values, at.0 * TILE_ROWS, at.1 * TILE_COLS, tile);
+    let masks = Masks::of(tile);
+    (masks.nnz, masks.units())
+}
+
+fn new_tile() -> Box<BlockTile> {
+    Box::new([[0; TILE_COLS]; TILE_ROWS])
+}
+
+/// First pass: counts and sizes every block.
+pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
+    use rayon::prelude::*;
+    let blocks = layout.cols.div_ceil(TILE_COLS);
+    let tiles = layout.rows.div_ceil(TILE_ROWS);
+    let sizes: Vec<(u32, u32)> = (0..tiles * blocks)
+        .into_par_iter()
+        .with_min_len(8)
+        .map_init(new_tile, |tile, index| {
+            size_block(layout, values, (index / blocks, index % blocks), tile)
+        })
+        .collect();
+    let mut table = Vec::with_capacity(sizes.len() + 1);
+    let (mut end, mut nnz, mut max_block) = (0u64, 0, 0);
+    table.push(0);
+    for (stored, units) in sizes {
+        nnz += u64::from(stored);
+        max_block = max_block.max(units);
+        end += u64::from(units);
+        table.push(u32::try_from(end).map_err(|_| {
+            Error::new(
+                Kind::SizeOverflow,
+                "Slots: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
+            )
+        })?);
+    }
+    let header = Header::new(&Content {
+        format: Format::Slots,
+        reordered: false,
+        rows: layout.rows as u64,
+        cols: layout.cols as u64,
+        nnz,
+        tile_cols: TILE_COLS as u32,
+        data_bytes: end * UNIT as u64,
+        max_block,
+    })?;
+    Ok(Analysis { header, table })
+}
+
+/// An overflow entry: the value, its column in the block, and its row in the shared-memory
+/// layout of an A fragment (docs/format-slots.md).
+fn entry(value: u16, col: usize, row: usize) -> u32 {
+    u32::from(value) | (col as u32) << 16 | ((row % 8 * 16 + row / 8) as u32) << 24
+}
+
+/// Puts entries in the order in which they are stored: those of one shared-memory bank group of B (column
+/// mod 8) apart from each other, so that eight neighbours read different banks where they can.
+fn spread(entries: &mut [(u32, u32)]) {
+    entries.sort_unstable_by_key(|&(_, e)| (e >> 16 & 0xff, e >> 24));
+    let mut rank = [0u32; 8];
+    for (key, e) in entries.iter_mut() {
+        let bank = *e >> 16 & 7;
+        *key = rank[bank as usize] * 8 + bank;
+        rank[bank as usize] += 1;
+    }
+    entries.sort_unstable_by_key(|&(key, _)| key);
+}
+
+/// Writes one block over whatever `out` held; `out` is as long as the analysis said.
+fn encode_block(
+    tile: &BlockTile,
+    overflow: &mut [Vec<(u32, u32)>; 2],
+    out: &mut [u8],
+) -> Result<u32> {
+    let masks = Masks::of(tile);
+    if masks.units() as usize * UNIT != out.len() {
+        return Err(changed());
+    }
+    out.fill(0);
+    let rounds = masks.rounds();
+    let (head, rest) = out.split_at_mut(OVERFLOW);
+    let (entries, packed) =
+        rest.split_at_mut((rounds[0] + rounds[1]).div_ceil(UNIT / ROUND_BYTES) * UNIT);
+    for step in 0..STEPS {
+        let codes: [u32; TILE_ROWS] =
+            from_fn(|r| map_bytes(masks.words[r][step], |byte| PAIRS[usize::from(byte)].0));
+        for lane in 0..LANES {
+            let row = lane / 4 + HALF_ROWS * (lane / 2 % 2);
+            let half = |r: usize| codes[r] >> (16 * (lane % 2)) & 0xffff;
+            let at = code_offset(step, lane);
+            head[at..at + 4].copy_from_slice(&(half(row) | half(row + 8) << 16).to_le_bytes());
+        }
+    }
+    let planes = [Plane::of(&masks, 0), Plane::of(&masks, 1)];
+    for lane in 0..LANES {
+        let info = rounds.get(lane).map_or(0, |&rounds| rounds as u32);
+        let word = u32::from(planes[0].starts[lane])
+            | u32::from(planes[1].starts[lane]) << 12
+            | info << 24;
+        head[STARTS + 4 * lane..][..4].copy_from_slice(&word.to_le_bytes());
+    }
+    for list in overflow.iter_mut() {
+        list.clear();
+    }
+    for lane in 0..LANES {
+        for sub in 0..SUBS {
+            let plane = sub / 2;
+            let mut at = if sub % 2 == 0 { lane } else { usize::from(planes[plane].starts[lane]) };
+            for step in 2 * sub..2 * sub + 2 {
+                for j in 0..8 {
+                    let (row, q) = owned(lane, j);
+                    let group = GROUPS[(masks.words[row][step] >> (4 * q) & 15) as usize];
+                    let value = |i: usize| tile[row][32 * step + 4 * q + i];
+                    for &i in &group.slots[..usize::from(group.count)] {
+                        let to = value_offset(at, plane);
+                        packed[to..to + 2].copy_from_slice(&value(usize::from(i)).to_le_bytes());
+                        at += LANES;
+                    }
+                    let mut rest = group.overflow;
+                    while rest != 0 {
+                        let col = 32 * step + 4 * q + rest.trailing_zeros() as usize;
+                        overflow[row / HALF_ROWS]
+                            .push((0, entry(tile[row][col], col, row % HALF_ROWS)));
+                        rest &= rest - 1;
+                    }
+                }
+            }
+        }
+    }
+    let mut at = 0;
+    for (list, rounds) in overflow.iter_mut().zip(rounds) {
+        spread(list);
+        // Entries that fill the last round are zeros of columns that lie in different banks.
+        let filler = (0..).map(|i: usize| (0, entry(0, i % ROUND, 0)));
+        let entries = entries[at..at + rounds * ROUND_BYTES].chunks_exact_mut(4);
+        for (bytes, (_, stored)) in entries.zip(list.iter().copied().chain(filler.skip(list.len())))
+        {
+            bytes.copy_from_slice(&stored.to_le_bytes());
+        }
+        at += rounds * ROUND_BYTES;
+    }
+    Ok(masks.nnz)
+}
+
+/// Second pass: writes the data section, whose length is the header's.
+pub(crate) fn encode(
+    analysis: &Analysis,
+    layout: &DenseLayout,
+    values: &[u16],
+    data: &mut [u8],
+) -> Result<()> {
+    let (_, blocks) = analysis.header.grid();
+    let blocks = blocks as usize;
+    let start = |block: usize| analysis.table[block] as usize * UNIT;
+    write_blocks(0..analysis.table.len() - 1, 8, data, &start, &|range, out| {
+        let base = start(range.start);
+        let mut tile = new_tile();
+        let mut overflow = [Vec::new(), Vec::new()];
+        for index in range {
+            let out = &mut out[start(index) - base..start(index + 1) - base];
+            gather(
+                layout,
+                values,
+                index / blocks * TILE_ROWS,
+                index % blocks * TILE_COLS,
+                &mut tile,
+            );
+            encode_block(&tile, &mut overflow, out)?;
+        }
+        Ok(())
+    })
+}
+
+/// Block `index` of a buffer whose header has been parsed, found through the table.
+fn block<'a>(buffer: &'a [u8], header: &Header, index: usize) -> Result<&'a [u8]> {
+    let (start, end) = (table_entry(buffer, index)?, table_entry(buffer, index + 1)?);
+    let at = |units: u32| header.data_offset as usize + units as usize * UNIT;
+    buffer.get(at(start)..at(end)).filter(|bytes| bytes.len() >= OVERFLOW).ok_or_else(|| {
+        corrupt(format!(
+            "table: block {index} is {start}..{end}, needs {FIXED_UNITS} units or more within the data"
+        ))
+    })
+}
+
+#[inline]
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let four = bytes.get(at..)?.first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*four))
+}
+
+/// Writes block `index` over `tile`.
+pub(crate) fn unpack(
+    buffer: &[u8],
+    header: &Header,
+    index: usize,
+    tile: &mut BlockTile,
+) -> Result<()> {
+    let bytes = block(buffer, header, index)?;
+    unpack_block(bytes, tile).map_err(|reason| corrupt(format!("block {index}: {reason}")))
+}
+
+fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), String> {
+    *tile = [[0; TILE_COLS]; TILE_ROWS];
+    let short = || "it ends before its values".to_owned();
+    let start = |lane: usize| word(bytes, STARTS + 4 * lane).ok_or_else(short);
+    let rounds = [start(0)? >> 24, start(1)? >> 24].map(|rounds| rounds as usize);
+    let values = OVERFLOW + (rounds[0] + rounds[1]).div_ceil(UNIT / ROUND_BYTES) * UNIT;
+    for lane in 0..LANES {
+        let starts = start(lane)?;
+        let mut at = 0;
+        for step in 0..STEPS {
+            let plane = step / 4;
+            if step % 4 == 0 {
+                at = lane;
+            } else if step % 2 == 0 {
+                at = (starts >> (12 * plane) & 0xfff) as usize;
+            }
+            for j in 0..8 {
+                let (row, q) = owned(lane, j);
+                let holder = lane / 4 * 4 + 2 * (row / HALF_ROWS) + q / 4;
+                let codes = word(bytes, code_offset(step, holder)).ok_or_else(short)?;
+                let code = codes >> (16 * (row / 8 % 2) + 4 * (q % 4)) & 15;
+                let group = CODES[code as usize];
+                if group.count > 2 {
+                    return Err(format!(
+                        "code {code} of row {row}, group {q} of step {step} means nothing"
+                    ));
+                }
+                for &i in &group.slots[..usize::from(group.count)] {
+                    let from = values + value_offset(at, plane);
+                    let Some(value) = bytes.get(from..from + 2) else { return Err(short()) };
+                    tile[row][32 * step + 4 * q + usize::from(i)] =
+                        u16::from_le_bytes([value[0], value[1]]);
+                    at += LANES;
+                }
+            }
+        }
+    }
+    let mut at = OVERFLOW;
+    for (half, rounds) in rounds.into_iter().enumerate() {
+        for _ in 0..rounds * ROUND {
+            let entry = word(bytes, at).ok_or_else(short)?;
+            at += 4;
+            if entry & 0xffff == 0 {
+                continue;
+            }
+            let (col, place) = (entry as usize >> 16 & 0xff, entry as usize >> 24);
+            let row = place / 16 % 8 + 8 * (place % 16 & 1) + HALF_ROWS * half;
+            tile[row][col] = entry as u16;
+        }
+    }
+    Ok(())
+}
+
+/// Name of the part of a block that a byte lies in.
+fn section(at: usize, rounds: usize) -> &'static str {
+    match at {
+        _ if at < STARTS => "codes",
+        _ if at < OVERFLOW => "starts",
+        _ if at < OVERFLOW + rounds.div_ceil(UNIT / ROUND_BYTES) * UNIT => "overflow",
+        _ => "values",
+    }
+}
+
+/// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
+/// The encoding of a block is unique: what it decodes to must give the same bytes again.
+pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
+    let (_, blocks) = header.grid();
+    let visit = |range: std::ops::Range<usize>| {
+        let mut tile = new_tile();
+        let mut overflow = [Vec::new(), Vec::new()];
+        let mut again = Vec::new();
+        let mut sum = (0u64, 0u32);
+        for index in range {
+            let bytes = block(buffer, header, index)?;
+            unpack(buffer, header, index, &mut tile)?;
+            let (r0, c0) = (index as u64 / blocks * 32, index as u64 % blocks * 256);
+            let inside = |limit: u64, first: u64, most: usize| {
+                usize::try_from(limit - first).unwrap_or(usize::MAX).min(most)
+            };
+            let (rows, cols) =
+                (inside(header.rows, r0, TILE_ROWS), inside(header.cols, c0, TILE_COLS));
+            for (r, row) in tile.iter().enumerate() {
+                let first = if r < rows { cols } else { 0 };
+                if let Some(c) = row[first..].iter().position(|&bits| bits & 0x7fff != 0) {
+                    return Err(corrupt(format!(
+                        "block {index} stores element ({}, {}) outside rows x cols = {} x {}",
+                        r0 + r as u64,
+                        c0 + (first + c) as u64,
+                        header.rows,
+                        header.cols
+                    )));
+                }
+            }
+            let units = Masks::of(&tile).units();
+            if units as usize * UNIT != bytes.len() {
+                return Err(corrupt(format!(
+                    "table: block {index} has {} units, its elements need {units}",
+                    bytes.len() / UNIT
+                )));
+            }
+            again.resize(bytes.len(), 0);
+            let nnz = encode_block(&tile, &mut overflow, &mut again)?;
+            if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
+                let rounds = usize::from(again[STARTS + 3]) + usize::from(again[STARTS + 7]);
+                return Err(corrupt(format!(
+                    "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
+                    section(at, rounds),
+                    bytes[at],
+                    again[at]
+                )));
+            }
+            sum = (sum.0 + u64::from(nnz), sum.1.max(units));
+        }
+        Ok(sum)
+    };
+    reduce(0..header.table_entries as usize - 1, 32, &visit, &|a, b| (a.0 + b.0, a.1.max(b.1)))
+}
+
+/// Decodes the block at tile row `tile`, block column `block` into `out`, which begins at element `base`.
+pub(crate) fn decode_block(
+    buffer: &[u8],
+    header: &Header,
+    layout: &DenseLayout,
+    (tile, block): (usize, usize),
+    out: &mut [u16],
+    base: usize,
+) -> Result<()> {
+    let (_, blocks) = header.grid();
+    let mut dense = new_tile();
+    unpack(buffer, header, tile * blocks as usize + block, &mut dense)?;
+    scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_name_different_columns_and_tell_their_number_as_the_kernels_read_it() {
+        for mask in 0..16usize {
+            let group = GROUPS[mask];
+            let (a, b) = (u32::from(group.code) & 3, u32::from(group.code) >> 2);
+            assert_ne!(a, b, "an instruction's two columns differ");
+            let bit = |x: u32, i: u32| x >> i & 1 == 1;
+            let odd = bit(a, 0) ^ bit(b, 0);
+            let one = odd || !bit(a, 1);
+            let two = if odd { bit(a, 0) ^ bit(a, 1) ^ bit(b, 1) } else { !bit(a, 1) };
+            assert_eq!(u8::from(one) + u8::from(two), group.count, "mask {mask:04b}");
+            let kept = group.slots[..usize::from(group.count)].iter();
+            assert_eq!(kept.fold(group.overflow, |m, &i| m | 1 << i), mask as u8);
+            if group.count >= 1 {
+                assert_eq!(u32::from(group.slots[0]), a);
+            }
+            if group.count == 2 {
+                assert_eq!(u32::from(group.slots[1]), b);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dense_block_is_the_largest() {
+        assert_eq!(Masks::of(&[[0x3c00; TILE_COLS]; TILE_ROWS]).units(), MOST_UNITS);
+        assert_eq!(Masks::of(&[[0x8000; TILE_COLS]; TILE_ROWS]).units(), FIXED_UNITS);
+    }
+
+    #[test]
+    fn streams_of_a_random_block_end_close_together() {
+        let mut x = 7u32;
+        let mut tile = [[0u16; TILE_COLS]; TILE_ROWS];
+        for value in tile.iter_mut().flatten() {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *value = if x >> 8 < (1 << 24) / 5 { 0x3c00 } else { 0 };
+        }
+        let masks = Masks::of(&tile);
+        let values: u32 = masks.counts.iter().flatten().map(|&c| u32::from(c)).sum();
+        let rows = Plane::of(&masks, 0).rows.max(Plane::of(&masks, 1).rows);
+        assert!(rows as f64 <= 1.15 * f64::from(values) / 64.0, "{rows} rows for {values} values");
+    }
+}
