@@ -4,7 +4,7 @@
 
 use half::f16;
 
-use crate::types::DenseLayout;
+use crate::types::{Activation, DenseLayout};
 
 /// alpha * A * op(B) + beta * C for dense fp16 bits `a` (M x K) and `b` (K x N, strides along k and n in
 /// elements). Returns the M x N result, row-major. `c` is row-major too; without it beta is ignored.
@@ -36,4 +36,26 @@ pub fn spmm_f64(
         }
     }
     out
+}
+
+/// What follows a product. The matrices are M x N, row-major.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EpilogueF64<'a> {
+    /// One element a row, added before the activation.
+    pub bias: Option<&'a [f64]>,
+    /// Applied to every element.
+    pub activation: Activation,
+    /// Factors of the activated elements.
+    pub gate: Option<&'a [f64]>,
+    /// Added at the end.
+    pub residual: Option<&'a [f64]>,
+}
+
+/// activation(c + bias) * gate + residual, in place, for the result of [`spmm_f64`] with `n` columns.
+pub fn epilogue_f64(c: &mut [f64], n: usize, epilogue: &EpilogueF64<'_>) {
+    for (at, v) in c.iter_mut().enumerate() {
+        *v = epilogue.activation.apply_f64(*v + epilogue.bias.map_or(0.0, |bias| bias[at / n]));
+        *v = *v * epilogue.gate.map_or(1.0, |gate| gate[at])
+            + epilogue.residual.map_or(0.0, |residual| residual[at]);
+    }
 }

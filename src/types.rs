@@ -44,6 +44,53 @@ pub enum Format {
     Slots = 3,
 }
 
+/// What becomes of the elements of a product. The numbers are those of the kernels (fl_params.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Activation {
+    /// The identity.
+    #[default]
+    None = 0,
+    /// max(v, 0).
+    Relu = 1,
+    /// v / 2 * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 v^3))).
+    GeluTanh = 2,
+    /// v / 2 * (1 + erf(v / sqrt(2))).
+    GeluErf = 3,
+    /// v / (1 + exp(-v)), also called swish.
+    Silu = 4,
+}
+
+impl Activation {
+    /// In single precision; a NaN stays one.
+    pub fn apply(self, v: f32) -> f32 {
+        match self {
+            Self::None => v,
+            Self::Relu if v < 0.0 => 0.0,
+            Self::Relu => v,
+            // The tanh of half an argument is a sigmoid.
+            Self::GeluTanh => v / (1.0 + (-v * (1.595_769 + 0.071_354_814 * v * v)).exp()),
+            Self::GeluErf => 0.5 * v * (1.0 + libm::erff(v * std::f32::consts::FRAC_1_SQRT_2)),
+            Self::Silu => v / (1.0 + (-v).exp()),
+        }
+    }
+
+    /// As [`Activation::apply`], by the definitions and in double precision.
+    pub fn apply_f64(self, v: f64) -> f64 {
+        match self {
+            Self::None => v,
+            Self::Relu if v < 0.0 => 0.0,
+            Self::Relu => v,
+            Self::GeluTanh => {
+                let cubic = v + 0.044_715 * v * v * v;
+                0.5 * v * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * cubic).tanh())
+            }
+            Self::GeluErf => 0.5 * v * (1.0 + libm::erf(v * std::f64::consts::FRAC_1_SQRT_2)),
+            Self::Silu => v / (1.0 + (-v).exp()),
+        }
+    }
+}
+
 /// Shape, leading dimension and order of a dense matrix, checked by [`DenseLayout::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DenseLayout {
@@ -117,4 +164,40 @@ pub fn checked_add(a: usize, b: usize, what: &str) -> Result<usize> {
     a.checked_add(b).filter(|&v| isize::try_from(v).is_ok()).ok_or_else(|| {
         Error::new(Kind::SizeOverflow, format!("{what}: {a} + {b} does not fit the address space"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Activation; 5] = [
+        Activation::None,
+        Activation::Relu,
+        Activation::GeluTanh,
+        Activation::GeluErf,
+        Activation::Silu,
+    ];
+
+    #[test]
+    fn single_precision_activations_follow_their_definitions() {
+        for activation in ALL {
+            for i in -4000..4000 {
+                let v = i as f32 / 200.0;
+                let (got, want) = (activation.apply(v), activation.apply_f64(f64::from(v)));
+                // 1 + erf and 1 + tanh cancel for negative arguments: the error is relative to v there.
+                let allowed = 4.0 * f64::from(f32::EPSILON) * f64::from(v.abs()).max(1e-3);
+                assert!(
+                    (f64::from(got) - want).abs() <= allowed,
+                    "{activation:?}({v}) = {got}, not {want}"
+                );
+            }
+            assert!(activation.apply(f32::NAN).is_nan(), "{activation:?} hides a NaN");
+            assert_eq!(activation.apply(0.0), 0.0);
+            assert_eq!(
+                activation.apply(3e38),
+                3e38,
+                "{activation:?} of a large number is that number"
+            );
+        }
+    }
 }

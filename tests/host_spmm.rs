@@ -2,9 +2,9 @@
 
 use flash_llm::error::Kind;
 use flash_llm::format::{EncodeOptions, Header, analyse, encode, parse_header};
-use flash_llm::host::{DenseMut, HostSpmm, spmm};
-use flash_llm::reference::spmm_f64;
-use flash_llm::types::{DType, DenseLayout, Format, Order};
+use flash_llm::host::{Dense, DenseMut, Epilogue, HostSpmm, Residual, spmm};
+use flash_llm::reference::{EpilogueF64, epilogue_f64, spmm_f64};
+use flash_llm::types::{Activation, DType, DenseLayout, Format, Order};
 use half::f16;
 
 const FORMATS: [(Format, bool); 4] = [
@@ -72,6 +72,7 @@ fn product(header: &Header, a: &[u8], b: &[u16], n: usize) -> Vec<f32> {
         b_strides: (1, k),
         c_dtype: DType::F32,
         c_strides: (1, m),
+        epilogue: Epilogue::default(),
     };
     spmm(&args, header, DenseMut::F32(&mut c)).unwrap();
     c
@@ -125,6 +126,7 @@ fn integer_products_are_exact_for_every_n_and_layout() {
                             b_strides: b_layout.strides(),
                             c_dtype: DType::F32,
                             c_strides: c_layout.strides(),
+                            epilogue: Epilogue::default(),
                         };
                         let inside =
                             |c: &dyn Fn(usize) -> u32, canary: u32, round: &dyn Fn(f64) -> u32| {
@@ -228,6 +230,7 @@ fn errors_stay_within_twice_those_of_a_dense_f32_product() {
                 b_strides: (1, k),
                 c_dtype: DType::F16,
                 c_strides: (1, m),
+                epilogue: Epilogue::default(),
             };
             spmm(&args, &header, DenseMut::F16(&mut c16)).unwrap();
             for (half, single) in c16.iter().zip(&c) {
@@ -301,6 +304,7 @@ fn bad_arguments_are_refused() {
         b_strides: (1, k),
         c_dtype: DType::F32,
         c_strides: (1, m),
+        epilogue: Epilogue::default(),
     };
     let run = |args: HostSpmm<'_>, header: &Header, len: usize| {
         spmm(&args, header, DenseMut::F32(&mut vec![0.0; len])).map_err(|error| error.kind())
@@ -356,6 +360,7 @@ fn buffers_that_were_never_validated_stay_in_bounds() {
                 b_strides: (n, 1),
                 c_dtype: DType::F32,
                 c_strides: (n, 1),
+                epilogue: Epilogue::default(),
             };
             if let Err(error) = spmm(&args, &header, DenseMut::F32(&mut vec![0.0; m * n])) {
                 assert_eq!(error.kind(), Kind::CorruptData);
@@ -401,5 +406,137 @@ fn executor_is_four_times_as_fast_as_the_plain_loop() {
         });
         let ratio = plain.as_secs_f64() / ours.as_secs_f64();
         assert!(ratio >= 4.0, "{format:?}: {ours:?} against {plain:?}, {ratio:.1} times as fast");
+    }
+}
+
+/// Every activation, with and without each of the operands, in both orders of C and both element types.
+#[test]
+fn epilogues_agree_with_the_oracle() {
+    const ACTIVATIONS: [Activation; 5] = [
+        Activation::None,
+        Activation::Relu,
+        Activation::GeluTanh,
+        Activation::GeluErf,
+        Activation::Silu,
+    ];
+    let (m, k, n) = (70, 300, 37);
+    let mut random = Random(11);
+    let layout = row_major(m, k);
+    let (a, b) = (random.reals(m * k, 30), random.reals(k * n, 100));
+    let (header, buffer) = compress(&layout, &a, Format::Slots, false);
+    let wide = |bits: &[u16]| bits.iter().map(|&v| f16::from_bits(v).to_f64()).collect::<Vec<_>>();
+    let narrow = |values: &[f64]| values.iter().map(|&v| v as f32).collect::<Vec<_>>();
+    let (bias, residual, old) =
+        (random.reals(m, 100), random.reals(m * n, 100), random.reals(m * n, 100));
+    // Row-major for the oracle, column-major for the executor.
+    let gate = wide(&random.reals(m * n, 100));
+    let mut gate_by_columns = vec![0.0; m * n];
+    for (at, &v) in gate.iter().enumerate() {
+        gate_by_columns[at % n * m + at / n] = v as f32;
+    }
+    let (bias_f32, residual_f32) = (narrow(&wide(&bias)), narrow(&wide(&residual)));
+    for choice in 0..ACTIVATIONS.len() * 2 * 2 * 3 * 2 * 2 * 2 {
+        let mut rest = choice;
+        let mut pick = |count: usize| {
+            let picked = rest % count;
+            rest /= count;
+            picked
+        };
+        let activation = ACTIVATIONS[pick(ACTIVATIONS.len())];
+        let (with_bias, with_gate, which_residual) = (pick(2) == 1, pick(2) == 1, pick(3));
+        let (by_rows, half, beta) = (pick(2) == 1, pick(2) == 1, [0.0, -0.5][pick(2)]);
+        let mut want =
+            spmm_f64(&layout, &a, (n, 1), &b, n, 1.5, f64::from(beta), Some(&wide(&old)));
+        let residual_f64 = wide(if which_residual == 1 { &old } else { &residual });
+        epilogue_f64(
+            &mut want,
+            n,
+            &EpilogueF64 {
+                bias: with_bias.then_some(wide(&bias)).as_deref(),
+                activation,
+                gate: with_gate.then_some(gate.as_slice()),
+                residual: (which_residual != 0).then_some(residual_f64.as_slice()),
+            },
+        );
+        let strides = if by_rows { (n, 1) } else { (1, m) };
+        let args = HostSpmm {
+            a: &buffer,
+            n,
+            alpha: 1.5,
+            beta,
+            b: &b,
+            b_strides: (n, 1),
+            c_dtype: if half { DType::F16 } else { DType::F32 },
+            c_strides: strides,
+            epilogue: Epilogue {
+                bias: with_bias.then_some(if half {
+                    Dense::F16(&bias)
+                } else {
+                    Dense::F32(&bias_f32)
+                }),
+                activation,
+                gate: with_gate.then_some(gate_by_columns.as_slice()),
+                residual: match which_residual {
+                    0 => Residual::None,
+                    1 => Residual::InPlace,
+                    _ if half => Residual::Matrix(Dense::F32(&residual_f32), (n, 1)),
+                    _ => Residual::Matrix(Dense::F16(&residual), (n, 1)),
+                },
+            },
+        };
+        let place = |at: usize| at / n * strides.0 + at % n * strides.1;
+        let mut c32 = vec![0f32; m * n];
+        let mut c16 = vec![0u16; m * n];
+        for (at, &v) in old.iter().enumerate() {
+            c32[place(at)] = f16::from_bits(v).to_f32();
+            c16[place(at)] = v;
+        }
+        let c = if half { DenseMut::F16(&mut c16) } else { DenseMut::F32(&mut c32) };
+        spmm(&args, &header, c).unwrap();
+        for (at, &want) in want.iter().enumerate() {
+            let (got, rounding) = if half {
+                (f16::from_bits(c16[place(at)]).to_f64(), want.abs() / 2048.0)
+            } else {
+                (f64::from(c32[place(at)]), 0.0)
+            };
+            assert!(
+                (got - want).abs() <= 2e-5 + rounding,
+                "choice {choice}, C({}, {}): {got}, not {want}",
+                at / n,
+                at % n
+            );
+        }
+    }
+}
+
+#[test]
+fn operands_of_an_epilogue_that_are_too_short_are_refused() {
+    let (m, k, n) = (5, 3, 4);
+    let layout = row_major(m, k);
+    let (header, buffer) = compress(&layout, &vec![0x3c00; m * k], Format::Bitmap, false);
+    let b = vec![0x3c00; k * n];
+    let short = vec![0f32; m * n - 1];
+    let matrix = |strides| Residual::Matrix(Dense::F32(&short), strides);
+    for epilogue in [
+        Epilogue { bias: Some(Dense::F32(&short[..m - 1])), ..Epilogue::default() },
+        Epilogue { gate: Some(&short), ..Epilogue::default() },
+        Epilogue { residual: matrix((n, 1)), ..Epilogue::default() },
+        Epilogue { residual: matrix((1, usize::MAX)), ..Epilogue::default() },
+    ] {
+        let mut c = vec![7f32; m * n];
+        let args = HostSpmm {
+            a: &buffer,
+            n,
+            alpha: 1.0,
+            beta: 0.0,
+            b: &b,
+            b_strides: (n, 1),
+            c_dtype: DType::F32,
+            c_strides: (n, 1),
+            epilogue,
+        };
+        let error = spmm(&args, &header, DenseMut::F32(&mut c)).unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidValue, "{error}");
+        assert!(c.iter().all(|&v| v == 7.0), "C was written");
     }
 }

@@ -8,7 +8,18 @@
 
 #include <stdint.h>
 
-/* C[M,N] = alpha * A[M,K] * B[K,N] + beta * C. */
+/* Element types of operands whose type is known at run time: cudaDataType's numbers. */
+#define FL_TYPE_F32 0
+#define FL_TYPE_F16 2
+
+/* Activations; src/types.rs has the same numbers. */
+#define FL_ACTIVATION_NONE 0
+#define FL_ACTIVATION_RELU 1
+#define FL_ACTIVATION_GELU_TANH 2
+#define FL_ACTIVATION_GELU_ERF 3
+#define FL_ACTIVATION_SILU 4
+
+/* C[M,N] = activation(alpha * A[M,K] * B[K,N] + beta * C + bias) * gate + residual. */
 typedef struct FlSpmmParams {
     uint64_t table;      /* offset table of A (u32) */
     uint64_t data;       /* data section of A */
@@ -33,6 +44,17 @@ typedef struct FlSpmmParams {
     float beta;
     uint32_t parts;          /* pieces of a row group, 1 to k_blocks, see fl_streamk.cuh */
     uint32_t group_tiles;    /* row tiles of a row group (Slots) */
+    uint32_t fused;          /* whether anything below is used */
+    uint64_t bias;           /* M elements of bias_type, or 0 */
+    uint64_t gate;           /* fp32, element (m, n) at n * M + m, or 0 */
+    uint64_t residual;       /* element (m, n) at m * residual_stride_m + n * residual_stride_n, or 0 */
+    uint64_t alpha_at;       /* where alpha is, or 0: in `alpha` */
+    uint64_t beta_at;        /* where beta is, or 0: in `beta` */
+    int64_t residual_stride_m;
+    int64_t residual_stride_n;
+    uint32_t bias_type;
+    uint32_t residual_type;
+    uint32_t activation;
     uint32_t reserved;
 } FlSpmmParams;
 

@@ -14,6 +14,7 @@
 // published while the others are busy, and the part that it ends with usually finds all others there.
 #pragma once
 
+#include "fl_epilogue.cuh"
 #include "fl_params.h"
 #include "fl_ptx.cuh"
 
@@ -139,26 +140,5 @@ struct Parts {
         return true;
     }
 };
-
-__device__ __forceinline__ void store_c(const FlSpmmParams& p, uint32_t m, uint32_t n, float v) {
-    if (m >= p.m || n >= p.n) return;
-    const int64_t at = m * p.c_stride_m + n * p.c_stride_n;
-    if (p.c_is_f32) {
-        float* c = reinterpret_cast<float*>(p.c) + at;
-        *c = p.beta == 0.f ? p.alpha * v : p.alpha * v + p.beta * *c;
-    } else {
-        __half* c = reinterpret_cast<__half*>(p.c) + at;
-        *c = __float2half_rn(p.beta == 0.f ? p.alpha * v : p.alpha * v + p.beta * __half2float(*c));
-    }
-}
-
-// Stores one m16n8 accumulator: rows m + lane/4 (+8), columns n + 2*(lane%4) (+1).
-__device__ __forceinline__ void store_m16n8(const FlSpmmParams& p, uint32_t m, uint32_t n, const float4& v, uint32_t lane) {
-    const uint32_t row = m + lane / 4, col = n + (lane % 4) * 2;
-    store_c(p, row, col, v.x);
-    store_c(p, row, col + 1, v.y);
-    store_c(p, row + 8, col, v.z);
-    store_c(p, row + 8, col + 1, v.w);
-}
 
 }  // namespace fl

@@ -16,7 +16,7 @@ use super::types::{
 use crate::descr::{Buffer, DnMat, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
-use crate::gpu::spmm::{SpmmArgs, workspace_bytes};
+use crate::gpu::spmm::{Epilogue, SpmmArgs, workspace_bytes};
 use crate::handle::{Context, Device};
 use crate::host::{self, DenseMut, HostSpmm};
 use crate::plan::WORKSPACE_ALIGN;
@@ -191,6 +191,7 @@ impl Product {
                     c_strides: self.c.layout().strides(),
                     alpha: self.alpha,
                     beta: self.beta,
+                    epilogue: Epilogue::default(),
                     workspace: workspace.addr() as u64,
                     stream: self.context.stream(),
                 };
@@ -234,6 +235,7 @@ impl Product {
             b_strides: self.b_strides,
             c_dtype: self.c.dtype(),
             c_strides: self.c.layout().strides(),
+            epilogue: host::Epilogue::default(),
         };
         host::spmm(&args, header, c)
     }

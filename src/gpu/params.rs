@@ -52,6 +52,28 @@ pub struct SpmmParams {
     pub parts: u32,
     /// Row tiles of a row group.
     pub group_tiles: u32,
+    /// 1 when anything below is used.
+    pub fused: u32,
+    /// Bias, one element a row.
+    pub bias: u64,
+    /// Factors, fp32.
+    pub gate: u64,
+    /// Matrix to add.
+    pub residual: u64,
+    /// Address of alpha.
+    pub alpha_at: u64,
+    /// Address of beta.
+    pub beta_at: u64,
+    /// Distance of rows of the residual, elements.
+    pub residual_stride_m: i64,
+    /// Distance of columns of the residual, elements.
+    pub residual_stride_n: i64,
+    /// Element type of the bias.
+    pub bias_type: u32,
+    /// Element type of the residual.
+    pub residual_type: u32,
+    /// [`crate::types::Activation`].
+    pub activation: u32,
     /// Zero.
     pub reserved: u32,
 }
@@ -81,10 +103,12 @@ pub struct PackParams {
 }
 
 const _: () = {
-    assert!(size_of::<SpmmParams>() == 136);
+    assert!(size_of::<SpmmParams>() == 208);
     assert!(offset_of!(SpmmParams, b_stride_n) == 56);
     assert!(offset_of!(SpmmParams, m) == 80);
     assert!(offset_of!(SpmmParams, alpha) == 116);
+    assert!(offset_of!(SpmmParams, bias) == 136);
+    assert!(offset_of!(SpmmParams, bias_type) == 192);
     assert!(size_of::<PackParams>() == 56);
     assert!(offset_of!(PackParams, k) == 40);
 };

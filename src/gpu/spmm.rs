@@ -12,7 +12,7 @@ use super::sys::RawStream;
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
 use crate::plan::{self, BAccess, DeviceProps, LaunchPlan, Problem};
-use crate::types::DType;
+use crate::types::{Activation, DType};
 
 /// One product on the device. Addresses are device addresses in the context's memory.
 pub struct SpmmArgs<'a> {
@@ -36,10 +36,49 @@ pub struct SpmmArgs<'a> {
     pub alpha: f32,
     /// Scale of C.
     pub beta: f32,
+    /// What follows the product.
+    pub epilogue: Epilogue,
     /// Workspace of [`workspace_bytes`] bytes, 256-byte aligned.
     pub workspace: u64,
     /// Stream.
     pub stream: RawStream,
+}
+
+/// C = activation(alpha * A * B + beta * C + bias) * gate + residual. Addresses are device addresses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue {
+    /// M elements.
+    pub bias: Option<(u64, DType)>,
+    /// Applied to every element.
+    pub activation: Activation,
+    /// fp32, element (m, n) at n * M + m.
+    pub gate: Option<u64>,
+    /// Added at the end; may be C itself.
+    pub residual: Option<Residual>,
+    /// Where alpha and beta are, in place of the arguments.
+    pub scalars: Option<(u64, u64)>,
+}
+
+/// A matrix of C's shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Residual {
+    /// Element (0, 0).
+    pub address: u64,
+    /// Element type.
+    pub dtype: DType,
+    /// Strides along (m, n), elements.
+    pub strides: (usize, usize),
+}
+
+impl Epilogue {
+    /// Whether the product alone is not enough.
+    fn is_used(&self) -> bool {
+        self.bias.is_some()
+            || self.activation != Activation::None
+            || self.gate.is_some()
+            || self.residual.is_some()
+            || self.scalars.is_some()
+    }
 }
 
 /// Bytes of workspace for this matrix and up to `n` columns.
@@ -61,6 +100,11 @@ pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
         BAccess::Direct => (args.b, args.b_strides.1),
         BAccess::Packed => (pack(ctx, args, &problem, &plan)?, plan.packed_ld),
     };
+    let epilogue = &args.epilogue;
+    let (bias, bias_type) = epilogue.bias.unwrap_or((0, DType::F32));
+    let (alpha_at, beta_at) = epilogue.scalars.unwrap_or((0, 0));
+    let residual =
+        epilogue.residual.unwrap_or(Residual { address: 0, dtype: DType::F32, strides: (0, 0) });
     let mut params = SpmmParams {
         table: args.a + header.table_offset,
         data: args.a + header.data_offset,
@@ -86,6 +130,17 @@ pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
         beta: args.beta,
         parts: plan.parts,
         group_tiles: plan.group_tiles,
+        fused: u32::from(epilogue.is_used()),
+        bias,
+        gate: epilogue.gate.unwrap_or(0),
+        residual: residual.address,
+        alpha_at,
+        beta_at,
+        residual_stride_m: stride(residual.strides.0)?,
+        residual_stride_n: stride(residual.strides.1)?,
+        bias_type: bias_type as u32,
+        residual_type: residual.dtype as u32,
+        activation: epilogue.activation as u32,
         reserved: 0,
     };
     // SAFETY: the kernel takes one SpmmParams by value; the plan's grid and shared memory are those that

@@ -1,4 +1,5 @@
-//! Host executor: C = alpha * A * B + beta * C on all cores, from a compressed A.
+//! Host executor: C = alpha * A * B + beta * C on all cores, from a compressed A, and what an [`Epilogue`]
+//! asks for besides.
 //!
 //! A task is a group of row tiles times at most [`SUPER`] columns of C. It walks K in chunks of 256:
 //! the chunk of B is converted once to f32 *panels* of 32 columns (32 KiB each), then every row tile of
@@ -23,7 +24,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Kind, Result};
 use crate::format::list::{RowList, SPAN};
 use crate::format::{self, Header, bitmap, slots, tiled_csl};
-use crate::types::{DType, Format};
+use crate::types::{Activation, DType, Format};
 
 use row::{Isa, PANEL, Panel};
 
@@ -55,6 +56,58 @@ pub struct HostSpmm<'a> {
     pub c_dtype: DType,
     /// Strides of C along m and n.
     pub c_strides: (usize, usize),
+    /// What follows the product.
+    pub epilogue: Epilogue<'a>,
+}
+
+/// C = activation(alpha * A * B + beta * C + bias) * gate + residual, in f32 and rounded once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// M elements.
+    pub bias: Option<Dense<'a>>,
+    /// Applied to every element.
+    pub activation: Activation,
+    /// Element (m, n) at n * M + m.
+    pub gate: Option<&'a [f32]>,
+    /// Added at the end.
+    pub residual: Residual<'a>,
+}
+
+/// What is added to a finished element.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Residual<'a> {
+    /// Nothing.
+    #[default]
+    None,
+    /// What C held.
+    InPlace,
+    /// An M x N matrix and its strides along m and n.
+    Matrix(Dense<'a>, (usize, usize)),
+}
+
+/// Elements that are read, in any element type.
+#[derive(Clone, Copy, Debug)]
+pub enum Dense<'a> {
+    /// fp16 bits.
+    F16(&'a [u16]),
+    /// Single precision.
+    F32(&'a [f32]),
+}
+
+impl Dense<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::F16(values) => values.len(),
+            Self::F32(values) => values.len(),
+        }
+    }
+
+    fn get(&self, at: usize) -> f32 {
+        match self {
+            Self::F16(values) => f16::from_bits(values[at]).to_f32(),
+            Self::F32(values) => values[at],
+        }
+    }
 }
 
 /// C, in either element type.
@@ -113,6 +166,7 @@ fn spmm_with(isa: Isa, args: &HostSpmm<'_>, header: &Header, c: DenseMut<'_>) ->
     check_extent("B", (k, args.n), args.b_strides, args.b.len())?;
     check_extent("C", (m, args.n), args.c_strides, c.len())?;
     check_distinct((m, args.n), args.c_strides)?;
+    check_epilogue(&args.epilogue, m, args.n)?;
 
     let tile_rows = header.tile_rows as usize;
     let tiles = m.div_ceil(tile_rows);
@@ -159,6 +213,21 @@ fn check_extent(
         "{name} is {} x {} with strides {strides:?}, which {len} elements do not hold",
         shape.0, shape.1
     )))
+}
+
+fn check_epilogue(epilogue: &Epilogue<'_>, m: usize, n: usize) -> Result<()> {
+    if let Some(bias) = epilogue.bias {
+        check_extent("the bias", (m, 1), (1, 0), bias.len())?;
+    }
+    if let Some(gate) = epilogue.gate {
+        check_extent("the gate", (m, n), (1, m), gate.len())?;
+    }
+    match epilogue.residual {
+        Residual::Matrix(values, strides) => {
+            check_extent("the residual", (m, n), strides, values.len())
+        }
+        Residual::None | Residual::InPlace => Ok(()),
+    }
 }
 
 /// Two elements of C in one place would make the result depend on the order of the tasks.
@@ -346,54 +415,88 @@ impl Job<'_> {
         let rows = (self.m - r0).min(group_rows);
         let cols = (self.args.n - n0).min(SUPER);
         let sum = |r: usize, n: usize| scratch.sums[n / PANEL * group_rows + r][n % PANEL];
-        let base = r0 * sm + n0 * sn;
         let mut line = [0f32; GROUP_ROWS];
         if sm <= sn {
             for n in 0..cols {
                 for (r, out) in line[..rows].iter_mut().enumerate() {
                     *out = sum(r, n);
                 }
-                self.store_line(&line[..rows], base + n * sn, sm, c);
+                self.store_line(&line[..rows], (r0, n0 + n), (1, 0), c);
             }
         } else {
             for r in 0..rows {
                 for (n, out) in line[..cols].iter_mut().enumerate() {
                     *out = sum(r, n);
                 }
-                self.store_line(&line[..cols], base + r * sm, sn, c);
+                self.store_line(&line[..cols], (r0 + r, n0), (0, 1), c);
             }
         }
     }
 
-    fn store_line(&self, sums: &[f32], at: usize, stride: usize, c: &mut DenseMut<'_>) {
-        let (alpha, beta) = (self.args.alpha, self.args.beta);
-        let scale = |sum: f32, c: f32| alpha * sum + beta * c;
+    /// Finishes and writes the elements of C from `first` on in steps of `step`, both (m, n).
+    fn store_line(
+        &self,
+        sums: &[f32],
+        first: (usize, usize),
+        step: (usize, usize),
+        c: &mut DenseMut<'_>,
+    ) {
+        let (sm, sn) = self.args.c_strides;
+        let (at, stride) = (first.0 * sm + first.1 * sn, (step.0 * sm + step.1 * sn).max(1));
+        let reads_c =
+            self.args.beta != 0.0 || matches!(self.args.epilogue.residual, Residual::InPlace);
+        let mut line = [0f32; GROUP_ROWS];
+        let mut bits = [0u16; GROUP_ROWS];
+        let (line, bits) = (&mut line[..sums.len()], &mut bits[..sums.len()]);
+        if reads_c {
+            match c {
+                DenseMut::F32(c) => {
+                    for (old, &c) in line.iter_mut().zip(c[at..].iter().step_by(stride)) {
+                        *old = c;
+                    }
+                }
+                DenseMut::F16(c) => {
+                    for (bits, &c) in bits.iter_mut().zip(c[at..].iter().step_by(stride)) {
+                        *bits = c;
+                    }
+                    bits.reinterpret_cast::<f16>().convert_to_f32_slice(line);
+                }
+            }
+        }
+        for (i, (value, &sum)) in line.iter_mut().zip(sums).enumerate() {
+            *value = self.finish(sum, *value, (first.0 + i * step.0, first.1 + i * step.1));
+        }
         match c {
             DenseMut::F32(c) => {
-                for (out, &sum) in c[at..].iter_mut().step_by(stride.max(1)).zip(sums) {
-                    *out = if beta == 0.0 { alpha * sum } else { scale(sum, *out) };
+                for (c, &value) in c[at..].iter_mut().step_by(stride).zip(line.iter()) {
+                    *c = value;
                 }
             }
             DenseMut::F16(c) => {
-                let mut old = [0f32; GROUP_ROWS];
-                let mut new = [0f32; GROUP_ROWS];
-                let mut bits = [0u16; GROUP_ROWS];
-                let len = sums.len();
-                let (old, new, bits) = (&mut old[..len], &mut new[..len], &mut bits[..len]);
-                if beta != 0.0 {
-                    for (bits, &c) in bits.iter_mut().zip(c[at..].iter().step_by(stride.max(1))) {
-                        *bits = c;
-                    }
-                    bits.reinterpret_cast::<f16>().convert_to_f32_slice(old);
-                }
-                for ((new, &old), &sum) in new.iter_mut().zip(old.iter()).zip(sums) {
-                    *new = if beta == 0.0 { alpha * sum } else { scale(sum, old) };
-                }
-                bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(new);
-                for (c, &bits) in c[at..].iter_mut().step_by(stride.max(1)).zip(bits.iter()) {
+                bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(line);
+                for (c, &bits) in c[at..].iter_mut().step_by(stride).zip(bits.iter()) {
                     *c = bits;
                 }
             }
+        }
+    }
+
+    /// The element of C at (m, n) from its sum and, where that counts, what it was before.
+    #[inline]
+    fn finish(&self, sum: f32, old: f32, (m, n): (usize, usize)) -> f32 {
+        let HostSpmm { alpha, beta, epilogue, .. } = self.args;
+        let mut v = if *beta == 0.0 { alpha * sum } else { alpha * sum + beta * old };
+        if let Some(bias) = epilogue.bias {
+            v += bias.get(m);
+        }
+        v = epilogue.activation.apply(v);
+        if let Some(gate) = epilogue.gate {
+            v *= gate[n * self.m + m];
+        }
+        match epilogue.residual {
+            Residual::None => v,
+            Residual::InPlace => v + old,
+            Residual::Matrix(values, (sm, sn)) => v + values.get(m * sm + n * sn),
         }
     }
 }
@@ -439,6 +542,7 @@ mod tests {
                 b_strides: (1, k),
                 c_dtype: DType::F32,
                 c_strides: (1, m),
+                epilogue: Epilogue::default(),
             };
             let mut portable = vec![0.0; m * n];
             spmm_with(Isa::Portable, &args, &analysis.header, DenseMut::F32(&mut portable))

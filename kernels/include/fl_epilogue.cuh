@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// The end of a product: what becomes of a sum before it is stored in C, in fp32 and rounded once.
+//
+//   C = activation(alpha * sum + beta * C + bias[row]) * gate + residual
+//
+// What is not asked for costs one uniform branch a fragment (p.fused). The rest is a rolled loop: its code is
+// there once a fragment, not once an element, and it is as fast as the loads that it waits for.
+#pragma once
+
+#include "fl_params.h"
+#include "fl_ptx.cuh"
+
+namespace fl {
+
+__device__ __forceinline__ float load_element(uint64_t base, int64_t at, uint32_t type) {
+    if (type == FL_TYPE_F32) return reinterpret_cast<const float*>(base)[at];
+    return __half2float(reinterpret_cast<const __half*>(base)[at]);
+}
+
+// A NaN stays one in each of them.
+__device__ __forceinline__ float activate(uint32_t activation, float v) {
+    if (activation == FL_ACTIVATION_RELU) return v < 0.f ? 0.f : v;
+    if (activation == FL_ACTIVATION_GELU_ERF) return 0.5f * v * (1.f + erff(v * 0.70710678f));
+    // SiLU is v * sigmoid(v); with tanh as a sigmoid, GELU's other form is v * sigmoid of a cubic.
+    const float z = activation == FL_ACTIVATION_SILU ? v : v * (1.5957691f + 0.071354816f * v * v);
+    return __fdividef(v, 1.f + __expf(-z));
+}
+
+__device__ __forceinline__ void store_element(const FlSpmmParams& p, int64_t at, float v) {
+    if (p.c_is_f32)
+        reinterpret_cast<float*>(p.c)[at] = v;
+    else
+        reinterpret_cast<__half*>(p.c)[at] = __float2half_rn(v);
+}
+
+__device__ __forceinline__ void store_scaled(const FlSpmmParams& p, uint32_t m, uint32_t n, float v) {
+    if (m >= p.m || n >= p.n) return;
+    const int64_t at = m * p.c_stride_m + n * p.c_stride_n;
+    const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : FL_TYPE_F16;
+    store_element(p, at, p.beta == 0.f ? p.alpha * v : p.alpha * v + p.beta * load_element(p.c, at, type));
+}
+
+__device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t m, uint32_t n, float v) {
+    if (m >= p.m || n >= p.n) return;
+    const int64_t at = m * p.c_stride_m + n * p.c_stride_n;
+    const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : FL_TYPE_F16;
+    const float alpha = p.alpha_at ? *reinterpret_cast<const float*>(p.alpha_at) : p.alpha;
+    const float beta = p.beta_at ? *reinterpret_cast<const float*>(p.beta_at) : p.beta;
+    v *= alpha;
+    if (beta != 0.f) v += beta * load_element(p.c, at, type);
+    if (p.bias) v += load_element(p.bias, m, p.bias_type);
+    if (p.activation != FL_ACTIVATION_NONE) v = activate(p.activation, v);
+    if (p.gate) v *= reinterpret_cast<const float*>(p.gate)[static_cast<int64_t>(n) * p.m + m];
+    if (p.residual)
+        v += load_element(p.residual, m * p.residual_stride_m + n * p.residual_stride_n, p.residual_type);
+    store_element(p, at, v);
+}
+
+// Stores one m16n8 accumulator: rows m + lane/4 (+8), columns n + 2*(lane%4) (+1).
+__device__ __forceinline__ void store_m16n8(const FlSpmmParams& p, uint32_t m, uint32_t n, const float4& v, uint32_t lane) {
+    const uint32_t row = m + lane / 4, col = n + (lane % 4) * 2;
+    if (p.fused) {
+#pragma unroll 1
+        for (uint32_t i = 0; i < 4; ++i)
+            store_fused(p, row + i / 2 * 8, col + i % 2, i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w);
+        return;
+    }
+    store_scaled(p, row, col, v.x);
+    store_scaled(p, row, col + 1, v.y);
+    store_scaled(p, row + 8, col, v.z);
+    store_scaled(p, row + 8, col + 1, v.w);
+}
+
+}  // namespace fl
