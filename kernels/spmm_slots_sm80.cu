@@ -84,20 +84,19 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             const uint32_t rounds0 = __shfl_sync(~0u, starts >> 24, 0), rounds1 = __shfl_sync(~0u, starts >> 24, 1);
             const uint32_t values = block + kOverflow + (rounds0 + rounds1 + 1) / 2 * kUnit;
 #pragma unroll 1
-            for (uint32_t half = 0; half < 2; ++half) {
-                const uint4 codes4 = lds128(block + half * 512 + lane * 16);
-                uint32_t next = 0;
+            for (uint32_t couple = 0; couple < kCouples; ++couple) {
+                const uint2 codes2 = lds64(block + couple * (2 * kUnit) + lane * 8);
+                const uint32_t half = couple / 2, stream = couple % 2 == 0 ? lane : (starts >> (12 * half)) & 0xfff;
+                uint32_t next = values + stream * 4 + half * 2;
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    const uint32_t codes = i == 0 ? codes4.x : i == 1 ? codes4.y : i == 2 ? codes4.z : codes4.w;
-                    if (i == 0) next = values + lane * 4 + half * 2;
-                    if (i == 2) next = values + ((starts >> (12 * half)) & 0xfff) * 4 + half * 2;
+                for (int i = 0; i < 2; ++i) {
+                    const uint32_t codes = i == 0 ? codes2.x : codes2.y;
                     uint32_t a[2][4];
                     decode_step(transpose(codes), next, a);
 #pragma unroll
                     for (int nt = 0; nt < NT; ++nt) {
                         uint32_t b[4];
-                        ldmatrix4(b, b_lane + nt * 8 * kBRow + (half * 4 + i) * 64);
+                        ldmatrix4(b, b_lane + nt * 8 * kBRow + (couple * 2 + i) * 64);
                         mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes);
                         mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes);
                     }

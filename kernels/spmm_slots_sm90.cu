@@ -48,12 +48,12 @@ struct Rings {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 // Adds the overflow of one row tile of 16: `rounds` x 16 entries (value, column, place of the row), which make an
 // A fragment with one element a column, times the rows of B that they name.
-template <int NT>
-__device__ __forceinline__ void add_overflow(float4* acc, uint32_t entries, uint32_t rounds, uint32_t b_stage, uint32_t lane) {
+template <int NT, int S>
+__device__ __forceinline__ void add_overflow(float4* acc, uint32_t entries, uint32_t first, uint32_t rounds, uint32_t b_stage, uint32_t lane) {
     const OverflowFragment fragment(entries, lane);
     const uint32_t gathered = entries + lane % 16 * 4;
     const uint32_t b_lane = b_stage + lane / 16 * kPlane;
-    for (uint32_t round = 0; round < rounds; ++round) {
+    for (uint32_t round = first; round < rounds; round += S == 4 ? 2 : 1) {
         const uint32_t column = lds32(gathered + round * (kRound * 4)) >> 16 & 0xff;
         uint32_t e[4], a[4];
         fragment.load(round, e, a);
@@ -142,13 +142,14 @@ __device__ __forceinline__ void load(const FlSpmmParams& p, const Addresses& at,
         if (bytes != 0)
             bulk_load(at.a + index * p.slot_bytes, data + static_cast<uint64_t>(begin) * kUnit, bytes, at.a_full + 8 * index);
     };
-    // What the first unit needs comes first; the other slots of A follow when it is there, for all SMs begin at once
-    // and would otherwise wait for what none of them needs yet.
+    // B first: it is little, and everything waits for it.
     copy_raw();
     copy_raw();
     if (loader == 0) {
         if (lane < p.group_tiles * p.a_slots) find(lane % p.group_tiles, unit0 + lane / p.group_tiles);
-        if (lane < p.group_tiles) copy_a(lane, 0);
+        if (lane < p.group_tiles * p.a_slots) copy_a(lane % p.group_tiles, lane / p.group_tiles);
+        __syncwarp();
+        find(lane, unit0 + p.a_slots);
     }
     for (uint32_t i = 2; i + 1 < R::kRaw; ++i) copy_raw();
 
@@ -189,17 +190,24 @@ __device__ __forceinline__ void load(const FlSpmmParams& p, const Addresses& at,
                 copy_raw();
             }
             mbar_arrive(at.b_full + 8 * stage.stage);
-            if (unit == unit0 && loader == 0) {
-                if (lane >= p.group_tiles && lane < p.group_tiles * p.a_slots)
-                    copy_a(lane % p.group_tiles, lane / p.group_tiles);
-                __syncwarp();
-                find(lane, unit0 + p.a_slots);
-            }
         }
         stage.advance();
     }
 }
 #endif
+
+// Adds what another warp left.
+template <int NT>
+__device__ __forceinline__ void add(float4* acc, uint32_t from) {
+#pragma unroll
+    for (int i = 0; i < NT; ++i) {
+        const uint4 v = lds128(from + i * 512);
+        acc[i].x += __uint_as_float(v.x);
+        acc[i].y += __uint_as_float(v.y);
+        acc[i].z += __uint_as_float(v.z);
+        acc[i].w += __uint_as_float(v.w);
+    }
+}
 
 // By value: ?: would choose between addresses and put the accumulators into local memory.
 __device__ __forceinline__ float4 select(bool first, float4 a, float4 b) {
@@ -210,7 +218,7 @@ template <int NT, int S>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using R = Rings<NT>;
-    constexpr int kVectors = 2 * NT / S;  // of the sums, for one row tile of 16 or for both
+    constexpr int kVectors = S == 1 ? 2 * NT : NT;  // of the sums, for one row tile of 16 or for both
     constexpr uint32_t kExchange = S == 1 ? 0 : NT * 512;
     extern __shared__ __align__(128) unsigned char smem[];
     const uint32_t base = smem_addr(smem);
@@ -256,15 +264,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const Transpose transpose(lane);
     Cursor<R::kStages> stage;
     uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
-    Parts<kVectors> parts(p, line, blockIdx.x, warp, consumers, slice);
-    uint32_t starts = 0;
-    uint4 codes4 = make_uint4(0, 0, 0, 0);
-    auto open_block = [&] {
-        const uint32_t block = slots + slot * p.slot_bytes;
-        starts = lds32(block + kStarts + lane * 4);
-        codes4 = lds128(block + s * 512 + lane * 16);
-    };
-    bool opened = false;
+    Parts<kVectors> parts(p, line, blockIdx.x, S == 4 ? r * 2 + s % 2 : warp, p.group_tiles * (S == 4 ? 2 : S), slice);
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const uint32_t block = slots + slot * p.slot_bytes;
         const uint32_t tile = group * p.group_tiles + r;
@@ -272,73 +272,73 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (k_block == 0 || unit == unit0) parts.begin(group);
         const uint64_t peeked = segment_ends ? parts.peek() : 0;
         const uint32_t b_stage = at.b + stage.stage * R::kStageBytes;
-        if (!opened) {
-            mbar_wait(a_full + 8 * slot, a_phase);
-            open_block();
-        }
+        mbar_wait(a_full + 8 * slot, a_phase);
         if (++slot == p.a_slots) {
             slot = 0;
             a_phase ^= 1;
         }
         mbar_wait(at.b_full + 8 * stage.stage, stage.phase);
         if (tile < p.row_tiles) {
-            const uint32_t rounds0 = __shfl_sync(~0u, starts >> 24, 0), rounds1 = __shfl_sync(~0u, starts >> 24, 1);
+            const uint2 counts = lds64(block + kStarts);
+            const uint32_t rounds0 = counts.x >> 24, rounds1 = counts.y >> 24;
             const uint32_t values = block + kOverflow + (rounds0 + rounds1 + 1) / 2 * kUnit;
-            uint32_t next = 0;
-#pragma unroll 1
-            for (uint32_t half = s; half < 2; half += S) {
-                if (S == 1 && half == 1) codes4 = lds128(block + 512 + lane * 16);
-                // Steps that overlap hide latency, but their fragments take registers.
-#pragma unroll(NT == 8 ? 1 : NT == 4 ? 2 : 4)
-                for (int i = 0; i < 4; ++i) {
-                    const uint32_t codes = i == 0 ? codes4.x : i == 1 ? codes4.y : i == 2 ? codes4.z : codes4.w;
-                    if (i == 0) next = values + lane * 4 + half * 2;
-                    if (i == 2) next = values + ((starts >> (12 * half)) & 0xfff) * 4 + half * 2;
+            // Couples of steps that overlap hide latency, but their fragments take registers.
+#pragma unroll(S == 1 ? 1 : kCouples / S)
+            for (uint32_t couple = s * (kCouples / S); couple < (s + 1) * (kCouples / S); ++couple) {
+                const uint2 codes2 = lds64(block + couple * (2 * kUnit) + lane * 8);
+                const uint32_t half = couple / 2;
+                uint32_t stream = lane;
+                if (couple % 2 == 1) stream = (lds32(block + kStarts + lane * 4) >> (12 * half)) & 0xfff;
+                uint32_t next = values + stream * 4 + half * 2;
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    const uint32_t codes = i == 0 ? codes2.x : codes2.y;
                     uint32_t a[2][4];
                     decode_step(transpose(codes), next, a);
 #pragma unroll
                     for (int nt = 0; nt < NT; ++nt) {
                         uint32_t b[4];
-                        ldmatrix4_trans(b, b_stage + nt * kPlane + (half * 4 + i) * 512 + lane * 16);
+                        ldmatrix4_trans(b, b_stage + nt * kPlane + (couple * 2 + i) * 512 + lane * 16);
                         mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes);
                         mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes);
                     }
                 }
             }
-            // The next block's first loads overlap with the overflow, if it is there already.
-            opened = unit + 1 < unit1 && p.a_slots > 1 && __all_sync(~0u, mbar_test(a_full + 8 * slot, a_phase));
-            if (opened) open_block();
             const uint32_t entries0 = block + kOverflow, entries1 = entries0 + rounds0 * (kRound * 4);
-            if (S == 1 || s == 0) add_overflow<NT>(acc, entries0, rounds0, b_stage, lane);
-            if (S == 1 || s == 1) add_overflow<NT>(acc + NT, entries1, rounds1, b_stage, lane);
-        } else {
-            opened = false;
+            if (S == 1 || s % 2 == 0) add_overflow<NT, S>(acc, entries0, s / 2, rounds0, b_stage, lane);
+            if (S == 1 || s % 2 == 1) add_overflow<NT, S>(acc + NT, entries1, s / 2, rounds1, b_stage, lane);
         }
         __syncwarp();
         if (lane == 0) mbar_arrive(at.b_empty + 8 * stage.stage);
         stage.advance();
         ++k_block;
         if (segment_ends) {
-            if (S == 2) {
-                // Each warp gives the other the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
-                const uint32_t mine = exchange + warp * kExchange + lane * 16, other = exchange + (warp ^ 1) * kExchange + lane * 16;
+            bool owner = true;
+            if (S > 1) {
+                // Each warp gives its neighbour the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
+                const uint32_t mine = exchange + warp * kExchange + lane * 16;
+                const uint32_t near = exchange + (warp ^ 1) * kExchange + lane * 16;
 #pragma unroll
                 for (int i = 0; i < NT; ++i) {
-                    sts128(mine + i * 512, bits(select(s == 0, acc[NT + i], acc[i])));
-                    acc[i] = select(s == 0, acc[i], acc[NT + i]);
+                    sts128(mine + i * 512, bits(select(s % 2 == 0, acc[NT + i], acc[i])));
+                    acc[i] = select(s % 2 == 0, acc[i], acc[NT + i]);
                 }
-                named_barrier(r + 1, 64);
+                named_barrier(r + 1, S * 32);
+                add<NT>(acc, near);
+                named_barrier(r + 1, S * 32);
+                if (S == 4) {
+                    // The upper couple of warps gives its sums to the lower.
+                    owner = s < 2;
+                    if (!owner) {
 #pragma unroll
-                for (int i = 0; i < NT; ++i) {
-                    const uint4 v = lds128(other + i * 512);
-                    acc[i].x += __uint_as_float(v.x);
-                    acc[i].y += __uint_as_float(v.y);
-                    acc[i].z += __uint_as_float(v.z);
-                    acc[i].w += __uint_as_float(v.w);
+                        for (int i = 0; i < NT; ++i) sts128(mine + i * 512, bits(acc[i]));
+                    }
+                    named_barrier(r + 1, S * 32);
+                    if (owner) add<NT>(acc, mine + 2 * kExchange);
+                    named_barrier(r + 1, S * 32);
                 }
-                named_barrier(r + 1, 64);
             }
-            if (tile < p.row_tiles && parts.reduce(acc, peeked, lane)) {
+            if (owner && tile < p.row_tiles && parts.reduce(acc, peeked, lane)) {
 #pragma unroll
                 for (int i = 0; i < kVectors; ++i)
                     store_m16n8(p, tile * kTileRows + (s + i / NT) * 16, n0 + i % NT * 8, acc[i], lane);

@@ -10,7 +10,8 @@ namespace fl::slots {
 constexpr int kTileRows = 32;
 constexpr int kBlockCols = 256;
 constexpr int kSteps = kBlockCols / 32;
-constexpr int kUnit = 128;  // bytes of one row of 32 streams, and of one step's codes
+constexpr int kCouples = kSteps / 2;  // steps whose values are one piece of a stream
+constexpr int kUnit = 128;            // bytes of one row of 32 streams, and of one step's codes
 constexpr int kStarts = kSteps * kUnit;
 constexpr int kOverflow = kStarts + kUnit;
 constexpr int kRound = 16;            // overflow entries multiplied together

@@ -237,7 +237,7 @@ fn owned(lane: usize, j: usize) -> (usize, usize) {
 /// Where the code of (row slot pair, group) is: word and shift of lane `4 g + s` for row `g + 16 (s / 2)`.
 #[inline]
 fn code_offset(step: usize, lane: usize) -> usize {
-    (step / 4) * 512 + lane * 16 + (step % 4) * 4
+    (step / 2) * 256 + lane * 8 + (step % 2) * 4
 }
 
 fn size_block(
@@ -492,7 +492,7 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), S
                 continue;
             }
             let (col, place) = (entry as usize >> 16 & 0xff, entry as usize >> 24);
-            let row = place / 16 % 8 + 8 * (place % 16 & 1) + HALF_ROWS * half;
+            let row = place / 16 % 8 + 8 * ((place % 16) & 1) + HALF_ROWS * half;
             tile[row][col] = entry as u16;
         }
     }
