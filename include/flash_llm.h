@@ -47,6 +47,7 @@
 struct flashllmContext;
 struct flashllmDnMatDescr;
 struct flashllmSpMatDescr;
+struct flashllmSpMMPlan;
 
 /* What CUstream of <cuda.h> and cudaStream_t of <cuda_runtime.h> point to: both convert without a cast,
  * and this header needs no CUDA header. */
@@ -162,7 +163,8 @@ typedef enum {
      */
     FLASHLLM_POINTER_MODE_HOST = 0,
     /**
-     * Device memory. Reserved: FLASHLLM_STATUS_NOT_SUPPORTED in this release.
+     * Memory of the handle's device, read when the work runs: a captured graph that is replayed reads it anew.
+     * On a host handle the same as FLASHLLM_POINTER_MODE_HOST.
      */
     FLASHLLM_POINTER_MODE_DEVICE = 1,
 } flashllmPointerMode_t;
@@ -180,7 +182,7 @@ typedef enum {
      */
     FLASHLLM_R_16F = 2,
     /**
-     * bfloat16. Reserved: every function answers FLASHLLM_STATUS_NOT_SUPPORTED.
+     * bfloat16.
      */
     FLASHLLM_R_16BF = 14,
 } flashllmDataType_t;
@@ -324,6 +326,88 @@ typedef enum {
 } flashllmSpMatAttribute_t;
 
 /**
+ * What becomes of the elements of a product, in fp32 and before they are rounded to the type of C. A NaN
+ * stays one.
+ */
+typedef enum {
+    /**
+     * The identity.
+     */
+    FLASHLLM_ACTIVATION_NONE = 0,
+    /**
+     * max(v, 0).
+     */
+    FLASHLLM_ACTIVATION_RELU = 1,
+    /**
+     * v / 2 * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 v^3))).
+     */
+    FLASHLLM_ACTIVATION_GELU_TANH = 2,
+    /**
+     * v / 2 * (1 + erf(v / sqrt(2))).
+     */
+    FLASHLLM_ACTIVATION_GELU_ERF = 3,
+    /**
+     * v / (1 + exp(-v)), also called swish.
+     */
+    FLASHLLM_ACTIVATION_SILU = 4,
+} flashllmActivation_t;
+
+/**
+ * Attributes of a plan. Each says the C type that its value pointer points to. All of them may be read;
+ * those of what is computed say what it is:
+ *
+ * without a gate  C = activation(alpha * A * op(B) + beta * C + bias) + residual
+ * with one        C = (alpha * A * op(B) + beta * C + bias) * activation(G * op(B)) + residual
+ */
+typedef enum {
+    /**
+     * const void *, default NULL (none). M elements, one for each row of A, contiguous, in memory of the
+     * handle's device, aligned to their size; read when the work runs. The caller keeps them alive.
+     */
+    FLASHLLM_SPMM_PLAN_BIAS = 0,
+    /**
+     * flashllmDataType_t, default the type of A. Element type of the bias, any.
+     */
+    FLASHLLM_SPMM_PLAN_BIAS_TYPE = 1,
+    /**
+     * flashllmActivation_t, default FLASHLLM_ACTIVATION_NONE.
+     */
+    FLASHLLM_SPMM_PLAN_ACTIVATION = 2,
+    /**
+     * flashllmConstSpMatDescr_t, default NULL (none). G, of the shape and type of A and in any format, at least
+     * analysed when it is set and converted or adopted at the first execution. The plan keeps the descriptor
+     * alive, the caller its buffer. silu(G * B) * (A * B) is the feed-forward layer of Llama.
+     */
+    FLASHLLM_SPMM_PLAN_GATE = 3,
+    /**
+     * flashllmConstDnMatDescr_t, default NULL (none). A matrix of the shape and batch count of C, of any type
+     * and order; it is read before C is written, so it may be C itself (the same address, order, ld and
+     * type) but may not overlap it otherwise. The plan keeps the descriptor alive, the caller the values.
+     */
+    FLASHLLM_SPMM_PLAN_RESIDUAL = 4,
+    /**
+     * int32_t, default 0: the library chooses. Another number is one of flashllmSpMMAlgGetIds(). Reading
+     * gives the algorithm that will run, never 0: store it, and force it elsewhere.
+     */
+    FLASHLLM_SPMM_PLAN_ALG_ID = 5,
+    /**
+     * int32_t, default 0: the library chooses. Pieces into which the sums of a row group are cut for the
+     * multiprocessors; more than there are blocks along K count as that many. Reading gives the number that
+     * will be used, never 0. The bits of C depend on it. A host handle has one piece.
+     */
+    FLASHLLM_SPMM_PLAN_SPLITS = 6,
+    /**
+     * int32_t, 0 or 1, default 1. 1: the same arguments on the same device give the same bits every time. 0
+     * permits algorithms that do not; this release has none.
+     */
+    FLASHLLM_SPMM_PLAN_DETERMINISTIC = 7,
+    /**
+     * size_t, default SIZE_MAX. The workspace the plan may need, in bytes; a smaller one may cost speed.
+     */
+    FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT = 8,
+} flashllmSpMMPlanAttribute_t;
+
+/**
  * A library context: a device (or the host), a stream, and the kernels loaded for it. Made by
  * flashllmCreate() or flashllmCreateHost(), ended by flashllmDestroy().
  *
@@ -352,6 +436,11 @@ typedef struct flashllmSpMatDescr *flashllmSpMatDescr_t;
  * A compressed matrix that is only read.
  */
 typedef const struct flashllmSpMatDescr *flashllmConstSpMatDescr_t;
+
+/**
+ * A product that is planned once and executed often. A key, as flashllmHandle_t.
+ */
+typedef struct flashllmSpMMPlan *flashllmSpMMPlan_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -535,12 +624,12 @@ flashllmStatus_t flashllmGetLastDriverError(int *cuResult);
  * Sets where alpha and beta are read from.
  *
  * @param handle  The handle.
- * @param mode    FLASHLLM_POINTER_MODE_HOST, which is also the default.
+ * @param mode    Where; FLASHLLM_POINTER_MODE_HOST is the default.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
- *   FLASHLLM_STATUS_INVALID_VALUE: mode is not an enumerator;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: FLASHLLM_POINTER_MODE_DEVICE is reserved.
- * @note Thread-safe; allowed during stream capture.
+ *   FLASHLLM_STATUS_INVALID_VALUE: mode is not an enumerator.
+ * @note Thread-safe; allowed during stream capture. Setting it while another thread uses the handle is
+ *   memory-safe only if that thread's pointers are valid in both modes.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmSetPointerMode(flashllmHandle_t handle,
@@ -1121,11 +1210,11 @@ flashllmStatus_t flashllmSparseToDense(flashllmHandle_t handle,
  * @param handle       The handle.
  * @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
  * @param opB          Operation on matB.
- * @param alpha        Host pointer to a float; its value does not matter here.
+ * @param alpha        Pointer to a float; its value does not matter here.
  * @param matA         The compressed matrix, M x K, at least analysed.
- * @param matB         Dense, FLASHLLM_R_16F; op(B) is K x N.
- * @param beta         Host pointer to a float; its value does not matter here.
- * @param matC         Dense, M x N, FLASHLLM_R_16F or FLASHLLM_R_32F.
+ * @param matB         Dense, of matA's type; op(B) is K x N.
+ * @param beta         Pointer to a float; its value does not matter here.
+ * @param matC         Dense, M x N, of matA's type or FLASHLLM_R_32F.
  * @param computeType  FLASHLLM_R_32F.
  * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
  * @param[out] workspaceBytes  Receives the size in bytes; 0 on a host handle. For the same matA it does not
@@ -1133,11 +1222,12 @@ flashllmStatus_t flashllmSparseToDense(flashllmHandle_t handle,
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
- *   is unknown, the shapes do not fit, matA is neither analysed nor adopted, or its buffer was set
+ *   is unknown, the shapes or batches do not fit, matA is neither analysed nor adopted, or its buffer was set
  *   with a handle of another device;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: opA is a transpose, or computeType is not FLASHLLM_R_32F;
  *   FLASHLLM_STATUS_NULL_POINTER: alpha, beta or workspaceBytes is NULL;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type, or matC neither that nor
+ *   FLASHLLM_R_32F;
  *   FLASHLLM_STATUS_WRONG_CONTEXT: matA's buffer was set with a handle of another CUDA context;
  *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large.
  * @note Thread-safe; allowed during stream capture. It calls no driver function.
@@ -1162,11 +1252,11 @@ flashllmStatus_t flashllmSpMM_bufferSize(flashllmHandle_t handle,
  * @param handle       The handle.
  * @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
  * @param opB          Operation on matB.
- * @param alpha        Host pointer to a float; its value does not matter here.
+ * @param alpha        Pointer to a float; its value does not matter here.
  * @param matA         The compressed matrix, M x K, converted or adopted.
- * @param matB         Dense, FLASHLLM_R_16F; op(B) is K x N.
- * @param beta         Host pointer to a float; its value does not matter here.
- * @param matC         Dense, M x N, FLASHLLM_R_16F or FLASHLLM_R_32F. Not written.
+ * @param matB         Dense, of matA's type; op(B) is K x N.
+ * @param beta         Pointer to a float; its value does not matter here.
+ * @param matC         Dense, M x N, of matA's type or FLASHLLM_R_32F. Not written.
  * @param computeType  FLASHLLM_R_32F.
  * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
  * @param workspace    As flashllmSpMM().
@@ -1190,6 +1280,9 @@ flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
  * Computes C = alpha * op(A) * op(B) + beta * C with a compressed A. Products add up in fp32, and the
  * result is rounded once to the type of C.
  *
+ * Where matB and matC are batches (flashllmDnMatSetStridedBatch()), each B is multiplied by the same A into its
+ * C. A batch whose matrices continue each other along N is one product with more columns.
+ *
  * On a CUDA handle the work is put on the handle's stream and the call returns; it allocates nothing, waits
  * for nothing, loads nothing, and can be captured into a graph. On a host handle it is done when the call
  * returns. The same arguments on the same device give the same bits every time.
@@ -1197,12 +1290,12 @@ flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
  * @param handle       The handle.
  * @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
  * @param opB          Operation on matB: both are supported.
- * @param alpha        Host pointer to a float, read before the call returns.
+ * @param alpha        Pointer to a float: host memory, read before the call returns, or with
+ *   FLASHLLM_POINTER_MODE_DEVICE device memory aligned to 4 bytes, read when the work runs.
  * @param matA         The compressed matrix, M x K, converted or adopted.
- * @param matB         Dense, FLASHLLM_R_16F; op(B) is K x N. N may be 0: then nothing happens.
- * @param beta         Host pointer to a float, read before the call returns. If it is 0, C is not read: NaN in
- *   it does not survive.
- * @param matC         Dense, M x N, FLASHLLM_R_16F or FLASHLLM_R_32F. Must not overlap matA or matB. Memory
+ * @param matB         Dense, of matA's type; op(B) is K x N. N may be 0: then nothing happens.
+ * @param beta         As alpha. If it is 0, C is not read: NaN in it does not survive.
+ * @param matC         Dense, M x N, of matA's type or FLASHLLM_R_32F. Must not overlap matA or matB. Memory
  *   that ld skips stays as it is.
  * @param computeType  FLASHLLM_R_32F.
  * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
@@ -1212,12 +1305,14 @@ flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
  * @return FLASHLLM_STATUS_SUCCESS: the work is done (host) or on the stream (CUDA);
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
- *   is unknown, the shapes do not fit, matA has no compressed data, its buffer was set with a handle
+ *   is unknown, the shapes or batches do not fit, matA has no compressed data, its buffer was set with a handle
  *   of another device, or (host) matC overlaps another operand;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: opA is a transpose, or computeType is not FLASHLLM_R_32F;
  *   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, or workspace is and one is needed;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F;
- *   FLASHLLM_STATUS_MISALIGNED: workspace is needed and not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type, or matC neither that nor
+ *   FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_MISALIGNED: workspace is needed and not aligned to 256 bytes, or alpha or beta is device
+ *   memory that is not aligned to 4;
  *   FLASHLLM_STATUS_WRONG_CONTEXT: matA's buffer was set with a handle of another CUDA context, or the
  *   driver says so;
  *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large;
@@ -1238,6 +1333,219 @@ flashllmStatus_t flashllmSpMM(flashllmHandle_t handle,
                               flashllmDataType_t computeType,
                               flashllmSpMMAlg_t alg,
                               void *workspace);
+
+/**
+ * Plans C = alpha * op(A) * op(B) + beta * C: chooses the kernel, its grid and its workspace once, so that
+ * flashllmSpMMPlanExecute() does not have to.
+ *
+ * The plan is for the shapes, types, batch count and device of its operands, and for a compressed matrix like
+ * A: of the same format, and with blocks that are not larger. It keeps none of the descriptors; other ones
+ * may be executed. Attributes add what follows the product: flashllmSpMMPlanAttribute_t.
+ *
+ * @param handle       The handle.
+ * @param[out] plan    Receives the plan; NULL on failure. The caller owns it: flashllmSpMMPlanDestroy().
+ * @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
+ * @param opB          Operation on matB.
+ * @param matA         The compressed matrix, M x K, at least analysed.
+ * @param matB         Dense, of matA's type; op(B) is K x N.
+ * @param matC         Dense, M x N, of matA's type or FLASHLLM_R_32F.
+ * @param computeType  FLASHLLM_R_32F.
+ * @param alg          FLASHLLM_SPMM_ALG_DEFAULT; to force one, set FLASHLLM_SPMM_PLAN_ALG_ID.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: plan is NULL;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
+ *   is unknown, the shapes or batches do not fit, matA is neither analysed nor adopted, or its buffer was
+ *   set with a handle of another device;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: opA is a transpose, or computeType is not FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type, or matC neither that nor
+ *   FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: matA's buffer was set with a handle of another CUDA context;
+ *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large.
+ * @note Thread-safe; allowed during stream capture. It calls no driver function.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanCreate(flashllmHandle_t handle,
+                                        flashllmSpMMPlan_t *plan,
+                                        flashllmOperation_t opA,
+                                        flashllmOperation_t opB,
+                                        flashllmConstSpMatDescr_t matA,
+                                        flashllmConstDnMatDescr_t matB,
+                                        flashllmDnMatDescr_t matC,
+                                        flashllmDataType_t computeType,
+                                        flashllmSpMMAlg_t alg);
+
+/**
+ * Destroys a plan. Work that was launched with it does not need it any more.
+ *
+ * @param plan  The plan, or NULL (then nothing happens).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, or destroyed already.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API flashllmStatus_t flashllmSpMMPlanDestroy(flashllmSpMMPlan_t plan);
+
+/**
+ * Sets an attribute of a plan and plans anew. On failure the plan is as it was.
+ *
+ * @param plan   The plan.
+ * @param attr   Which one.
+ * @param value  The value; its type, range and meaning are at flashllmSpMMPlanAttribute_t. Any alignment.
+ *   Host memory, read before the call returns.
+ * @param bytes  Size of that type in bytes.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, attr is not an enumerator, bytes is not the size of its
+ *   type, the value is out of range or not a descriptor of the right kind, a matrix has another shape than
+ *   the plan's, or the gate is neither analysed nor adopted;
+ *   FLASHLLM_STATUS_NULL_POINTER: value is NULL;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the gate is not of the type of A;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the algorithm does not exist, or does not multiply this matrix on this
+ *   device;
+ *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES: the product needs more workspace than the limit;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large.
+ * @note Thread-safe; allowed during stream capture. The size of the workspace may change: ask again. An
+ *   execution in another thread takes the plan as it was before or as it is after.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanSetAttribute(flashllmSpMMPlan_t plan,
+                                              flashllmSpMMPlanAttribute_t attr,
+                                              const void *value,
+                                              size_t bytes);
+
+/**
+ * Reads an attribute of a plan. What is 0 for "automatic" reads as what was chosen: the algorithm and the
+ * splits can be stored, and forced in another process on the same kind of device.
+ *
+ * @param plan        The plan.
+ * @param attr        Which one.
+ * @param[out] value  Receives the value; its type is at flashllmSpMMPlanAttribute_t. Any alignment.
+ * @param bytes       Size of that type in bytes.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, attr is not an enumerator, or bytes is not the size of its
+ *   type;
+ *   FLASHLLM_STATUS_NULL_POINTER: value is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanGetAttribute(flashllmSpMMPlan_t plan,
+                                              flashllmSpMMPlanAttribute_t attr,
+                                              void *value,
+                                              size_t bytes);
+
+/**
+ * Tells how much workspace flashllmSpMMPlanExecute() needs. Setting an attribute may change it.
+ *
+ * @param handle      The handle, of the device that the plan was made for.
+ * @param plan        The plan.
+ * @param[out] bytes  Receives the size in bytes; on a host handle 0 unless there is a gate.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, or one of another device or CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: bytes is NULL.
+ * @note Thread-safe; allowed during stream capture. It calls no driver function.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlan_bufferSize(flashllmHandle_t handle,
+                                             flashllmSpMMPlan_t plan,
+                                             size_t *bytes);
+
+/**
+ * Computes what the plan says: the product, and what its attributes add. In fp32, rounded once to the type
+ * of C.
+ *
+ * On a CUDA handle the work is put on the handle's stream and the call returns; it allocates nothing, waits
+ * for nothing, loads nothing, and can be captured into a graph. On a host handle it is done when the call
+ * returns.
+ *
+ * @param handle     The handle, of the device that the plan was made for.
+ * @param plan       The plan.
+ * @param alpha      Pointer to a float: host memory, read before the call returns, or with
+ *   FLASHLLM_POINTER_MODE_DEVICE device memory aligned to 4 bytes, read when the work runs.
+ * @param matA       The compressed matrix, converted or adopted: that of the plan or another one of its shape,
+ *   type and format whose blocks are not larger.
+ * @param matB       Dense; shape, type and batch count as planned.
+ * @param beta       As alpha. If it is 0, C is not read, except as the residual.
+ * @param matC       Dense; shape, type and batch count as planned. Must not overlap anything else that is
+ *   used, except that it may be the residual.
+ * @param workspace  Memory of the handle's device of the size that flashllmSpMMPlan_bufferSize() says, aligned
+ *   to 256 bytes; NULL if that is 0. Its contents do not matter. The caller keeps it alive, and uses it for
+ *   nothing else, until the work on the stream is done.
+ * @return FLASHLLM_STATUS_SUCCESS: the work is done (host) or on the stream (CUDA);
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan or one of another device, not descriptors of the right kinds,
+ *   matC has const values, a matrix is not as planned, matA or the gate has no compressed data or was set
+ *   with a handle of another device, or (host) matC or the workspace overlaps another operand;
+ *   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, or workspace is and one is needed;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a type is not as planned;
+ *   FLASHLLM_STATUS_MISALIGNED: workspace is needed and not aligned to 256 bytes, the bias is not aligned to
+ *   its elements, or alpha or beta is device memory that is not aligned to 4;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: a buffer was set with a handle of another CUDA context, or the driver says
+ *   so;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: (host) a buffer was changed since it was checked;
+ *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe for different matC and workspaces; allowed during stream capture. A captured execution
+ *   keeps the attributes and addresses that it was captured with.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanExecute(flashllmHandle_t handle,
+                                         flashllmSpMMPlan_t plan,
+                                         const void *alpha,
+                                         flashllmConstSpMatDescr_t matA,
+                                         flashllmConstDnMatDescr_t matB,
+                                         const void *beta,
+                                         flashllmDnMatDescr_t matC,
+                                         void *workspace);
+
+/**
+ * Says in English what the plan will run, and why: kernel, grid, splits, workspace.
+ *
+ * @param handle         The handle, of the device that the plan was made for.
+ * @param plan           The plan.
+ * @param[out] text      Receives the text with its terminating NUL; NULL to ask for its size alone.
+ * @param[in,out] bytes  In: size of text in bytes (ignored if text is NULL). Out: bytes of the text with its
+ *   NUL, also when they do not fit.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, or one of another device or CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: bytes is NULL;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the text does not fit; text is as it was.
+ * @note Thread-safe; allowed during stream capture. The wording may change in any release.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanExplain(flashllmHandle_t handle,
+                                         flashllmSpMMPlan_t plan,
+                                         char *text,
+                                         size_t *bytes);
+
+/**
+ * Lists the algorithms that can multiply a matrix by n columns on the handle's device: values for
+ * FLASHLLM_SPMM_PLAN_ALG_ID. The first is the one that the library would choose; the others follow by
+ * estimated time. A number means the same algorithm in every release that has it.
+ *
+ * @param handle         The handle.
+ * @param matA           The compressed matrix, at least analysed.
+ * @param n              Columns of op(B), at least 1.
+ * @param[out] ids       Receives the numbers; NULL to ask how many there are. Aligned to 4 bytes.
+ * @param[in,out] count  In: how many ids has room for (ignored if ids is NULL). Out: how many there are,
+ *   also when they do not fit.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix, it is neither analysed nor adopted, its buffer
+ *   was set with a handle of another device, n is not positive, or count is negative;
+ *   FLASHLLM_STATUS_NULL_POINTER: count is NULL;
+ *   FLASHLLM_STATUS_MISALIGNED: ids is not aligned to 4 bytes;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the numbers do not fit; as many as do were written;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED, FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the
+ *   problem is too large;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context.
+ * @note Thread-safe; allowed during stream capture. It calls no driver function.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMAlgGetIds(flashllmHandle_t handle,
+                                       flashllmConstSpMatDescr_t matA,
+                                       int64_t n,
+                                       int *ids,
+                                       int *count);
 
 #ifdef __cplusplus
 }  // extern "C"

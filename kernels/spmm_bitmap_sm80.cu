@@ -127,7 +127,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_BITMAP(NT)                                                                       \
     extern "C" __global__ void __launch_bounds__(kWarps * 32, 2)                                 \
-        fl_spmm_bitmap_f16_n##NT##w4_sm80(const __grid_constant__ FlSpmmParams p) {               \
+        FL_ENTRY(fl_spmm_bitmap_, _n##NT##w4_sm80)(const __grid_constant__ FlSpmmParams p) {      \
         spmm<NT>(p);                                                                             \
     }
 

@@ -168,7 +168,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_BITMAP(NT, W)                                                                   \
     extern "C" __global__ void __launch_bounds__((W + 1) * 32, 1)                               \
-        fl_spmm_bitmap_f16_n##NT##w##W##_sm90(const __grid_constant__ FlSpmmParams p) {          \
+        FL_ENTRY(fl_spmm_bitmap_, _n##NT##w##W##_sm90)(const __grid_constant__ FlSpmmParams p) { \
         spmm<NT, W>(p);                                                                         \
     }
 

@@ -141,7 +141,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_SLOTS(NT)                                                                        \
     extern "C" __global__ void __launch_bounds__(kWarps * 32, 2)                                 \
-        fl_spmm_slots_f16_n##NT##_sm80(const __grid_constant__ FlSpmmParams p) {                  \
+        FL_ENTRY(fl_spmm_slots_, _n##NT##_sm80)(const __grid_constant__ FlSpmmParams p) {         \
         spmm<NT>(p);                                                                             \
     }
 

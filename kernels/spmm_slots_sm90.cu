@@ -356,7 +356,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_SLOTS(NT, S, THREADS)                                                           \
     extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
-        fl_spmm_slots_f16_n##NT##_sm90(const __grid_constant__ FlSpmmParams p) {                 \
+        FL_ENTRY(fl_spmm_slots_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p) {        \
         spmm<NT, S>(p);                                                                         \
     }
 

@@ -143,7 +143,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_TILED_CSL(NT)                                                                    \
     extern "C" __global__ void __launch_bounds__(kThreads, 2)                                    \
-        fl_spmm_tiled_csl_f16_n##NT##_sm80(const __grid_constant__ FlSpmmParams p) {              \
+        FL_ENTRY(fl_spmm_tiled_csl_, _n##NT##_sm80)(const __grid_constant__ FlSpmmParams p) {     \
         spmm<NT>(p);                                                                             \
     }
 

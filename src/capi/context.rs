@@ -10,7 +10,6 @@ use super::types::{
     flashllmPropertyType_t, flashllmStream_t,
 };
 use crate::descr::Place;
-use crate::error::{Error, Kind};
 use crate::handle::{Context, Device};
 use crate::version;
 
@@ -280,26 +279,22 @@ pub unsafe extern "C" fn flashllmGetLastDriverError(cuResult: *mut c_int) -> fla
 /// Sets where alpha and beta are read from.
 ///
 /// @param handle  The handle.
-/// @param mode    FLASHLLM_POINTER_MODE_HOST, which is also the default.
+/// @param mode    Where; FLASHLLM_POINTER_MODE_HOST is the default.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
-///   FLASHLLM_STATUS_INVALID_VALUE: mode is not an enumerator;
-///   FLASHLLM_STATUS_NOT_SUPPORTED: FLASHLLM_POINTER_MODE_DEVICE is reserved.
-/// @note Thread-safe; allowed during stream capture.
+///   FLASHLLM_STATUS_INVALID_VALUE: mode is not an enumerator.
+/// @note Thread-safe; allowed during stream capture. Setting it while another thread uses the handle is
+///   memory-safe only if that thread's pointers are valid in both modes.
 #[unsafe(no_mangle)]
 pub extern "C" fn flashllmSetPointerMode(
     handle: flashllmHandle_t,
     mode: RawPointerMode,
 ) -> flashllmStatus_t {
     guard("flashllmSetPointerMode", || {
-        object::get::<Context>(handle, "handle")?;
-        match flashllmPointerMode_t::try_from(mode)? {
-            flashllmPointerMode_t::FLASHLLM_POINTER_MODE_HOST => Ok(()),
-            flashllmPointerMode_t::FLASHLLM_POINTER_MODE_DEVICE => Err(Error::new(
-                Kind::NotSupported,
-                "FLASHLLM_POINTER_MODE_DEVICE is reserved: this release reads alpha and beta from host memory",
-            )),
-        }
+        let context = object::get::<Context>(handle, "handle")?;
+        let mode = flashllmPointerMode_t::try_from(mode)?;
+        context.set_device_scalars(mode == flashllmPointerMode_t::FLASHLLM_POINTER_MODE_DEVICE);
+        Ok(())
     })
 }
 
@@ -317,11 +312,15 @@ pub unsafe extern "C" fn flashllmGetPointerMode(
     mode: *mut flashllmPointerMode_t,
 ) -> flashllmStatus_t {
     guard("flashllmGetPointerMode", || {
-        object::get::<Context>(handle, "handle")?;
+        let context = object::get::<Context>(handle, "handle")?;
         let mode = out(mode, "mode")?;
-        // The only mode there is, so a handle has nothing to keep.
+        let value = if context.device_scalars() {
+            flashllmPointerMode_t::FLASHLLM_POINTER_MODE_DEVICE
+        } else {
+            flashllmPointerMode_t::FLASHLLM_POINTER_MODE_HOST
+        };
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
-        unsafe { mode.write(flashllmPointerMode_t::FLASHLLM_POINTER_MODE_HOST) };
+        unsafe { mode.write(value) };
         Ok(())
     })
 }

@@ -18,7 +18,6 @@ use crate::error::{Error, Kind, Result};
 use crate::format::{self, EncodeOptions};
 use crate::gpu;
 use crate::handle::{Context, Device};
-use crate::types::DType;
 
 /// Refuses a dense and a compressed matrix that do not belong together.
 fn fits(dense: &DnMat, sparse: &SpMat, dense_name: &str, sparse_name: &str) -> Result<()> {
@@ -58,7 +57,7 @@ pub(super) fn disjoint(a: (usize, usize, &str), b: (usize, usize, &str)) -> Resu
     Err(Error::invalid(format!("the memory of {a_name} and of {b_name} overlaps")))
 }
 
-/// The elements of a dense fp16 matrix in host memory.
+/// The elements of a dense matrix of a 16-bit type in host memory.
 ///
 /// # Safety
 /// The descriptor's values must be readable host memory for its whole extent, unchanged for `'a`.
@@ -169,7 +168,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
                     )
                 }?,
             };
-            state.stage = Stage::Analysed(Arc::new(analysis));
+            state.stage = Stage::Analysed(Arc::new(analysis.of_type(sparse.dtype())));
             state.buffer = None;
             Ok(())
         })
@@ -360,7 +359,7 @@ pub unsafe extern "C" fn flashllmSparseToDense(
         let size = header.total_bytes as usize;
         match context.device() {
             Device::Host => {
-                debug_assert_eq!(dense.dtype(), DType::F16, "fits has compared the types");
+                debug_assert_eq!(dense.dtype().size(), 2, "fits has compared the types");
                 disjoint(
                     (dense.values(), dense.extent_bytes(), "matB"),
                     (buffer.address, size, "matA's buffer"),

@@ -8,6 +8,7 @@ use super::kernels::KernelId;
 use super::sys::{self, RawFunction};
 use crate::error::{Error, Kind, Result};
 use crate::plan::DeviceProps;
+use crate::types::DType;
 
 #[cfg(not(no_kernels))]
 include!(concat!(env!("OUT_DIR"), "/images.rs"));
@@ -18,13 +19,18 @@ static IMAGES: &[(&str, &[u8])] = &[];
 /// Dynamic shared memory that needs no opt-in.
 const SMEM_WITHOUT_OPT_IN: u32 = 48 * 1024;
 
+/// Place of an element type's kernels.
+fn type_index(dtype: DType) -> usize {
+    usize::from(dtype == DType::BF16)
+}
+
 /// Modules of one context and the kernels in them.
 #[derive(Default)]
 pub(super) struct Kernels {
     /// Kept so that the functions stay valid; dropping one unloads it, with the context current.
-    modules: Vec<(&'static str, Module)>,
-    /// By `KernelId as usize`; `None` for kernels that this device cannot run.
-    functions: Vec<Option<RawFunction>>,
+    modules: Vec<(String, Module)>,
+    /// By `KernelId as usize` and `type_index`; `None` for kernels that this device cannot run.
+    functions: Vec<[Option<RawFunction>; 2]>,
 }
 
 impl Kernels {
@@ -32,25 +38,35 @@ impl Kernels {
     pub(super) fn load(props: &DeviceProps) -> Result<Self> {
         let mut this = Self::default();
         for &id in KernelId::ALL {
-            let function =
-                if id.runs_on(props.cc) { Some(this.load_function(id, props)?) } else { None };
-            this.functions.push(function);
+            let mut functions = [None; 2];
+            if id.runs_on(props.cc) {
+                for &dtype in id.types() {
+                    functions[type_index(dtype)] = Some(this.load_function(id, dtype, props)?);
+                }
+            }
+            this.functions.push(functions);
         }
         Ok(this)
     }
 
-    fn load_function(&mut self, id: KernelId, props: &DeviceProps) -> Result<RawFunction> {
-        let index = self.module(id.image())?;
-        let function: RawFunction = match self.modules[index].1.get_function(id.symbol()) {
+    fn load_function(
+        &mut self,
+        id: KernelId,
+        dtype: DType,
+        props: &DeviceProps,
+    ) -> Result<RawFunction> {
+        let index = self.module(id.image(dtype))?;
+        let symbol = id.symbol(dtype);
+        let function: RawFunction = match self.modules[index].1.get_function(&symbol) {
             Ok(function) => function.to_raw().cast(),
             Err(_) => {
-                return Err(sys::last_error(&format!("cuModuleGetFunction({})", id.symbol())));
+                return Err(sys::last_error(&format!("cuModuleGetFunction({symbol})")));
             }
         };
         let smem = id.max_dynamic_smem(props.smem_per_block_optin);
         if smem > SMEM_WITHOUT_OPT_IN {
             let bytes = c_int::try_from(smem).map_err(|_| {
-                Error::new(Kind::InternalError, format!("{} asks for too much memory", id.symbol()))
+                Error::new(Kind::InternalError, format!("{symbol} asks for too much memory"))
             })?;
             // SAFETY: a function of a module that lives in `self`.
             unsafe {
@@ -74,7 +90,7 @@ impl Kernels {
     }
 
     /// Index of the module of an image, loaded at its first use.
-    fn module(&mut self, image: &'static str) -> Result<usize> {
+    fn module(&mut self, image: String) -> Result<usize> {
         if let Some(index) = self.modules.iter().position(|m| m.0 == image) {
             return Ok(index);
         }
@@ -91,11 +107,12 @@ impl Kernels {
     }
 
     /// A loaded kernel.
-    pub(super) fn function(&self, id: KernelId) -> Result<RawFunction> {
-        self.functions.get(id as usize).copied().flatten().ok_or_else(|| {
+    pub(super) fn function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
+        let function = self.functions.get(id as usize).and_then(|f| f[type_index(dtype)]);
+        function.ok_or_else(|| {
             Error::new(
                 Kind::ArchMismatch,
-                format!("kernel {} cannot run on this device", id.symbol()),
+                format!("kernel {} cannot run on this device", id.symbol(dtype)),
             )
         })
     }
