@@ -442,6 +442,11 @@ typedef const struct flashllmSpMatDescr *flashllmConstSpMatDescr_t;
  */
 typedef struct flashllmSpMMPlan *flashllmSpMMPlan_t;
 
+/**
+ * Receives one message. logLevel is 1 to 5; both strings end in NUL and live until the callback returns.
+ */
+typedef void (*flashllmLoggerCallback_t)(int logLevel, const char *functionName, const char *message);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1503,12 +1508,12 @@ flashllmStatus_t flashllmSpMMPlanExecute(flashllmHandle_t handle,
  * @param plan           The plan.
  * @param[out] text      Receives the text with its terminating NUL; NULL to ask for its size alone.
  * @param[in,out] bytes  In: size of text in bytes (ignored if text is NULL). Out: bytes of the text with its
- *   NUL, also when they do not fit.
+ *   NUL.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, or one of another device or CUDA context;
  *   FLASHLLM_STATUS_NULL_POINTER: bytes is NULL;
- *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the text does not fit; text is as it was.
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the text does not fit; nothing is written.
  * @note Thread-safe; allowed during stream capture. The wording may change in any release.
  */
 FLASHLLM_API
@@ -1526,15 +1531,14 @@ flashllmStatus_t flashllmSpMMPlanExplain(flashllmHandle_t handle,
  * @param matA           The compressed matrix, at least analysed.
  * @param n              Columns of op(B), at least 1.
  * @param[out] ids       Receives the numbers; NULL to ask how many there are. Aligned to 4 bytes.
- * @param[in,out] count  In: how many ids has room for (ignored if ids is NULL). Out: how many there are,
- *   also when they do not fit.
+ * @param[in,out] count  In: how many ids has room for (ignored if ids is NULL). Out: how many there are.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix, it is neither analysed nor adopted, its buffer
  *   was set with a handle of another device, n is not positive, or count is negative;
  *   FLASHLLM_STATUS_NULL_POINTER: count is NULL;
  *   FLASHLLM_STATUS_MISALIGNED: ids is not aligned to 4 bytes;
- *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the numbers do not fit; as many as do were written;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the numbers do not fit; nothing is written;
  *   FLASHLLM_STATUS_NOT_SUPPORTED, FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the
  *   problem is too large;
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context.
@@ -1546,6 +1550,99 @@ flashllmStatus_t flashllmSpMMAlgGetIds(flashllmHandle_t handle,
                                        int64_t n,
                                        int *ids,
                                        int *count);
+
+/**
+ * Makes a dense matrix descriptor stand for a batch: matrices of one shape, order, ld and type at equal
+ * distances. flashllmSpMM() and plans multiply every B of a batch by the same A; other functions take the
+ * first matrix.
+ *
+ * @param dnMatDescr   The descriptor.
+ * @param batchCount   Matrices, at least 1; 1 is the state after creation.
+ * @param batchStride  Elements from element (0, 0) of one matrix to that of the next, at least 0; 0 repeats
+ *   one matrix, which must then only be read. Matrices that are written must not overlap.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a dense matrix descriptor, batchCount is not positive, or batchStride
+ *   is negative;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the batch does not fit the address space. On failure the descriptor is as
+ *   it was.
+ * @note Thread-safe; allowed during stream capture. values is not accessed.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmDnMatSetStridedBatch(flashllmConstDnMatDescr_t dnMatDescr,
+                                              int64_t batchCount,
+                                              int64_t batchStride);
+
+/**
+ * Gives the batch that a dense matrix descriptor stands for.
+ *
+ * @param dnMatDescr        The descriptor.
+ * @param[out] batchCount   Receives the number of matrices.
+ * @param[out] batchStride  Receives the distance in elements; 0 if none was set.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a dense matrix descriptor;
+ *   FLASHLLM_STATUS_NULL_POINTER: an out-parameter is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmDnMatGetStridedBatch(flashllmConstDnMatDescr_t dnMatDescr,
+                                              int64_t *batchCount,
+                                              int64_t *batchStride);
+
+/**
+ * Sends messages to a callback instead of the log file.
+ *
+ * @param callback  The function, or NULL to send them to the file (or stderr) again. It is called by the thread
+ *   that makes the call, several threads at once if several do; it must not end by an exception or longjmp.
+ *   What the library would have to say about calls that it makes itself is dropped.
+ * @return FLASHLLM_STATUS_SUCCESS.
+ * @note Thread-safe. A message that is under way may still reach the former callback.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmLoggerSetCallback(flashllmLoggerCallback_t callback);
+
+/**
+ * Sends messages to the end of a file, which is created if need be and stays open.
+ *
+ * @param logFile  Path of the file, ending in NUL.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: logFile is NULL;
+ *   FLASHLLM_STATUS_INVALID_VALUE: the file cannot be opened for writing; messages go where they went.
+ * @note Thread-safe. A callback, as long as one is set, comes first. The level is as it was: see
+ *   flashllmLoggerSetLevel().
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmLoggerOpenFile(const char *logFile);
+
+/**
+ * Sets what is logged. The default is 0, or the environment's FLASHLLM_LOG_LEVEL. Without a callback and a file
+ * (FLASHLLM_LOG_FILE, in which %i is the process id) messages go to stderr.
+ *
+ * @param level  0: nothing; 1: the sentence of every call that fails; 2: handles that begin and end too; 3:
+ *   arguments and plan of every product too; 4: every launch too; 5: every call, its status and time too.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: level is not 0 to 5.
+ * @note Thread-safe. At level 0 a call costs one relaxed load.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmLoggerSetLevel(int level);
+
+/**
+ * Sets what is logged, level by level. The environment's FLASHLLM_LOG_MASK is the same.
+ *
+ * @param mask  A sum of 1 (errors), 2 (handles), 4 (products), 8 (launches) and 16 (calls).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: mask is not 0 to 31.
+ * @note Thread-safe.
+ */
+FLASHLLM_API flashllmStatus_t flashllmLoggerSetMask(int mask);
+
+/**
+ * Ends logging for as long as the process lives, whatever is set later.
+ *
+ * @return FLASHLLM_STATUS_SUCCESS.
+ * @note Thread-safe.
+ */
+FLASHLLM_API flashllmStatus_t flashllmLoggerForceDisable(void);
 
 #ifdef __cplusplus
 }  // extern "C"

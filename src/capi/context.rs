@@ -11,6 +11,7 @@ use super::types::{
 };
 use crate::descr::Place;
 use crate::handle::{Context, Device};
+use crate::log::{self, Level};
 use crate::version;
 
 /// Where the buffers lie that a handle can use.
@@ -47,7 +48,12 @@ pub unsafe extern "C" fn flashllmCreate(handle: *mut flashllmHandle_t) -> flashl
         let handle = out(handle, "handle")?;
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
         unsafe { handle.write(std::ptr::null_mut()) };
-        let key = object::insert(Context::cuda()?);
+        let context = Context::cuda()?;
+        log::log(Level::Trace, "flashllmCreate", || match context.device() {
+            Device::Host => String::new(),
+            Device::Cuda(cuda) => format!("a handle on {:?}", cuda.props()),
+        });
+        let key = object::insert(context);
         // SAFETY: as above.
         unsafe { handle.write(key) };
         Ok(())
@@ -69,6 +75,7 @@ pub unsafe extern "C" fn flashllmCreateHost(handle: *mut flashllmHandle_t) -> fl
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
         unsafe { handle.write(std::ptr::null_mut()) };
         let key = object::insert(Context::host());
+        log::log(Level::Trace, "flashllmCreateHost", || format!("a handle {key:p} on the host"));
         // SAFETY: as above.
         unsafe { handle.write(key) };
         Ok(())
@@ -91,6 +98,7 @@ pub extern "C" fn flashllmDestroy(handle: flashllmHandle_t) -> flashllmStatus_t 
     guard("flashllmDestroy", || {
         if !handle.is_null() {
             drop(object::remove::<Context>(handle, "handle")?);
+            log::log(Level::Trace, "flashllmDestroy", || format!("the handle {handle:p}"));
         }
         Ok(())
     })

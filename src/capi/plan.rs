@@ -756,12 +756,12 @@ impl Shape {
 /// @param plan           The plan.
 /// @param[out] text      Receives the text with its terminating NUL; NULL to ask for its size alone.
 /// @param[in,out] bytes  In: size of text in bytes (ignored if text is NULL). Out: bytes of the text with its
-///   NUL, also when they do not fit.
+///   NUL.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
 ///   FLASHLLM_STATUS_INVALID_VALUE: not a plan, or one of another device or CUDA context;
 ///   FLASHLLM_STATUS_NULL_POINTER: bytes is NULL;
-///   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the text does not fit; text is as it was.
+///   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the text does not fit; nothing is written.
 /// @note Thread-safe; allowed during stream capture. The wording may change in any release.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmSpMMPlanExplain(
@@ -779,22 +779,21 @@ pub unsafe extern "C" fn flashllmSpMMPlanExplain(
         let need = words.len() + 1;
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused; no alignment is assumed.
         let room = unsafe { bytes.read_unaligned() };
+        if !text.is_null() {
+            if room < need {
+                return Err(Error::new(
+                    Kind::WorkspaceTooSmall,
+                    format!("bytes = {room}, and the text has {need}"),
+                ));
+            }
+            // SAFETY: the caller gives `room` writable bytes, and the text with its NUL fits them.
+            unsafe {
+                ptr::copy_nonoverlapping(words.as_ptr(), text.cast::<u8>(), words.len());
+                text.add(words.len()).write(0);
+            }
+        }
         // SAFETY: as above.
         unsafe { size.write(need) };
-        if text.is_null() {
-            return Ok(());
-        }
-        if room < need {
-            return Err(Error::new(
-                Kind::WorkspaceTooSmall,
-                format!("bytes = {room}, and the text has {need}"),
-            ));
-        }
-        // SAFETY: the caller gives `room` writable bytes, and the text with its NUL fits them.
-        unsafe {
-            ptr::copy_nonoverlapping(words.as_ptr(), text.cast::<u8>(), words.len());
-            text.add(words.len()).write(0);
-        }
         Ok(())
     })
 }
@@ -807,15 +806,14 @@ pub unsafe extern "C" fn flashllmSpMMPlanExplain(
 /// @param matA           The compressed matrix, at least analysed.
 /// @param n              Columns of op(B), at least 1.
 /// @param[out] ids       Receives the numbers; NULL to ask how many there are. Aligned to 4 bytes.
-/// @param[in,out] count  In: how many ids has room for (ignored if ids is NULL). Out: how many there are,
-///   also when they do not fit.
+/// @param[in,out] count  In: how many ids has room for (ignored if ids is NULL). Out: how many there are.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
 ///   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix, it is neither analysed nor adopted, its buffer
 ///   was set with a handle of another device, n is not positive, or count is negative;
 ///   FLASHLLM_STATUS_NULL_POINTER: count is NULL;
 ///   FLASHLLM_STATUS_MISALIGNED: ids is not aligned to 4 bytes;
-///   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the numbers do not fit; as many as do were written;
+///   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the numbers do not fit; nothing is written;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED, FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the
 ///   problem is too large;
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context.
@@ -860,21 +858,18 @@ pub unsafe extern "C" fn flashllmSpMMAlgGetIds(
                 kernels.into_iter().map(KernelId::algorithm).collect()
             }
         };
+        if !ids.is_null() {
+            if room < found.len() {
+                return Err(Error::new(
+                    Kind::WorkspaceTooSmall,
+                    format!("count = {room}, and there are {} algorithms", found.len()),
+                ));
+            }
+            // SAFETY: the caller gives room for `room` numbers, which is enough; aligned (checked above).
+            unsafe { ptr::copy_nonoverlapping(found.as_ptr(), ids, found.len()) };
+        }
         // SAFETY: as above.
         unsafe { total.write(c_int::try_from(found.len()).unwrap_or(c_int::MAX)) };
-        if ids.is_null() {
-            return Ok(());
-        }
-        for (i, &id) in found.iter().take(room).enumerate() {
-            // SAFETY: the caller gives room for `room` numbers, and i is less; aligned (checked above).
-            unsafe { ids.add(i).write(id) };
-        }
-        if room < found.len() {
-            return Err(Error::new(
-                Kind::WorkspaceTooSmall,
-                format!("count = {room}, and there are {} algorithms", found.len()),
-            ));
-        }
         Ok(())
     })
 }

@@ -21,6 +21,7 @@ use crate::gpu::DeviceContext;
 use crate::gpu::spmm::{Epilogue, Gate, Residual, SpmmArgs, workspace_bytes};
 use crate::handle::{Context, Device};
 use crate::host::{self, Dense, DenseMut, HostSpmm};
+use crate::log::{self, Level};
 use crate::plan::{Planned, WORKSPACE_ALIGN, gate_bytes};
 use crate::types::{Activation, DType};
 
@@ -235,7 +236,10 @@ impl Product {
             )));
         }
         let (sm, sn) = c.strides();
-        if !distinct([(m, sm), (b_n, sn), (c_batch.count, c_batch.stride)]) {
+        if c_batch.count > 1
+            && b_n > 0
+            && !distinct([(m, sm), (b_n, sn), (c_batch.count, c_batch.stride)])
+        {
             return Err(Error::invalid(format!(
                 "the matrices of matC, {m} x {b_n} with ld = {}, overlap at a batch stride of {}",
                 c.ld, c_batch.stride
@@ -328,11 +332,53 @@ impl Product {
         fused: &Fused<'_>,
         pieces: &Pieces,
     ) -> Result<()> {
+        log::log(Level::Hint, "SpMM", || self.words(scalars, header, a, workspace, fused, pieces));
         match self.on.context.device() {
             // SAFETY: the caller's contract.
             Device::Host => unsafe { self.run_host(scalars, header, a, workspace, fused, pieces) },
             Device::Cuda(cuda) => self.run_cuda(cuda, scalars, header, a, workspace, fused, pieces),
         }
+    }
+
+    /// The arguments, for the log.
+    #[cold]
+    fn words(
+        &self,
+        scalars: Scalars,
+        header: &Header,
+        a: Buffer,
+        workspace: *mut c_void,
+        fused: &Fused<'_>,
+        pieces: &Pieces,
+    ) -> String {
+        let dense = |d: &DnMat| {
+            format!("{:#x} {:?} {:?} {:?}", d.values(), d.dtype(), d.layout(), d.batch())
+        };
+        format!(
+            "{} of {} columns, {scalars:?}, A {} x {} {:?} {:?} at {:#x}, B {}, C {}, workspace {workspace:p}, bias {:x?}, {:?}, gate {}, residual {}, {}",
+            pieces.count,
+            pieces.n,
+            header.rows,
+            header.cols,
+            header.format,
+            header.dtype,
+            a.address,
+            dense(&self.on.b),
+            dense(&self.on.c),
+            fused.bias,
+            fused.activation,
+            fused
+                .gate
+                .map_or("none".to_owned(), |g| format!("{:#x} {:?}", g.1.address, g.0.format)),
+            fused.residual.map_or("none".to_owned(), dense),
+            match (self.on.context.device(), fused.planned) {
+                (Device::Host, _) => "on the host".to_owned(),
+                (_, None) => format!("stream {:p}", self.on.context.stream()),
+                (_, Some(plan)) => {
+                    format!("stream {:p}, planned {plan:?}", self.on.context.stream())
+                }
+            }
+        )
     }
 
     fn run_cuda(

@@ -11,6 +11,7 @@ use super::params::{PackParams, SpmmParams};
 use super::sys::RawStream;
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
+use crate::log::{self, Level};
 use crate::plan::{self, BAccess, DeviceProps, LaunchPlan, Planned, Problem};
 use crate::types::{Activation, DType};
 
@@ -112,6 +113,7 @@ impl SpmmArgs<'_> {
 pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
     let problem = Problem::new(args.header, args.n, args.access())?;
     let plan = plan::select(&problem, ctx.props())?;
+    log::log(Level::Hint, "SpMM", || format!("plan {plan:?}"));
     let b = ready_b(ctx, args, &problem, &plan)?;
     product(ctx, args, &problem, &plan, b)
 }
@@ -176,6 +178,9 @@ fn product(
     (b, b_stride_n): (u64, usize),
 ) -> Result<()> {
     let mut params = spmm_params(args, problem, plan, (b, b_stride_n))?;
+    log::log(Level::Info, "cuLaunchKernel", || {
+        format!("{} {params:?}", plan.kernel.symbol(args.header.dtype))
+    });
     // SAFETY: the kernel takes one SpmmParams by value; the plan's grid and shared memory are those that
     // the kernel expects, the matrix was validated, and the caller vouches for the addresses.
     unsafe {
@@ -265,6 +270,7 @@ fn pack(
         k_padded,
         reserved: 0,
     };
+    log::log(Level::Info, "cuLaunchKernel", || format!("pack_b {params:?}"));
     // SAFETY: the kernel takes one PackParams by value; the workspace holds packed_ld * n elements from
     // packed_offset on.
     unsafe {
