@@ -370,6 +370,9 @@ impl Drop for DnMat {
     }
 }
 
+// SAFETY: the header documents that one handle may be used by several threads.
+unsafe impl Sync for Handle {}
+
 // Access for tests of functions that are declared elsewhere, and other element types than fp16.
 impl Handle {
     pub fn raw(&self) -> Raw {

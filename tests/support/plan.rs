@@ -257,8 +257,7 @@ pub fn compressed<'h>(
         .iter()
         .map(|&v| u16::from_le_bytes(encode(dtype, f64::from(v)).try_into().unwrap()))
         .collect();
-    let dense =
-        DnMat::new(m, k, k, bits.as_mut_ptr().cast(), dtype, api::ORDER_ROW).unwrap();
+    let dense = DnMat::new(m, k, k, bits.as_mut_ptr().cast(), dtype, api::ORDER_ROW).unwrap();
     let sparse = SpMat::with_type(m, k, format, dtype).unwrap();
     let none = host.alloc(0).unwrap();
     sparse.analyse(&host, &dense, &none).unwrap();
@@ -532,7 +531,10 @@ pub fn try_check(handle: &Handle, case: &Case) -> api::Result<()> {
             if case.exact() {
                 // Zeros of either sign are equal.
                 let same = *element == want || value == 0.0 && decode(case.c_type, &want) == 0.0;
-                assert!(same, "{place} is {value}, exactly {v} = {want:x?} was expected, not {element:x?}");
+                assert!(
+                    same,
+                    "{place} is {value}, exactly {v} = {want:x?} was expected, not {element:x?}"
+                );
             } else {
                 let rounding = match case.c_type {
                     api::R_16F => 2.0_f64.powi(-11) * v.abs() + 2.0_f64.powi(-25),
