@@ -1589,6 +1589,87 @@ flashllmStatus_t flashllmDnMatGetStridedBatch(flashllmConstDnMatDescr_t dnMatDes
                                               int64_t *batchStride);
 
 /**
+ * Tells how much workspace flashllmSpMMGrouped() needs.
+ *
+ * @param handle       The handle.
+ * @param count        Products, at least 0.
+ * @param opB          Operation on every matB.
+ * @param alpha        Pointer to a float; its value does not matter here.
+ * @param matA         Array of count compressed matrices, at least analysed.
+ * @param matB         Array of count dense matrices.
+ * @param beta         Pointer to a float; its value does not matter here.
+ * @param matC         Array of count dense matrices.
+ * @param computeType  FLASHLLM_R_32F.
+ * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
+ * @param[out] workspaceBytes  Receives the size in bytes; 0 on a host handle.
+ * @return As flashllmSpMMGrouped(), without what comes from running it;
+ *   FLASHLLM_STATUS_NULL_POINTER: also if workspaceBytes is NULL.
+ * @note Thread-safe; allowed during stream capture. It calls no driver function.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMGrouped_bufferSize(flashllmHandle_t handle,
+                                                int64_t count,
+                                                flashllmOperation_t opB,
+                                                const void *alpha,
+                                                const flashllmConstSpMatDescr_t *matA,
+                                                const flashllmConstDnMatDescr_t *matB,
+                                                const void *beta,
+                                                const flashllmDnMatDescr_t *matC,
+                                                flashllmDataType_t computeType,
+                                                flashllmSpMMAlg_t alg,
+                                                size_t *workspaceBytes);
+
+/**
+ * Computes C[i] = alpha * A[i] * op(B[i]) + beta * C[i] for many compressed A, such as the experts of a layer:
+ * on a device a launch for every 16 of them, and one for each B that has to be packed first. Every A has the
+ * same format, type and K; M and N are each product's own, and N may be 0. All matrices are checked before
+ * anything is computed.
+ *
+ * @param handle       The handle.
+ * @param count        Products, at least 0.
+ * @param opB          Operation on every matB.
+ * @param alpha        Pointer to a float, the same for all: host memory, read before the call returns, or with
+ *   FLASHLLM_POINTER_MODE_DEVICE device memory aligned to 4 bytes, read when the work runs.
+ * @param matA         Array of count compressed matrices, M[i] x K, converted or adopted. Host memory, read
+ *   before the call returns, like the other arrays. Any alignment; may be NULL if count is 0.
+ * @param matB         Array of count dense matrices of the type of A, no batches; op(B[i]) is K x N[i].
+ * @param beta         As alpha. If it is 0, no C is read.
+ * @param matC         Array of count dense matrices, M[i] x N[i], of the type of A or FLASHLLM_R_32F. None may
+ *   overlap another operand of the group.
+ * @param computeType  FLASHLLM_R_32F.
+ * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
+ * @param workspace    As flashllmSpMM(), of the size that flashllmSpMMGrouped_bufferSize() says.
+ * @return FLASHLLM_STATUS_SUCCESS: the work is done (host) or on the stream (CUDA);
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: count is negative, an enumerator is unknown, or a product is not right by
+ *   itself (the sentence says which) or not like the others;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: computeType is not FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, an array is and count is not 0, or workspace is and
+ *   one is needed;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a B or C is not of a type that goes with its A;
+ *   FLASHLLM_STATUS_MISALIGNED: workspace is needed and not aligned to 256 bytes, or alpha or beta is device
+ *   memory that is not aligned to 4;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: a buffer was set with a handle of another CUDA context, or the driver says
+ *   so;
+ *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: (host) a buffer was changed since it was checked;
+ *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe for different matC and workspaces; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMGrouped(flashllmHandle_t handle,
+                                     int64_t count,
+                                     flashllmOperation_t opB,
+                                     const void *alpha,
+                                     const flashllmConstSpMatDescr_t *matA,
+                                     const flashllmConstDnMatDescr_t *matB,
+                                     const void *beta,
+                                     const flashllmDnMatDescr_t *matC,
+                                     flashllmDataType_t computeType,
+                                     flashllmSpMMAlg_t alg,
+                                     void *workspace);
+
+/**
  * Sends messages to a callback instead of the log file.
  *
  * @param callback  The function, or NULL to send them to the file (or stderr) again. It is called by the thread

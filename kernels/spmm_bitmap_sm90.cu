@@ -172,6 +172,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         spmm<NT, W>(p);                                                                         \
     }
 
+// As above for products of a group, each with columns of its own number.
+#define FL_SPMM_BITMAP_GROUP(NT, W)                                                             \
+    extern "C" __global__ void __launch_bounds__((W + 1) * 32, 1)                               \
+        FL_ENTRY(fl_spmm_bitmap_, _n##NT##w##W##_sm90_group)(const __grid_constant__ FlSpmmGroup g) { \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                \
+        if (blockIdx.y * (NT * 8) < p.n) spmm<NT, W>(p);                                        \
+    }
+
 FL_SPMM_BITMAP(1, 15)
 FL_SPMM_BITMAP(2, 15)
 FL_SPMM_BITMAP(4, 11)
@@ -179,3 +187,6 @@ FL_SPMM_BITMAP(8, 7)
 FL_SPMM_BITMAP(1, 7)
 FL_SPMM_BITMAP(2, 7)
 FL_SPMM_BITMAP(4, 7)
+
+FL_SPMM_BITMAP_GROUP(2, 15)
+FL_SPMM_BITMAP_GROUP(8, 7)

@@ -145,7 +145,18 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         spmm<NT>(p);                                                                             \
     }
 
+// As above for products of a group, each with columns of its own number.
+#define FL_SPMM_SLOTS_GROUP(NT)                                                                  \
+    extern "C" __global__ void __launch_bounds__(kWarps * 32, 2)                                 \
+        FL_ENTRY(fl_spmm_slots_, _n##NT##_sm80_group)(const __grid_constant__ FlSpmmGroup g) {   \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                 \
+        if (blockIdx.y * (NT * 8) < p.n) spmm<NT>(p);                                            \
+    }
+
 FL_SPMM_SLOTS(1)
 FL_SPMM_SLOTS(2)
 FL_SPMM_SLOTS(4)
 FL_SPMM_SLOTS(8)
+
+FL_SPMM_SLOTS_GROUP(2)
+FL_SPMM_SLOTS_GROUP(8)

@@ -53,6 +53,11 @@ fn batches_are_products_of_one_a() {
 }
 
 #[test]
+fn groups_are_products_of_many_a() {
+    plan_cases::groups(&device(), small());
+}
+
+#[test]
 fn every_algorithm_and_split_is_exact() {
     plan_cases::algorithms_and_splits(&device());
 }

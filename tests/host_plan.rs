@@ -45,6 +45,11 @@ fn batches_are_products_of_one_a() {
 }
 
 #[test]
+fn groups_are_products_of_many_a() {
+    plan_cases::groups(&host(), true);
+}
+
+#[test]
 fn algorithms_and_splits_can_be_forced() {
     plan_cases::algorithms_and_splits(&host());
 }

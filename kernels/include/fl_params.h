@@ -59,6 +59,13 @@ typedef struct FlSpmmParams {
     uint32_t reserved;
 } FlSpmmParams;
 
+/* Products of one launch: product blockIdx.z. Kernel parameters are limited to 4 KiB. */
+#define FL_GROUP 16
+
+typedef struct FlSpmmGroup {
+    FlSpmmParams p[FL_GROUP];
+} FlSpmmGroup;
+
 /* Packs any B into K-contiguous, 16-byte aligned, zero-padded columns for the SpMM kernels. */
 typedef struct FlPackParams {
     uint64_t src;        /* 16 bits, element (k, n) at k * stride_k + n * stride_n */

@@ -183,7 +183,7 @@ impl Shape {
         let choice = Choice {
             kernel,
             parts: u32::try_from(state.splits).ok().filter(|&s| s > 0),
-            max_ctas: None,
+            ..Choice::default()
         };
         let gate = state.gate.as_ref().map(|g| &g.2);
         Planned::new(props, &self.header, gate, state.pieces.n, &choice, state.limit).map(Some)

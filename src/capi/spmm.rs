@@ -391,11 +391,6 @@ impl Product {
         fused: &Fused<'_>,
         pieces: &Pieces,
     ) -> Result<()> {
-        let (alpha, beta, at) = match scalars {
-            Scalars::Values(alpha, beta) => (alpha, beta, None),
-            Scalars::Device(alpha, beta) => (0.0, 0.0, Some((alpha, beta))),
-        };
-        let (c, c_size) = (&self.on.c, self.on.c.dtype().size());
         let gate = fused.gate.map(|(header, buffer)| Gate {
             header,
             a: buffer.address as u64,
@@ -403,38 +398,57 @@ impl Product {
         });
         let _entered = cuda.enter()?;
         for piece in 0..pieces.count {
-            let residual = fused.residual.map(|r| Residual {
-                address: (r.values() + piece * pieces.steps.2 * r.dtype().size()) as u64,
-                dtype: r.dtype(),
-                strides: (r.layout().strides().0, pieces.columns.2),
-            });
-            let args = SpmmArgs {
-                header,
-                a: a.address as u64,
-                n: pieces.n,
-                b: (self.on.b.values() + piece * pieces.steps.0 * self.element()) as u64,
-                b_strides: (self.b_strides.0, pieces.columns.0),
-                c: (c.values() + piece * pieces.steps.1 * c_size) as u64,
-                c_dtype: c.dtype(),
-                c_strides: (c.layout().strides().0, pieces.columns.1),
-                alpha,
-                beta,
-                epilogue: Epilogue {
-                    bias: fused.bias.map(|(address, dtype)| (address as u64, dtype)),
-                    activation: if gate.is_some() { Activation::None } else { fused.activation },
-                    gate: None,
-                    residual,
-                    scalars: at,
-                },
-                workspace: workspace.addr() as u64,
-                stream: self.on.context.stream(),
-            };
+            let args = self.device_args(scalars, header, a, workspace, fused, pieces, piece);
             match fused.planned {
                 Some(planned) => crate::gpu::spmm::planned(cuda, &args, planned, gate.as_ref())?,
                 None => crate::gpu::spmm::spmm(cuda, &args)?,
             }
         }
         Ok(())
+    }
+
+    /// A piece as the device layer takes it; the gate is not part of that.
+    pub(super) fn device_args<'h>(
+        &self,
+        scalars: Scalars,
+        header: &'h Header,
+        a: Buffer,
+        workspace: *mut c_void,
+        fused: &Fused<'_>,
+        pieces: &Pieces,
+        piece: usize,
+    ) -> SpmmArgs<'h> {
+        let (alpha, beta, at) = match scalars {
+            Scalars::Values(alpha, beta) => (alpha, beta, None),
+            Scalars::Device(alpha, beta) => (0.0, 0.0, Some((alpha, beta))),
+        };
+        let (b, c, c_size) = (&self.on.b, &self.on.c, self.on.c.dtype().size());
+        SpmmArgs {
+            header,
+            a: a.address as u64,
+            n: pieces.n,
+            b: (b.values() + piece * pieces.steps.0 * self.element()) as u64,
+            b_strides: (self.b_strides.0, pieces.columns.0),
+            c: (c.values() + piece * pieces.steps.1 * c_size) as u64,
+            c_dtype: c.dtype(),
+            c_strides: (c.layout().strides().0, pieces.columns.1),
+            alpha,
+            beta,
+            epilogue: Epilogue {
+                bias: fused.bias.map(|(address, dtype)| (address as u64, dtype)),
+                // With a gate it is the gate's.
+                activation: if fused.gate.is_some() { Activation::None } else { fused.activation },
+                gate: None,
+                residual: fused.residual.map(|r| Residual {
+                    address: (r.values() + piece * pieces.steps.2 * r.dtype().size()) as u64,
+                    dtype: r.dtype(),
+                    strides: (r.layout().strides().0, pieces.columns.2),
+                }),
+                scalars: at,
+            },
+            workspace: workspace.addr() as u64,
+            stream: self.on.context.stream(),
+        }
     }
 
     /// # Safety

@@ -168,6 +168,11 @@ impl DeviceContext {
         self.kernels.function(id, dtype)
     }
 
+    /// The entry point for groups of such a kernel.
+    pub fn group_function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
+        self.kernels.group(id, dtype)
+    }
+
     /// Refuses a stream of another context.
     pub fn check_stream(&self, stream: RawStream) -> Result<()> {
         // NULL, CU_STREAM_LEGACY and CU_STREAM_PER_THREAD belong to whichever context is current.

@@ -31,6 +31,8 @@ pub(super) struct Kernels {
     modules: Vec<(String, Module)>,
     /// By `KernelId as usize` and `type_index`; `None` for kernels that this device cannot run.
     functions: Vec<[Option<RawFunction>; 2]>,
+    /// The same for the entry points of groups.
+    groups: Vec<[Option<RawFunction>; 2]>,
 }
 
 impl Kernels {
@@ -38,13 +40,19 @@ impl Kernels {
     pub(super) fn load(props: &DeviceProps) -> Result<Self> {
         let mut this = Self::default();
         for &id in KernelId::ALL {
-            let mut functions = [None; 2];
+            let (mut functions, mut groups) = ([None; 2], [None; 2]);
             if id.runs_on(props.cc) {
                 for &dtype in id.types() {
-                    functions[type_index(dtype)] = Some(this.load_function(id, dtype, props)?);
+                    let at = type_index(dtype);
+                    functions[at] = Some(this.load_function(id, dtype, id.symbol(dtype), props)?);
+                    if id.has_group() {
+                        let symbol = id.group_symbol(dtype);
+                        groups[at] = Some(this.load_function(id, dtype, symbol, props)?);
+                    }
                 }
             }
             this.functions.push(functions);
+            this.groups.push(groups);
         }
         Ok(this)
     }
@@ -53,10 +61,10 @@ impl Kernels {
         &mut self,
         id: KernelId,
         dtype: DType,
+        symbol: String,
         props: &DeviceProps,
     ) -> Result<RawFunction> {
         let index = self.module(id.image(dtype))?;
-        let symbol = id.symbol(dtype);
         let function: RawFunction = match self.modules[index].1.get_function(&symbol) {
             Ok(function) => function.to_raw().cast(),
             Err(_) => {
@@ -108,7 +116,20 @@ impl Kernels {
 
     /// A loaded kernel.
     pub(super) fn function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
-        let function = self.functions.get(id as usize).and_then(|f| f[type_index(dtype)]);
+        Self::find(&self.functions, id, dtype)
+    }
+
+    /// A loaded kernel's entry point for groups.
+    pub(super) fn group(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
+        Self::find(&self.groups, id, dtype)
+    }
+
+    fn find(
+        functions: &[[Option<RawFunction>; 2]],
+        id: KernelId,
+        dtype: DType,
+    ) -> Result<RawFunction> {
+        let function = functions.get(id as usize).and_then(|f| f[type_index(dtype)]);
         function.ok_or_else(|| {
             Error::new(
                 Kind::ArchMismatch,

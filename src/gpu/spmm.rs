@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::context::DeviceContext;
 use super::kernels::KernelId;
 use super::launch::{Launch, launch};
-use super::params::{PackParams, SpmmParams};
+use super::params::{GROUP, PackParams, SpmmGroup, SpmmParams};
 use super::sys::RawStream;
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
 use crate::log::{self, Level};
 use crate::plan::{self, BAccess, DeviceProps, LaunchPlan, Planned, Problem};
-use crate::types::{Activation, DType};
+use crate::types::{Activation, DType, Format};
 
 /// One product on the device. Addresses are device addresses in the context's memory.
 pub struct SpmmArgs<'a> {
@@ -151,6 +151,73 @@ pub fn planned(
     product(ctx, &SpmmArgs { epilogue, ..*args }, &problem, &planned.product, b)
 }
 
+/// Products of different matrices, a few a launch.
+pub struct Group<'a> {
+    ctx: &'a DeviceContext,
+    plan: &'a LaunchPlan,
+    dtype: DType,
+    stream: RawStream,
+    params: SpmmGroup,
+    filled: usize,
+}
+
+impl<'a> Group<'a> {
+    /// Products of at most that many share a launch.
+    pub const TOGETHER: usize = GROUP;
+
+    /// An empty one. `plan` is that of [`plan::group`] for all that will be pushed.
+    pub fn new(
+        ctx: &'a DeviceContext,
+        plan: &'a LaunchPlan,
+        dtype: DType,
+        stream: RawStream,
+    ) -> Self {
+        Self { ctx, plan, dtype, stream, params: SpmmGroup::default(), filled: 0 }
+    }
+
+    /// Adds a product, which has a workspace of its own. The context is current.
+    pub fn push(&mut self, args: &SpmmArgs<'_>) -> Result<()> {
+        let problem = Problem::new(args.header, args.n, args.access())?;
+        let b = ready_b(self.ctx, args, &problem, self.plan)?;
+        let mut params = spmm_params(args, &problem, self.plan, b)?;
+        if args.header.format == Format::Bitmap {
+            // The one format with blocks of several widths, which this matrix chose for itself.
+            params.k_blocks = problem.k.div_ceil(problem.block_cols);
+            params.parts = params.k_blocks;
+        }
+        self.params.p[self.filled] = params;
+        self.filled += 1;
+        if self.filled == GROUP { self.launch() } else { Ok(()) }
+    }
+
+    /// Puts what was added since the last launch on the stream.
+    pub fn launch(&mut self) -> Result<()> {
+        let count = std::mem::take(&mut self.filled);
+        let Some(widest) = self.params.p[..count].iter().map(|p| p.n).max() else {
+            return Ok(());
+        };
+        let (plan, symbol) = (self.plan, || self.plan.kernel.group_symbol(self.dtype));
+        log::log(Level::Info, "cuLaunchKernel", || {
+            format!("{} {:?}", symbol(), &self.params.p[..count])
+        });
+        let function = self.ctx.group_function(plan.kernel, self.dtype)?;
+        let slices = widest.div_ceil(plan.kernel.facts().n_tiles * 8);
+        let mut params = [(&raw mut self.params).cast()];
+        // SAFETY: the kernel takes one SpmmGroup by value and reads as many of its products as the grid has
+        // layers; the rest is as for a single product.
+        unsafe {
+            launch(Launch {
+                function,
+                grid: [plan.ctas, slices, count as u32],
+                block: [plan.threads, 1, 1],
+                smem_bytes: plan.smem_bytes,
+                stream: self.stream,
+                params: &mut params,
+            })
+        }
+    }
+}
+
 /// B as the kernels read it: address and distance of columns.
 fn ready_b(
     ctx: &DeviceContext,
@@ -224,7 +291,8 @@ fn spmm_params(
         n: problem.n,
         // Packed columns are zero up to a multiple of 8, the unit of the kernels' copies.
         k: problem.k.next_multiple_of(8),
-        row_tiles: plan.row_tiles,
+        // Of this matrix: a plan for a group is for the largest one.
+        row_tiles: problem.m.div_ceil(plan.kernel.facts().tile_rows),
         k_blocks: plan.k_blocks,
         block_cols: problem.block_cols,
         slot_bytes: plan.slot_bytes,

@@ -17,12 +17,14 @@ pub struct Choice {
     pub parts: Option<u32>,
     /// CTAs along the line, at most.
     pub max_ctas: Option<u32>,
+    /// Only kernels that take a group of products.
+    pub grouped: bool,
 }
 
 impl Choice {
     /// Whether the kernel may be chosen.
     pub(super) fn allows(&self, kernel: KernelId) -> bool {
-        self.kernel.is_none_or(|wanted| wanted == kernel)
+        self.kernel.is_none_or(|wanted| wanted == kernel) && (!self.grouped || kernel.has_group())
     }
 }
 
@@ -168,6 +170,86 @@ impl Planned {
     }
 }
 
+/// What the products of a group have in common, and the extremes of what they have not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupShape {
+    /// A header of one of them, with the widest blocks: those give the fewest units of work.
+    pub header: Header,
+    /// Fewest rows of an A.
+    pub least_rows: u64,
+    /// Most rows of an A.
+    pub most_rows: u64,
+    /// Largest block of an A.
+    pub max_block: u32,
+    /// Most columns of a B.
+    pub n: usize,
+    /// Products, at least 1.
+    pub count: usize,
+}
+
+impl GroupShape {
+    /// The shape of one product.
+    pub fn of(header: &Header, n: usize) -> Self {
+        let rows = header.rows;
+        Self {
+            header: *header,
+            least_rows: rows,
+            most_rows: rows,
+            max_block: header.max_block,
+            n,
+            count: 1,
+        }
+    }
+
+    /// Takes one more product in. Format, element type and K have to be the same.
+    pub fn add(&mut self, header: &Header, n: usize) -> Result<()> {
+        let one = &mut self.header;
+        if (header.format, header.dtype, header.cols) != (one.format, one.dtype, one.cols) {
+            return Err(Error::invalid(format!(
+                "the matrices of a group are of one format, type and K: {:?} {:?} {} and {:?} {:?} {}",
+                one.format, one.dtype, one.cols, header.format, header.dtype, header.cols
+            )));
+        }
+        one.tile_cols = one.tile_cols.max(header.tile_cols);
+        self.least_rows = self.least_rows.min(header.rows);
+        self.most_rows = self.most_rows.max(header.rows);
+        self.max_block = self.max_block.max(header.max_block);
+        self.n = self.n.max(n);
+        self.count += 1;
+        Ok(())
+    }
+}
+
+/// One launch plan for every product of a group of which `together` run in one launch: room for the largest,
+/// and no more CTAs than the smallest has work for. Its workspace is that of one product.
+pub fn group(props: &DeviceProps, shape: &GroupShape, together: usize) -> Result<LaunchPlan> {
+    let header = Header { rows: shape.most_rows, max_block: shape.max_block, ..shape.header };
+    let problem = Problem::new(&header, shape.n, BAccess::Packed)?;
+    let share = (props.sm_count as usize / shape.count.min(together).max(1)).max(1);
+    let mut choice = Choice {
+        max_ctas: u32::try_from(share).ok(),
+        // Every row group in as many pieces as it has: any number of CTAs is then right.
+        parts: Some(u32::MAX),
+        grouped: true,
+        ..Choice::default()
+    };
+    let plan = select_chosen(&problem, props, &choice)?;
+    let tiles = shape.least_rows.div_ceil(u64::from(plan.kernel.facts().tile_rows));
+    let least = tiles.div_ceil(u64::from(plan.group_tiles)) * u64::from(plan.parts);
+    if u64::from(plan.ctas) <= least {
+        return Ok(plan);
+    }
+    choice.max_ctas = u32::try_from(least).ok();
+    choice.kernel = Some(plan.kernel);
+    let fewer = select_chosen(&problem, props, &choice)?;
+    // Fewer CTAs may stage other blocks, or hold other row tiles at a time.
+    if fewer.group_tiles <= plan.group_tiles {
+        return Ok(fewer);
+    }
+    choice.max_ctas = Some(1);
+    select_chosen(&problem, props, &choice)
+}
+
 /// Bytes of the activated product with a gate.
 pub fn gate_bytes(m: usize, n: usize) -> Result<usize> {
     let bytes = checked_mul(checked_mul(m, n, "workspace")?, 4, "workspace")?;
@@ -276,6 +358,37 @@ mod tests {
             assert!(planned.product.ctas < free.product.ctas);
             let refused = Planned::new(&h100(), &header, None, 16, &Choice::default(), 1000);
             assert_eq!(refused.unwrap_err().kind(), Kind::InsufficientResources);
+        }
+    }
+
+    #[test]
+    fn a_group_gives_no_cta_more_work_than_the_smallest_matrix_has() {
+        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
+            for (rows, n, count) in [
+                (vec![4096; 8], 4, 8),
+                (vec![1, 4096], 16, 2),
+                (vec![33, 100, 7], 200, 3),
+                (vec![512; 200], 1, 200),
+            ] {
+                let mut shape = GroupShape::of(&header(format, rows[0], 1000), n);
+                for &rows in &rows[1..] {
+                    shape.add(&header(format, rows, 1000), 0).unwrap();
+                }
+                assert_eq!((shape.count, shape.n), (count, n));
+                let plan = group(&h100(), &shape, 16).unwrap();
+                assert!(plan.kernel.has_group());
+                assert_eq!(plan.parts, plan.k_blocks);
+                for &rows in &rows {
+                    let tiles = (rows as u32).div_ceil(plan.kernel.facts().tile_rows);
+                    assert!(plan.ctas <= tiles.div_ceil(plan.group_tiles) * plan.parts);
+                    assert!(tiles <= plan.row_tiles);
+                }
+                assert!(plan.slices * plan.kernel.facts().n_tiles * 8 >= n as u32);
+            }
+        }
+        let mut shape = GroupShape::of(&header(Format::Slots, 64, 512), 1);
+        for other in [header(Format::Bitmap, 64, 512), header(Format::Slots, 64, 513)] {
+            assert_eq!(shape.add(&other, 1).unwrap_err().kind(), Kind::InvalidValue);
         }
     }
 

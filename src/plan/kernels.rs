@@ -228,6 +228,29 @@ impl KernelId {
         if dtype == DType::BF16 { symbol.replacen("_f16_", "_bf16_", 1) } else { symbol.to_owned() }
     }
 
+    /// Whether there is a second entry point that takes a group of products.
+    pub const fn has_group(self) -> bool {
+        matches!(
+            self,
+            BitmapN2W15Sm90
+                | BitmapN8W7Sm90
+                | BitmapN2Sm80
+                | BitmapN8Sm80
+                | TiledCslN2W7Sm90
+                | TiledCslN2Sm80
+                | TiledCslN8Sm80
+                | SlotsN2Sm90
+                | SlotsN8Sm90
+                | SlotsN2Sm80
+                | SlotsN8Sm80
+        )
+    }
+
+    /// Exported name of the entry point for groups.
+    pub fn group_symbol(self, dtype: DType) -> String {
+        self.symbol(dtype) + "_group"
+    }
+
     /// Whether a device of compute capability `cc` can run it. The Hopper kernels are compiled for
     /// sm_90a, which runs on compute capability 9.0 alone.
     pub const fn runs_on(self, cc: (u32, u32)) -> bool {

@@ -6,7 +6,7 @@
 mod choice;
 mod kernels;
 
-pub use choice::{Choice, Planned, algorithms, gate_bytes};
+pub use choice::{Choice, GroupShape, Planned, algorithms, gate_bytes, group};
 pub use kernels::{Facts, Family, KernelId};
 
 use crate::error::{Error, Kind, Result};
@@ -163,7 +163,12 @@ pub fn select_chosen(
     props: &DeviceProps,
     choice: &Choice,
 ) -> Result<LaunchPlan> {
-    let wanted = problem.n.div_ceil(8).next_power_of_two().min(8);
+    let wanted = match problem.n.div_ceil(8).next_power_of_two().min(8) {
+        // Few kernels take groups: those of 16 and of 64 columns.
+        1 if choice.grouped => 2,
+        4 if choice.grouped => 8,
+        wanted => wanted,
+    };
     // Fewer columns a CTA when the widest tile does not fit the device's shared memory.
     let mut widths = [8, 4, 2, 1].into_iter().filter(|&w| w <= wanted || choice.kernel.is_some());
     let best = widths

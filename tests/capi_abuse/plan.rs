@@ -112,6 +112,7 @@ pub fn cases(t: &mut Table, world: &World) {
     execute_cases(t, world);
     query_cases(t, world);
     batch_cases(t, world);
+    group_cases(t, world);
     logger_cases(t);
 }
 
@@ -564,4 +565,144 @@ fn logger_cases(t: &mut Table) {
         good(flashllmLoggerForceDisable());
         flashllmLoggerForceDisable()
     });
+}
+
+/// What the functions of groups take, for a group of two.
+#[derive(Clone, Copy)]
+struct Group {
+    handle: flashllmHandle_t,
+    count: i64,
+    op_b: c_int,
+    alpha: *const c_void,
+    a: Option<[flashllmSpMatDescr_t; 2]>,
+    b: Option<[flashllmDnMatDescr_t; 2]>,
+    beta: *const c_void,
+    c: Option<[flashllmDnMatDescr_t; 2]>,
+    compute: RawDataType,
+    alg: c_int,
+    last: *mut usize,
+}
+
+fn group_cases(t: &mut Table, world: &World) {
+    fn pointer<T, U>(array: Option<&[T; 2]>) -> *const U {
+        array.map_or(ptr::null(), |a| a.as_ptr().cast())
+    }
+    macro_rules! group {
+        ($function:ident) => {
+            |g: &Group| unsafe {
+                $function(
+                    g.handle,
+                    g.count,
+                    RawOperation(g.op_b),
+                    g.alpha,
+                    pointer(g.a.as_ref()),
+                    pointer(g.b.as_ref()),
+                    g.beta,
+                    pointer(g.c.as_ref()),
+                    g.compute,
+                    RawSpMMAlg(g.alg),
+                    g.last.cast(),
+                )
+            }
+        };
+    }
+    type Fun = fn(&Group) -> flashllmStatus_t;
+    let functions: [(&str, Fun); 2] = [
+        ("flashllmSpMMGrouped_bufferSize", group!(flashllmSpMMGrouped_bufferSize)),
+        ("flashllmSpMMGrouped", group!(flashllmSpMMGrouped)),
+    ];
+    let rows: [(&str, flashllmStatus_t, fn(&World, &mut Group)); 22] = [
+        ("count -1", FLASHLLM_STATUS_INVALID_VALUE, |_, g| g.count = -1),
+        ("count MIN", FLASHLLM_STATUS_INVALID_VALUE, |_, g| g.count = i64::MIN),
+        ("opB 2", FLASHLLM_STATUS_INVALID_VALUE, |_, g| g.op_b = 2),
+        ("computeType fp16", FLASHLLM_STATUS_NOT_SUPPORTED, |_, g| g.compute = F16),
+        ("computeType 5", FLASHLLM_STATUS_INVALID_VALUE, |_, g| g.compute = RawDataType(5)),
+        ("alg 1", FLASHLLM_STATUS_INVALID_VALUE, |_, g| g.alg = 1),
+        ("NULL alpha", FLASHLLM_STATUS_NULL_POINTER, |_, g| g.alpha = ptr::null()),
+        ("NULL beta", FLASHLLM_STATUS_NULL_POINTER, |_, g| g.beta = ptr::null()),
+        ("NULL matA", FLASHLLM_STATUS_NULL_POINTER, |_, g| g.a = None),
+        ("NULL matB", FLASHLLM_STATUS_NULL_POINTER, |_, g| g.b = None),
+        ("NULL matC", FLASHLLM_STATUS_NULL_POINTER, |_, g| g.c = None),
+        ("a dead A", FLASHLLM_STATUS_INVALID_VALUE, |w, g| g.a = Some([w.sparse, w.dead_sparse])),
+        ("an empty A", FLASHLLM_STATUS_INVALID_VALUE, |w, g| {
+            g.a = Some([w.sparse, w.sparse_empty])
+        }),
+        ("a NULL A", FLASHLLM_STATUS_INVALID_VALUE, |w, g| g.a = Some([w.sparse, ptr::null_mut()])),
+        ("an A of other rows", FLASHLLM_STATUS_INVALID_VALUE, |w, g| {
+            g.a = Some([w.sparse, w.sparse_other_shape]);
+        }),
+        ("a dead B", FLASHLLM_STATUS_INVALID_VALUE, |w, g| g.b = Some([w.b, w.dead_dense])),
+        ("a B of fp32", FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED, |w, g| {
+            g.b = Some([w.b, w.b_f32]);
+        }),
+        ("a dead C", FLASHLLM_STATUS_INVALID_VALUE, |w, g| g.c = Some([w.c, w.dead_dense])),
+        ("a const C", FLASHLLM_STATUS_INVALID_VALUE, |w, g| {
+            g.c = Some([w.c, w.c_const.cast_mut()]);
+        }),
+        ("a C of another shape", FLASHLLM_STATUS_INVALID_VALUE, |w, g| g.c = Some([w.c, w.dense])),
+        ("handle before count", FLASHLLM_STATUS_NOT_INITIALIZED, |w, g| {
+            g.handle = w.dead_handle;
+            g.count = -1;
+        }),
+        ("enum before scalar", FLASHLLM_STATUS_INVALID_VALUE, |_, g| {
+            g.alg = 5;
+            g.alpha = ptr::null();
+        }),
+    ];
+    let base = |w: &World, a: &mut Area, sized: bool| Group {
+        handle: w.handle,
+        count: 2,
+        op_b: 0,
+        alpha: (&raw const ONE).cast(),
+        a: Some([w.sparse, w.sparse]),
+        b: Some([w.b, w.b]),
+        beta: (&raw const ONE).cast(),
+        c: Some([w.c, w.c]),
+        compute: F32,
+        alg: 0,
+        last: if sized { a.at(0) } else { ptr::null_mut() },
+    };
+    for (name, call) in functions {
+        let sized = name.ends_with("bufferSize");
+        t.handles(world, name, move |w, a, handle| call(&Group { handle, ..base(w, a, sized) }));
+        for (what, want, change) in rows {
+            t.add(name, what, want, move |w, a| {
+                let mut group = base(w, a, sized);
+                change(w, &mut group);
+                call(&group)
+            });
+        }
+        t.add(name, "a batch", FLASHLLM_STATUS_INVALID_VALUE, move |w, a| {
+            good(flashllmDnMatSetStridedBatch(w.b, 2, 0));
+            good(flashllmDnMatSetStridedBatch(w.c, 2, 1 << 20));
+            let status = call(&base(w, a, sized));
+            good(flashllmDnMatSetStridedBatch(w.b, 1, 0));
+            good(flashllmDnMatSetStridedBatch(w.c, 1, 0));
+            assert!(message().contains("product 0: "), "{}", message());
+            status
+        });
+        t.add(name, "no products", FLASHLLM_STATUS_SUCCESS, move |w, a| {
+            call(&Group { count: 0, a: None, b: None, c: None, ..base(w, a, sized) })
+        });
+    }
+    t.add(
+        "flashllmSpMMGrouped_bufferSize",
+        "NULL out",
+        FLASHLLM_STATUS_NULL_POINTER,
+        move |w, a| functions[0].1(&Group { last: ptr::null_mut(), ..base(w, a, true) }),
+    );
+    t.add("flashllmSpMMGrouped", "C over B", FLASHLLM_STATUS_INVALID_VALUE, move |w, a| {
+        functions[1].1(&Group { c: Some([w.c_over_b, w.c]), ..base(w, a, false) })
+    });
+    t.add("flashllmSpMMGrouped", "analysed only", FLASHLLM_STATUS_INVALID_VALUE, move |w, a| {
+        functions[1].1(&Group { a: Some([w.sparse, w.sparse_analysed]), ..base(w, a, false) })
+    });
+    t.add(
+        "flashllmSpMMGrouped_bufferSize",
+        "analysed is enough",
+        FLASHLLM_STATUS_SUCCESS,
+        move |w, a| {
+            functions[0].1(&Group { a: Some([w.sparse, w.sparse_analysed]), ..base(w, a, true) })
+        },
+    );
 }

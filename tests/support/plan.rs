@@ -80,6 +80,32 @@ mod ffi {
         ) -> c_int;
         pub fn flashllmDnMatSetStridedBatch(descr: Raw, count: i64, stride: i64) -> c_int;
         pub fn flashllmSetPointerMode(h: Raw, mode: c_int) -> c_int;
+        pub fn flashllmSpMMGrouped_bufferSize(
+            h: Raw,
+            count: i64,
+            op_b: c_int,
+            alpha: *const c_void,
+            a: *const Raw,
+            b: *const Raw,
+            beta: *const c_void,
+            c: *const Raw,
+            compute: c_int,
+            alg: c_int,
+            bytes: *mut usize,
+        ) -> c_int;
+        pub fn flashllmSpMMGrouped(
+            h: Raw,
+            count: i64,
+            op_b: c_int,
+            alpha: *const c_void,
+            a: *const Raw,
+            b: *const Raw,
+            beta: *const c_void,
+            c: *const Raw,
+            compute: c_int,
+            alg: c_int,
+            workspace: Raw,
+        ) -> c_int;
     }
 }
 
@@ -553,4 +579,138 @@ pub fn try_check(handle: &Handle, case: &Case) -> api::Result<()> {
 
 pub fn status_of(result: api::Result<()>) -> Option<c_int> {
     result.err().map(|Failure { status, .. }| status)
+}
+
+/// One group: products of (M, N) with one K.
+pub struct GroupCase<'a> {
+    pub format: c_int,
+    pub dtype: c_int,
+    pub k: usize,
+    pub shapes: &'a [(usize, usize)],
+    pub op_b: c_int,
+    pub b_order: c_int,
+    pub c_order: c_int,
+    pub gap: usize,
+    pub alpha: f32,
+    pub beta: f32,
+    pub device_scalars: bool,
+}
+
+/// Runs a group and compares every element. The types of C alternate.
+pub fn check_group(handle: &Handle, case: &GroupCase<'_>) {
+    let GroupCase { format, dtype, k, op_b, gap, .. } = *case;
+    let name = format!(
+        "format {format} type {dtype} K={k} {:?} alpha {} beta {}",
+        case.shapes, case.alpha, case.beta
+    );
+    struct One<'h> {
+        a: (SpMat, Buffer<'h>),
+        b: Matrices<'h>,
+        c: Matrices<'h>,
+        want: Vec<f64>,
+    }
+    let all: Vec<One<'_>> = case
+        .shapes
+        .iter()
+        .enumerate()
+        .map(|(i, &(m, n))| {
+            let percent = [80, 50, 95, 0, 100][i % 5];
+            let weights = integer_weights(m, k, percent, (i * 13 + k) as u64);
+            let mut rng = Rng(i as u64);
+            let mut integers = |count: usize| -> Vec<i32> {
+                (0..count).map(|_| rng.below(7) as i32 - 3).collect()
+            };
+            // An empty matrix still needs a place: one column that is not described.
+            let (b_values, c_values) = (integers(k * n.max(1)), integers(m * n.max(1)));
+            let (rows, cols) = if op_b == api::NON_TRANSPOSE { (k, n) } else { (n, k) };
+            let b_place = Placed::new(rows.max(1), cols.max(1), gap, case.b_order);
+            let mut b = Matrices::new(handle, b_place, 1, 0, dtype, 0xff, |_, row, col| {
+                let (row, col) = if op_b == api::NON_TRANSPOSE { (row, col) } else { (col, row) };
+                f64::from(b_values[row * n.max(1) + col])
+            });
+            let c_type = [api::R_32F, dtype][i % 2];
+            let c_place = Placed::new(m, n.max(1), gap, case.c_order);
+            let mut c = Matrices::new(handle, c_place, 1, 0, c_type, CANARY, |_, row, col| {
+                let old = f64::from(c_values[row * n.max(1) + col]);
+                if case.beta == 0.0 && n > 0 { f64::NAN } else { old }
+            });
+            let product = integer_product(&weights, &b_values, k, n.max(1));
+            let want = product
+                .iter()
+                .zip(&c_values)
+                .map(|(&p, &old)| {
+                    let old = f64::from(old);
+                    if n == 0 {
+                        old
+                    } else if case.beta == 0.0 {
+                        f64::from(case.alpha) * f64::from(p)
+                    } else {
+                        f64::from(case.alpha) * f64::from(p) + f64::from(case.beta) * old
+                    }
+                })
+                .collect();
+            if n == 0 {
+                let none = std::ptr::null_mut();
+                b.descr = DnMat::new(rows, cols, b_place.ld, none, dtype, case.b_order).unwrap();
+                c.descr = DnMat::new(m, 0, c_place.ld, none, c_type, case.c_order).unwrap();
+            }
+            One { a: compressed(handle, (m, k), &weights, format, dtype), b, c, want }
+        })
+        .collect();
+    let a: Vec<Raw> = all.iter().map(|one| one.a.0.raw()).collect();
+    let b: Vec<Raw> = all.iter().map(|one| one.b.descr.raw()).collect();
+    let c: Vec<Raw> = all.iter().map(|one| one.c.descr.raw()).collect();
+    let scalars = [case.alpha, case.beta];
+    let on_device = handle.upload(&scalars).unwrap();
+    let at = |i: usize| -> *const c_void {
+        if case.device_scalars { on_device.at(4 * i) } else { (&raw const scalars[i]).cast() }
+    };
+    let count = all.len() as i64;
+    set_device_scalars(handle, case.device_scalars);
+    let mut need = 0;
+    // SAFETY: live objects, arrays of `count` descriptors, scalars where the mode says, a place for the size.
+    api::check(unsafe {
+        ffi::flashllmSpMMGrouped_bufferSize(
+            handle.raw(),
+            count,
+            op_b,
+            at(0),
+            a.as_ptr(),
+            b.as_ptr(),
+            at(1),
+            c.as_ptr(),
+            api::R_32F,
+            api::ALG_DEFAULT,
+            &mut need,
+        )
+    })
+    .unwrap_or_else(|e| panic!("{name}: {e}"));
+    let workspace = GuardedWorkspace::new(handle, need);
+    // SAFETY: as above, and a workspace of the size that was asked for.
+    let status = unsafe {
+        ffi::flashllmSpMMGrouped(
+            handle.raw(),
+            count,
+            op_b,
+            at(0),
+            a.as_ptr(),
+            b.as_ptr(),
+            at(1),
+            c.as_ptr(),
+            api::R_32F,
+            api::ALG_DEFAULT,
+            workspace.pointer(),
+        )
+    };
+    api::check(status).unwrap_or_else(|e| panic!("{name}: {e}"));
+    handle.synchronize().unwrap_or_else(|e| panic!("{name}: {e}"));
+    set_device_scalars(handle, false);
+    workspace.check(&name);
+    for (i, one) in all.iter().enumerate() {
+        for (at, (element, &want)) in one.c.read(1, &name).iter().zip(&one.want).enumerate() {
+            let (got, bits) = (decode(one.c.dtype, element), encode(one.c.dtype, want));
+            let same = *element == bits || got == 0.0 && decode(one.c.dtype, &bits) == 0.0;
+            assert!(same, "{name}: product {i}, element {at} is {got}, {want} was expected");
+        }
+    }
 }

@@ -5,8 +5,8 @@ use std::ffi::c_int;
 use super::api::{self, DnMat, Handle};
 use super::plan::{
     ACTIVATION, ALG_ID, BIAS, BIAS_TYPE, Case, DETERMINISTIC, Extra, GATE, GELU_ERF, GELU_TANH,
-    NONE, Plan, R_16BF, RELU, RESIDUAL, SILU, SPLITS, WORKSPACE_LIMIT, algorithms, check,
-    compressed, set_batch, status_of, try_check,
+    GroupCase, NONE, Plan, R_16BF, RELU, RESIDUAL, SILU, SPLITS, WORKSPACE_LIMIT, algorithms,
+    check, check_group, compressed, set_batch, status_of, try_check,
 };
 use super::{Rng, integer_weights};
 
@@ -346,5 +346,39 @@ pub fn other_matrices(handle: &Handle) {
         // Only a device has staged blocks that could be too small.
         assert_eq!(status_of(refused), handle.is_cuda().then_some(INVALID_VALUE));
         handle.synchronize().unwrap();
+    }
+}
+
+/// Groups of one shape and of many, with empty ones between, and more than a launch takes.
+pub fn groups(handle: &Handle, small: bool) {
+    let uniform = vec![(64, 4); 8];
+    let many: Vec<_> = (0..37).map(|i| (1 + i * 7 % 140, i % 19)).collect();
+    let wide = vec![(130, 70), (33, 1), (257, 0), (96, 17)];
+    let one = vec![(200, 16)];
+    let tiny = vec![(1, 1), (300, 9)];
+    let nothing = vec![(40, 0), (50, 0)];
+    for format in FORMATS {
+        for dtype in TYPES {
+            for (i, shapes) in
+                [&uniform, &many, &wide, &one, &tiny, &nothing].into_iter().enumerate()
+            {
+                for k in [if small { 264 } else { 1096 }, 299] {
+                    let case = GroupCase {
+                        format,
+                        dtype,
+                        k,
+                        shapes,
+                        op_b: [api::NON_TRANSPOSE, api::TRANSPOSE][(i + k) / 2 % 2],
+                        b_order: [api::ORDER_COL, api::ORDER_ROW][i % 2],
+                        c_order: [api::ORDER_COL, api::ORDER_ROW][i / 2 % 2],
+                        gap: [0, 8, 3][i % 3],
+                        alpha: [1.0, -2.0][i % 2],
+                        beta: [0.0, 1.0][k % 2],
+                        device_scalars: k == 299,
+                    };
+                    check_group(handle, &case);
+                }
+            }
+        }
     }
 }
