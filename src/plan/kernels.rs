@@ -240,7 +240,6 @@ impl KernelId {
                 | TiledCslN2Sm80
                 | TiledCslN8Sm80
                 | SlotsN2Sm90
-                | SlotsN8Sm90
                 | SlotsN2Sm80
                 | SlotsN8Sm80
         )
