@@ -745,13 +745,12 @@ FLASHLLM_API flashllmStatus_t flashllmSynchronize(flashllmHandle_t handle);
  * @param values  Element (0, 0), aligned to the element's size; host or device memory to suit the handle
  *   it will be used with. The caller keeps it alive while the descriptor is used. May be NULL only if
  *   rows or cols is 0.
- * @param type    FLASHLLM_R_16F or FLASHLLM_R_32F.
+ * @param type    FLASHLLM_R_16F, FLASHLLM_R_16BF or FLASHLLM_R_32F.
  * @param order   Memory order.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NULL_POINTER: dnMatDescr is NULL, or values is and the matrix is not empty;
  *   FLASHLLM_STATUS_INVALID_VALUE: type or order is not an enumerator, a dimension is negative, or ld is
  *   too small;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: type is FLASHLLM_R_16BF;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the matrix does not fit the address space;
  *   FLASHLLM_STATUS_MISALIGNED: values is not aligned to the element's size.
  * @note Thread-safe; allowed during stream capture. values is not accessed.
@@ -775,7 +774,7 @@ flashllmStatus_t flashllmCreateDnMat(flashllmDnMatDescr_t *dnMatDescr,
  * @param ld      Leading dimension in elements: at least rows (column-major) or cols (row-major).
  * @param values  Element (0, 0), aligned to the element's size. The caller keeps it alive while the
  *   descriptor is used. May be NULL only if rows or cols is 0.
- * @param type    FLASHLLM_R_16F or FLASHLLM_R_32F.
+ * @param type    FLASHLLM_R_16F, FLASHLLM_R_16BF or FLASHLLM_R_32F.
  * @param order   Memory order.
  * @return As flashllmCreateDnMat().
  * @note Thread-safe; allowed during stream capture. values is not accessed.
@@ -904,12 +903,11 @@ flashllmStatus_t flashllmDnMatSetValues(flashllmDnMatDescr_t dnMatDescr,
  *   flashllmDestroySpMat().
  * @param rows    Rows (M), at least 1.
  * @param cols    Columns (K), at least 1.
- * @param type    FLASHLLM_R_16F.
+ * @param type    FLASHLLM_R_16F or FLASHLLM_R_16BF.
  * @param format  The format, or FLASHLLM_FORMAT_AUTO: chosen by the analysis, or the adopted buffer's.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NULL_POINTER: spMatDescr is NULL;
  *   FLASHLLM_STATUS_INVALID_VALUE: type or format is not an enumerator, or a dimension is not positive;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: type is FLASHLLM_R_16BF;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: type is FLASHLLM_R_32F;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the dense matrix would not fit the address space.
  * @note Thread-safe; allowed during stream capture.
@@ -1076,7 +1074,7 @@ flashllmStatus_t flashllmSpMatSetAttribute(flashllmSpMatDescr_t spMatDescr,
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
  *   shapes differ;
  *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F.
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type.
  * @note Thread-safe; allowed during stream capture.
  */
 FLASHLLM_API
@@ -1095,7 +1093,7 @@ flashllmStatus_t flashllmDenseToSparse_bufferSize(flashllmHandle_t handle,
  * synchronised. The copy is not kept: flashllmDenseToSparse_convert() makes its own.
  *
  * @param handle     The handle.
- * @param matA       The dense matrix, FLASHLLM_R_16F, any order. An element is a non-zero unless it is +0 or
+ * @param matA       The dense matrix, of matB's type, any order. An element is a non-zero unless it is +0 or
  *   -0: NaN, infinities and subnormals are kept.
  * @param matB       The compressed matrix, of the same shape.
  * @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
@@ -1104,7 +1102,7 @@ flashllmStatus_t flashllmDenseToSparse_bufferSize(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
  *   shapes differ;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
  *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copy;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
@@ -1136,7 +1134,7 @@ flashllmStatus_t flashllmDenseToSparse_analysis(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, the shapes
  *   differ, matB is not analysed or has no buffer, matA was changed since the analysis, the buffer
  *   overlaps matA, or it was set with a handle of another device;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
  *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
@@ -1166,7 +1164,7 @@ flashllmStatus_t flashllmDenseToSparse_convert(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
  *   enumerator, or the shapes differ;
  *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F.
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type.
  * @note Thread-safe; allowed during stream capture.
  */
 FLASHLLM_API
@@ -1185,7 +1183,7 @@ flashllmStatus_t flashllmSparseToDense_bufferSize(flashllmHandle_t handle,
  *
  * @param handle     The handle.
  * @param matA       The compressed matrix, converted or adopted.
- * @param matB       The dense matrix, FLASHLLM_R_16F, of the same shape, any order.
+ * @param matB       The dense matrix, of matA's type, of the same shape, any order.
  * @param alg        FLASHLLM_SPARSETODENSE_ALG_DEFAULT.
  * @param workspace  Memory of the size that flashllmSparseToDense_bufferSize() says; NULL if that is 0.
  * @return FLASHLLM_STATUS_SUCCESS;
@@ -1193,7 +1191,7 @@ flashllmStatus_t flashllmSparseToDense_bufferSize(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
  *   enumerator, the shapes differ, matA has no compressed data, the buffer overlaps matB, or it was set
  *   with a handle of another device;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type;
  *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked;
  *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
