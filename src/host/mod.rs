@@ -578,6 +578,59 @@ mod tests {
     }
 
     #[test]
+    fn bfloat16_products_stay_within_the_error_of_single_precision() {
+        let (m, k, n) = (70, 530, 37);
+        let bits = |values: Vec<u16>| -> Vec<u16> {
+            let single = values.iter().map(|&v| f16::from_bits(v).to_f32() * 1e15);
+            single.map(|v| bf16::from_f32(v).to_bits()).collect()
+        };
+        let (a, b) = (bits(random(m * k, 40, 3)), bits(random(k * n, 100, 4)));
+        let layout = DenseLayout::new(m, k, k, Order::Row).unwrap();
+        let expected =
+            crate::reference::spmm_f64_of(DType::BF16, &layout, &a, (1, k), &b, n, 1e-3, 0.0, None);
+        let magnitudes =
+            |values: &[u16]| -> Vec<u16> { values.iter().map(|v| v & 0x7fff).collect() };
+        let scale = crate::reference::spmm_f64_of(
+            DType::BF16,
+            &layout,
+            &magnitudes(&a),
+            (1, k),
+            &magnitudes(&b),
+            n,
+            1e-3,
+            0.0,
+            None,
+        );
+        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
+            let options =
+                EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
+            let analysis = analyse(&layout, &a, &options).unwrap().of_type(DType::BF16);
+            let mut buffer = vec![0; analysis.bytes()];
+            encode(&analysis, &layout, &a, &mut buffer).unwrap();
+            assert_eq!(format::validate(&buffer).unwrap().dtype, DType::BF16);
+            let args = HostSpmm {
+                a: &buffer,
+                n,
+                alpha: 1e-3,
+                beta: 0.0,
+                b: &b,
+                b_strides: (1, k),
+                c_dtype: DType::BF16,
+                c_strides: (1, m),
+                epilogue: Epilogue::default(),
+            };
+            let mut c = vec![0_u16; m * n];
+            spmm(&args, &analysis.header, DenseMut::BF16(&mut c)).unwrap();
+            for (at, &got) in c.iter().enumerate() {
+                let (want, scale) = (expected[at % m * n + at / m], scale[at % m * n + at / m]);
+                let got = bf16::from_bits(got).to_f64();
+                let allowed = want.abs() / 256.0 + scale * k as f64 * f64::from(f32::EPSILON);
+                assert!((got - want).abs() <= allowed, "{format:?} {at}: {got:e}, not {want:e}");
+            }
+        }
+    }
+
+    #[test]
     fn overlapping_strides_of_c_are_refused() {
         assert!(check_distinct((4, 3), (1, 4)).is_ok());
         assert!(check_distinct((4, 3), (3, 1)).is_ok());

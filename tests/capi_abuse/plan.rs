@@ -116,6 +116,7 @@ pub fn cases(t: &mut Table, world: &World) {
     query_cases(t, world);
     batch_cases(t, world);
     group_cases(t, world);
+    type_cases(t);
     logger_cases(t);
 }
 
@@ -534,6 +535,43 @@ fn batch_cases(t: &mut Table, world: &World) {
             status
         });
     }
+}
+
+fn type_cases(t: &mut Table) {
+    let want = FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED;
+    t.add("flashllmSpMatSetBuffer", "bfloat16 for an fp16 descriptor", want, |w, _| unsafe {
+        flashllmSpMatSetBuffer(w.handle, w.sparse_empty, w.spoil(16, 14), w.bytes)
+    });
+    t.add("flashllmDenseToSparse_analysis", "fp16 to bfloat16", want, |w, _| {
+        let mut s: flashllmSpMatDescr_t = ptr::null_mut();
+        let alg = RawDenseToSparseAlg(0);
+        unsafe {
+            good(flashllmCreateSpMat(&raw mut s, M as i64, K as i64, BF16, RawFormat(0)));
+            let status = flashllmDenseToSparse_analysis(w.handle, w.dense, s, alg, ptr::null_mut());
+            good(flashllmDestroySpMat(s));
+            status
+        }
+    });
+    t.add("flashllmSpMM", "C of bfloat16 for an A of fp16", want, |w, _| unsafe {
+        let (mut values, mut c) = (ptr::null_mut(), ptr::null_mut());
+        good(flashllmDnMatGetValues(w.c, &raw mut values));
+        good(flashllmCreateDnMat(&raw mut c, M as i64, N as i64, N as i64, values, BF16, ROW));
+        let status = flashllmSpMM(
+            w.handle,
+            RawOperation(0),
+            RawOperation(0),
+            (&raw const ONE).cast(),
+            w.sparse,
+            w.b,
+            (&raw const ONE).cast(),
+            c,
+            F32,
+            RawSpMMAlg(0),
+            ptr::null_mut(),
+        );
+        good(flashllmDestroyDnMat(c));
+        status
+    });
 }
 
 fn logger_cases(t: &mut Table) {
