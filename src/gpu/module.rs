@@ -42,12 +42,13 @@ impl Kernels {
         for &id in KernelId::ALL {
             let (mut functions, mut groups) = ([None; 2], [None; 2]);
             if id.runs_on(props.cc) {
+                let smem = id.max_dynamic_smem(props.smem_per_block_optin);
                 for &dtype in id.types() {
-                    let at = type_index(dtype);
-                    functions[at] = Some(this.load_function(id, dtype, id.symbol(dtype), props)?);
+                    let (at, image) = (type_index(dtype), id.image(dtype));
+                    functions[at] = Some(this.load_function(&image, &id.symbol(dtype), smem)?);
                     if id.has_group() {
                         let symbol = id.group_symbol(dtype);
-                        groups[at] = Some(this.load_function(id, dtype, symbol, props)?);
+                        groups[at] = Some(this.load_function(&image, &symbol, smem)?);
                     }
                 }
             }
@@ -57,21 +58,15 @@ impl Kernels {
         Ok(this)
     }
 
-    fn load_function(
-        &mut self,
-        id: KernelId,
-        dtype: DType,
-        symbol: String,
-        props: &DeviceProps,
-    ) -> Result<RawFunction> {
-        let index = self.module(id.image(dtype))?;
-        let function: RawFunction = match self.modules[index].1.get_function(&symbol) {
+    /// One kernel, ready to be launched with up to `smem` bytes of dynamic shared memory.
+    fn load_function(&mut self, image: &str, symbol: &str, smem: u32) -> Result<RawFunction> {
+        let index = self.module(image)?;
+        let function: RawFunction = match self.modules[index].1.get_function(symbol) {
             Ok(function) => function.to_raw().cast(),
             Err(_) => {
                 return Err(sys::last_error(&format!("cuModuleGetFunction({symbol})")));
             }
         };
-        let smem = id.max_dynamic_smem(props.smem_per_block_optin);
         if smem > SMEM_WITHOUT_OPT_IN {
             let bytes = c_int::try_from(smem).map_err(|_| {
                 Error::new(Kind::InternalError, format!("{symbol} asks for too much memory"))
@@ -98,7 +93,7 @@ impl Kernels {
     }
 
     /// Index of the module of an image, loaded at its first use.
-    fn module(&mut self, image: String) -> Result<usize> {
+    fn module(&mut self, image: &str) -> Result<usize> {
         if let Some(index) = self.modules.iter().position(|m| m.0 == image) {
             return Ok(index);
         }
@@ -110,7 +105,7 @@ impl Kernels {
         };
         let module = Module::from_fatbin(bytes, &[])
             .map_err(|_| sys::last_error(&format!("cuModuleLoadData({image})")))?;
-        self.modules.push((image, module));
+        self.modules.push((image.to_owned(), module));
         Ok(self.modules.len() - 1)
     }
 
