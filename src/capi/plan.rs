@@ -295,7 +295,7 @@ impl Shape {
 /// flashllmSpMMPlanExecute() does not have to.
 ///
 /// The plan is for the shapes, types, batch count and device of its operands, and for a compressed matrix like
-/// A: of the same format, and with blocks that are not larger. It keeps none of the descriptors; other ones
+/// A: of the same format, with blocks of the same width that do not hold more. It keeps none of the descriptors; other ones
 /// may be executed. Attributes add what follows the product: flashllmSpMMPlanAttribute_t.
 ///
 /// @param handle       The handle.
@@ -633,7 +633,7 @@ pub unsafe extern "C" fn flashllmSpMMPlan_bufferSize(
 /// @param alpha      Pointer to a float: host memory, read before the call returns, or with
 ///   FLASHLLM_POINTER_MODE_DEVICE device memory aligned to 4 bytes, read when the work runs.
 /// @param matA       The compressed matrix, converted or adopted: that of the plan or another one of its shape,
-///   type and format whose blocks are not larger.
+///   type and format, with blocks of the same width that do not hold more.
 /// @param matB       Dense; shape, type and batch count as planned.
 /// @param beta       As alpha. If it is 0, C is not read, except as the residual.
 /// @param matC       Dense; shape, type and batch count as planned. Must not overlap anything else that is
