@@ -1619,7 +1619,8 @@ flashllmStatus_t flashllmSpMMGrouped_bufferSize(flashllmHandle_t handle,
 
 /**
  * Computes C[i] = alpha * A[i] * op(B[i]) + beta * C[i] for many compressed A, such as the experts of a layer:
- * on a device a launch for every 16 of them, and one for each B that has to be packed first. Every A has the
+ * on a device a launch for every 16 of them (one each where an A is nearly dense), and one for each B that has to
+ * be packed first. Every A has the
  * same format, type and K; M and N are each product's own, and N may be 0. All matrices are checked before
  * anything is computed.
  *

@@ -13,7 +13,7 @@ use super::types::{
     flashllmDnMatDescr_t, flashllmHandle_t, flashllmOperation_t,
 };
 use crate::descr::{Buffer, DnMat};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::format::Header;
 use crate::gpu::DeviceContext;
 use crate::gpu::spmm::Group;
@@ -166,11 +166,46 @@ fn at(i: usize, error: &Error) -> Error {
     Error::new(error.kind(), format!("product {i}: {}", error.message()))
 }
 
-/// The plan for a group on a device, and the bytes of workspace of all its products.
-fn planned(cuda: &DeviceContext, shape: &GroupShape) -> Result<(LaunchPlan, usize)> {
-    let plan = plan::group(cuda.props(), shape, Group::TOGETHER)?;
-    let bytes = checked_mul(plan.workspace_bytes, shape.count, "workspace")?;
-    Ok((plan, bytes))
+/// How a group runs on a device.
+enum Way {
+    /// In shared launches; each product has its own part of the workspace.
+    Together(LaunchPlan),
+    /// One after the other in one workspace: the kernels that take groups have no room for such blocks.
+    OneByOne,
+}
+
+impl Raw {
+    /// The way of a group, and its bytes of workspace.
+    ///
+    /// # Safety
+    /// The arrays must hold `count` descriptors.
+    unsafe fn way(
+        &self,
+        products: &Products,
+        cuda: &DeviceContext,
+        shape: &GroupShape,
+    ) -> Result<(Way, usize)> {
+        match plan::group(cuda.props(), shape, Group::TOGETHER) {
+            Ok(plan) => {
+                let bytes = checked_mul(plan.workspace_bytes, shape.count, "workspace")?;
+                Ok((Way::Together(plan), bytes))
+            }
+            Err(error) if error.kind() == Kind::InsufficientResources => {
+                let mut bytes = 0;
+                for i in 0..products.count {
+                    // SAFETY: the caller's contract.
+                    let product = unsafe { self.product(products, i) }?;
+                    if product.n > 0 {
+                        let header = product.header().map_err(|e| at(i, &e))?;
+                        let one = plan::workspace_bytes(cuda.props(), &header, product.n);
+                        bytes = bytes.max(one.map_err(|e| at(i, &e))?);
+                    }
+                }
+                Ok((Way::OneByOne, bytes))
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Tells how much workspace flashllmSpMMGrouped() needs.
@@ -222,7 +257,8 @@ pub unsafe extern "C" fn flashllmSpMMGrouped_bufferSize(
         let shape = unsafe { raw.shape(&products, Product::header) }?;
         let need = match (products.context.device(), shape) {
             (Device::Host, _) | (_, None) => 0,
-            (Device::Cuda(cuda), Some(shape)) => planned(cuda, &shape)?.1,
+            // SAFETY: as above.
+            (Device::Cuda(cuda), Some(shape)) => unsafe { raw.way(&products, cuda, &shape) }?.1,
         };
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
         unsafe { bytes.write(need) };
@@ -231,7 +267,8 @@ pub unsafe extern "C" fn flashllmSpMMGrouped_bufferSize(
 }
 
 /// Computes C[i] = alpha * A[i] * op(B[i]) + beta * C[i] for many compressed A, such as the experts of a layer:
-/// on a device a launch for every 16 of them, and one for each B that has to be packed first. Every A has the
+/// on a device a launch for every 16 of them (one each where an A is nearly dense), and one for each B that has to
+/// be packed first. Every A has the
 /// same format, type and K; M and N are each product's own, and N may be 0. All matrices are checked before
 /// anything is computed.
 ///
@@ -299,10 +336,15 @@ pub unsafe extern "C" fn flashllmSpMMGrouped(
         };
         match products.context.device() {
             // SAFETY: the arrays, the matrices and the workspace are as the documentation asks of the caller.
-            Device::Host => unsafe { run_host(&raw, &products, scalars) },
+            Device::Host => unsafe { run_each(&raw, &products, scalars, ptr::null_mut()) },
             Device::Cuda(cuda) => {
-                let (plan, need) = planned(cuda, &shape)?;
+                // SAFETY: as above.
+                let (way, need) = unsafe { raw.way(&products, cuda, &shape) }?;
                 usable_workspace(workspace, need)?;
+                let Way::Together(plan) = way else {
+                    // SAFETY: as above.
+                    return unsafe { run_each(&raw, &products, scalars, workspace) };
+                };
                 log::log(Level::Hint, "flashllmSpMMGrouped", || {
                     format!("{scalars:?}, {shape:?}, workspace {workspace:p}, plan {plan:?}")
                 });
@@ -315,7 +357,12 @@ pub unsafe extern "C" fn flashllmSpMMGrouped(
 
 /// # Safety
 /// As flashllmSpMMGrouped asks of its caller.
-unsafe fn run_host(raw: &Raw, products: &Products, scalars: Scalars) -> Result<()> {
+unsafe fn run_each(
+    raw: &Raw,
+    products: &Products,
+    scalars: Scalars,
+    workspace: *mut c_void,
+) -> Result<()> {
     for i in 0..products.count {
         // SAFETY: the caller's contract.
         let product = unsafe { raw.product(products, i) }?;
@@ -324,9 +371,8 @@ unsafe fn run_host(raw: &Raw, products: &Products, scalars: Scalars) -> Result<(
         }
         let (header, a) = product.ready().map_err(|e| at(i, &e))?;
         let pieces = product.pieces(None, usize::MAX);
-        let none = ptr::null_mut();
         // SAFETY: the caller's contract.
-        unsafe { product.run(scalars, &header, a, none, &Fused::default(), &pieces) }
+        unsafe { product.run(scalars, &header, a, workspace, &Fused::default(), &pieces) }
             .map_err(|e| at(i, &e))?;
     }
     Ok(())
