@@ -4,18 +4,21 @@
 //
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is R = p.group_tiles tiles of 32 rows. S consumer
 //           warps share a tile: with S = 2 one takes the four steps of a block whose values are in the low
-//           halves and the overflow of the upper 16 rows, the other the rest. One more warp loads. The
-//           units (row group, block of 256 columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its
-//           units along K, then on to the next row group.
-// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A
+//           halves and the overflow of the upper 16 rows, the other the rest. One more warp copies A, one or
+//           two bring B. The units (row group, block of 256 columns) are dealt to the CTAs
+//           (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
+// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]
 //           [1024, ..)  B ring, stages of NT planes: 256 rows of K x 8 columns of N
 //           [.., ..)    raw B ring, stages of 8*NT rows of N x 128 of K, 16 bytes apart
-//           [.., ..)    sums that the warps of a tile exchange (S = 2): NT x 512 bytes a consumer warp
+//           [.., ..)    scratch, NT x 512 bytes a consumer warp (S = 1: 512): overflow fragments, and at the end
+//                       of a row group the sums that the two warps of a tile exchange
 //           [.., ..)    A ring, R x slots x slot_bytes: blocks exactly as stored
-// Pipeline: loader   A0 .. A(slots-1), raw B .. | raw B u -> B u | unit u done: A(u+slots), B(u+stages) | ...
-//           warp     wait A0, B0 | steps: decode + mma.sp | overflow rounds: gather + mma | done 0 | wait A1 ...
+// Pipeline: warp A   A0 .. A(slots-1) | slot free: next block of that tile | ...
+//           warp B   raw B .. | stage free: raw B u -> B u | ...
+//           warp     wait A0, B0 | steps: decode + mma.sp | overflow rounds: scatter, gather, mma | free | wait A1 ...
 //           One bulk copy a block of A. B comes in 16-byte pieces, which keep more bytes in flight than
-//           registers would, and the loader transposes it: rows of K can then be gathered. Nothing drains at a row group's end: the rings run on.
+//           registers would, and its loader transposes it: rows of K can then be gathered. Nothing drains at a
+//           row group's end: the rings run on.
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0
 //           (the host packs B otherwise); slot_bytes >= largest block; R * slots <= 32.
 
@@ -28,12 +31,13 @@ using namespace fl;
 using namespace fl::slots;
 
 constexpr int kBarrierBytes = 1024;
+constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to those of empty ones
 constexpr int kPlane = kBlockCols * 16;
 
 constexpr int kRawCols = 128;
 constexpr int kRawRow = kRawCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
 
-// A warp that loads has only so many bytes in flight: wide B takes two.
+// A warp that brings B has only so many bytes in flight: wide B takes two.
 template <int NT>
 struct Rings {
     static constexpr uint32_t kLoaders = NT >= 4 ? 2 : 1;
@@ -46,21 +50,27 @@ struct Rings {
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// Adds the overflow of one row tile of 16: `rounds` x 16 entries (value, column, place of the row), which make an
-// A fragment with one element a column, times the rows of B that they name.
-template <int NT, int S>
-__device__ __forceinline__ void add_overflow(float4* acc, uint32_t entries, uint32_t first, uint32_t rounds, uint32_t b_stage, uint32_t lane) {
-    const OverflowFragment fragment(entries, lane);
-    const uint32_t gathered = entries + lane % 16 * 4;
-    const uint32_t b_lane = b_stage + lane / 16 * kPlane;
-    for (uint32_t round = first; round < rounds; round += S == 4 ? 2 : 1) {
-        const uint32_t column = lds32(gathered + round * (kRound * 4)) >> 16 & 0xff;
-        uint32_t e[4], a[4];
-        fragment.load(round, e, a);
-        const uint32_t from = b_lane + column * 16;
+// Adds the overflow of one row tile of 16: `rounds` x 16 entries (value, column, place of the row), which make an A
+// fragment with one element a column, times the rows of B that they name. `scratch` is kScatter bytes of zeros, and is
+// left so.
+template <int NT>
+__device__ __forceinline__ void add_overflow(float4* acc, uint32_t entries, uint32_t rounds, uint32_t b_stage, uint32_t scratch,
+                                             uint32_t lane) {
+    const uint32_t mine = entries + lane % 16 * 4;
+    const uint32_t b_lane = b_stage + (NT == 1 ? 0 : lane / 16 * kPlane);
+    const uint32_t column_at = scratch + lane / 8 % 2 * 256 + lane % 8 * 2;
+    for (uint32_t round = 0; round < rounds; ++round) {
+        const uint32_t entry = lds32(mine + round * (kRound * 4));
+        const uint32_t place = entry >> 24;
+        const uint32_t at = column_at + (place & 0xf0) + (place & 1) * 128;
+        if (lane < 16) sts16(at, entry);
+        __syncwarp();
+        uint32_t a[4];
+        ldmatrix4(a, scratch + lane * 16);
+        const uint32_t from = b_lane + ((entry >> 16 & 0xff) * 16);
         if (NT == 1) {
             uint32_t b0, b1;
-            ldmatrix2_trans(b0, b1, from - lane / 16 * kPlane);
+            ldmatrix2_trans(b0, b1, from);
             mma_m16n8k16(acc[0], a, b0, b1);
         } else {
 #pragma unroll
@@ -71,6 +81,8 @@ __device__ __forceinline__ void add_overflow(float4* acc, uint32_t entries, uint
                 mma_m16n8k16(acc[nt + 1], a, b[2], b[3]);
             }
         }
+        __syncwarp();
+        if (lane < 16) sts16(at, 0);
     }
 }
 
@@ -87,17 +99,57 @@ struct Cursor {
 };
 
 struct Addresses {
-    uint32_t b_full, b_empty, a_full, b, raw, a;
+    uint32_t b_full, b_empty, a_full, a_empty, b, raw, a;
 };
 
-// A loader warp: copies of A (the first loader), copies of its share of B's columns and their transposition.
-template <int NT>
-__device__ __forceinline__ void load(const FlSpmmParams& p, const Addresses& at, const StreamK& line, uint32_t slice, uint32_t loader,
-                                     uint32_t lane) {
-    using R = Rings<NT>;
-    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
+// The warp that copies A. Lane r < R copies the blocks of the group's r-th tile, each as soon as its own slot is free, so
+// that neither a slow tile nor B holds up the others.
+__device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1, uint32_t lane) {
+    const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
+    const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
+    uint32_t begin = 0, bytes = 0;
+    // Where a tile's block of a unit lies; nothing for tiles beyond M and units beyond this CTA's.
+    auto find = [&](uint32_t r, uint32_t unit) {
+        const uint32_t tile = unit / p.k_blocks * p.group_tiles + r;
+        begin = bytes = 0;
+        if (r < p.group_tiles && unit < unit1 && tile < p.row_tiles) {
+            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
+            begin = table[block];
+            bytes = (table[block + 1] - begin) * kUnit;
+        }
+    };
+    auto copy = [&](uint32_t r, uint32_t slot) {
+        const uint32_t index = r * p.a_slots + slot;
+        mbar_expect_tx(at.a_full + 8 * index, bytes);
+        if (bytes != 0)
+            bulk_load(at.a + index * p.slot_bytes, data + static_cast<uint64_t>(begin) * kUnit, bytes, at.a_full + 8 * index);
+    };
+    // The first blocks of all slots at once.
+    if (lane < p.group_tiles * p.a_slots && unit0 + lane / p.group_tiles < unit1) {
+        find(lane % p.group_tiles, unit0 + lane / p.group_tiles);
+        copy(lane % p.group_tiles, lane / p.group_tiles);
+    }
+    __syncwarp();
+    uint32_t unit = lane < p.group_tiles ? unit0 + p.a_slots : unit1, slot = 0, phase = 0;
+    find(lane, unit);
+    while (__any_sync(~0u, unit < unit1)) {
+        if (unit < unit1 && mbar_test(at.a_empty + 8 * (lane * p.a_slots + slot), phase)) {
+            copy(lane, slot);
+            if (++slot == p.a_slots) {
+                slot = 0;
+                phase ^= 1;
+            }
+            find(lane, ++unit);
+        }
+    }
+}
 
-    // B: pieces of 128 of K, of which the i-th unit has number 2 i and 2 i + 1. One group of asynchronous copies
+// A warp that brings B: copies of its share of the columns and their transposition.
+template <int NT>
+__device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1, uint32_t slice, uint32_t loader,
+                                       uint32_t lane) {
+    using R = Rings<NT>;
+    // Pieces of 128 of K, of which the i-th unit has number 2 i and 2 i + 1. One group of asynchronous copies
     // each; a lane copies 16 bytes of two rows at a time.
     const uint32_t n0 = slice * (NT * 8) + loader * R::kLoaderRows;
     const uint32_t rows = p.n > n0 ? p.n - n0 : 0;
@@ -121,76 +173,32 @@ __device__ __forceinline__ void load(const FlSpmmParams& p, const Addresses& at,
         }
         cp_async_commit();
     };
-
-    // A: lane r copies the blocks of the group's r-th tile.
-    const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
-    const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
-    uint32_t begin = 0, bytes = 0;
-    // Where a tile's block of a unit lies; nothing for tiles beyond M and units beyond this CTA's.
-    auto find = [&](uint32_t r, uint32_t unit) {
-        const uint32_t tile = unit / p.k_blocks * p.group_tiles + r;
-        begin = bytes = 0;
-        if (r < p.group_tiles && unit < unit1 && tile < p.row_tiles) {
-            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
-            begin = table[block];
-            bytes = (table[block + 1] - begin) * kUnit;
-        }
-    };
-    auto copy_a = [&](uint32_t r, uint32_t slot) {
-        const uint32_t index = r * p.a_slots + slot;
-        mbar_expect_tx(at.a_full + 8 * index, bytes);
-        if (bytes != 0)
-            bulk_load(at.a + index * p.slot_bytes, data + static_cast<uint64_t>(begin) * kUnit, bytes, at.a_full + 8 * index);
-    };
-    // B first: it is little, and everything waits for it.
-    copy_raw();
-    copy_raw();
-    if (loader == 0) {
-        if (lane < p.group_tiles * p.a_slots) find(lane % p.group_tiles, unit0 + lane / p.group_tiles);
-        if (lane < p.group_tiles * p.a_slots) copy_a(lane % p.group_tiles, lane / p.group_tiles);
-        __syncwarp();
-        find(lane, unit0 + p.a_slots);
-    }
-    for (uint32_t i = 2; i + 1 < R::kRaw; ++i) copy_raw();
+    for (uint32_t i = 0; i + 1 < R::kRaw; ++i) copy_raw();
 
     Cursor<R::kStages> stage;
-    uint32_t slot = 0, raw_stage = 0;
-    for (uint32_t unit = unit0; unit < unit1 + R::kStages; ++unit) {
+    uint32_t raw_stage = 0;
+    for (uint32_t unit = unit0; unit < unit1; ++unit) {
         mbar_wait(at.b_empty + 8 * stage.stage, stage.phase ^ 1);
-        // All warps are done with the unit whose stage this was, so with its blocks of A.
-        if (unit >= unit0 + R::kStages) {
-            if (loader != 0) {
-                if (unit >= unit1) break;
-            } else if (unit - R::kStages + p.a_slots >= unit1) {
-                if (unit >= unit1) break;
-            } else {
-                if (lane < p.group_tiles) copy_a(lane, slot);
-                if (++slot == p.a_slots) slot = 0;
-                find(lane, unit - R::kStages + p.a_slots + 1);
-            }
-        }
-        if (unit < unit1) {
-            const uint32_t to = at.b + stage.stage * R::kStageBytes + loader * (NT / R::kLoaders) * kPlane + lane * 16;
+        const uint32_t to = at.b + stage.stage * R::kStageBytes + loader * (NT / R::kLoaders) * kPlane + lane * 16;
 #pragma unroll 1
-            for (uint32_t half = 0; half < 2; ++half) {
-                cp_async_wait<R::kRaw - 2>();
-                __syncwarp();
-                const uint32_t from = raw + raw_stage * R::kRawBytes + lane % 8 * kRawRow + lane / 8 * 16;
+        for (uint32_t half = 0; half < 2; ++half) {
+            cp_async_wait<R::kRaw - 2>();
+            __syncwarp();
+            const uint32_t from = raw + raw_stage * R::kRawBytes + lane % 8 * kRawRow + lane / 8 * 16;
 #pragma unroll(NT == 1 ? 1 : 2)
-                for (int nt = 0; nt < NT / static_cast<int>(R::kLoaders); ++nt) {
+            for (int nt = 0; nt < NT / static_cast<int>(R::kLoaders); ++nt) {
 #pragma unroll
-                    for (int q = 0; q < kRawCols / 32; ++q) {
-                        uint32_t v[4];
-                        ldmatrix4(v, from + nt * 8 * kRawRow + q * 64);
-                        stmatrix4_trans(to + nt * kPlane + (half * kRawCols + q * 32) * 16, v);
-                    }
+                for (int q = 0; q < kRawCols / 32; ++q) {
+                    uint32_t v[4];
+                    ldmatrix4(v, from + nt * 8 * kRawRow + q * 64);
+                    stmatrix4_trans(to + nt * kPlane + (half * kRawCols + q * 32) * 16, v);
                 }
-                if (++raw_stage == R::kRaw) raw_stage = 0;
-                __syncwarp();
-                copy_raw();
             }
-            mbar_arrive(at.b_full + 8 * stage.stage);
+            if (++raw_stage == R::kRaw) raw_stage = 0;
+            __syncwarp();
+            copy_raw();
         }
+        mbar_arrive(at.b_full + 8 * stage.stage);
         stage.advance();
     }
 }
@@ -219,7 +227,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using R = Rings<NT>;
     constexpr int kVectors = S == 1 ? 2 * NT : NT;  // of the sums, for one row tile of 16 or for both
-    constexpr uint32_t kExchange = S == 1 ? 0 : NT * 512;
+    constexpr uint32_t kExchange = S == 1 ? kScatter : NT * 512;  // scratch of a warp
     extern __shared__ __align__(128) unsigned char smem[];
     const uint32_t base = smem_addr(smem);
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -228,6 +236,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     at.b_full = base;
     at.b_empty = at.b_full + 8 * R::kStages;
     at.a_full = at.b_empty + 8 * R::kStages;
+    at.a_empty = at.a_full + kEmpty;
     at.b = base + kBarrierBytes;
     at.raw = at.b + R::kStages * R::kStageBytes;
     const uint32_t exchange = base + kBarrierBytes + R::kBytes;
@@ -241,22 +250,33 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 mbar_init(at.b_full + 8 * i, 32 * R::kLoaders);
                 mbar_init(at.b_empty + 8 * i, consumers);
             }
-            for (uint32_t i = 0; i < p.group_tiles * p.a_slots; ++i) mbar_init(at.a_full + 8 * i, 1);
+            mbar_init_fence();
+        }
+        if (lane < p.group_tiles * p.a_slots) {
+            mbar_init(at.a_full + 8 * lane, 1);
+            mbar_init(at.a_empty + 8 * lane, S);
             mbar_init_fence();
         }
     }
     __syncthreads();
 
-    if (warp >= consumers) {
-        load<NT>(p, at, line, slice, warp - consumers, lane);
+    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
+    if (warp == consumers) {
+        load_a(p, at, unit0, unit1, lane);
+        return;
+    }
+    if (warp > consumers) {
+        load_b<NT>(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
         return;
     }
 
     const uint32_t r = warp / S, s = warp % S;
-    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     const uint32_t a_full = at.a_full + 8 * p.a_slots * r;
     const uint32_t slots = at.a + r * p.a_slots * p.slot_bytes;
 
+    const uint32_t scratch = exchange + warp * kExchange;
+    sts128(scratch + lane * 16, make_uint4(0, 0, 0, 0));
+    __syncwarp();
     float4 acc[2 * NT];
 #pragma unroll
     for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
@@ -264,7 +284,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const Transpose transpose(lane);
     Cursor<R::kStages> stage;
     uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
-    Parts<kVectors> parts(p, line, blockIdx.x, S == 4 ? r * 2 + s % 2 : warp, p.group_tiles * (S == 4 ? 2 : S), slice);
+    Parts<kVectors> parts(p, line, blockIdx.x, warp, consumers, slice);
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const uint32_t block = slots + slot * p.slot_bytes;
         const uint32_t tile = group * p.group_tiles + r;
@@ -273,6 +293,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         const uint64_t peeked = segment_ends ? parts.peek() : 0;
         const uint32_t b_stage = at.b + stage.stage * R::kStageBytes;
         mbar_wait(a_full + 8 * slot, a_phase);
+        const uint32_t a_empty = a_full + 8 * slot + kEmpty;
         if (++slot == p.a_slots) {
             slot = 0;
             a_phase ^= 1;
@@ -305,40 +326,32 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 }
             }
             const uint32_t entries0 = block + kOverflow, entries1 = entries0 + rounds0 * (kRound * 4);
-            if (S == 1 || s % 2 == 0) add_overflow<NT, S>(acc, entries0, s / 2, rounds0, b_stage, lane);
-            if (S == 1 || s % 2 == 1) add_overflow<NT, S>(acc + NT, entries1, s / 2, rounds1, b_stage, lane);
+            if (S == 1 || s == 0) add_overflow<NT>(acc, entries0, rounds0, b_stage, scratch, lane);
+            if (S == 1 || s == 1) add_overflow<NT>(acc + NT, entries1, rounds1, b_stage, scratch, lane);
         }
         __syncwarp();
-        if (lane == 0) mbar_arrive(at.b_empty + 8 * stage.stage);
+        if (lane == 0) {
+            mbar_arrive(a_empty);
+            mbar_arrive(at.b_empty + 8 * stage.stage);
+        }
         stage.advance();
         ++k_block;
         if (segment_ends) {
-            bool owner = true;
-            if (S > 1) {
-                // Each warp gives its neighbour the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
-                const uint32_t mine = exchange + warp * kExchange + lane * 16;
-                const uint32_t near = exchange + (warp ^ 1) * kExchange + lane * 16;
+            if (S == 2) {
+                // Each warp gives the other the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
+                const uint32_t mine = scratch + lane * 16, other = exchange + (warp ^ 1) * kExchange + lane * 16;
 #pragma unroll
                 for (int i = 0; i < NT; ++i) {
-                    sts128(mine + i * 512, bits(select(s % 2 == 0, acc[NT + i], acc[i])));
-                    acc[i] = select(s % 2 == 0, acc[i], acc[NT + i]);
+                    sts128(mine + i * 512, bits(select(s == 0, acc[NT + i], acc[i])));
+                    acc[i] = select(s == 0, acc[i], acc[NT + i]);
                 }
-                named_barrier(r + 1, S * 32);
-                add<NT>(acc, near);
-                named_barrier(r + 1, S * 32);
-                if (S == 4) {
-                    // The upper couple of warps gives its sums to the lower.
-                    owner = s < 2;
-                    if (!owner) {
-#pragma unroll
-                        for (int i = 0; i < NT; ++i) sts128(mine + i * 512, bits(acc[i]));
-                    }
-                    named_barrier(r + 1, S * 32);
-                    if (owner) add<NT>(acc, mine + 2 * kExchange);
-                    named_barrier(r + 1, S * 32);
-                }
+                named_barrier(r + 1, 64);
+                add<NT>(acc, other);
+                named_barrier(r + 1, 64);
+                sts128(mine, make_uint4(0, 0, 0, 0));
+                __syncwarp();
             }
-            if (owner && tile < p.row_tiles && parts.reduce(acc, peeked, lane)) {
+            if (tile < p.row_tiles && parts.reduce(acc, peeked, lane)) {
 #pragma unroll
                 for (int i = 0; i < kVectors; ++i)
                     store_m16n8(p, tile * kTileRows + (s + i / NT) * 16, n0 + i % NT * 8, acc[i], lane);
@@ -368,9 +381,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (blockIdx.y * (NT * 8) < p.n) spmm<NT, S>(p);                                        \
     }
 
-FL_SPMM_SLOTS(1, 2, 480)
-FL_SPMM_SLOTS(2, 2, 480)
-FL_SPMM_SLOTS(4, 2, 512)
-FL_SPMM_SLOTS(8, 1, 288)
+FL_SPMM_SLOTS(1, 2, 512)
+FL_SPMM_SLOTS(2, 2, 512)
+FL_SPMM_SLOTS(4, 2, 480)
+FL_SPMM_SLOTS(8, 1, 384)
 
-FL_SPMM_SLOTS_GROUP(2, 2, 480)
+FL_SPMM_SLOTS_GROUP(2, 2, 512)

@@ -15,6 +15,7 @@ constexpr int kUnit = 128;            // bytes of one row of 32 streams, and of 
 constexpr int kStarts = kSteps * kUnit;
 constexpr int kOverflow = kStarts + kUnit;
 constexpr int kRound = 16;            // overflow entries multiplied together
+constexpr int kScatter = 512;         // bytes of an A fragment of overflow in shared memory: four pieces of 8 x 8
 
 // The four codes of a quad's lanes hold the groups that the other lanes own. Lane t gets code t of every lane:
 // a 4 x 4 transpose of nibble pairs (n, n + 4) in two exchanges.
@@ -30,26 +31,27 @@ struct Transpose {
     }
 };
 
-// The slots of group J of a lane: the first value if there is one, the second behind it in the stream.
+// The slots of group J of a lane: the first value if there is one, the second behind it in the stream. Joined by a
+// multiplication, because that pipe is idle, and without a predicate, because those are few and loads are slow.
 template <int J>
 __device__ __forceinline__ uint32_t load_slots(uint32_t one, uint32_t two, uint32_t addr) {
-    uint32_t slots;
+    uint32_t first, second;
     asm volatile(
         "{\n"
         ".reg .pred p, q;\n"
         ".reg .b32 t, u;\n"
-        "and.b32 t, %1, %4;\n"
+        "and.b32 t, %2, %5;\n"
         "setp.ne.b32 p, t, 0;\n"
-        "and.b32 u, %2, %4;\n"
+        "and.b32 u, %3, %5;\n"
         "setp.ne.b32 q, u, 0;\n"
         "mov.b32 %0, 0;\n"
-        "@p ld.shared.u16 %0, [%3];\n"
-        "@q ld.shared.u16 u, [%3 + 128];\n"
-        "@q prmt.b32 %0, %0, u, 0x5410;\n"
+        "mov.b32 %1, 0;\n"
+        "@p ld.shared.u16 %0, [%4];\n"
+        "@q ld.shared.u16 %1, [%4 + 128];\n"
         "}\n"
-        : "=r"(slots)
+        : "=r"(first), "=r"(second)
         : "r"(one), "r"(two), "r"(addr), "n"(1 << (4 * J)));
-    return slots;
+    return second * 65536u + first;
 }
 
 // a[row tile][register] of one step from a lane's own codes; `at` is the shared address of the lane's next value
@@ -79,7 +81,7 @@ __device__ __forceinline__ void decode_step(uint32_t codes, uint32_t& at, uint32
     a[1][3] = load_slots<7>(one, two, __dp4a(even, 0x80000000u, at6));
 }
 
-// The A fragments of a row tile's overflow: round i is entries 16 i .. 16 i + 15, each the only element of its column.
+// The A fragments of a row tile's overflow, made in registers (spmm_slots_sm80.cu): round i is entries 16 i .. 16 i + 15, each the only element of its column.
 struct OverflowFragment {
     uint32_t mine, row;
     __device__ __forceinline__ OverflowFragment(uint32_t entries, uint32_t lane)

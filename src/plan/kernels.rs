@@ -172,8 +172,8 @@ impl KernelId {
             TiledCslN8Sm80 => (TiledCslSm80, 8, 4, 3, "fl_spmm_tiled_csl_f16_n8_sm80"),
             SlotsN1Sm90 => (SlotsSm90, 1, 14, 1, "fl_spmm_slots_f16_n1_sm90"),
             SlotsN2Sm90 => (SlotsSm90, 2, 14, 1, "fl_spmm_slots_f16_n2_sm90"),
-            SlotsN4Sm90 => (SlotsSm90, 4, 14, 1, "fl_spmm_slots_f16_n4_sm90"),
-            SlotsN8Sm90 => (SlotsSm90, 8, 7, 1, "fl_spmm_slots_f16_n8_sm90"),
+            SlotsN4Sm90 => (SlotsSm90, 4, 12, 1, "fl_spmm_slots_f16_n4_sm90"),
+            SlotsN8Sm90 => (SlotsSm90, 8, 9, 1, "fl_spmm_slots_f16_n8_sm90"),
             SlotsN1Sm80 => (SlotsSm80, 1, 4, 4, "fl_spmm_slots_f16_n1_sm80"),
             SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80"),
             SlotsN4Sm80 => (SlotsSm80, 4, 4, 3, "fl_spmm_slots_f16_n4_sm80"),
@@ -183,8 +183,9 @@ impl KernelId {
         let tile_rows = if matches!(family, TiledCslSm90) { 128 } else { 32 };
         let warps_a_tile = if matches!(family, SlotsSm90) && n_tiles < 8 { 2 } else { 1 };
         let loaders = match family {
-            SlotsSm90 if n_tiles >= 4 => 2,
-            BitmapSm90 | SlotsSm90 | TiledCslSm90 => 1,
+            SlotsSm90 if n_tiles >= 4 => 3,
+            SlotsSm90 => 2,
+            BitmapSm90 | TiledCslSm90 => 1,
             BitmapSm80 | SlotsSm80 | TiledCslSm80 | PackB => 0,
         };
         Facts {

@@ -330,18 +330,21 @@ fn best_parts(c: &Candidate, line: &Line, problem: &Problem, sms: u32) -> (u32, 
 }
 
 /// Microseconds of the busiest SM, without what every launch costs. The constants were measured on an H100
-/// (docs/kernels-log.md): an SM's share of the memory bandwidth, the rate at which its warps turn elements into
-/// products, the shortest time from one unit to the next, and the price of adding up parts.
+/// (docs/kernels-log.md): an SM's share of the memory bandwidth; the time from one unit to the next, which has a
+/// part that every unit takes and one for each of its tiles, longer where blocks are full and so have overflow;
+/// and the price of adding up parts.
 fn slots_time(c: &Candidate, line: &Line, problem: &Problem, parts: u32, sms: u32) -> f64 {
     let n_tiles = c.kernel.facts().n_tiles;
-    let (decode, shortest) = match n_tiles {
-        1 | 2 => (0.0210, 0.9),
-        4 => (0.0300, 1.0),
-        _ => (0.0480, 1.4),
+    let (a_unit, a_tile) = match n_tiles {
+        1 => (0.50, 0.145),
+        2 => (0.50, 0.165),
+        4 => (0.60, 0.205),
+        _ => (1.30, 0.270),
     };
     let bytes = f64::from(c.group_tiles * problem.max_block * UNIT_BYTES) * 0.9 / 22_400.0;
-    let elements = f64::from(c.group_tiles * 32 * problem.block_cols) * decode / 1000.0;
-    let unit = bytes.max(elements).max(shortest);
+    let full = f64::from(problem.max_block) - 33.0;
+    let overflow = 1.35e-4 * full.max(0.0) * full.max(0.0) * f64::from(n_tiles.max(2)) / 2.0;
+    let unit = bytes.max(a_unit + f64::from(c.group_tiles) * (a_tile + overflow));
     let fix_up = if line.is_cut(parts, sms) { 2.5 + 0.4 * f64::from(n_tiles) } else { 0.0 };
     line.busiest(parts, sms) as f64 * unit + fix_up
 }
@@ -404,7 +407,7 @@ fn stagings<'a>(
                 4,
             )
         }
-        // Rings of B and of B as it comes; each warp has the sums that it exchanges.
+        // Rings of B and of B as it comes; each warp has scratch for overflow and the sums that it exchanges.
         Family::SlotsSm90 => {
             let (stages, raw) = match facts.n_tiles {
                 1 | 2 => (3, 4),
@@ -412,7 +415,8 @@ fn stagings<'a>(
                 _ => (2, 3),
             };
             let rings = stages * rows * CHUNK_COLS * 2 + raw * rows * (128 * 2 + 16);
-            (1024 + rings, problem.max_block * UNIT_BYTES, 4)
+            // Three slots of at most nine tiles: one warp copies them all.
+            (1024 + rings, problem.max_block * UNIT_BYTES, 3)
         }
         _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
     };
@@ -421,7 +425,7 @@ fn stagings<'a>(
         move |(group_tiles, a_slots)| {
             let per_warp = match facts.family {
                 Family::SlotsSm90 => {
-                    512 + if facts.warps_a_tile == 2 { facts.n_tiles * 512 } else { 0 }
+                    if facts.warps_a_tile == 2 { facts.n_tiles * 512 } else { 512 }
                 }
                 _ => 0,
             };
@@ -447,8 +451,8 @@ fn cost(c: &Candidate, problem: &Problem, props: &DeviceProps) -> f64 {
     let line = Line::new(c, problem);
     let sms = props.sm_count * c.ctas_per_sm;
     if facts.family == Family::SlotsSm90 {
-        // More staged blocks hide more latency; beyond three they only wait.
-        let staging = if c.a_slots == 1 { 1.15 } else { 1.0 - 0.001 * f64::from(c.a_slots.min(3)) };
+        // Two staged blocks hide the latency of the next; a third only waits.
+        let staging = if c.a_slots == 1 { 1.15 } else { 1.0 + 0.001 * f64::from(c.a_slots) };
         return best_parts(c, &line, problem, sms).1 * staging;
     }
     let ctas = u64::from(sms).min(line.units());
