@@ -27,8 +27,9 @@ const OLDEST_NVCC: (u32, u32) = (12, 0);
 
 /// The C API, in the order in which the header presents it. Files of `src/capi` that are not named
 /// here follow in alphabetical order, so that nothing exported can be missing from the header.
-const HEADER_ORDER: [&str; 7] =
-    ["status", "types", "context", "memory", "matrix", "convert", "spmm"];
+const HEADER_ORDER: [&str; 10] = [
+    "status", "types", "context", "memory", "matrix", "convert", "spmm", "plan", "batch", "logger",
+];
 
 fn main() {
     let root = PathBuf::from(var("CARGO_MANIFEST_DIR"));
@@ -96,7 +97,29 @@ struct Nvcc {
     build: String,
 }
 
-/// One `.cu` file compiled: where its fatbin lies and what nvcc said.
+/// One fatbin to make: a `.cu` file for an element type.
+struct Unit {
+    /// Stem of the file, and the element type if it is not fp16.
+    name: String,
+    source: PathBuf,
+    defines: &'static [&'static str],
+}
+
+/// The SpMM kernels are compiled for each 16-bit type; what only moves bits is compiled once.
+fn units(sources: &[PathBuf]) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for source in sources {
+        let stem = stem(source);
+        if stem.starts_with("spmm_") {
+            let name = format!("{stem}_bf16");
+            units.push(Unit { name, source: source.clone(), defines: &["-DFL_BF16=1"] });
+        }
+        units.push(Unit { name: stem, source: source.clone(), defines: &[] });
+    }
+    units
+}
+
+/// One unit compiled: where its fatbin lies and what nvcc said.
 struct Compiled {
     fatbin: PathBuf,
     log: String,
@@ -136,7 +159,7 @@ fn kernels(root: &Path, out: &Path) {
         env::var_os("FLASHLLM_KERNEL_CACHE").map_or_else(|| out.join("kernels"), PathBuf::from);
     fs::create_dir_all(&cache).unwrap_or_else(|e| panic!("cannot create {}: {e}", cache.display()));
 
-    let compiled = compile_all(root, &cache, &nvcc, &archs, &sources);
+    let compiled = compile_all(root, &cache, &nvcc, &archs, &units(&sources));
     let images: Vec<(String, PathBuf)> =
         compiled.iter().map(|(stem, c)| (stem.clone(), c.fatbin.clone())).collect();
     write(&out.join("images.rs"), &images_rs(&images));
@@ -261,33 +284,34 @@ fn flags(stem: &str, archs: &[String]) -> Vec<String> {
     flags
 }
 
-/// Compiles every source, at most one nvcc for each core, and returns them in the order given.
+/// Compiles every unit, at most one nvcc for each core, and returns them by name.
 fn compile_all(
     root: &Path,
     cache: &Path,
     nvcc: &Nvcc,
     archs: &[String],
-    sources: &[PathBuf],
+    units: &[Unit],
 ) -> BTreeMap<String, Compiled> {
     // Any header may be included by any kernel, so that each is part of every key.
     let headers: Vec<u8> = files_with_extension(&root.join("kernels"), &["h", "cuh"])
         .iter()
         .flat_map(|p| read(p))
         .collect();
-    let jobs = thread::available_parallelism().map_or(1, usize::from).min(sources.len());
-    let queue = Mutex::new(sources.iter());
+    let jobs = thread::available_parallelism().map_or(1, usize::from).min(units.len());
+    let queue = Mutex::new(units.iter());
     let done = Mutex::new(BTreeMap::new());
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
                 loop {
-                    let Some(source) = queue.lock().expect("no worker panics").next() else {
+                    let Some(unit) = queue.lock().expect("no worker panics").next() else {
                         return;
                     };
-                    let stem = stem(source);
-                    match compile(root, cache, nvcc, archs, source, &headers) {
-                        Ok(c) => drop(done.lock().expect("no worker panics").insert(stem, c)),
+                    match compile(root, cache, nvcc, archs, unit, &headers) {
+                        Ok(c) => {
+                            done.lock().expect("no worker panics").insert(unit.name.clone(), c);
+                        }
                         Err(e) => failures.lock().expect("no worker panics").push(e),
                     }
                 }
@@ -299,7 +323,7 @@ fn compile_all(
     done.into_inner().expect("no worker panics")
 }
 
-/// Compiles one source, or finds the result of an earlier build.
+/// Compiles one unit, or finds the result of an earlier build.
 ///
 /// Cargo runs this script again after any change below `kernels/`; a fatbin is therefore named
 /// after a hash of everything it depends on and is reused while that stays the same.
@@ -308,17 +332,18 @@ fn compile(
     cache: &Path,
     nvcc: &Nvcc,
     archs: &[String],
-    source: &Path,
+    unit: &Unit,
     headers: &[u8],
 ) -> Result<Compiled, String> {
-    let stem = stem(source);
-    let flags = flags(&stem, archs);
+    let Unit { name, source, defines } = unit;
+    let mut flags = flags(&stem(source), archs);
+    flags.extend(defines.iter().map(ToString::to_string));
     let mut key = Hash::new();
     key.add(nvcc.build.as_bytes());
     key.add(flags.join(" ").as_bytes());
     key.add(&read(source));
     key.add(headers);
-    let name = format!("{stem}-{:016x}", key.0);
+    let name = format!("{name}-{:016x}", key.0);
     let (fatbin, log) = (cache.join(format!("{name}.fatbin")), cache.join(format!("{name}.log")));
     if fatbin.is_file() {
         if let Ok(log) = fs::read_to_string(&log) {
@@ -366,7 +391,7 @@ fn images_rs(images: &[(String, PathBuf)]) -> String {
             fatbin.display().to_string()
         );
     }
-    text += "/// (stem of the file in kernels/, its fatbin).\n";
+    text += "/// (stem of the file in kernels/ and element type, its fatbin).\n";
     text += "pub static IMAGES: &[(&str, &[u8])] = &[\n";
     for (i, (stem, _)) in images.iter().enumerate() {
         let _ = writeln!(text, "    ({stem:?}, &IMAGE_{i}.0),");

@@ -127,11 +127,22 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_BITMAP(NT)                                                                       \
     extern "C" __global__ void __launch_bounds__(kWarps * 32, 2)                                 \
-        fl_spmm_bitmap_f16_n##NT##w4_sm80(const __grid_constant__ FlSpmmParams p) {               \
+        FL_ENTRY(fl_spmm_bitmap_, _n##NT##w4_sm80)(const __grid_constant__ FlSpmmParams p) {      \
         spmm<NT>(p);                                                                             \
+    }
+
+// As above for products of a group, each with columns of its own number.
+#define FL_SPMM_BITMAP_GROUP(NT)                                                                 \
+    extern "C" __global__ void __launch_bounds__(kWarps * 32, 2)                                 \
+        FL_ENTRY(fl_spmm_bitmap_, _n##NT##w4_sm80_group)(const __grid_constant__ FlSpmmGroup g) { \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                 \
+        if (blockIdx.y * (NT * 8) < p.n) spmm<NT>(p);                                            \
     }
 
 FL_SPMM_BITMAP(1)
 FL_SPMM_BITMAP(2)
 FL_SPMM_BITMAP(4)
 FL_SPMM_BITMAP(8)
+
+FL_SPMM_BITMAP_GROUP(2)
+FL_SPMM_BITMAP_GROUP(8)

@@ -168,8 +168,16 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_BITMAP(NT, W)                                                                   \
     extern "C" __global__ void __launch_bounds__((W + 1) * 32, 1)                               \
-        fl_spmm_bitmap_f16_n##NT##w##W##_sm90(const __grid_constant__ FlSpmmParams p) {          \
+        FL_ENTRY(fl_spmm_bitmap_, _n##NT##w##W##_sm90)(const __grid_constant__ FlSpmmParams p) { \
         spmm<NT, W>(p);                                                                         \
+    }
+
+// As above for products of a group, each with columns of its own number.
+#define FL_SPMM_BITMAP_GROUP(NT, W)                                                             \
+    extern "C" __global__ void __launch_bounds__((W + 1) * 32, 1)                               \
+        FL_ENTRY(fl_spmm_bitmap_, _n##NT##w##W##_sm90_group)(const __grid_constant__ FlSpmmGroup g) { \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                \
+        if (blockIdx.y * (NT * 8) < p.n) spmm<NT, W>(p);                                        \
     }
 
 FL_SPMM_BITMAP(1, 15)
@@ -179,3 +187,6 @@ FL_SPMM_BITMAP(8, 7)
 FL_SPMM_BITMAP(1, 7)
 FL_SPMM_BITMAP(2, 7)
 FL_SPMM_BITMAP(4, 7)
+
+FL_SPMM_BITMAP_GROUP(2, 15)
+FL_SPMM_BITMAP_GROUP(8, 7)

@@ -141,11 +141,22 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_SLOTS(NT)                                                                        \
     extern "C" __global__ void __launch_bounds__(kWarps * 32, 2)                                 \
-        fl_spmm_slots_f16_n##NT##_sm80(const __grid_constant__ FlSpmmParams p) {                  \
+        FL_ENTRY(fl_spmm_slots_, _n##NT##_sm80)(const __grid_constant__ FlSpmmParams p) {         \
         spmm<NT>(p);                                                                             \
+    }
+
+// As above for products of a group, each with columns of its own number.
+#define FL_SPMM_SLOTS_GROUP(NT)                                                                  \
+    extern "C" __global__ void __launch_bounds__(kWarps * 32, 2)                                 \
+        FL_ENTRY(fl_spmm_slots_, _n##NT##_sm80_group)(const __grid_constant__ FlSpmmGroup g) {   \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                 \
+        if (blockIdx.y * (NT * 8) < p.n) spmm<NT>(p);                                            \
     }
 
 FL_SPMM_SLOTS(1)
 FL_SPMM_SLOTS(2)
 FL_SPMM_SLOTS(4)
 FL_SPMM_SLOTS(8)
+
+FL_SPMM_SLOTS_GROUP(2)
+FL_SPMM_SLOTS_GROUP(8)

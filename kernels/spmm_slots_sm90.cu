@@ -356,11 +356,21 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_SLOTS(NT, S, THREADS)                                                           \
     extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
-        fl_spmm_slots_f16_n##NT##_sm90(const __grid_constant__ FlSpmmParams p) {                 \
+        FL_ENTRY(fl_spmm_slots_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p) {        \
         spmm<NT, S>(p);                                                                         \
+    }
+
+// As above for products of a group, each with columns of its own number.
+#define FL_SPMM_SLOTS_GROUP(NT, S, THREADS)                                                     \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
+        FL_ENTRY(fl_spmm_slots_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmGroup g) {  \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                \
+        if (blockIdx.y * (NT * 8) < p.n) spmm<NT, S>(p);                                        \
     }
 
 FL_SPMM_SLOTS(1, 2, 480)
 FL_SPMM_SLOTS(2, 2, 480)
 FL_SPMM_SLOTS(4, 2, 512)
 FL_SPMM_SLOTS(8, 1, 288)
+
+FL_SPMM_SLOTS_GROUP(2, 2, 480)

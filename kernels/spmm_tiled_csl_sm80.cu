@@ -143,11 +143,22 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_TILED_CSL(NT)                                                                    \
     extern "C" __global__ void __launch_bounds__(kThreads, 2)                                    \
-        fl_spmm_tiled_csl_f16_n##NT##_sm80(const __grid_constant__ FlSpmmParams p) {              \
+        FL_ENTRY(fl_spmm_tiled_csl_, _n##NT##_sm80)(const __grid_constant__ FlSpmmParams p) {     \
         spmm<NT>(p);                                                                             \
+    }
+
+// As above for products of a group, each with columns of its own number.
+#define FL_SPMM_TILED_CSL_GROUP(NT)                                                              \
+    extern "C" __global__ void __launch_bounds__(kThreads, 2)                                    \
+        FL_ENTRY(fl_spmm_tiled_csl_, _n##NT##_sm80_group)(const __grid_constant__ FlSpmmGroup g) { \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                 \
+        if (blockIdx.y * (NT * 8) < p.n) spmm<NT>(p);                                            \
     }
 
 FL_SPMM_TILED_CSL(1)
 FL_SPMM_TILED_CSL(2)
 FL_SPMM_TILED_CSL(4)
 FL_SPMM_TILED_CSL(8)
+
+FL_SPMM_TILED_CSL_GROUP(2)
+FL_SPMM_TILED_CSL_GROUP(8)

@@ -195,11 +195,21 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 #define FL_SPMM_TILED_CSL(NT, W)                                                                \
     extern "C" __global__ void __launch_bounds__((W + 1) * 32, 1)                               \
-        fl_spmm_tiled_csl_f16_n##NT##w##W##_sm90(const __grid_constant__ FlSpmmParams p) {       \
+        FL_ENTRY(fl_spmm_tiled_csl_, _n##NT##w##W##_sm90)(const __grid_constant__ FlSpmmParams p) { \
         spmm<NT, W>(p);                                                                         \
+    }
+
+// As above for products of a group, each with columns of its own number.
+#define FL_SPMM_TILED_CSL_GROUP(NT, W)                                                          \
+    extern "C" __global__ void __launch_bounds__((W + 1) * 32, 1)                               \
+        FL_ENTRY(fl_spmm_tiled_csl_, _n##NT##w##W##_sm90_group)(const __grid_constant__ FlSpmmGroup g) { \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                \
+        if (blockIdx.y * (NT * 8) < p.n) spmm<NT, W>(p);                                        \
     }
 
 FL_SPMM_TILED_CSL(1, 7)
 FL_SPMM_TILED_CSL(2, 7)
 FL_SPMM_TILED_CSL(1, 4)
 FL_SPMM_TILED_CSL(2, 4)
+
+FL_SPMM_TILED_CSL_GROUP(2, 7)

@@ -30,8 +30,10 @@ done
 cp scripts/gpu-bundle-run.sh "$directory/run.sh"
 
 kib=$(du -sk "$directory" | cut -f 1)
-echo "gpu-bundle: $directory, $((kib / 1024)) MiB; copy it to a machine with a GPU and run run.sh there."
-if [ "$kib" -ge 51200 ]; then
-    echo "gpu-bundle: more than 50 MiB" >&2
+# Every test holds the kernels, which compress well: what is copied is what counts.
+packed=$(($(tar -C "$directory" -cf - . | gzip -1 | wc -c) / 1048576))
+echo "gpu-bundle: $directory, $((kib / 1024)) MiB ($packed packed); copy it to a machine with a GPU and run run.sh there."
+if [ "$packed" -ge 50 ]; then
+    echo "gpu-bundle: more than 50 MiB packed (FLASHLLM_CUDA_ARCHS=90a makes it smaller)" >&2
     exit 1
 fi

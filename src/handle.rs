@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Kind, Result};
@@ -33,6 +33,8 @@ impl Unit {
 pub struct Context {
     device: Device,
     stream: AtomicPtr<c_void>,
+    /// Whether alpha and beta are device memory.
+    device_scalars: AtomicBool,
     /// Live host allocations by address. The vectors are empty: their spare room is the memory.
     host_memory: Mutex<HashMap<usize, Vec<Unit>>>,
 }
@@ -49,12 +51,27 @@ impl Context {
     }
 
     fn new(device: Device) -> Self {
-        Self { device, stream: AtomicPtr::new(ptr::null_mut()), host_memory: Mutex::default() }
+        Self {
+            device,
+            stream: AtomicPtr::new(ptr::null_mut()),
+            device_scalars: AtomicBool::new(false),
+            host_memory: Mutex::default(),
+        }
     }
 
     /// The device.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Whether alpha and beta are read from device memory.
+    pub fn device_scalars(&self) -> bool {
+        self.device_scalars.load(Ordering::Acquire)
+    }
+
+    /// Sets where alpha and beta are read from.
+    pub fn set_device_scalars(&self, device: bool) {
+        self.device_scalars.store(device, Ordering::Release);
     }
 
     /// The caller's stream; NULL is the default stream.

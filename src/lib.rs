@@ -11,6 +11,7 @@ pub mod format;
 pub mod gpu;
 pub mod handle;
 pub mod host;
+pub mod log;
 pub mod plan;
 pub mod reference;
 pub mod types;

@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use half::f16;
+use half::{bf16, f16};
 
-use crate::types::{Activation, DenseLayout};
+use crate::types::{Activation, DType, DenseLayout};
 
 /// alpha * A * op(B) + beta * C for dense fp16 bits `a` (M x K) and `b` (K x N, strides along k and n in
 /// elements). Returns the M x N result, row-major. `c` is row-major too; without it beta is ignored.
@@ -21,6 +21,26 @@ pub fn spmm_f64(
     beta: f64,
     c: Option<&[f64]>,
 ) -> Vec<f64> {
+    spmm_f64_of(DType::F16, layout_a, a, b_strides, b, n, alpha, beta, c)
+}
+
+/// As [`spmm_f64`], for the bits of another 16-bit type.
+#[allow(clippy::too_many_arguments)] // as above
+pub fn spmm_f64_of(
+    dtype: DType,
+    layout_a: &DenseLayout,
+    a: &[u16],
+    b_strides: (usize, usize),
+    b: &[u16],
+    n: usize,
+    alpha: f64,
+    beta: f64,
+    c: Option<&[f64]>,
+) -> Vec<f64> {
+    let value_of = |bits: u16| match dtype {
+        DType::BF16 => bf16::from_bits(bits).to_f64(),
+        _ => f16::from_bits(bits).to_f64(),
+    };
     let mut out = vec![0.0; layout_a.rows * n];
     for i in 0..layout_a.rows {
         for j in 0..n {
@@ -29,7 +49,7 @@ pub fn spmm_f64(
                 let value = a[layout_a.index(i, k)];
                 if value & 0x7fff != 0 {
                     let factor = b[k * b_strides.0 + j * b_strides.1];
-                    sum += f16::from_bits(value).to_f64() * f16::from_bits(factor).to_f64();
+                    sum += value_of(value) * value_of(factor);
                 }
             }
             out[i * n + j] = alpha * sum + c.map_or(0.0, |c| beta * c[i * n + j]);

@@ -10,6 +10,8 @@ pub enum DType {
     F32 = 0,
     /// IEEE half precision.
     F16 = 2,
+    /// bfloat16: the upper half of single precision.
+    BF16 = 14,
 }
 
 impl DType {
@@ -17,7 +19,7 @@ impl DType {
     pub const fn size(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F16 | Self::BF16 => 2,
         }
     }
 }

@@ -23,8 +23,15 @@ enum Outcome {
 
 type Test = (String, Box<dyn Fn() -> Outcome>);
 
-const PROGRAMS: [&str; 5] =
-    ["01_version", "02_host_compress", "03_spmm", "04_graph_capture", "demo"];
+const PROGRAMS: [&str; 7] = [
+    "01_version",
+    "02_host_compress",
+    "03_spmm",
+    "04_graph_capture",
+    "05_plan_bias_relu",
+    "06_runtime_interop",
+    "demo",
+];
 
 fn main() -> ExitCode {
     // A name to filter by is all that is understood of libtest's arguments.
@@ -80,15 +87,19 @@ fn tests() -> Vec<Test> {
                 Outcome::Passed
             }),
         );
-        let programs: [(&str, &[&str]); 5] = [
+        let programs: [(&str, &[&str]); 8] = [
             ("01_version", &[]),
             ("02_host_compress", &[]),
             ("03_spmm", &["--device", "host"]),
             ("03_spmm", &["--device", "cuda"]),
             ("04_graph_capture", &[]),
+            ("05_plan_bias_relu", &["--device", "host"]),
+            ("05_plan_bias_relu", &["--device", "cuda"]),
+            ("06_runtime_interop", &[]),
         ];
         for (program, arguments) in programs {
-            let needs_gpu = program == "04_graph_capture" || arguments.contains(&"cuda");
+            let needs_gpu = ["04_graph_capture", "06_runtime_interop"].contains(&program)
+                || arguments.contains(&"cuda");
             let (lib, path) = (library.clone(), dir.join(program));
             let device = if arguments.is_empty() { "" } else { arguments[1] };
             add(

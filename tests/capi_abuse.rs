@@ -10,6 +10,8 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 mod build_support;
+#[path = "capi_abuse/plan.rs"]
+mod plan;
 
 // The product's own guard, compiled into this test, so that the product needs no way to panic on demand.
 #[allow(dead_code)]
@@ -26,8 +28,8 @@ use flash_llm::capi::memory::*;
 use flash_llm::capi::spmm::*;
 use flash_llm::capi::status::{RawStatus, flashllmStatus_t, flashllmStatus_t::*};
 use flash_llm::capi::types::*;
-// guard.rs and status.rs say crate::error.
-use flash_llm::error;
+// guard.rs and status.rs say crate::error and crate::log.
+use flash_llm::{error, log};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
@@ -489,8 +491,9 @@ fn context_cases(t: &mut Table, world: &World) {
     t.handles(world, "flashllmSetPointerMode", |_, _, h| {
         flashllmSetPointerMode(h, RawPointerMode(0))
     });
-    t.add("flashllmSetPointerMode", "device mode", FLASHLLM_STATUS_NOT_SUPPORTED, |w, _| {
-        flashllmSetPointerMode(w.handle, RawPointerMode(1))
+    t.add("flashllmSetPointerMode", "device mode, and back", FLASHLLM_STATUS_SUCCESS, |w, _| {
+        good(flashllmSetPointerMode(w.handle, RawPointerMode(1)));
+        flashllmSetPointerMode(w.handle, RawPointerMode(0))
     });
     t.handles(world, "flashllmGetPointerMode", |_, a, h| unsafe {
         flashllmGetPointerMode(h, a.at(0))
@@ -597,7 +600,7 @@ fn dense_cases(t: &mut Table, world: &World) {
         ("NULL values", 4, 4, 4, ROW, F16, 0, FLASHLLM_STATUS_NULL_POINTER),
         ("odd address", 4, 4, 4, ROW, F16, values + 1, FLASHLLM_STATUS_MISALIGNED),
         ("address of half a float", 4, 4, 4, ROW, F32, values + 2, FLASHLLM_STATUS_MISALIGNED),
-        ("bfloat16", 4, 4, 4, ROW, BF16, values, FLASHLLM_STATUS_NOT_SUPPORTED),
+        ("odd address of bfloat16", 4, 4, 4, ROW, BF16, values + 1, FLASHLLM_STATUS_MISALIGNED),
         ("type 1", 4, 4, 4, ROW, RawDataType(1), values, FLASHLLM_STATUS_INVALID_VALUE),
         ("type -1", 4, 4, 4, ROW, RawDataType(-1), values, FLASHLLM_STATUS_INVALID_VALUE),
         ("order 0", 4, 4, 4, RawOrder(0), F16, values, FLASHLLM_STATUS_INVALID_VALUE),
@@ -709,9 +712,9 @@ fn sparse_cases(t: &mut Table, world: &World) {
         ("rows * cols overflows", i64::MAX, i64::MAX, F16, 0, FLASHLLM_STATUS_SIZE_OVERFLOW),
         ("bytes overflow", 1 << 31, 1 << 31, F16, 0, FLASHLLM_STATUS_SIZE_OVERFLOW),
         ("fp32", 4, 4, F32, 0, FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED),
-        ("bfloat16", 4, 4, BF16, 0, FLASHLLM_STATUS_NOT_SUPPORTED),
+        ("bfloat16 without rows", 0, 4, BF16, 0, FLASHLLM_STATUS_INVALID_VALUE),
         ("type 3", 4, 4, RawDataType(3), 0, FLASHLLM_STATUS_INVALID_VALUE),
-        ("format 3", 4, 4, F16, 3, FLASHLLM_STATUS_INVALID_VALUE),
+        ("format 4", 4, 4, F16, 4, FLASHLLM_STATUS_INVALID_VALUE),
         ("format -1", 4, 4, F16, -1, FLASHLLM_STATUS_INVALID_VALUE),
     ];
     for (what, rows, cols, dtype, format, want) in bad {
@@ -1266,6 +1269,7 @@ fn table(world: &World) -> Vec<Case> {
     sparse_cases(&mut t, world);
     convert_cases(&mut t, world);
     spmm_cases(&mut t, world);
+    plan::cases(&mut t, world);
     t.0
 }
 

@@ -71,7 +71,9 @@ fn header_lies_are_named() {
             refused(&bytes, Kind::VersionMismatch, &["version", &version.to_string()]);
         }
         corrupt(&good, &["header bytes"], |b| put32(b, 12, 128));
-        corrupt(&good, &["element type", "14"], |b| put32(b, 16, 14));
+        for wrong in [0_u32, 3, 15, u32::MAX] {
+            corrupt(&good, &["element type", &wrong.to_string()], |b| put32(b, 16, wrong));
+        }
         corrupt(&good, &["flags"], |b| put32(b, 20, 2));
         for (name, at) in [("rows", 24), ("cols", 32)] {
             corrupt(&good, &[name, "= 0"], |b| put64(b, at, 0));

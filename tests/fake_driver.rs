@@ -9,6 +9,9 @@
 #![cfg_attr(no_kernels, allow(dead_code, unused_imports))]
 
 mod build_support;
+#[cfg(not(no_kernels))]
+#[path = "fake_driver/plan.rs"]
+mod plan;
 
 use build_support::{root, run, scratch};
 use flash_llm::capi::context::*;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 /// (module, what it may use of this crate).
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
+    ("log", &[]),
     ("types", &["error"]),
     ("version", &["error", "types"]),
     ("format", &["error", "types"]),
@@ -20,12 +21,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("reference", &["error", "types", "format"]),
     ("plan", &["error", "types", "format"]),
     ("descr", &["error", "types", "format"]),
-    ("gpu", &["error", "types", "format", "plan", "descr"]),
+    ("gpu", &["error", "log", "types", "format", "plan", "descr"]),
     ("handle", &["error", "types", "format", "host", "plan", "gpu"]),
     (
         "capi",
         &[
             "error",
+            "log",
             "types",
             "version",
             "format",

@@ -12,8 +12,16 @@
 
 namespace fl {
 
+// The 16-bit type of A, B and, unless it is fp32, C.
+#if defined(FL_BF16)
+constexpr uint32_t kType = FL_TYPE_BF16;
+#else
+constexpr uint32_t kType = FL_TYPE_F16;
+#endif
+
 __device__ __forceinline__ float load_element(uint64_t base, int64_t at, uint32_t type) {
     if (type == FL_TYPE_F32) return reinterpret_cast<const float*>(base)[at];
+    if (type == FL_TYPE_BF16) return __bfloat162float(reinterpret_cast<const __nv_bfloat16*>(base)[at]);
     return __half2float(reinterpret_cast<const __half*>(base)[at]);
 }
 
@@ -29,6 +37,8 @@ __device__ __forceinline__ float activate(uint32_t activation, float v) {
 __device__ __forceinline__ void store_element(const FlSpmmParams& p, int64_t at, float v) {
     if (p.c_is_f32)
         reinterpret_cast<float*>(p.c)[at] = v;
+    else if (kType == FL_TYPE_BF16)
+        reinterpret_cast<__nv_bfloat16*>(p.c)[at] = __float2bfloat16_rn(v);
     else
         reinterpret_cast<__half*>(p.c)[at] = __float2half_rn(v);
 }
@@ -36,14 +46,14 @@ __device__ __forceinline__ void store_element(const FlSpmmParams& p, int64_t at,
 __device__ __forceinline__ void store_scaled(const FlSpmmParams& p, uint32_t m, uint32_t n, float v) {
     if (m >= p.m || n >= p.n) return;
     const int64_t at = m * p.c_stride_m + n * p.c_stride_n;
-    const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : FL_TYPE_F16;
+    const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : kType;
     store_element(p, at, p.beta == 0.f ? p.alpha * v : p.alpha * v + p.beta * load_element(p.c, at, type));
 }
 
 __device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t m, uint32_t n, float v) {
     if (m >= p.m || n >= p.n) return;
     const int64_t at = m * p.c_stride_m + n * p.c_stride_n;
-    const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : FL_TYPE_F16;
+    const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : kType;
     const float alpha = p.alpha_at ? *reinterpret_cast<const float*>(p.alpha_at) : p.alpha;
     const float beta = p.beta_at ? *reinterpret_cast<const float*>(p.beta_at) : p.beta;
     v *= alpha;

@@ -11,6 +11,7 @@
 /* Element types of operands whose type is known at run time: cudaDataType's numbers. */
 #define FL_TYPE_F32 0
 #define FL_TYPE_F16 2
+#define FL_TYPE_BF16 14
 
 /* Activations; src/types.rs has the same numbers. */
 #define FL_ACTIVATION_NONE 0
@@ -23,8 +24,8 @@
 typedef struct FlSpmmParams {
     uint64_t table;      /* offset table of A (u32) */
     uint64_t data;       /* data section of A */
-    uint64_t b;          /* fp16, K contiguous: element (k, n) at n * b_stride_n + k */
-    uint64_t c;          /* fp16 or fp32, element (m, n) at m * c_stride_m + n * c_stride_n */
+    uint64_t b;          /* A's 16-bit type, K contiguous: element (k, n) at n * b_stride_n + k */
+    uint64_t c;          /* A's type or fp32, element (m, n) at m * c_stride_m + n * c_stride_n */
     uint64_t partials;   /* fp32 partial tiles, see fl_streamk.cuh */
     uint64_t counters;   /* u64 arrival counters, one for each row group and summing warp of a CTA */
     uint64_t nonce;      /* of this launch: bits 16..63, low 16 bits zero, never zero */
@@ -58,10 +59,17 @@ typedef struct FlSpmmParams {
     uint32_t reserved;
 } FlSpmmParams;
 
+/* Products of one launch: product blockIdx.z. Kernel parameters are limited to 4 KiB. */
+#define FL_GROUP 16
+
+typedef struct FlSpmmGroup {
+    FlSpmmParams p[FL_GROUP];
+} FlSpmmGroup;
+
 /* Packs any B into K-contiguous, 16-byte aligned, zero-padded columns for the SpMM kernels. */
 typedef struct FlPackParams {
-    uint64_t src;        /* fp16, element (k, n) at k * stride_k + n * stride_n */
-    uint64_t dst;        /* fp16, element (k, n) at n * dst_stride_n + k */
+    uint64_t src;        /* 16 bits, element (k, n) at k * stride_k + n * stride_n */
+    uint64_t dst;        /* 16 bits, element (k, n) at n * dst_stride_n + k */
     int64_t stride_k;
     int64_t stride_n;
     int64_t dst_stride_n;

@@ -2,8 +2,19 @@
 // One PTX instruction a function. Shared-memory addresses are 32-bit shared-window addresses.
 #pragma once
 
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <stdint.h>
+
+// Every SpMM kernel is compiled for each 16-bit element type: FL_BF16 chooses it. What depends on it is here
+// (the names of entry points, the MMA instructions) and in fl_epilogue.cuh (the conversions).
+#if defined(FL_BF16)
+#define FL_ENTRY(before, after) before##bf16##after
+#define FL_MMA_TYPES "f32.bf16.bf16.f32"
+#else
+#define FL_ENTRY(before, after) before##f16##after
+#define FL_MMA_TYPES "f32.f16.f16.f32"
+#endif
 
 namespace fl {
 
@@ -90,7 +101,7 @@ template <int S>
 __device__ __forceinline__ void mma_sp_m16n8k32(float4& d, const uint32_t (&a)[4], const uint32_t (&b)[4],
                                                 uint32_t metadata) {
     asm volatile(
-        "mma.sp.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9,%10,%11}, "
+        "mma.sp.sync.aligned.m16n8k32.row.col." FL_MMA_TYPES " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9,%10,%11}, "
         "{%0,%1,%2,%3}, %12, %13;"
         : "+f"(d.x), "+f"(d.y), "+f"(d.z), "+f"(d.w)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(metadata),
@@ -100,7 +111,7 @@ __device__ __forceinline__ void mma_sp_m16n8k32(float4& d, const uint32_t (&a)[4
 // D += A * B, A 16x16 row fragments, B 16x8 column fragments, fp32 accumulators.
 __device__ __forceinline__ void mma_m16n8k16(float4& d, const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "mma.sync.aligned.m16n8k16.row.col." FL_MMA_TYPES " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
         "{%0,%1,%2,%3};"
         : "+f"(d.x), "+f"(d.y), "+f"(d.z), "+f"(d.w)
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));

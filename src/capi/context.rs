@@ -10,8 +10,8 @@ use super::types::{
     flashllmPropertyType_t, flashllmStream_t,
 };
 use crate::descr::Place;
-use crate::error::{Error, Kind};
 use crate::handle::{Context, Device};
+use crate::log::{self, Level};
 use crate::version;
 
 /// Where the buffers lie that a handle can use.
@@ -48,7 +48,12 @@ pub unsafe extern "C" fn flashllmCreate(handle: *mut flashllmHandle_t) -> flashl
         let handle = out(handle, "handle")?;
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
         unsafe { handle.write(std::ptr::null_mut()) };
-        let key = object::insert(Context::cuda()?);
+        let context = Context::cuda()?;
+        log::log(Level::Trace, "flashllmCreate", || match context.device() {
+            Device::Host => String::new(),
+            Device::Cuda(cuda) => format!("a handle on {:?}", cuda.props()),
+        });
+        let key = object::insert(context);
         // SAFETY: as above.
         unsafe { handle.write(key) };
         Ok(())
@@ -70,6 +75,7 @@ pub unsafe extern "C" fn flashllmCreateHost(handle: *mut flashllmHandle_t) -> fl
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
         unsafe { handle.write(std::ptr::null_mut()) };
         let key = object::insert(Context::host());
+        log::log(Level::Trace, "flashllmCreateHost", || format!("a handle {key:p} on the host"));
         // SAFETY: as above.
         unsafe { handle.write(key) };
         Ok(())
@@ -92,6 +98,7 @@ pub extern "C" fn flashllmDestroy(handle: flashllmHandle_t) -> flashllmStatus_t 
     guard("flashllmDestroy", || {
         if !handle.is_null() {
             drop(object::remove::<Context>(handle, "handle")?);
+            log::log(Level::Trace, "flashllmDestroy", || format!("the handle {handle:p}"));
         }
         Ok(())
     })
@@ -280,26 +287,22 @@ pub unsafe extern "C" fn flashllmGetLastDriverError(cuResult: *mut c_int) -> fla
 /// Sets where alpha and beta are read from.
 ///
 /// @param handle  The handle.
-/// @param mode    FLASHLLM_POINTER_MODE_HOST, which is also the default.
+/// @param mode    Where; FLASHLLM_POINTER_MODE_HOST is the default.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
-///   FLASHLLM_STATUS_INVALID_VALUE: mode is not an enumerator;
-///   FLASHLLM_STATUS_NOT_SUPPORTED: FLASHLLM_POINTER_MODE_DEVICE is reserved.
-/// @note Thread-safe; allowed during stream capture.
+///   FLASHLLM_STATUS_INVALID_VALUE: mode is not an enumerator.
+/// @note Thread-safe; allowed during stream capture. Setting it while another thread uses the handle is
+///   memory-safe only if that thread's pointers are valid in both modes.
 #[unsafe(no_mangle)]
 pub extern "C" fn flashllmSetPointerMode(
     handle: flashllmHandle_t,
     mode: RawPointerMode,
 ) -> flashllmStatus_t {
     guard("flashllmSetPointerMode", || {
-        object::get::<Context>(handle, "handle")?;
-        match flashllmPointerMode_t::try_from(mode)? {
-            flashllmPointerMode_t::FLASHLLM_POINTER_MODE_HOST => Ok(()),
-            flashllmPointerMode_t::FLASHLLM_POINTER_MODE_DEVICE => Err(Error::new(
-                Kind::NotSupported,
-                "FLASHLLM_POINTER_MODE_DEVICE is reserved: this release reads alpha and beta from host memory",
-            )),
-        }
+        let context = object::get::<Context>(handle, "handle")?;
+        let mode = flashllmPointerMode_t::try_from(mode)?;
+        context.set_device_scalars(mode == flashllmPointerMode_t::FLASHLLM_POINTER_MODE_DEVICE);
+        Ok(())
     })
 }
 
@@ -317,11 +320,15 @@ pub unsafe extern "C" fn flashllmGetPointerMode(
     mode: *mut flashllmPointerMode_t,
 ) -> flashllmStatus_t {
     guard("flashllmGetPointerMode", || {
-        object::get::<Context>(handle, "handle")?;
+        let context = object::get::<Context>(handle, "handle")?;
         let mode = out(mode, "mode")?;
-        // The only mode there is, so a handle has nothing to keep.
+        let value = if context.device_scalars() {
+            flashllmPointerMode_t::FLASHLLM_POINTER_MODE_DEVICE
+        } else {
+            flashllmPointerMode_t::FLASHLLM_POINTER_MODE_HOST
+        };
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
-        unsafe { mode.write(flashllmPointerMode_t::FLASHLLM_POINTER_MODE_HOST) };
+        unsafe { mode.write(value) };
         Ok(())
     })
 }

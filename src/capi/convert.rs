@@ -18,7 +18,6 @@ use crate::error::{Error, Kind, Result};
 use crate::format::{self, EncodeOptions};
 use crate::gpu;
 use crate::handle::{Context, Device};
-use crate::types::DType;
 
 /// Refuses a dense and a compressed matrix that do not belong together.
 fn fits(dense: &DnMat, sparse: &SpMat, dense_name: &str, sparse_name: &str) -> Result<()> {
@@ -58,7 +57,7 @@ pub(super) fn disjoint(a: (usize, usize, &str), b: (usize, usize, &str)) -> Resu
     Err(Error::invalid(format!("the memory of {a_name} and of {b_name} overlaps")))
 }
 
-/// The elements of a dense fp16 matrix in host memory.
+/// The elements of a dense matrix of a 16-bit type in host memory.
 ///
 /// # Safety
 /// The descriptor's values must be readable host memory for its whole extent, unchanged for `'a`.
@@ -83,7 +82,7 @@ pub(super) unsafe fn half_slice<'a>(dense: &DnMat) -> &'a [u16] {
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
 ///   shapes differ;
 ///   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
-///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F.
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type.
 /// @note Thread-safe; allowed during stream capture.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmDenseToSparse_bufferSize(
@@ -114,7 +113,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_bufferSize(
 /// synchronised. The copy is not kept: flashllmDenseToSparse_convert() makes its own.
 ///
 /// @param handle     The handle.
-/// @param matA       The dense matrix, FLASHLLM_R_16F, any order. An element is a non-zero unless it is +0 or
+/// @param matA       The dense matrix, of matB's type, any order. An element is a non-zero unless it is +0 or
 ///   -0: NaN, infinities and subnormals are kept.
 /// @param matB       The compressed matrix, of the same shape.
 /// @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
@@ -123,7 +122,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_bufferSize(
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
 ///   shapes differ;
-///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
 ///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copy;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
@@ -169,7 +168,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
                     )
                 }?,
             };
-            state.stage = Stage::Analysed(Arc::new(analysis));
+            state.stage = Stage::Analysed(Arc::new(analysis.of_type(sparse.dtype())));
             state.buffer = None;
             Ok(())
         })
@@ -192,7 +191,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, the shapes
 ///   differ, matB is not analysed or has no buffer, matA was changed since the analysis, the buffer
 ///   overlaps matA, or it was set with a handle of another device;
-///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
 ///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
@@ -299,7 +298,7 @@ fn sparse_to_dense(
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
 ///   enumerator, or the shapes differ;
 ///   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
-///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F.
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type.
 /// @note Thread-safe; allowed during stream capture.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmSparseToDense_bufferSize(
@@ -327,7 +326,7 @@ pub unsafe extern "C" fn flashllmSparseToDense_bufferSize(
 ///
 /// @param handle     The handle.
 /// @param matA       The compressed matrix, converted or adopted.
-/// @param matB       The dense matrix, FLASHLLM_R_16F, of the same shape, any order.
+/// @param matB       The dense matrix, of matA's type, of the same shape, any order.
 /// @param alg        FLASHLLM_SPARSETODENSE_ALG_DEFAULT.
 /// @param workspace  Memory of the size that flashllmSparseToDense_bufferSize() says; NULL if that is 0.
 /// @return FLASHLLM_STATUS_SUCCESS;
@@ -335,7 +334,7 @@ pub unsafe extern "C" fn flashllmSparseToDense_bufferSize(
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
 ///   enumerator, the shapes differ, matA has no compressed data, the buffer overlaps matB, or it was set
 ///   with a handle of another device;
-///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F;
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type;
 ///   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked;
 ///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
@@ -360,7 +359,7 @@ pub unsafe extern "C" fn flashllmSparseToDense(
         let size = header.total_bytes as usize;
         match context.device() {
             Device::Host => {
-                debug_assert_eq!(dense.dtype(), DType::F16, "fits has compared the types");
+                debug_assert_eq!(dense.dtype().size(), 2, "fits has compared the types");
                 disjoint(
                     (dense.values(), dense.extent_bytes(), "matB"),
                     (buffer.address, size, "matA's buffer"),

@@ -6,22 +6,43 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
+use std::time::Instant;
 
 use super::status::{flashllmStatus_t, record};
 use crate::error::{Error, Kind, Result};
+use crate::log::{self, Level};
 
 /// Runs `body`; records what went wrong under the exported function's name.
 pub fn guard(function: &str, body: impl FnOnce() -> Result<()>) -> flashllmStatus_t {
+    if !log::enabled(Level::Api) {
+        return run(function, body);
+    }
+    log::log(Level::Api, function, || "called".to_owned());
+    let start = Instant::now();
+    let status = run(function, body);
+    let time = start.elapsed();
+    log::log(Level::Api, function, || format!("{status:?} after {time:?}"));
+    status
+}
+
+fn run(function: &str, body: impl FnOnce() -> Result<()>) -> flashllmStatus_t {
     // AssertUnwindSafe: shared state is behind locks that are only written once an operation is done.
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => flashllmStatus_t::FLASHLLM_STATUS_SUCCESS,
-        Ok(Err(error)) => record(function, &error),
+        Ok(Err(error)) => failed(function, &error),
         Err(payload) => {
             let text = format!("internal error, please report: {}", panic_text(payload.as_ref()));
             drop_quietly(payload);
-            record(function, &Error::new(Kind::InternalError, text))
+            failed(function, &Error::new(Kind::InternalError, text))
         }
     }
+}
+
+#[cold]
+fn failed(function: &str, error: &Error) -> flashllmStatus_t {
+    let status = record(function, error);
+    log::log(Level::Error, function, || format!("{status:?}: {}", error.message()));
+    status
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> &str {

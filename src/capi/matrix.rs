@@ -32,13 +32,12 @@ const BUFFER_ALIGNMENT: usize = 256;
 /// @param values  Element (0, 0), aligned to the element's size; host or device memory to suit the handle
 ///   it will be used with. The caller keeps it alive while the descriptor is used. May be NULL only if
 ///   rows or cols is 0.
-/// @param type    FLASHLLM_R_16F or FLASHLLM_R_32F.
+/// @param type    FLASHLLM_R_16F, FLASHLLM_R_16BF or FLASHLLM_R_32F.
 /// @param order   Memory order.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NULL_POINTER: dnMatDescr is NULL, or values is and the matrix is not empty;
 ///   FLASHLLM_STATUS_INVALID_VALUE: type or order is not an enumerator, a dimension is negative, or ld is
 ///   too small;
-///   FLASHLLM_STATUS_NOT_SUPPORTED: type is FLASHLLM_R_16BF;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: the matrix does not fit the address space;
 ///   FLASHLLM_STATUS_MISALIGNED: values is not aligned to the element's size.
 /// @note Thread-safe; allowed during stream capture. values is not accessed.
@@ -82,7 +81,7 @@ pub unsafe extern "C" fn flashllmCreateDnMat(
 /// @param ld      Leading dimension in elements: at least rows (column-major) or cols (row-major).
 /// @param values  Element (0, 0), aligned to the element's size. The caller keeps it alive while the
 ///   descriptor is used. May be NULL only if rows or cols is 0.
-/// @param type    FLASHLLM_R_16F or FLASHLLM_R_32F.
+/// @param type    FLASHLLM_R_16F, FLASHLLM_R_16BF or FLASHLLM_R_32F.
 /// @param order   Memory order.
 /// @return As flashllmCreateDnMat().
 /// @note Thread-safe; allowed during stream capture. values is not accessed.
@@ -312,12 +311,11 @@ pub extern "C" fn flashllmDnMatSetValues(
 ///   flashllmDestroySpMat().
 /// @param rows    Rows (M), at least 1.
 /// @param cols    Columns (K), at least 1.
-/// @param type    FLASHLLM_R_16F.
+/// @param type    FLASHLLM_R_16F or FLASHLLM_R_16BF.
 /// @param format  The format, or FLASHLLM_FORMAT_AUTO: chosen by the analysis, or the adopted buffer's.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NULL_POINTER: spMatDescr is NULL;
 ///   FLASHLLM_STATUS_INVALID_VALUE: type or format is not an enumerator, or a dimension is not positive;
-///   FLASHLLM_STATUS_NOT_SUPPORTED: type is FLASHLLM_R_16BF;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: type is FLASHLLM_R_32F;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: the dense matrix would not fit the address space.
 /// @note Thread-safe; allowed during stream capture.

@@ -10,19 +10,22 @@
 //! - Nothing that this library allocates crosses the boundary but those keys, static strings, and the
 //!   memory of flashllmMalloc.
 //!
-//! build.rs generates include/flash_llm.h from status, types, context, memory, matrix, convert and spmm,
-//! in that order; the documentation comments on exported items are the header's and speak C.
+//! build.rs generates include/flash_llm.h from status, types, context, memory, matrix, convert, spmm,
+//! plan, batch and logger, in that order; the documentation comments on exported items are the header's and speak C.
 //! Functions written by a macro would be missing from the header, so there are none.
 #![allow(non_camel_case_types, non_snake_case)]
 // The C documentation states each contract with @param and @note; a Rust section would end in the header.
 #![allow(clippy::missing_safety_doc)]
 
+pub mod batch;
 pub mod context;
 pub mod convert;
 pub mod guard;
+pub mod logger;
 pub mod matrix;
 pub mod memory;
 pub mod object;
+pub mod plan;
 pub mod spmm;
 pub mod status;
 pub mod types;

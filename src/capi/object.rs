@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 
-use super::types::{flashllmContext, flashllmDnMatDescr, flashllmSpMatDescr};
+use super::plan::SpMMPlan;
+use super::types::{flashllmContext, flashllmDnMatDescr, flashllmSpMMPlan, flashllmSpMatDescr};
 use crate::descr::{DnMat, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::handle::Context;
@@ -21,6 +22,7 @@ enum Object {
     Context(Arc<Context>),
     DnMat(Arc<DnMat>),
     SpMat(Arc<SpMat>),
+    Plan(Arc<SpMMPlan>),
 }
 
 impl Object {
@@ -29,6 +31,7 @@ impl Object {
             Self::Context(_) => "a library handle",
             Self::DnMat(_) => "a dense matrix descriptor",
             Self::SpMat(_) => "a compressed matrix descriptor",
+            Self::Plan(_) => "a plan",
         }
     }
 }
@@ -75,6 +78,7 @@ macro_rules! registered {
 registered!(Context, Context, flashllmContext, "a library handle", Kind::NotInitialized);
 registered!(DnMat, DnMat, flashllmDnMatDescr, "a dense matrix descriptor", Kind::InvalidValue);
 registered!(SpMat, SpMat, flashllmSpMatDescr, "a compressed matrix descriptor", Kind::InvalidValue);
+registered!(SpMMPlan, Plan, flashllmSpMMPlan, "a plan", Kind::InvalidValue);
 
 /// Registers `object` and gives its key to C.
 pub fn insert<T: Registered>(object: T) -> *mut T::Opaque {

@@ -6,8 +6,8 @@
 
 use std::ffi::c_int;
 
-use crate::error::{Error, Kind};
-use crate::types::{DType, Format, Order};
+use crate::error::Error;
+use crate::types::{Activation, DType, Format, Order};
 
 /// Opaque object behind flashllmHandle_t.
 #[repr(C)]
@@ -24,6 +24,12 @@ pub struct flashllmDnMatDescr {
 /// Opaque object behind flashllmSpMatDescr_t.
 #[repr(C)]
 pub struct flashllmSpMatDescr {
+    _private: [u8; 0],
+}
+
+/// Opaque object behind flashllmSpMMPlan_t.
+#[repr(C)]
+pub struct flashllmSpMMPlan {
     _private: [u8; 0],
 }
 
@@ -53,6 +59,9 @@ pub type flashllmSpMatDescr_t = *mut flashllmSpMatDescr;
 /// A compressed matrix that is only read.
 pub type flashllmConstSpMatDescr_t = *const flashllmSpMatDescr;
 
+/// A product that is planned once and executed often. A key, as flashllmHandle_t.
+pub type flashllmSpMMPlan_t = *mut flashllmSpMMPlan;
+
 /// The type of CUstream and cudaStream_t, so that this header needs no CUDA header.
 pub type flashllmStream_t = *mut CUstream_st;
 
@@ -64,7 +73,7 @@ pub enum flashllmDataType_t {
     FLASHLLM_R_32F = 0,
     /// IEEE 754 binary16.
     FLASHLLM_R_16F = 2,
-    /// bfloat16. Reserved: every function answers FLASHLLM_STATUS_NOT_SUPPORTED.
+    /// bfloat16.
     FLASHLLM_R_16BF = 14,
 }
 
@@ -160,7 +169,8 @@ pub enum flashllmMemcpyKind_t {
 pub enum flashllmPointerMode_t {
     /// Host memory, read before the call returns.
     FLASHLLM_POINTER_MODE_HOST = 0,
-    /// Device memory. Reserved: FLASHLLM_STATUS_NOT_SUPPORTED in this release.
+    /// Memory of the handle's device, read when the work runs: a captured graph that is replayed reads it anew.
+    /// On a host handle the same as FLASHLLM_POINTER_MODE_HOST.
     FLASHLLM_POINTER_MODE_DEVICE = 1,
 }
 
@@ -184,6 +194,60 @@ pub enum flashllmSpMatAttribute_t {
     /// int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed, 1 fewer bytes. Used by the next
     /// flashllmDenseToSparse_analysis().
     FLASHLLM_SPMAT_PREFERENCE = 1,
+}
+
+/// What becomes of the elements of a product, in fp32 and before they are rounded to the type of C. A NaN
+/// stays one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum flashllmActivation_t {
+    /// The identity.
+    FLASHLLM_ACTIVATION_NONE = 0,
+    /// max(v, 0).
+    FLASHLLM_ACTIVATION_RELU = 1,
+    /// v / 2 * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 v^3))).
+    FLASHLLM_ACTIVATION_GELU_TANH = 2,
+    /// v / 2 * (1 + erf(v / sqrt(2))).
+    FLASHLLM_ACTIVATION_GELU_ERF = 3,
+    /// v / (1 + exp(-v)), also called swish.
+    FLASHLLM_ACTIVATION_SILU = 4,
+}
+
+/// Attributes of a plan. Each says the C type that its value pointer points to. All of them may be read;
+/// those of what is computed say what it is:
+///
+/// without a gate  C = activation(alpha * A * op(B) + beta * C + bias) + residual
+/// with one        C = (alpha * A * op(B) + beta * C + bias) * activation(G * op(B)) + residual
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum flashllmSpMMPlanAttribute_t {
+    /// const void *, default NULL (none). M elements, one for each row of A, contiguous, in memory of the
+    /// handle's device, aligned to their size; read when the work runs. The caller keeps them alive.
+    FLASHLLM_SPMM_PLAN_BIAS = 0,
+    /// flashllmDataType_t, default the type of A. Element type of the bias, any.
+    FLASHLLM_SPMM_PLAN_BIAS_TYPE = 1,
+    /// flashllmActivation_t, default FLASHLLM_ACTIVATION_NONE.
+    FLASHLLM_SPMM_PLAN_ACTIVATION = 2,
+    /// flashllmConstSpMatDescr_t, default NULL (none). G, of the shape and type of A and in any format, at least
+    /// analysed when it is set and converted or adopted at the first execution. The plan keeps the descriptor
+    /// alive, the caller its buffer. silu(G * B) * (A * B) is the feed-forward layer of Llama.
+    FLASHLLM_SPMM_PLAN_GATE = 3,
+    /// flashllmConstDnMatDescr_t, default NULL (none). A matrix of the shape and batch count of C, of any type
+    /// and order; it is read before C is written, so it may be C itself (the same address, order, ld and
+    /// type) but may not overlap it otherwise. The plan keeps the descriptor alive, the caller the values.
+    FLASHLLM_SPMM_PLAN_RESIDUAL = 4,
+    /// int32_t, default 0: the library chooses. Another number is one of flashllmSpMMAlgGetIds(). Reading
+    /// gives the algorithm that will run, never 0: store it, and force it elsewhere.
+    FLASHLLM_SPMM_PLAN_ALG_ID = 5,
+    /// int32_t, default 0: the library chooses. Pieces into which the sums of a row group are cut for the
+    /// multiprocessors; more than there are blocks along K count as that many. Reading gives the number that
+    /// will be used, never 0. The bits of C depend on it. A host handle has one piece.
+    FLASHLLM_SPMM_PLAN_SPLITS = 6,
+    /// int32_t, 0 or 1, default 1. 1: the same arguments on the same device give the same bits every time. 0
+    /// permits algorithms that do not; this release has none.
+    FLASHLLM_SPMM_PLAN_DETERMINISTIC = 7,
+    /// size_t, default SIZE_MAX. The workspace the plan may need, in bytes; a smaller one may cost speed.
+    FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT = 8,
 }
 
 /// flashllmDataType_t as C passes it.
@@ -246,6 +310,16 @@ pub struct RawDeviceType(pub c_int);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawSpMatAttribute(pub c_int);
 
+/// flashllmActivation_t as C passes it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawActivation(pub c_int);
+
+/// flashllmSpMMPlanAttribute_t as C passes it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawSpMMPlanAttribute(pub c_int);
+
 /// `TryFrom<Raw>` for a C enum: one list, so that no enumerator is forgotten in one of two places.
 macro_rules! checked {
     ($raw:ident => $enum:ident: $($variant:ident),+) => {
@@ -279,16 +353,44 @@ checked!(RawPointerMode => flashllmPointerMode_t: FLASHLLM_POINTER_MODE_HOST, FL
 checked!(RawDeviceType => flashllmDeviceType_t: FLASHLLM_DEVICE_HOST, FLASHLLM_DEVICE_CUDA);
 checked!(RawSpMatAttribute => flashllmSpMatAttribute_t: FLASHLLM_SPMAT_TILED_CSL_REORDER, FLASHLLM_SPMAT_PREFERENCE);
 
+checked!(RawActivation => flashllmActivation_t: FLASHLLM_ACTIVATION_NONE, FLASHLLM_ACTIVATION_RELU,
+    FLASHLLM_ACTIVATION_GELU_TANH, FLASHLLM_ACTIVATION_GELU_ERF, FLASHLLM_ACTIVATION_SILU);
+checked!(RawSpMMPlanAttribute => flashllmSpMMPlanAttribute_t: FLASHLLM_SPMM_PLAN_BIAS, FLASHLLM_SPMM_PLAN_BIAS_TYPE,
+    FLASHLLM_SPMM_PLAN_ACTIVATION, FLASHLLM_SPMM_PLAN_GATE, FLASHLLM_SPMM_PLAN_RESIDUAL, FLASHLLM_SPMM_PLAN_ALG_ID,
+    FLASHLLM_SPMM_PLAN_SPLITS, FLASHLLM_SPMM_PLAN_DETERMINISTIC, FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT);
+
+impl TryFrom<RawActivation> for Activation {
+    type Error = Error;
+    fn try_from(raw: RawActivation) -> Result<Self, Error> {
+        Ok(match flashllmActivation_t::try_from(raw)? {
+            flashllmActivation_t::FLASHLLM_ACTIVATION_NONE => Self::None,
+            flashllmActivation_t::FLASHLLM_ACTIVATION_RELU => Self::Relu,
+            flashllmActivation_t::FLASHLLM_ACTIVATION_GELU_TANH => Self::GeluTanh,
+            flashllmActivation_t::FLASHLLM_ACTIVATION_GELU_ERF => Self::GeluErf,
+            flashllmActivation_t::FLASHLLM_ACTIVATION_SILU => Self::Silu,
+        })
+    }
+}
+
+impl From<Activation> for flashllmActivation_t {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::None => Self::FLASHLLM_ACTIVATION_NONE,
+            Activation::Relu => Self::FLASHLLM_ACTIVATION_RELU,
+            Activation::GeluTanh => Self::FLASHLLM_ACTIVATION_GELU_TANH,
+            Activation::GeluErf => Self::FLASHLLM_ACTIVATION_GELU_ERF,
+            Activation::Silu => Self::FLASHLLM_ACTIVATION_SILU,
+        }
+    }
+}
+
 impl TryFrom<RawDataType> for DType {
     type Error = Error;
     fn try_from(raw: RawDataType) -> Result<Self, Error> {
         match flashllmDataType_t::try_from(raw)? {
             flashllmDataType_t::FLASHLLM_R_32F => Ok(Self::F32),
             flashllmDataType_t::FLASHLLM_R_16F => Ok(Self::F16),
-            flashllmDataType_t::FLASHLLM_R_16BF => Err(Error::new(
-                Kind::NotSupported,
-                "FLASHLLM_R_16BF is reserved: this release has no bfloat16",
-            )),
+            flashllmDataType_t::FLASHLLM_R_16BF => Ok(Self::BF16),
         }
     }
 }
@@ -298,6 +400,7 @@ impl From<DType> for flashllmDataType_t {
         match dtype {
             DType::F32 => Self::FLASHLLM_R_32F,
             DType::F16 => Self::FLASHLLM_R_16F,
+            DType::BF16 => Self::FLASHLLM_R_16BF,
         }
     }
 }
@@ -345,11 +448,18 @@ impl From<Option<Format>> for flashllmFormat_t {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     #[test]
     fn numbers_agree_with_the_rust_types() {
         assert_eq!(flashllmDataType_t::from(DType::F16) as u32, DType::F16 as u32);
         assert_eq!(flashllmDataType_t::from(DType::F32) as u32, DType::F32 as u32);
+        assert_eq!(flashllmDataType_t::from(DType::BF16) as u32, DType::BF16 as u32);
+        for number in 0..5 {
+            let activation = Activation::try_from(RawActivation(number)).unwrap();
+            assert_eq!(activation as i32, number);
+            assert_eq!(flashllmActivation_t::from(activation) as i32, number);
+        }
         assert_eq!(flashllmOrder_t::from(Order::Col) as u32, Order::Col as u32);
         assert_eq!(flashllmOrder_t::from(Order::Row) as u32, Order::Row as u32);
         assert_eq!(flashllmFormat_t::from(Some(Format::Bitmap)) as u32, Format::Bitmap as u32);
@@ -362,7 +472,11 @@ mod tests {
         for value in [-1, 1, 3, 77, c_int::MIN, c_int::MAX] {
             assert_eq!(DType::try_from(RawDataType(value)).unwrap_err().kind(), Kind::InvalidValue);
         }
-        assert_eq!(DType::try_from(RawDataType(14)).unwrap_err().kind(), Kind::NotSupported);
+        assert_eq!(DType::try_from(RawDataType(14)), Ok(DType::BF16));
+        for value in [-1, 5, c_int::MIN, c_int::MAX] {
+            let error = Activation::try_from(RawActivation(value)).unwrap_err();
+            assert_eq!(error.kind(), Kind::InvalidValue);
+        }
         assert_eq!(Order::try_from(RawOrder(0)).unwrap_err().kind(), Kind::InvalidValue);
         assert_eq!(requested_format(RawFormat(4)).unwrap_err().kind(), Kind::InvalidValue);
         assert_eq!(requested_format(RawFormat(0)).unwrap(), None);

@@ -1,9 +1,19 @@
 //! Dense matrix descriptor.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Kind, Result};
-use crate::types::{DType, DenseLayout, Order};
+use crate::types::{DType, DenseLayout, Order, checked_add, checked_mul};
+
+/// Matrices of one shape at equal distances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// How many, at least 1.
+    pub count: usize,
+    /// Elements from one to the next.
+    pub stride: usize,
+}
 
 /// Shape, order and element type of a dense matrix, and where the caller keeps it.
 #[derive(Debug)]
@@ -14,6 +24,7 @@ pub struct DnMat {
     read_only: bool,
     /// Exposed address of element (0, 0). Atomic, because one thread may set it while another reads.
     values: AtomicUsize,
+    batch: Mutex<Batch>,
 }
 
 impl DnMat {
@@ -33,7 +44,13 @@ impl DnMat {
             extent("ld", ld)?,
             order,
         )?;
-        let new = Self { layout, dtype, read_only, values: AtomicUsize::new(0) };
+        let new = Self {
+            layout,
+            dtype,
+            read_only,
+            values: AtomicUsize::new(0),
+            batch: Mutex::new(Batch { count: 1, stride: 0 }),
+        };
         new.set_values(values)?;
         Ok(new)
     }
@@ -61,6 +78,35 @@ impl DnMat {
         self.values.load(Ordering::Acquire)
     }
 
+    /// Makes it the first of `count` matrices, `stride` elements apart.
+    pub fn set_batch(&self, count: i64, stride: i64) -> Result<()> {
+        let batch =
+            Batch { count: extent("batchCount", count)?, stride: extent("batchStride", stride)? };
+        if batch.count == 0 {
+            return Err(Error::invalid("batchCount = 0 is not positive"));
+        }
+        let elements = checked_mul(batch.count - 1, batch.stride, "batch extent")?;
+        let elements = checked_add(elements, self.layout.extent(), "batch extent")?;
+        checked_mul(elements, 8, "batch extent in bytes")?;
+        *self.batch.lock().unwrap_or_else(PoisonError::into_inner) = batch;
+        Ok(())
+    }
+
+    /// The batch; one matrix unless it was set.
+    pub fn batch(&self) -> Batch {
+        *self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Elements from the first of the first matrix to one past the last of the last.
+    pub fn batch_extent(&self) -> usize {
+        let batch = self.batch();
+        match self.layout.extent() {
+            0 => 0,
+            // set_batch has checked that 8 bytes an element fit.
+            extent => (batch.count - 1) * batch.stride + extent,
+        }
+    }
+
     /// Shape, leading dimension, order.
     pub fn layout(&self) -> &DenseLayout {
         &self.layout
@@ -80,6 +126,11 @@ impl DnMat {
     pub fn extent_bytes(&self) -> usize {
         // DenseLayout::new has checked that 8 bytes an element fit.
         self.layout.extent() * self.dtype.size()
+    }
+
+    /// As [`DnMat::extent_bytes`], of all matrices of the batch.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch_extent() * self.dtype.size()
     }
 }
 
@@ -109,5 +160,24 @@ mod tests {
         assert_eq!(kind(4, 8, 8, Order::Row, 0), Some(Kind::NullPointer));
         assert_eq!(kind(4, 8, 8, Order::Row, 65), Some(Kind::Misaligned));
         assert_eq!(kind(4, 0, 4, Order::Col, 0), None);
+    }
+
+    #[test]
+    fn a_batch_spans_from_its_first_to_its_last_element() {
+        let m = DnMat::new(4, 8, 8, Order::Row, DType::F16, 64, false).unwrap();
+        assert_eq!(m.batch(), Batch { count: 1, stride: 0 });
+        assert_eq!(m.batch_bytes(), m.extent_bytes());
+        m.set_batch(3, 40).unwrap();
+        assert_eq!(m.batch_extent(), 2 * 40 + 32);
+        for (count, stride, kind) in [
+            (0, 40, Kind::InvalidValue),
+            (-1, 40, Kind::InvalidValue),
+            (2, -1, Kind::InvalidValue),
+            (i64::MAX, i64::MAX, Kind::SizeOverflow),
+            (2, i64::MAX, Kind::SizeOverflow),
+        ] {
+            assert_eq!(m.set_batch(count, stride).unwrap_err().kind(), kind);
+            assert_eq!(m.batch(), Batch { count: 3, stride: 40 }, "a refusal changes nothing");
+        }
     }
 }

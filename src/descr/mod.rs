@@ -4,5 +4,5 @@
 mod dense;
 mod sparse;
 
-pub use dense::DnMat;
+pub use dense::{Batch, DnMat};
 pub use sparse::{Buffer, Place, SpMat, SpState, Stage};

@@ -104,10 +104,12 @@ pub struct SpMat {
 impl SpMat {
     /// Checks the shape. The dense extent has to fit the address space too, since it can be decoded.
     pub fn new(rows: i64, cols: i64, dtype: DType, requested: Option<Format>) -> Result<Self> {
-        if dtype != DType::F16 {
+        if dtype.size() != 2 {
             return Err(Error::new(
                 Kind::MatrixTypeNotSupported,
-                format!("a compressed matrix holds FLASHLLM_R_16F, not {dtype:?}"),
+                format!(
+                    "a compressed matrix holds FLASHLLM_R_16F or FLASHLLM_R_16BF, not {dtype:?}"
+                ),
             ));
         }
         let (rows, cols) = (positive("rows", rows)?, positive("cols", cols)?);
@@ -203,6 +205,7 @@ mod tests {
     #[test]
     fn refuses_what_is_not_a_compressible_matrix() {
         assert_eq!(kind(1, 1, DType::F16), None);
+        assert_eq!(kind(1, 1, DType::BF16), None);
         assert_eq!(kind(0, 1, DType::F16), Some(Kind::InvalidValue));
         assert_eq!(kind(1, 0, DType::F16), Some(Kind::InvalidValue));
         assert_eq!(kind(-5, 1, DType::F16), Some(Kind::InvalidValue));

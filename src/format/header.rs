@@ -5,7 +5,7 @@
 //! | 0 | 8 bytes | magic, `FLLMBMAP`, `FLLMSLOT` or `FLLMTCSL` |
 //! | 8 | u32 | format version |
 //! | 12 | u32 | header bytes (256) |
-//! | 16 | u32 | element type, cudaDataType's number (2 = fp16) |
+//! | 16 | u32 | element type, cudaDataType's number (2 = fp16, 14 = bfloat16) |
 //! | 20 | u32 | flags; bit 0: Tiled-CSL items are ordered by bank |
 //! | 24 | u64 | rows |
 //! | 32 | u64 | cols |
@@ -166,8 +166,8 @@ impl Header {
 
     /// Checks every field against the others. The buffer's length is [`super::parse_header`]'s job.
     pub fn check(&self) -> Result<()> {
-        if self.dtype != DType::F16 {
-            return Err(wrong("element type", self.dtype as u32, "2 (fp16)"));
+        if self.dtype.size() != 2 {
+            return Err(wrong("element type", self.dtype as u32, "2 (fp16) or 14 (bfloat16)"));
         }
         if self.reordered && self.format != Format::TiledCsl {
             return Err(wrong("flags", FLAG_REORDERED, "0 for a Bitmap buffer"));
@@ -314,7 +314,8 @@ impl Header {
         }
         let dtype = match u32_at(16) {
             2 => DType::F16,
-            other => return Err(wrong("element type", other, "2 (fp16)")),
+            14 => DType::BF16,
+            other => return Err(wrong("element type", other, "2 (fp16) or 14 (bfloat16)")),
         };
         let flags = u32_at(20);
         if flags & !FLAG_REORDERED != 0 {
@@ -392,6 +393,12 @@ mod tests {
         })
         .unwrap();
         assert_eq!(csl.table_entries, 6);
+        let bf16 = Header { dtype: DType::BF16, ..csl };
+        assert_eq!(bf16.to_bytes()[16..20], 14_u32.to_le_bytes());
+        assert_eq!(Header::from_bytes(&bf16.to_bytes()).unwrap(), bf16);
+        let mut f32 = csl.to_bytes();
+        f32[16] = 0;
+        assert_eq!(Header::from_bytes(&f32).unwrap_err().kind(), Kind::CorruptData);
         assert_eq!(Header::from_bytes(&csl.to_bytes()).unwrap(), csl);
     }
 

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 pub use header::Header;
 
 use crate::error::{Error, Kind, Result};
-use crate::types::{DenseLayout, Format, Order};
+use crate::types::{DType, DenseLayout, Format, Order};
 use header::corrupt;
 
 /// What the encoder may choose.
@@ -44,6 +44,14 @@ impl Analysis {
     /// Bytes of the compressed buffer.
     pub fn bytes(&self) -> usize {
         self.header.total_bytes as usize
+    }
+
+    /// The same for elements of another 16-bit type: the formats look at nothing but whether an element is zero,
+    /// which has the same bits in all of them.
+    #[must_use]
+    pub fn of_type(mut self, dtype: DType) -> Self {
+        self.header.dtype = dtype;
+        self
     }
 
     /// The table agrees with the header, so that slicing the data by it cannot fail.

@@ -19,6 +19,7 @@ use super::module::Kernels;
 use super::sys::{self, RawContext, RawFunction, RawStream};
 use crate::error::{Error, Kind, Result};
 use crate::plan::DeviceProps;
+use crate::types::DType;
 
 /// The oldest driver that the kernels' fatbins and the entry points used here are tested for.
 const MIN_DRIVER: c_int = 12000;
@@ -162,9 +163,14 @@ impl DeviceContext {
         self.binding.enter()
     }
 
-    /// A kernel that was loaded when the context was bound.
-    pub fn function(&self, id: KernelId) -> Result<RawFunction> {
-        self.kernels.function(id)
+    /// A kernel for matrices of an element type that was loaded when the context was bound.
+    pub fn function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
+        self.kernels.function(id, dtype)
+    }
+
+    /// The entry point for groups of such a kernel.
+    pub fn group_function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
+        self.kernels.group(id, dtype)
     }
 
     /// Refuses a stream of another context.

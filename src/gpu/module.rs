@@ -8,6 +8,7 @@ use super::kernels::KernelId;
 use super::sys::{self, RawFunction};
 use crate::error::{Error, Kind, Result};
 use crate::plan::DeviceProps;
+use crate::types::DType;
 
 #[cfg(not(no_kernels))]
 include!(concat!(env!("OUT_DIR"), "/images.rs"));
@@ -18,13 +19,20 @@ static IMAGES: &[(&str, &[u8])] = &[];
 /// Dynamic shared memory that needs no opt-in.
 const SMEM_WITHOUT_OPT_IN: u32 = 48 * 1024;
 
+/// Place of an element type's kernels.
+fn type_index(dtype: DType) -> usize {
+    usize::from(dtype == DType::BF16)
+}
+
 /// Modules of one context and the kernels in them.
 #[derive(Default)]
 pub(super) struct Kernels {
     /// Kept so that the functions stay valid; dropping one unloads it, with the context current.
-    modules: Vec<(&'static str, Module)>,
-    /// By `KernelId as usize`; `None` for kernels that this device cannot run.
-    functions: Vec<Option<RawFunction>>,
+    modules: Vec<(String, Module)>,
+    /// By `KernelId as usize` and `type_index`; `None` for kernels that this device cannot run.
+    functions: Vec<[Option<RawFunction>; 2]>,
+    /// The same for the entry points of groups.
+    groups: Vec<[Option<RawFunction>; 2]>,
 }
 
 impl Kernels {
@@ -32,25 +40,36 @@ impl Kernels {
     pub(super) fn load(props: &DeviceProps) -> Result<Self> {
         let mut this = Self::default();
         for &id in KernelId::ALL {
-            let function =
-                if id.runs_on(props.cc) { Some(this.load_function(id, props)?) } else { None };
-            this.functions.push(function);
+            let (mut functions, mut groups) = ([None; 2], [None; 2]);
+            if id.runs_on(props.cc) {
+                let smem = id.max_dynamic_smem(props.smem_per_block_optin);
+                for &dtype in id.types() {
+                    let (at, image) = (type_index(dtype), id.image(dtype));
+                    functions[at] = Some(this.load_function(&image, &id.symbol(dtype), smem)?);
+                    if id.has_group() {
+                        let symbol = id.group_symbol(dtype);
+                        groups[at] = Some(this.load_function(&image, &symbol, smem)?);
+                    }
+                }
+            }
+            this.functions.push(functions);
+            this.groups.push(groups);
         }
         Ok(this)
     }
 
-    fn load_function(&mut self, id: KernelId, props: &DeviceProps) -> Result<RawFunction> {
-        let index = self.module(id.image())?;
-        let function: RawFunction = match self.modules[index].1.get_function(id.symbol()) {
+    /// One kernel, ready to be launched with up to `smem` bytes of dynamic shared memory.
+    fn load_function(&mut self, image: &str, symbol: &str, smem: u32) -> Result<RawFunction> {
+        let index = self.module(image)?;
+        let function: RawFunction = match self.modules[index].1.get_function(symbol) {
             Ok(function) => function.to_raw().cast(),
             Err(_) => {
-                return Err(sys::last_error(&format!("cuModuleGetFunction({})", id.symbol())));
+                return Err(sys::last_error(&format!("cuModuleGetFunction({symbol})")));
             }
         };
-        let smem = id.max_dynamic_smem(props.smem_per_block_optin);
         if smem > SMEM_WITHOUT_OPT_IN {
             let bytes = c_int::try_from(smem).map_err(|_| {
-                Error::new(Kind::InternalError, format!("{} asks for too much memory", id.symbol()))
+                Error::new(Kind::InternalError, format!("{symbol} asks for too much memory"))
             })?;
             // SAFETY: a function of a module that lives in `self`.
             unsafe {
@@ -74,7 +93,7 @@ impl Kernels {
     }
 
     /// Index of the module of an image, loaded at its first use.
-    fn module(&mut self, image: &'static str) -> Result<usize> {
+    fn module(&mut self, image: &str) -> Result<usize> {
         if let Some(index) = self.modules.iter().position(|m| m.0 == image) {
             return Ok(index);
         }
@@ -86,16 +105,30 @@ impl Kernels {
         };
         let module = Module::from_fatbin(bytes, &[])
             .map_err(|_| sys::last_error(&format!("cuModuleLoadData({image})")))?;
-        self.modules.push((image, module));
+        self.modules.push((image.to_owned(), module));
         Ok(self.modules.len() - 1)
     }
 
     /// A loaded kernel.
-    pub(super) fn function(&self, id: KernelId) -> Result<RawFunction> {
-        self.functions.get(id as usize).copied().flatten().ok_or_else(|| {
+    pub(super) fn function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
+        Self::find(&self.functions, id, dtype)
+    }
+
+    /// A loaded kernel's entry point for groups.
+    pub(super) fn group(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
+        Self::find(&self.groups, id, dtype)
+    }
+
+    fn find(
+        functions: &[[Option<RawFunction>; 2]],
+        id: KernelId,
+        dtype: DType,
+    ) -> Result<RawFunction> {
+        let function = functions.get(id as usize).and_then(|f| f[type_index(dtype)]);
+        function.ok_or_else(|| {
             Error::new(
                 Kind::ArchMismatch,
-                format!("kernel {} cannot run on this device", id.symbol()),
+                format!("kernel {} cannot run on this device", id.symbol(dtype)),
             )
         })
     }

@@ -78,6 +78,17 @@ pub struct SpmmParams {
     pub reserved: u32,
 }
 
+/// Products of one launch at most.
+pub const GROUP: usize = 16;
+
+/// `FlSpmmGroup`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SpmmGroup {
+    /// By blockIdx.z.
+    pub p: [SpmmParams; GROUP],
+}
+
 /// `FlPackParams`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,6 +120,9 @@ const _: () = {
     assert!(offset_of!(SpmmParams, alpha) == 116);
     assert!(offset_of!(SpmmParams, bias) == 136);
     assert!(offset_of!(SpmmParams, bias_type) == 192);
+    assert!(size_of::<SpmmGroup>() == GROUP * 208);
+    // What a kernel takes by value on every driver.
+    assert!(size_of::<SpmmGroup>() <= 4096);
     assert!(size_of::<PackParams>() == 56);
     assert!(offset_of!(PackParams, k) == 40);
 };

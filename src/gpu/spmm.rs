@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::context::DeviceContext;
 use super::kernels::KernelId;
 use super::launch::{Launch, launch};
-use super::params::{PackParams, SpmmParams};
+use super::params::{GROUP, PackParams, SpmmGroup, SpmmParams};
 use super::sys::RawStream;
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
-use crate::plan::{self, BAccess, DeviceProps, LaunchPlan, Problem};
-use crate::types::{Activation, DType};
+use crate::log::{self, Level};
+use crate::plan::{self, BAccess, DeviceProps, LaunchPlan, Planned, Problem};
+use crate::types::{Activation, DType, Format};
 
 /// One product on the device. Addresses are device addresses in the context's memory.
 pub struct SpmmArgs<'a> {
@@ -22,7 +23,7 @@ pub struct SpmmArgs<'a> {
     pub a: u64,
     /// Columns of B and C.
     pub n: usize,
-    /// B, fp16.
+    /// B, of A's element type.
     pub b: u64,
     /// Strides of B along (k, n), elements.
     pub b_strides: (usize, usize),
@@ -86,26 +87,196 @@ pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result
     plan::workspace_bytes(props, header, n)
 }
 
+/// A second compressed matrix of A's shape, whose activated product is a factor of the first.
+#[derive(Clone, Copy)]
+pub struct Gate<'a> {
+    /// Header of G.
+    pub header: &'a Header,
+    /// Compressed buffer of G.
+    pub a: u64,
+    /// Applied to G * B.
+    pub activation: Activation,
+}
+
+impl SpmmArgs<'_> {
+    /// How the kernels read B.
+    fn access(&self) -> BAccess {
+        let direct = self.b_strides.0 == 1
+            && self.b % 16 == 0
+            && self.header.cols % 8 == 0
+            && (self.b_strides.1 % 8 == 0 || self.n == 1);
+        if direct { BAccess::Direct } else { BAccess::Packed }
+    }
+}
+
 /// Puts the product on the stream: one launch, or two when B must be packed first. The context is current.
 pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
-    let header = args.header;
-    let direct = args.b_strides.0 == 1
-        && args.b % 16 == 0
-        && header.cols % 8 == 0
-        && (args.b_strides.1 % 8 == 0 || args.n == 1);
-    let access = if direct { BAccess::Direct } else { BAccess::Packed };
-    let problem = Problem::new(header, args.n, access)?;
+    let problem = Problem::new(args.header, args.n, args.access())?;
     let plan = plan::select(&problem, ctx.props())?;
-    let (b, b_stride_n) = match access {
-        BAccess::Direct => (args.b, args.b_strides.1),
-        BAccess::Packed => (pack(ctx, args, &problem, &plan)?, plan.packed_ld),
-    };
+    log::log(Level::Hint, "SpMM", || format!("plan {plan:?}"));
+    let b = ready_b(ctx, args, &problem, &plan)?;
+    product(ctx, args, &problem, &plan, b)
+}
+
+/// As [`spmm`], as planned before. With a gate there is one launch more, before the product.
+pub fn planned(
+    ctx: &DeviceContext,
+    args: &SpmmArgs<'_>,
+    planned: &Planned,
+    gate: Option<&Gate<'_>>,
+) -> Result<()> {
+    let problem = Problem::new(args.header, args.n, args.access())?;
+    let b = ready_b(ctx, args, &problem, &planned.product)?;
+    let mut epilogue = args.epilogue;
+    if let Some(gate) = gate {
+        let Some(plan) = &planned.gate else {
+            return Err(Error::new(Kind::InternalError, "the plan has no launch for its gate"));
+        };
+        let factors = args.workspace + planned.gate_offset as u64;
+        let activated = SpmmArgs {
+            header: gate.header,
+            a: gate.a,
+            c: factors,
+            c_dtype: DType::F32,
+            c_strides: (1, problem.m as usize),
+            alpha: 1.0,
+            beta: 0.0,
+            epilogue: Epilogue { activation: gate.activation, ..Epilogue::default() },
+            ..*args
+        };
+        let problem = Problem::new(gate.header, args.n, args.access())?;
+        product(ctx, &activated, &problem, plan, b)?;
+        epilogue.gate = Some(factors);
+    }
+    product(ctx, &SpmmArgs { epilogue, ..*args }, &problem, &planned.product, b)
+}
+
+/// Products of different matrices, a few a launch.
+pub struct Group<'a> {
+    ctx: &'a DeviceContext,
+    plan: &'a LaunchPlan,
+    dtype: DType,
+    stream: RawStream,
+    params: SpmmGroup,
+    filled: usize,
+}
+
+impl<'a> Group<'a> {
+    /// Products of at most that many share a launch.
+    pub const TOGETHER: usize = GROUP;
+
+    /// An empty one. `plan` is that of [`plan::group`] for all that will be pushed.
+    pub fn new(
+        ctx: &'a DeviceContext,
+        plan: &'a LaunchPlan,
+        dtype: DType,
+        stream: RawStream,
+    ) -> Self {
+        Self { ctx, plan, dtype, stream, params: SpmmGroup::default(), filled: 0 }
+    }
+
+    /// Adds a product, which has a workspace of its own. The context is current.
+    pub fn push(&mut self, args: &SpmmArgs<'_>) -> Result<()> {
+        let problem = Problem::new(args.header, args.n, args.access())?;
+        let b = ready_b(self.ctx, args, &problem, self.plan)?;
+        let mut params = spmm_params(args, &problem, self.plan, b)?;
+        if args.header.format == Format::Bitmap {
+            // The one format with blocks of several widths, which this matrix chose for itself.
+            params.k_blocks = problem.k.div_ceil(problem.block_cols);
+            params.parts = params.k_blocks;
+        }
+        self.params.p[self.filled] = params;
+        self.filled += 1;
+        if self.filled == GROUP { self.launch() } else { Ok(()) }
+    }
+
+    /// Puts what was added since the last launch on the stream.
+    pub fn launch(&mut self) -> Result<()> {
+        let count = std::mem::take(&mut self.filled);
+        let Some(widest) = self.params.p[..count].iter().map(|p| p.n).max() else {
+            return Ok(());
+        };
+        let (plan, symbol) = (self.plan, || self.plan.kernel.group_symbol(self.dtype));
+        log::log(Level::Info, "cuLaunchKernel", || {
+            format!("{} {:?}", symbol(), &self.params.p[..count])
+        });
+        let function = self.ctx.group_function(plan.kernel, self.dtype)?;
+        let slices = widest.div_ceil(plan.kernel.facts().n_tiles * 8);
+        let mut params = [(&raw mut self.params).cast()];
+        // SAFETY: the kernel takes one SpmmGroup by value and reads as many of its products as the grid has
+        // layers; the rest is as for a single product.
+        unsafe {
+            launch(Launch {
+                function,
+                grid: [plan.ctas, slices, count as u32],
+                block: [plan.threads, 1, 1],
+                smem_bytes: plan.smem_bytes,
+                stream: self.stream,
+                params: &mut params,
+            })
+        }
+    }
+}
+
+/// B as the kernels read it: address and distance of columns.
+fn ready_b(
+    ctx: &DeviceContext,
+    args: &SpmmArgs<'_>,
+    problem: &Problem,
+    plan: &LaunchPlan,
+) -> Result<(u64, usize)> {
+    match problem.b {
+        BAccess::Direct => Ok((args.b, args.b_strides.1)),
+        BAccess::Packed => Ok((pack(ctx, args, problem, plan)?, packed_ld(problem))),
+    }
+}
+
+/// Distance of packed columns.
+fn packed_ld(problem: &Problem) -> usize {
+    (problem.k as usize).next_multiple_of(8)
+}
+
+/// The launch of the product itself.
+fn product(
+    ctx: &DeviceContext,
+    args: &SpmmArgs<'_>,
+    problem: &Problem,
+    plan: &LaunchPlan,
+    (b, b_stride_n): (u64, usize),
+) -> Result<()> {
+    let mut params = spmm_params(args, problem, plan, (b, b_stride_n))?;
+    log::log(Level::Info, "cuLaunchKernel", || {
+        format!("{} {params:?}", plan.kernel.symbol(args.header.dtype))
+    });
+    // SAFETY: the kernel takes one SpmmParams by value; the plan's grid and shared memory are those that
+    // the kernel expects, the matrix was validated, and the caller vouches for the addresses.
+    unsafe {
+        launch(Launch {
+            function: ctx.function(plan.kernel, args.header.dtype)?,
+            // A plan may have been made for more columns, and a slice without any would be an error.
+            grid: [plan.ctas, problem.n.div_ceil(plan.kernel.facts().n_tiles * 8), 1],
+            block: [plan.threads, 1, 1],
+            smem_bytes: plan.smem_bytes,
+            stream: args.stream,
+            params: &mut [(&raw mut params).cast()],
+        })
+    }
+}
+
+/// The kernel's parameters.
+fn spmm_params(
+    args: &SpmmArgs<'_>,
+    problem: &Problem,
+    plan: &LaunchPlan,
+    (b, b_stride_n): (u64, usize),
+) -> Result<SpmmParams> {
+    let header = args.header;
     let epilogue = &args.epilogue;
     let (bias, bias_type) = epilogue.bias.unwrap_or((0, DType::F32));
     let (alpha_at, beta_at) = epilogue.scalars.unwrap_or((0, 0));
     let residual =
         epilogue.residual.unwrap_or(Residual { address: 0, dtype: DType::F32, strides: (0, 0) });
-    let mut params = SpmmParams {
+    Ok(SpmmParams {
         table: args.a + header.table_offset,
         data: args.a + header.data_offset,
         b,
@@ -119,8 +290,9 @@ pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
         m: problem.m,
         n: problem.n,
         // Packed columns are zero up to a multiple of 8, the unit of the kernels' copies.
-        k: if direct { problem.k } else { problem.k.next_multiple_of(8) },
-        row_tiles: plan.row_tiles,
+        k: problem.k.next_multiple_of(8),
+        // Of this matrix: a plan for a group is for the largest one.
+        row_tiles: problem.m.div_ceil(plan.kernel.facts().tile_rows),
         k_blocks: plan.k_blocks,
         block_cols: problem.block_cols,
         slot_bytes: plan.slot_bytes,
@@ -142,19 +314,7 @@ pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
         residual_type: residual.dtype as u32,
         activation: epilogue.activation as u32,
         reserved: 0,
-    };
-    // SAFETY: the kernel takes one SpmmParams by value; the plan's grid and shared memory are those that
-    // the kernel expects, the matrix was validated, and the caller vouches for the addresses.
-    unsafe {
-        launch(Launch {
-            function: ctx.function(plan.kernel)?,
-            grid: [plan.ctas, plan.slices, 1],
-            block: [plan.threads, 1, 1],
-            smem_bytes: plan.smem_bytes,
-            stream: args.stream,
-            params: &mut [(&raw mut params).cast()],
-        })
-    }
+    })
 }
 
 /// Packs B into the workspace and returns its address there.
@@ -165,23 +325,25 @@ fn pack(
     plan: &LaunchPlan,
 ) -> Result<u64> {
     let dst = args.workspace + plan.packed_offset as u64;
-    let k_padded = u32::try_from(plan.packed_ld).unwrap_or(u32::MAX);
+    let ld = packed_ld(problem);
+    let k_padded = u32::try_from(ld).unwrap_or(u32::MAX);
     let mut params = PackParams {
         src: args.b,
         dst,
         stride_k: stride(args.b_strides.0)?,
         stride_n: stride(args.b_strides.1)?,
-        dst_stride_n: stride(plan.packed_ld)?,
+        dst_stride_n: stride(ld)?,
         k: problem.k,
         n: problem.n,
         k_padded,
         reserved: 0,
     };
+    log::log(Level::Info, "cuLaunchKernel", || format!("pack_b {params:?}"));
     // SAFETY: the kernel takes one PackParams by value; the workspace holds packed_ld * n elements from
     // packed_offset on.
     unsafe {
         launch(Launch {
-            function: ctx.function(KernelId::PackBSm80)?,
+            function: ctx.function(KernelId::PackBSm80, DType::F16)?,
             grid: [k_padded.div_ceil(32), problem.n.div_ceil(32), 1],
             block: [32, 8, 1],
             smem_bytes: 0,

@@ -9,7 +9,7 @@
 //!
 //! Every element of C is computed by one task, in an order that follows from A alone: results have the
 //! same bits for every thread count, every N, every stride and every instruction set. The product of two
-//! fp16 numbers is exact in f32, so fused and separate multiply-add agree.
+//! fp16 or bfloat16 numbers is exact in f32 unless it leaves its range, so fused and separate multiply-add agree.
 //!
 //! Zeros of A are not multiplied: an Inf or NaN in B that meets only zeros of A does not reach C.
 
@@ -17,8 +17,8 @@ mod row;
 
 use std::sync::Mutex;
 
-use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use crate::error::{Error, Kind, Result};
@@ -48,7 +48,7 @@ pub struct HostSpmm<'a> {
     pub alpha: f32,
     /// Factor of C; 0 means that C is not read.
     pub beta: f32,
-    /// fp16 bits of op(B), K x N.
+    /// Bits of op(B), K x N, in A's element type.
     pub b: &'a [u16],
     /// Strides of op(B) along k and n.
     pub b_strides: (usize, usize),
@@ -90,6 +90,8 @@ pub enum Residual<'a> {
 pub enum Dense<'a> {
     /// fp16 bits.
     F16(&'a [u16]),
+    /// bfloat16 bits.
+    BF16(&'a [u16]),
     /// Single precision.
     F32(&'a [f32]),
 }
@@ -97,7 +99,7 @@ pub enum Dense<'a> {
 impl Dense<'_> {
     fn len(&self) -> usize {
         match self {
-            Self::F16(values) => values.len(),
+            Self::F16(values) | Self::BF16(values) => values.len(),
             Self::F32(values) => values.len(),
         }
     }
@@ -105,16 +107,19 @@ impl Dense<'_> {
     fn get(&self, at: usize) -> f32 {
         match self {
             Self::F16(values) => f16::from_bits(values[at]).to_f32(),
+            Self::BF16(values) => bf16::from_bits(values[at]).to_f32(),
             Self::F32(values) => values[at],
         }
     }
 }
 
-/// C, in either element type.
+/// C, in any element type.
 #[derive(Debug)]
 pub enum DenseMut<'a> {
     /// fp16 bits.
     F16(&'a mut [u16]),
+    /// bfloat16 bits.
+    BF16(&'a mut [u16]),
     /// Single precision.
     F32(&'a mut [f32]),
 }
@@ -122,7 +127,7 @@ pub enum DenseMut<'a> {
 impl DenseMut<'_> {
     fn len(&self) -> usize {
         match self {
-            Self::F16(values) => values.len(),
+            Self::F16(values) | Self::BF16(values) => values.len(),
             Self::F32(values) => values.len(),
         }
     }
@@ -130,8 +135,27 @@ impl DenseMut<'_> {
     fn dtype(&self) -> DType {
         match self {
             Self::F16(_) => DType::F16,
+            Self::BF16(_) => DType::BF16,
             Self::F32(_) => DType::F32,
         }
+    }
+}
+
+/// Bits of a 16-bit type to single precision; both slices have one length.
+fn widen(dtype: DType, bits: &[u16], values: &mut [f32]) {
+    if dtype == DType::BF16 {
+        bits.reinterpret_cast::<bf16>().convert_to_f32_slice(values);
+    } else {
+        bits.reinterpret_cast::<f16>().convert_to_f32_slice(values);
+    }
+}
+
+/// Single precision to bits of a 16-bit type, to nearest even; both slices have one length.
+fn narrow(dtype: DType, values: &[f32], bits: &mut [u16]) {
+    if dtype == DType::BF16 {
+        bits.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(values);
+    } else {
+        bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
     }
 }
 
@@ -307,8 +331,7 @@ impl Job<'_> {
                     self.list(tile, local, chunk, stripe, scratch)?;
                     for (values, row) in scratch.values.iter_mut().zip(scratch.rows.iter()) {
                         let bits = row.bits();
-                        bits.reinterpret_cast::<f16>()
-                            .convert_to_f32_slice(&mut values[..bits.len()]);
+                        widen(self.header.dtype, bits, &mut values[..bits.len()]);
                     }
                     for (p, panel) in scratch.panels.iter().enumerate().take(cols.div_ceil(PANEL)) {
                         let first = p * group_rows + local * self.tile_rows + stripe * STRIPE;
@@ -385,7 +408,7 @@ impl Job<'_> {
         if sn == 1 {
             for (k, row) in panel.iter_mut().enumerate().take(depth) {
                 let from = &b[k * sk..k * sk + width];
-                from.reinterpret_cast::<f16>().convert_to_f32_slice(&mut row[..width]);
+                widen(self.header.dtype, from, &mut row[..width]);
             }
             return;
         }
@@ -401,7 +424,7 @@ impl Job<'_> {
                 }
                 &bits[..depth]
             };
-            column.reinterpret_cast::<f16>().convert_to_f32_slice(&mut values[..depth]);
+            widen(self.header.dtype, column, &mut values[..depth]);
             for (row, &value) in panel.iter_mut().zip(&values[..depth]) {
                 row[n] = value;
             }
@@ -455,11 +478,11 @@ impl Job<'_> {
                         *old = c;
                     }
                 }
-                DenseMut::F16(c) => {
+                DenseMut::F16(c) | DenseMut::BF16(c) => {
                     for (bits, &c) in bits.iter_mut().zip(c[at..].iter().step_by(stride)) {
                         *bits = c;
                     }
-                    bits.reinterpret_cast::<f16>().convert_to_f32_slice(line);
+                    widen(self.args.c_dtype, bits, line);
                 }
             }
         }
@@ -472,8 +495,8 @@ impl Job<'_> {
                     *c = value;
                 }
             }
-            DenseMut::F16(c) => {
-                bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(line);
+            DenseMut::F16(c) | DenseMut::BF16(c) => {
+                narrow(self.args.c_dtype, line, bits);
                 for (c, &bits) in c[at..].iter_mut().step_by(stride).zip(bits.iter()) {
                     *c = bits;
                 }
@@ -551,6 +574,59 @@ mod tests {
             spmm(&args, &analysis.header, DenseMut::F32(&mut detected)).unwrap();
             assert!(portable.iter().zip(&detected).all(|(a, b)| a.to_bits() == b.to_bits()));
             assert!(portable.iter().any(|&v| v != 0.0));
+        }
+    }
+
+    #[test]
+    fn bfloat16_products_stay_within_the_error_of_single_precision() {
+        let (m, k, n) = (70, 530, 37);
+        let bits = |values: Vec<u16>| -> Vec<u16> {
+            let single = values.iter().map(|&v| f16::from_bits(v).to_f32() * 1e15);
+            single.map(|v| bf16::from_f32(v).to_bits()).collect()
+        };
+        let (a, b) = (bits(random(m * k, 40, 3)), bits(random(k * n, 100, 4)));
+        let layout = DenseLayout::new(m, k, k, Order::Row).unwrap();
+        let expected =
+            crate::reference::spmm_f64_of(DType::BF16, &layout, &a, (1, k), &b, n, 1e-3, 0.0, None);
+        let magnitudes =
+            |values: &[u16]| -> Vec<u16> { values.iter().map(|v| v & 0x7fff).collect() };
+        let scale = crate::reference::spmm_f64_of(
+            DType::BF16,
+            &layout,
+            &magnitudes(&a),
+            (1, k),
+            &magnitudes(&b),
+            n,
+            1e-3,
+            0.0,
+            None,
+        );
+        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
+            let options =
+                EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
+            let analysis = analyse(&layout, &a, &options).unwrap().of_type(DType::BF16);
+            let mut buffer = vec![0; analysis.bytes()];
+            encode(&analysis, &layout, &a, &mut buffer).unwrap();
+            assert_eq!(format::validate(&buffer).unwrap().dtype, DType::BF16);
+            let args = HostSpmm {
+                a: &buffer,
+                n,
+                alpha: 1e-3,
+                beta: 0.0,
+                b: &b,
+                b_strides: (1, k),
+                c_dtype: DType::BF16,
+                c_strides: (1, m),
+                epilogue: Epilogue::default(),
+            };
+            let mut c = vec![0_u16; m * n];
+            spmm(&args, &analysis.header, DenseMut::BF16(&mut c)).unwrap();
+            for (at, &got) in c.iter().enumerate() {
+                let (want, scale) = (expected[at % m * n + at / m], scale[at % m * n + at / m]);
+                let got = bf16::from_bits(got).to_f64();
+                let allowed = want.abs() / 256.0 + scale * k as f64 * f64::from(f32::EPSILON);
+                assert!((got - want).abs() <= allowed, "{format:?} {at}: {got:e}, not {want:e}");
+            }
         }
     }
 

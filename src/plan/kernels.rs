@@ -1,5 +1,7 @@
 //! The kernels that exist, and the static facts that selection needs.
 
+use crate::types::DType;
+
 /// One compiled kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
@@ -70,7 +72,7 @@ use KernelId::{
     TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
-/// The kernel files, one fatbin each.
+/// The kernel files, one fatbin for each element type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// kernels/spmm_bitmap_sm90.cu
@@ -106,7 +108,7 @@ pub struct Facts {
     pub tile_rows: u32,
     /// CTAs that the registers of an SM hold.
     pub ctas_by_registers: u32,
-    /// Exported name in the fatbin.
+    /// Exported name in the fatbin for fp16.
     pub symbol: &'static str,
 }
 
@@ -197,9 +199,18 @@ impl KernelId {
         }
     }
 
-    /// File stem of the source, which names the embedded fatbin.
-    pub const fn image(self) -> &'static str {
+    /// Element types of the matrices that there are kernels for; the first one's serve where the type does not
+    /// matter.
+    pub const fn types(self) -> &'static [DType] {
         match self.facts().family {
+            Family::PackB => &[DType::F16],
+            _ => &[DType::F16, DType::BF16],
+        }
+    }
+
+    /// Name of the embedded fatbin: the file stem of the source, and the element type if it is not fp16.
+    pub fn image(self, dtype: DType) -> String {
+        let stem = match self.facts().family {
             Family::BitmapSm90 => "spmm_bitmap_sm90",
             Family::BitmapSm80 => "spmm_bitmap_sm80",
             Family::TiledCslSm90 => "spmm_tiled_csl_sm90",
@@ -207,12 +218,36 @@ impl KernelId {
             Family::SlotsSm90 => "spmm_slots_sm90",
             Family::SlotsSm80 => "spmm_slots_sm80",
             Family::PackB => "pack_b",
-        }
+        };
+        if dtype == DType::BF16 { format!("{stem}_bf16") } else { stem.to_owned() }
     }
 
     /// Exported name in the fatbin.
-    pub const fn symbol(self) -> &'static str {
-        self.facts().symbol
+    pub fn symbol(self, dtype: DType) -> String {
+        let symbol = self.facts().symbol;
+        if dtype == DType::BF16 { symbol.replacen("_f16_", "_bf16_", 1) } else { symbol.to_owned() }
+    }
+
+    /// Whether there is a second entry point that takes a group of products.
+    pub const fn has_group(self) -> bool {
+        matches!(
+            self,
+            BitmapN2W15Sm90
+                | BitmapN8W7Sm90
+                | BitmapN2Sm80
+                | BitmapN8Sm80
+                | TiledCslN2W7Sm90
+                | TiledCslN2Sm80
+                | TiledCslN8Sm80
+                | SlotsN2Sm90
+                | SlotsN2Sm80
+                | SlotsN8Sm80
+        )
+    }
+
+    /// Exported name of the entry point for groups.
+    pub fn group_symbol(self, dtype: DType) -> String {
+        self.symbol(dtype) + "_group"
     }
 
     /// Whether a device of compute capability `cc` can run it. The Hopper kernels are compiled for

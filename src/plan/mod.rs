@@ -3,8 +3,10 @@
 //! No driver, no environment, no clock: every choice can be tested and printed anywhere.
 #![forbid(unsafe_code)]
 
+mod choice;
 mod kernels;
 
+pub use choice::{Choice, GroupShape, Planned, algorithms, gate_bytes, group};
 pub use kernels::{Facts, Family, KernelId};
 
 use crate::error::{Error, Kind, Result};
@@ -152,23 +154,44 @@ pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result
 
 /// Chooses kernel, grid and workspace layout.
 pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
-    let wanted = problem.n.div_ceil(8).next_power_of_two().min(8);
+    select_chosen(problem, props, &Choice::default())
+}
+
+/// As [`select`], with what `choice` fixes.
+pub fn select_chosen(
+    problem: &Problem,
+    props: &DeviceProps,
+    choice: &Choice,
+) -> Result<LaunchPlan> {
+    let wanted = match problem.n.div_ceil(8).next_power_of_two().min(8) {
+        // Few kernels take groups: those of 16 and of 64 columns.
+        1 if choice.grouped => 2,
+        4 if choice.grouped => 8,
+        wanted => wanted,
+    };
     // Fewer columns a CTA when the widest tile does not fit the device's shared memory.
-    let mut widths = [8, 4, 2, 1].into_iter().filter(|&w| w <= wanted);
+    let mut widths = [8, 4, 2, 1].into_iter().filter(|&w| w <= wanted || choice.kernel.is_some());
     let best = widths
         .find_map(|n_tiles| {
-            candidates(problem, props, n_tiles).min_by(|a, b| {
-                cost(a, problem, props).total_cmp(&cost(b, problem, props))
-            })
+            candidates(problem, props, n_tiles).filter(|c| choice.allows(c.kernel)).min_by(
+                |a, b| cost(a, problem, props).total_cmp(&cost(b, problem, props)),
+            )
         })
-        .ok_or_else(|| {
-            Error::new(
+        .ok_or_else(|| match choice.kernel {
+            Some(kernel) => Error::new(
+                Kind::NotSupported,
+                format!(
+                    "algorithm {} does not multiply a {:?} matrix with these blocks on {} (compute capability {}.{})",
+                    kernel.algorithm(), problem.format, props.name, props.cc.0, props.cc.1
+                ),
+            ),
+            None => Error::new(
                 Kind::InsufficientResources,
                 format!(
                     "SpMM: the largest block of A needs more shared memory than the {} bytes of {} (compute capability {}.{})",
                     props.smem_per_block_optin, props.name, props.cc.0, props.cc.1
                 ),
-            )
+            ),
         })?;
 
     let facts = best.kernel.facts();
@@ -182,8 +205,11 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
             ),
         ));
     }
-    let sms = props.sm_count * best.ctas_per_sm;
-    let parts = best_parts(&best, &line, problem, sms).0;
+    let sms = (props.sm_count * best.ctas_per_sm).min(choice.max_ctas.unwrap_or(u32::MAX)).max(1);
+    let parts = match choice.parts {
+        Some(parts) => parts.clamp(1, line.k_blocks),
+        None => best_parts(&best, &line, problem, sms).0,
+    };
     let ctas = line.ctas(parts, sms);
     let slices = problem.n.div_ceil(facts.n_tiles * 8);
     if slices > 65_535 {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use flash_llm::plan::{self, BAccess, DeviceProps, Problem};
-use flash_llm::types::Format;
+use flash_llm::types::{DType, Format};
 
 fn device(name: &str, sm_count: u32, cc: (u32, u32), smem: (u32, u32)) -> DeviceProps {
     DeviceProps {
@@ -46,7 +46,7 @@ fn plans_are_those_committed() {
                             text,
                             "{} {format:?} {zeros} {m}x{k} {n}: {}, {} x {}, {}, {}, {}",
                             props.name,
-                            plan.kernel.symbol(),
+                            plan.kernel.symbol(DType::F16),
                             plan.ctas,
                             plan.slices,
                             plan.a_slots,

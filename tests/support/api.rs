@@ -176,7 +176,7 @@ fn text(pointer: *const c_char) -> String {
     unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
 }
 
-fn check(status: c_int) -> Result<()> {
+pub fn check(status: c_int) -> Result<()> {
     if status == 0 {
         return Ok(());
     }
@@ -367,6 +367,37 @@ impl Drop for DnMat {
     fn drop(&mut self) {
         // SAFETY: destroyed once.
         let _ = unsafe { ffi::flashllmDestroyDnMat(self.raw) };
+    }
+}
+
+// SAFETY: the header documents that one handle may be used by several threads.
+unsafe impl Sync for Handle {}
+
+// Access for tests of functions that are declared elsewhere, and other element types than fp16.
+impl Handle {
+    pub fn raw(&self) -> Raw {
+        self.raw
+    }
+}
+
+impl DnMat {
+    pub fn raw(&self) -> Raw {
+        self.raw
+    }
+}
+
+impl SpMat {
+    pub fn raw(&self) -> Raw {
+        self.raw
+    }
+
+    pub fn with_type(rows: usize, cols: usize, format: c_int, dtype: c_int) -> Result<Self> {
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: `raw` is a place for the descriptor.
+        check(unsafe {
+            ffi::flashllmCreateSpMat(&mut raw, rows as i64, cols as i64, dtype, format)
+        })?;
+        Ok(Self { raw })
     }
 }
 

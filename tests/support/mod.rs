@@ -3,6 +3,8 @@
 
 pub mod api;
 pub mod driver;
+pub mod plan;
+pub mod plan_cases;
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -1,0 +1,400 @@
+//! Plans, batches, groups and device scalars against the fake driver: what they call, and what they refuse.
+
+use super::*;
+use flash_llm::capi::batch::*;
+use flash_llm::capi::plan::*;
+
+fn test(name: &str, body: impl FnOnce(&Fake)) {
+    with_driver(&format!("plan::{name}"), None, body);
+}
+
+const BIAS: c_int = 0;
+const ACTIVATION: c_int = 2;
+const GATE: c_int = 3;
+const RESIDUAL: c_int = 4;
+const ALG_ID: c_int = 5;
+
+fn set<T>(plan: flashllmSpMMPlan_t, attr: c_int, value: T) -> flashllmStatus_t {
+    // SAFETY: a value of its own size; the plan is looked up.
+    unsafe {
+        flashllmSpMMPlanSetAttribute(
+            plan,
+            RawSpMMPlanAttribute(attr),
+            (&raw const value).cast(),
+            size_of::<T>(),
+        )
+    }
+}
+
+fn plan_for(program: &Program, r: &Ready) -> flashllmSpMMPlan_t {
+    let mut plan = ptr::null_mut();
+    // SAFETY: live descriptors and a valid place.
+    ok(unsafe {
+        flashllmSpMMPlanCreate(
+            program.handle(),
+            &raw mut plan,
+            NON_TRANSPOSE,
+            NON_TRANSPOSE,
+            r.sparse,
+            r.b,
+            r.c,
+            R_32F,
+            RawSpMMAlg(0),
+        )
+    })
+    .unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+    plan
+}
+
+fn size_of_workspace(program: &Program, plan: flashllmSpMMPlan_t) -> usize {
+    let mut bytes = 0;
+    // SAFETY: a live plan and a valid place.
+    ok(unsafe { flashllmSpMMPlan_bufferSize(program.handle(), plan, &raw mut bytes) }).unwrap();
+    bytes
+}
+
+fn execute(
+    program: &Program,
+    plan: flashllmSpMMPlan_t,
+    (alpha, beta): (*const c_void, *const c_void),
+    r: &Ready,
+    workspace: *mut c_void,
+) -> flashllmStatus_t {
+    // SAFETY: live descriptors of device memory, and a workspace of the size asked for.
+    unsafe {
+        flashllmSpMMPlanExecute(program.handle(), plan, alpha, r.sparse, r.b, beta, r.c, workspace)
+    }
+}
+
+fn group(program: &Program, count: usize, r: &Ready, workspace: *mut c_void) -> flashllmStatus_t {
+    let (one, zero) = (1.0_f32, 0.0_f32);
+    let a: Vec<flashllmConstSpMatDescr_t> = vec![r.sparse.cast_const(); count];
+    let (b, c) = (vec![r.b.cast_const(); count], vec![r.c; count]);
+    // SAFETY: arrays of `count` live descriptors, readable floats, a workspace of the size asked for.
+    unsafe {
+        flashllmSpMMGrouped(
+            program.handle(),
+            count as i64,
+            NON_TRANSPOSE,
+            (&raw const one).cast(),
+            a.as_ptr(),
+            b.as_ptr(),
+            (&raw const zero).cast(),
+            c.as_ptr(),
+            R_32F,
+            RawSpMMAlg(0),
+            workspace,
+        )
+    }
+}
+
+fn size_of_group(program: &Program, count: usize, r: &Ready) -> usize {
+    let (one, zero, mut bytes) = (1.0_f32, 0.0_f32, 0);
+    let a: Vec<flashllmConstSpMatDescr_t> = vec![r.sparse.cast_const(); count];
+    let (b, c) = (vec![r.b.cast_const(); count], vec![r.c; count]);
+    // SAFETY: arrays of `count` live descriptors, readable floats, a valid place.
+    ok(unsafe {
+        flashllmSpMMGrouped_bufferSize(
+            program.handle(),
+            count as i64,
+            NON_TRANSPOSE,
+            (&raw const one).cast(),
+            a.as_ptr(),
+            b.as_ptr(),
+            (&raw const zero).cast(),
+            c.as_ptr(),
+            R_32F,
+            RawSpMMAlg(0),
+            &raw mut bytes,
+        )
+    })
+    .unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+    bytes
+}
+
+static ONE: f32 = 1.0;
+
+fn ones() -> (*const c_void, *const c_void) {
+    ((&raw const ONE).cast(), (&raw const ONE).cast())
+}
+
+/// Only launches and, where the context is another, pushes and pops.
+fn assert_computes_only(fake: &Fake, launches: c_int) {
+    let counts = fake.counts();
+    assert_eq!(counts.get("cuLaunchKernel").copied().unwrap_or(0), launches, "{counts:?}");
+    assert_eq!(counts.get("cuCtxPushCurrent_v2"), counts.get("cuCtxPopCurrent_v2"), "{counts:?}");
+    const COMPUTE: [&str; 4] =
+        ["cuLaunchKernel", "cuCtxGetCurrent", "cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2"];
+    for name in counts.keys() {
+        assert!(COMPUTE.contains(&name.as_str()), "{name} is called: {counts:?}");
+    }
+}
+
+#[test]
+fn an_execution_launches_and_does_nothing_else() {
+    test("an_execution_launches_and_does_nothing_else", |fake| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+        let bias = program.malloc(ROWS * 2).unwrap();
+        fake.reset();
+        let plan = plan_for(&program, &ready);
+        assert_eq!(set(plan, BIAS, bias), FLASHLLM_STATUS_SUCCESS);
+        assert_eq!(set(plan, ACTIVATION, 1_i32), FLASHLLM_STATUS_SUCCESS);
+        assert_eq!(set(plan, RESIDUAL, ready.c), FLASHLLM_STATUS_SUCCESS);
+        let small = size_of_workspace(&program, plan);
+        assert_eq!(set(plan, GATE, ready.sparse), FLASHLLM_STATUS_SUCCESS);
+        let need = size_of_workspace(&program, plan);
+        assert!(need >= small + ROWS * N * 4);
+        assert!(fake.counts().is_empty(), "planning asks the driver nothing: {:?}", fake.counts());
+        let workspace = program.malloc(need).unwrap();
+        fake.reset();
+        let status = execute(&program, plan, ones(), &ready, workspace);
+        assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
+        // B is packed once (130 columns of A are no multiple of 8), then the gate and the product.
+        assert_computes_only(fake, 3);
+
+        fake.reset();
+        assert_eq!(set(plan, GATE, ptr::null::<c_void>()), FLASHLLM_STATUS_SUCCESS);
+        assert_eq!(execute(&program, plan, ones(), &ready, workspace), FLASHLLM_STATUS_SUCCESS);
+        assert_computes_only(fake, 2);
+
+        let null = ptr::null_mut();
+        let status = execute(&program, plan, ones(), &ready, null);
+        assert_eq!(status, FLASHLLM_STATUS_NULL_POINTER, "{}", message());
+        let status = execute(&program, plan, ones(), &ready, workspace.wrapping_byte_add(64));
+        assert_eq!(status, FLASHLLM_STATUS_MISALIGNED, "{}", message());
+        assert_eq!(set(plan, ALG_ID, 10_101_i32), FLASHLLM_STATUS_NOT_SUPPORTED);
+
+        assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+#[test]
+fn scalars_in_device_memory_are_not_touched_by_the_host() {
+    test("scalars_in_device_memory_are_not_touched_by_the_host", |fake| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap();
+        let h = program.handle();
+        assert_eq!(flashllmSetPointerMode(h, RawPointerMode(1)), FLASHLLM_STATUS_SUCCESS);
+        let mut mode = flashllmPointerMode_t::FLASHLLM_POINTER_MODE_HOST;
+        // SAFETY: a valid place.
+        ok(unsafe { flashllmGetPointerMode(h, &raw mut mode) }).unwrap();
+        assert_eq!(mode, flashllmPointerMode_t::FLASHLLM_POINTER_MODE_DEVICE);
+        let plan = plan_for(&program, &ready);
+        let workspace = program.malloc(size_of_workspace(&program, plan)).unwrap();
+        // Addresses that no host could read.
+        let at = |address: usize| ptr::without_provenance::<c_void>(address);
+        let run = |alpha, beta| execute(&program, plan, (alpha, beta), &ready, workspace);
+        assert_eq!(run(at(0x1000), at(0x1004)), FLASHLLM_STATUS_SUCCESS, "{}", message());
+        assert_eq!(run(at(0x1002), at(0x1004)), FLASHLLM_STATUS_MISALIGNED);
+        assert_eq!(run(at(0x1000), at(0)), FLASHLLM_STATUS_NULL_POINTER);
+        assert_eq!(flashllmSetPointerMode(h, RawPointerMode(0)), FLASHLLM_STATUS_SUCCESS);
+        assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+#[test]
+fn a_batch_is_one_launch_where_it_folds_and_one_each_where_not() {
+    test("a_batch_is_one_launch_where_it_folds_and_one_each_where_not", |fake| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap();
+        // Strides are all that decides; the fake kernels touch nothing.
+        for (b_stride, c_stride, launches) in
+            [(COLS * N, ROWS * N, 1), (COLS * N, ROWS * N + 8, 3), (0, ROWS * N, 3)]
+        {
+            let (b, c) = (b_stride as i64, c_stride as i64);
+            ok(flashllmDnMatSetStridedBatch(ready.b, 3, b)).unwrap();
+            ok(flashllmDnMatSetStridedBatch(ready.c, 3, c)).unwrap();
+            let plan = plan_for(&program, &ready);
+            let workspace = program.malloc(size_of_workspace(&program, plan)).unwrap();
+            fake.reset();
+            let status = execute(&program, plan, ones(), &ready, workspace);
+            assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
+            // And as many to pack B.
+            assert_computes_only(fake, 2 * launches);
+            assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+        }
+        ok(flashllmDnMatSetStridedBatch(ready.b, 2, 0)).unwrap();
+        assert_eq!(program.multiply(&ready, false), Err(FLASHLLM_STATUS_INVALID_VALUE));
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+#[test]
+fn sixteen_products_of_a_group_share_a_launch() {
+    test("sixteen_products_of_a_group_share_a_launch", |fake| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap();
+        for (count, launches) in [(1, 1), (16, 1), (17, 2), (40, 3)] {
+            let need = size_of_group(&program, count, &ready);
+            let workspace = program.malloc(need).unwrap();
+            fake.reset();
+            let status = group(&program, count, &ready, workspace);
+            assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
+            // Each B has to be packed.
+            assert_computes_only(fake, launches + count as c_int);
+        }
+        let status = group(&program, 3, &ready, ptr::null_mut());
+        assert_eq!(status, FLASHLLM_STATUS_NULL_POINTER, "{}", message());
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+#[test]
+fn a_capturing_stream_takes_plans_batches_and_groups() {
+    test("a_capturing_stream_takes_plans_batches_and_groups", |fake| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap();
+        let workspace = program.malloc(1 << 24).unwrap();
+        let stream = fake.stream(0, ptr::null_mut());
+        ok(flashllmSetStream(program.handle(), stream.cast())).unwrap();
+        fake.set_capturing(stream, 1);
+        fake.reset();
+        let plan = plan_for(&program, &ready);
+        assert_eq!(set(plan, GATE, ready.sparse), FLASHLLM_STATUS_SUCCESS);
+        assert!(size_of_workspace(&program, plan) <= 1 << 24);
+        assert_eq!(execute(&program, plan, ones(), &ready, workspace), FLASHLLM_STATUS_SUCCESS);
+        assert!(size_of_group(&program, 5, &ready) <= 1 << 24);
+        assert_eq!(group(&program, 5, &ready, workspace), FLASHLLM_STATUS_SUCCESS);
+        assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+        assert_computes_only(fake, 3 + 6);
+        let capturing = fake.pointer("fake_capturing", stream).addr() as c_int;
+        assert_eq!(capturing, 1, "the capture is spoilt");
+        fake.set_capturing(stream, 0);
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+#[test]
+fn every_failing_launch_of_a_plan_or_group_is_reported() {
+    test("every_failing_launch_of_a_plan_or_group_is_reported", |fake| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap();
+        let workspace = program.malloc(1 << 24).unwrap();
+        let plan = plan_for(&program, &ready);
+        assert_eq!(set(plan, GATE, ready.sparse), FLASHLLM_STATUS_SUCCESS);
+        for nth in 1..=3 {
+            fake.fail("cuLaunchKernel", nth, 719);
+            let status = execute(&program, plan, ones(), &ready, workspace);
+            assert_eq!(status, FLASHLLM_STATUS_EXECUTION_FAILED, "launch {nth}");
+            assert_eq!(driver_code(), 719);
+            assert!(fake.failed());
+        }
+        for nth in 1..=20 {
+            fake.fail("cuLaunchKernel", nth, 2);
+            let status = group(&program, 18, &ready, workspace);
+            assert_eq!(status, FLASHLLM_STATUS_ALLOC_FAILED, "launch {nth}");
+        }
+        fake.reset();
+        assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+#[test]
+fn a_plan_belongs_to_its_context() {
+    test("a_plan_belongs_to_its_context", |fake| {
+        let (one, two) = (fake.nth("fake_context", 0), fake.nth("fake_context", 1));
+        fake.set_current(one);
+        let mut first = Program::default();
+        let ready = first.prepare().unwrap();
+        let plan = plan_for(&first, &ready);
+        fake.set_current(two);
+        let mut second = Program::default();
+        let other = second.prepare().unwrap();
+        let status = execute(&second, plan, ones(), &other, other.workspace);
+        assert_eq!(status, FLASHLLM_STATUS_INVALID_VALUE, "{}", message());
+        assert!(message().contains("another device or CUDA context"), "{}", message());
+        // Its gate has to be of the same context too, which shows when it is used.
+        assert_eq!(set(plan, GATE, other.sparse), FLASHLLM_STATUS_SUCCESS);
+        let workspace = first.malloc(size_of_workspace(&first, plan)).unwrap();
+        let status = execute(&first, plan, ones(), &ready, workspace);
+        assert_eq!(status, FLASHLLM_STATUS_WRONG_CONTEXT, "{}", message());
+        assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+        second.end();
+        first.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+#[test]
+fn sixteen_threads_with_handles_and_streams_of_their_own() {
+    test("sixteen_threads_with_handles_and_streams_of_their_own", |fake| {
+        // The streams of the fake driver belong to the primary context, which somebody has to keep.
+        let keeper = create().unwrap();
+        let streams: Vec<usize> = (0..16).map(|i| fake.stream(i, ptr::null_mut()).addr()).collect();
+        std::thread::scope(|scope| {
+            for stream in streams {
+                scope.spawn(move || {
+                    let mut program = Program::default();
+                    let ready = program.prepare().unwrap_or_else(|s| panic!("{s:?}"));
+                    let stream = ptr::without_provenance_mut(stream);
+                    ok(flashllmSetStream(program.handle(), stream)).unwrap();
+                    let plan = plan_for(&program, &ready);
+                    let workspace = program.malloc(size_of_workspace(&program, plan)).unwrap();
+                    for round in 0..50_i32 {
+                        assert_eq!(set(plan, ACTIVATION, round % 5), FLASHLLM_STATUS_SUCCESS);
+                        let status = execute(&program, plan, ones(), &ready, workspace);
+                        assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
+                    }
+                    assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+                    program.end();
+                });
+            }
+        });
+        assert_eq!(flashllmDestroy(keeper), FLASHLLM_STATUS_SUCCESS);
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+#[test]
+fn one_plan_is_set_and_executed_by_many_threads() {
+    test("one_plan_is_set_and_executed_by_many_threads", |fake| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap();
+        let plan = plan_for(&program, &ready);
+        assert_eq!(set(plan, GATE, ready.sparse), FLASHLLM_STATUS_SUCCESS);
+        // Enough for the plan with and without its gate.
+        let workspace = program.malloc(size_of_workspace(&program, plan)).unwrap();
+        let (handle, plan_key) = (program.handle().addr(), plan.addr());
+        let (sparse, b, c) = (ready.sparse.addr(), ready.b.addr(), ready.c.addr());
+        let workspace = workspace.addr();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                scope.spawn(move || {
+                    let plan = ptr::without_provenance_mut(plan_key);
+                    let program = Program {
+                        handle: Some(ptr::without_provenance_mut(handle)),
+                        ..Program::default()
+                    };
+                    let workspace = ptr::without_provenance_mut(workspace);
+                    let ready = Ready {
+                        sparse: ptr::without_provenance_mut(sparse),
+                        b: ptr::without_provenance_mut(b),
+                        c: ptr::without_provenance_mut(c),
+                        workspace,
+                    };
+                    for round in 0..100 {
+                        if thread % 2 == 0 {
+                            let gate = if round % 2 == 0 { ptr::null_mut() } else { ready.sparse };
+                            assert_eq!(set(plan, GATE, gate), FLASHLLM_STATUS_SUCCESS);
+                        }
+                        let status = execute(&program, plan, ones(), &ready, workspace);
+                        assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
+                    }
+                });
+            }
+        });
+        assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}

@@ -1,0 +1,387 @@
+//! The bodies of the tests of plans, for a host handle (tests/host_plan.rs) and a device (tests/gpu_plan.rs).
+
+use std::ffi::c_int;
+
+use super::api::{self, Buffer, DnMat, Handle};
+use super::plan::{
+    ACTIVATION, ALG_ID, BIAS, BIAS_TYPE, Case, DETERMINISTIC, Extra, GATE, GELU_ERF, GELU_TANH,
+    GroupCase, NONE, Plan, R_16BF, RELU, RESIDUAL, SILU, SPLITS, WORKSPACE_LIMIT, algorithms,
+    check, check_group, compressed, set_batch, status_of, try_check,
+};
+use super::{Rng, integer_weights};
+
+const FORMATS: [c_int; 3] = [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS];
+const TYPES: [c_int; 2] = [api::R_16F, R_16BF];
+const ACTIVATIONS: [c_int; 5] = [NONE, RELU, GELU_TANH, GELU_ERF, SILU];
+
+const NOT_SUPPORTED: c_int = 10;
+const INSUFFICIENT_RESOURCES: c_int = 11;
+const INVALID_VALUE: c_int = 3;
+const MATRIX_TYPE_NOT_SUPPORTED: c_int = 8;
+
+/// Every format, element type, type of C and width, without anything around.
+pub fn plain(handle: &Handle) {
+    for format in FORMATS {
+        for dtype in TYPES {
+            for c_type in [dtype, api::R_32F] {
+                for n in [1, 3, 8, 16, 24, 32, 33, 64, 65] {
+                    check(handle, &Case { format, dtype, c_type, n, ..Case::PLAIN });
+                }
+            }
+        }
+    }
+}
+
+/// Every activation with every type of bias, with and without a factor of C.
+pub fn activations(handle: &Handle) {
+    for format in FORMATS {
+        for activation in ACTIVATIONS {
+            for bias in [None, Some(api::R_16F), Some(R_16BF), Some(api::R_32F)] {
+                for (dtype, c_type, n, beta) in [
+                    (api::R_16F, api::R_32F, 16, 0.0),
+                    (R_16BF, R_16BF, 5, -0.5),
+                    (api::R_16F, api::R_16F, 33, 1.0),
+                    (R_16BF, api::R_32F, 64, 0.0),
+                ] {
+                    let alpha = if n == 5 { 0.5 } else { 1.0 };
+                    let case = Case {
+                        format,
+                        activation,
+                        bias,
+                        dtype,
+                        c_type,
+                        n,
+                        alpha,
+                        beta,
+                        ..Case::PLAIN
+                    };
+                    check(handle, &case);
+                }
+            }
+        }
+    }
+}
+
+/// A gate in every format, alone and with all the rest.
+pub fn gates(handle: &Handle) {
+    for format in FORMATS {
+        for gate in FORMATS {
+            for activation in ACTIVATIONS {
+                let case = Case { format, gate: Some(gate), activation, ..Case::PLAIN };
+                check(handle, &case);
+                // K is no multiple of 8: B is packed, once for both.
+                let case = Case {
+                    dtype: R_16BF,
+                    k: 299,
+                    n: 21,
+                    bias: Some(api::R_32F),
+                    residual: Extra::Matrix(R_16BF, api::ORDER_ROW),
+                    beta: 1.0,
+                    c_order: api::ORDER_ROW,
+                    ..case
+                };
+                check(handle, &case);
+            }
+        }
+    }
+}
+
+/// A residual of its own in each type and order, and C itself.
+pub fn residuals(handle: &Handle) {
+    for format in FORMATS {
+        for (dtype, c_type) in
+            [(api::R_16F, api::R_16F), (R_16BF, R_16BF), (api::R_16F, api::R_32F)]
+        {
+            let mut residuals = vec![Extra::InPlace];
+            for r_type in [api::R_16F, R_16BF, api::R_32F] {
+                for order in [api::ORDER_COL, api::ORDER_ROW] {
+                    residuals.push(Extra::Matrix(r_type, order));
+                }
+            }
+            for residual in residuals {
+                for (n, beta, c_order) in [(16, 0.0, api::ORDER_COL), (9, 2.0, api::ORDER_ROW)] {
+                    let activation = if n == 9 { RELU } else { NONE };
+                    let case = Case {
+                        format,
+                        dtype,
+                        c_type,
+                        residual,
+                        n,
+                        beta,
+                        c_order,
+                        activation,
+                        ..Case::PLAIN
+                    };
+                    check(handle, &case);
+                }
+            }
+        }
+    }
+}
+
+/// Factors in the handle's memory.
+pub fn device_scalars(handle: &Handle) {
+    for format in FORMATS {
+        for (alpha, beta) in [(1.0, 0.0), (0.0, 1.0), (-2.0, 0.5), (0.0, 0.0)] {
+            for n in [4, 32] {
+                let case = Case { format, alpha, beta, n, device_scalars: true, ..Case::PLAIN };
+                check(handle, &case);
+                check(handle, &Case { gate: Some(format), bias: Some(R_16BF), ..case });
+            }
+        }
+    }
+}
+
+/// Batches that fold into one product and batches that do not, with everything around.
+pub fn batches(handle: &Handle) {
+    let orders = [api::ORDER_COL, api::ORDER_ROW];
+    for format in FORMATS {
+        for (b_order, c_order, op_b) in [
+            (orders[0], orders[0], api::NON_TRANSPOSE),
+            (orders[1], orders[0], api::NON_TRANSPOSE),
+            (orders[0], orders[1], api::TRANSPOSE),
+            (orders[1], orders[1], api::TRANSPOSE),
+        ] {
+            for gap in [0, 8, 13] {
+                for n in [1, 6] {
+                    let case =
+                        Case { format, b_order, c_order, op_b, gap, n, batch: 3, ..Case::PLAIN };
+                    check(handle, &case);
+                    let case = Case {
+                        bias: Some(api::R_16F),
+                        residual: Extra::Matrix(api::R_32F, b_order),
+                        gate: Some(format),
+                        activation: RELU,
+                        beta: 1.0,
+                        ..case
+                    };
+                    check(handle, &case);
+                    check(handle, &Case { residual: Extra::InPlace, c_type: api::R_16F, ..case });
+                }
+            }
+        }
+    }
+}
+
+/// Every algorithm that is listed can be forced and is right, for every width; so is every split.
+pub fn algorithms_and_splits(handle: &Handle) {
+    for format in FORMATS {
+        for dtype in TYPES {
+            for n in [1, 16, 40, 130] {
+                let (m, k) = (200, 1100);
+                let case = Case { format, dtype, m, k, n, ..Case::PLAIN };
+                let weights = integer_weights(m, k, 80, (m * 31 + k * 7 + n) as u64);
+                let (a, _buffer) = compressed(handle, (m, k), &weights, format, dtype);
+                let ids = algorithms(handle, &a, n);
+                assert!(!ids.is_empty());
+                for &algorithm in &ids {
+                    check(handle, &Case { algorithm, ..case });
+                }
+                for splits in [1, 2, 3, 1000] {
+                    check(handle, &Case { splits, algorithm: ids[0], ..case });
+                }
+            }
+        }
+    }
+}
+
+/// Less workspace means fewer CTAs, and the same sums.
+pub fn workspace_limits(handle: &Handle) {
+    for format in FORMATS {
+        let case = Case { format, m: 300, k: 2000, n: 20, ..Case::PLAIN };
+        let mut refused = 0;
+        for limit in [usize::MAX, 1 << 22, 1 << 20, 200_000, 100_000, 50_000, 256] {
+            match try_check(handle, &Case { limit, ..case }) {
+                Ok(()) => assert_eq!(refused, 0, "a smaller limit was possible, {limit} is not"),
+                Err(e) => {
+                    assert_eq!(e.status, INSUFFICIENT_RESOURCES, "{e}");
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!(refused > 0, handle.is_cuda());
+    }
+}
+
+/// Anything with anything.
+pub fn mixtures(handle: &Handle, count: usize) {
+    let mut rng = Rng(2026);
+    let types = [api::R_16F, R_16BF, api::R_32F];
+    let orders = [api::ORDER_COL, api::ORDER_ROW];
+    for _ in 0..count {
+        let dtype = TYPES[rng.below(2)];
+        let (alpha, beta) = [(1.0, 0.0), (2.0, 1.0), (-1.0, 0.5)][rng.below(3)];
+        let case = Case {
+            dtype,
+            c_type: [dtype, api::R_32F][rng.below(2)],
+            format: FORMATS[rng.below(3)],
+            m: 1 + rng.below(260),
+            k: 1 + rng.below(700),
+            n: 1 + rng.below(70),
+            alpha,
+            beta,
+            bias: [None, Some(types[rng.below(3)])][rng.below(2)],
+            activation: ACTIVATIONS[rng.below(2)],
+            gate: [None, Some(FORMATS[rng.below(3)])][rng.below(2)],
+            residual: [
+                Extra::None,
+                Extra::InPlace,
+                Extra::Matrix(types[rng.below(3)], orders[rng.below(2)]),
+            ][rng.below(3)],
+            device_scalars: rng.below(2) == 1,
+            batch: [1, 1, 2, 5][rng.below(4)],
+            b_order: orders[rng.below(2)],
+            c_order: orders[rng.below(2)],
+            gap: [0, 8, 3][rng.below(3)],
+            op_b: [api::NON_TRANSPOSE, api::TRANSPOSE][rng.below(2)],
+            algorithm: 0,
+            splits: [0, 0, 1, 4][rng.below(4)],
+            limit: usize::MAX,
+        };
+        check(handle, &case);
+    }
+}
+
+/// What attributes read as, and what is refused without a change.
+pub fn attributes(handle: &Handle) {
+    let (m, k, n) = (64, 512, 8);
+    let weights = integer_weights(m, k, 80, 1);
+    let (a, _a) = compressed(handle, (m, k), &weights, api::FORMAT_SLOTS, api::R_16F);
+    let (other, _o) = compressed(handle, (m, k), &weights, api::FORMAT_SLOTS, R_16BF);
+    let memory = handle.alloc(1 << 16).unwrap();
+    let b = DnMat::new(k, n, k, memory.pointer(), api::R_16F, api::ORDER_COL).unwrap();
+    let c = DnMat::new(m, n, m, memory.at(1 << 15), api::R_16F, api::ORDER_COL).unwrap();
+    let plan = Plan::new(handle, api::NON_TRANSPOSE, &a, &b, &c).unwrap();
+    assert_eq!(plan.get::<usize>(BIAS), 0);
+    assert_eq!(plan.get::<c_int>(BIAS_TYPE), api::R_16F);
+    assert_eq!(plan.get::<c_int>(ACTIVATION), NONE);
+    assert_eq!(plan.get::<usize>(GATE), 0);
+    assert_eq!(plan.get::<usize>(RESIDUAL), 0);
+    assert_eq!(plan.get::<c_int>(DETERMINISTIC), 1);
+    assert_eq!(plan.get::<usize>(WORKSPACE_LIMIT), usize::MAX);
+    // What was chosen can be stored and forced: a plan that forces it is the same.
+    let (id, splits) = (plan.get::<c_int>(ALG_ID), plan.get::<c_int>(SPLITS));
+    assert_eq!(id, algorithms(handle, &a, n)[0]);
+    assert!(splits >= 1);
+    let before = plan.explain();
+    let forced = Plan::new(handle, api::NON_TRANSPOSE, &a, &b, &c).unwrap();
+    forced.set(ALG_ID, id).unwrap();
+    forced.set(SPLITS, splits).unwrap();
+    assert_eq!(forced.get::<c_int>(SPLITS), splits);
+    assert_eq!(forced.workspace_bytes(), plan.workspace_bytes());
+    assert_eq!(forced.explain().contains("asked for"), handle.is_cuda());
+
+    plan.set(GATE, a.raw()).unwrap();
+    assert_eq!(plan.get::<usize>(GATE), a.raw().addr());
+    assert!(plan.workspace_bytes() >= m * n * 4);
+    plan.set(GATE, std::ptr::null_mut::<u8>()).unwrap();
+    plan.set(RESIDUAL, c.raw()).unwrap();
+    assert_eq!(plan.get::<usize>(RESIDUAL), c.raw().addr());
+    plan.set(RESIDUAL, std::ptr::null_mut::<u8>()).unwrap();
+    plan.set(DETERMINISTIC, 0).unwrap();
+    plan.set(DETERMINISTIC, 1).unwrap();
+
+    assert_eq!(status_of(plan.set(GATE, other.raw())), Some(MATRIX_TYPE_NOT_SUPPORTED));
+    assert_eq!(status_of(plan.set(GATE, b.raw())), Some(INVALID_VALUE));
+    assert_eq!(status_of(plan.set(RESIDUAL, b.raw())), Some(INVALID_VALUE));
+    assert_eq!(status_of(plan.set(ALG_ID, 99_999)), Some(NOT_SUPPORTED));
+    assert_eq!(status_of(plan.set(ALG_ID, -1)), Some(INVALID_VALUE));
+    assert_eq!(status_of(plan.set(ACTIVATION, 5)), Some(INVALID_VALUE));
+    assert_eq!(plan.explain(), before, "what was refused has changed something");
+    for word in ["product: A 64 x 512", "workspace: ", "kernel: ", "why: ", "splits: "] {
+        assert!(before.contains(word), "{word:?} is not in:\n{before}");
+    }
+
+    // A plan refuses what it was not made for.
+    let wide = DnMat::new(k, n + 1, k, memory.pointer(), api::R_16F, api::ORDER_COL).unwrap();
+    let wide_c = DnMat::new(m, n + 1, m, memory.at(1 << 15), api::R_16F, api::ORDER_COL).unwrap();
+    let single = DnMat::new(m, n, m, memory.at(1 << 15), api::R_32F, api::ORDER_COL).unwrap();
+    let one = (&raw const ONE).cast();
+    let bytes = plan.workspace_bytes();
+    let workspace = handle.alloc(bytes).unwrap();
+    let run =
+        |b: &DnMat, c: &DnMat| status_of(plan.execute((one, one), &a, b, c, workspace.pointer()));
+    assert_eq!(run(&wide, &wide_c), Some(INVALID_VALUE));
+    assert_eq!(run(&b, &single), Some(MATRIX_TYPE_NOT_SUPPORTED));
+    set_batch(&b, 2, k * n);
+    assert_eq!(run(&b, &c), Some(INVALID_VALUE));
+    set_batch(&c, 2, m * n);
+    assert_eq!(run(&b, &c), Some(INVALID_VALUE));
+    set_batch(&b, 1, 0);
+    set_batch(&c, 1, 0);
+    assert_eq!(run(&b, &c), None);
+    handle.synchronize().unwrap();
+}
+
+static ONE: f32 = 1.0;
+
+/// One plan serves another matrix of the same shape, as long as its blocks are not larger.
+pub fn other_matrices(handle: &Handle) {
+    let (m, k, n) = (96, 768, 12);
+    for format in FORMATS {
+        let dense = compressed(handle, (m, k), &integer_weights(m, k, 40, 1), format, api::R_16F);
+        let sparse = compressed(handle, (m, k), &integer_weights(m, k, 60, 2), format, api::R_16F);
+        // The width of a block, in the header: a plan is for one.
+        let width = |b: &Buffer<'_>| -> Vec<u32> { b.read(52, 1).unwrap() };
+        assert_eq!(width(&dense.1), width(&sparse.1));
+        let b_bits = vec![0x3c00_u16; k * n]; // ones: C is the sums of the rows
+        let b = handle.upload(&b_bits).unwrap();
+        let c = handle.upload(&vec![f32::NAN; m * n]).unwrap();
+        let b_descr = DnMat::new(k, n, k, b.pointer(), api::R_16F, api::ORDER_COL).unwrap();
+        let c_descr = DnMat::new(m, n, m, c.pointer(), api::R_32F, api::ORDER_COL).unwrap();
+        let plan = Plan::new(handle, api::NON_TRANSPOSE, &dense.0, &b_descr, &c_descr).unwrap();
+        let workspace = handle.alloc(plan.workspace_bytes()).unwrap();
+        let zero = 0.0_f32;
+        let scalars = ((&raw const ONE).cast(), (&raw const zero).cast());
+        for (matrix, percent, seed) in [(&sparse, 60, 2), (&dense, 40, 1)] {
+            plan.execute(scalars, &matrix.0, &b_descr, &c_descr, workspace.pointer()).unwrap();
+            handle.synchronize().unwrap();
+            let got: Vec<f32> = c.read(0, m * n).unwrap();
+            let weights = integer_weights(m, k, percent, seed);
+            for (at, value) in got.iter().enumerate() {
+                let row = &weights[at % m * k..][..k];
+                assert_eq!(*value, row.iter().sum::<i32>() as f32, "format {format}, {at}");
+            }
+        }
+        let plan = Plan::new(handle, api::NON_TRANSPOSE, &sparse.0, &b_descr, &c_descr).unwrap();
+        let workspace = handle.alloc(plan.workspace_bytes()).unwrap();
+        let refused = plan.execute(scalars, &dense.0, &b_descr, &c_descr, workspace.pointer());
+        // Only a device has staged blocks that could be too small.
+        assert_eq!(status_of(refused), handle.is_cuda().then_some(INVALID_VALUE));
+        handle.synchronize().unwrap();
+    }
+}
+
+/// Groups of one shape and of many, with empty ones between, and more than a launch takes.
+pub fn groups(handle: &Handle, small: bool) {
+    let uniform = vec![(64, 4); 8];
+    let many: Vec<_> = (0..37).map(|i| (1 + i * 7 % 140, i % 19)).collect();
+    let wide = vec![(130, 70), (33, 1), (257, 0), (96, 17)];
+    let one = vec![(200, 16)];
+    let tiny = vec![(1, 1), (300, 9)];
+    let nothing = vec![(40, 0), (50, 0)];
+    for format in FORMATS {
+        for dtype in TYPES {
+            for (i, shapes) in
+                [&uniform, &many, &wide, &one, &tiny, &nothing].into_iter().enumerate()
+            {
+                for k in [if small { 264 } else { 1096 }, 299] {
+                    let case = GroupCase {
+                        format,
+                        dtype,
+                        k,
+                        shapes,
+                        op_b: [api::NON_TRANSPOSE, api::TRANSPOSE][(i + k) / 2 % 2],
+                        b_order: [api::ORDER_COL, api::ORDER_ROW][i % 2],
+                        c_order: [api::ORDER_COL, api::ORDER_ROW][i / 2 % 2],
+                        gap: [0, 8, 3][i % 3],
+                        alpha: [1.0, -2.0][i % 2],
+                        beta: [0.0, 1.0][k % 2],
+                        device_scalars: k == 299,
+                    };
+                    check_group(handle, &case);
+                }
+            }
+        }
+    }
+}
