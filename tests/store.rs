@@ -4,45 +4,23 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 mod build_support;
+#[path = "support/stored.rs"]
+mod stored;
 
 use flash_llm::capi::context::*;
 use flash_llm::capi::convert::*;
 use flash_llm::capi::matrix::*;
-use flash_llm::capi::memory::*;
 use flash_llm::capi::safetensors::*;
-use flash_llm::capi::spmm::*;
 use flash_llm::capi::status::flashllmStatus_t;
 use flash_llm::capi::status::flashllmStatus_t::*;
 use flash_llm::capi::store::*;
 use flash_llm::capi::types::*;
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, c_int, c_void};
+use std::ffi::{CStr, CString, c_int};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::ptr;
-
-const F16: RawDataType = RawDataType(2);
-const ROW: RawOrder = RawOrder(2);
-const FORMATS: [c_int; 3] = [1, 2, 3];
-
-#[track_caller]
-fn good(status: flashllmStatus_t) {
-    assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
-}
-
-fn message() -> String {
-    unsafe { CStr::from_ptr(flashllmGetLastErrorMessage()) }.to_str().unwrap().to_owned()
-}
-
-fn text(path: &Path) -> CString {
-    CString::new(path.to_str().unwrap()).unwrap()
-}
-
-fn host() -> flashllmHandle_t {
-    let mut handle = ptr::null_mut();
-    good(unsafe { flashllmCreateHost(&raw mut handle) });
-    handle
-}
+use stored::*;
 
 fn values(rows: usize, cols: usize, seed: u32) -> Vec<u16> {
     let mut x = seed;
@@ -52,60 +30,6 @@ fn values(rows: usize, cols: usize, seed: u32) -> Vec<u16> {
             if x >> 8 & 3 == 0 { 0x3800 + (x >> 20) as u16 } else { 0 }
         })
         .collect()
-}
-
-/// Memory of the handle.
-fn room(handle: flashllmHandle_t, bytes: usize) -> *mut c_void {
-    let mut memory = ptr::null_mut();
-    good(unsafe { flashllmMalloc(handle, &raw mut memory, bytes) });
-    unsafe { memory.cast::<u8>().write_bytes(0xa5, bytes) };
-    memory
-}
-
-fn size(s: flashllmSpMatDescr_t) -> (i64, i64, i64, usize) {
-    let (mut rows, mut cols, mut nnz, mut bytes) = (0, 0, 0, 0);
-    good(unsafe {
-        flashllmSpMatGetSize(s, &raw mut rows, &raw mut cols, &raw mut nnz, &raw mut bytes)
-    });
-    (rows, cols, nnz, bytes)
-}
-
-fn compress(
-    handle: flashllmHandle_t,
-    rows: usize,
-    cols: usize,
-    values: &[u16],
-    format: c_int,
-) -> flashllmSpMatDescr_t {
-    let (mut s, mut d) = (ptr::null_mut(), ptr::null());
-    let (r, c) = (rows as i64, cols as i64);
-    let alg = RawDenseToSparseAlg(0);
-    unsafe {
-        good(flashllmCreateSpMat(&raw mut s, r, c, F16, RawFormat(format)));
-        good(flashllmCreateConstDnMat(&raw mut d, r, c, c, values.as_ptr().cast(), F16, ROW));
-        good(flashllmDenseToSparse_analysis(handle, d, s, alg, ptr::null_mut()));
-        let bytes = size(s).3;
-        good(flashllmSpMatSetBuffer(handle, s, room(handle, bytes), bytes));
-        good(flashllmDenseToSparse_convert(handle, d, s, alg, ptr::null_mut()));
-        good(flashllmDestroyDnMat(d));
-    }
-    s
-}
-
-fn bytes_of(s: flashllmSpMatDescr_t) -> &'static [u8] {
-    let (mut p, mut n) = (ptr::null_mut(), 0);
-    good(unsafe { flashllmSpMatGetBuffer(s, &raw mut p, &raw mut n) });
-    unsafe { std::slice::from_raw_parts(p.cast(), size(s).3) }
-}
-
-fn serialize(handle: flashllmHandle_t, s: flashllmSpMatDescr_t) -> Vec<u8> {
-    let mut bytes = 0;
-    good(unsafe { flashllmSpMatSerializedSize(handle, s, &raw mut bytes) });
-    let mut out = vec![0xee; bytes + 7];
-    good(unsafe { flashllmSpMatSerialize(handle, s, out.as_mut_ptr().cast(), bytes + 7) });
-    assert!(out[bytes..].iter().all(|&b| b == 0xee), "written behind the stored matrix");
-    out.truncate(bytes);
-    out
 }
 
 #[test]
@@ -118,8 +42,8 @@ fn stored_matrices_come_back_with_every_byte() {
             assert_eq!(stored.len() % 256, 0);
             assert_eq!(stored, serialize(handle, s), "the same matrix gives the same bytes");
             assert_eq!(
-                &stored[256..256 + bytes_of(s).len()],
-                bytes_of(s),
+                stored[256..256 + bytes_of(handle, s).len()],
+                bytes_of(handle, s),
                 "mapped, it is the buffer"
             );
             let (mut r, mut c, mut nnz, mut buffer, mut total) = (0, 0, 0, 0, 0);
@@ -148,7 +72,7 @@ fn stored_matrices_come_back_with_every_byte() {
                 let from = crooked[1..].as_ptr().cast();
                 flashllmSpMatDeserialize(handle, &raw mut back, from, stored.len(), to, buffer)
             });
-            assert_eq!((size(back), bytes_of(back)), (size(s), bytes_of(s)));
+            assert_eq!((size(back), bytes_of(handle, back)), (size(s), bytes_of(handle, s)));
             good(flashllmDestroySpMat(back));
             good(flashllmDestroySpMat(s));
         }
@@ -169,7 +93,7 @@ fn saved_files_are_loaded_and_replaced() {
         let bytes = size(s).3;
         let (mut back, to) = (ptr::null_mut(), room(handle, bytes));
         good(unsafe { flashllmSpMatLoad(handle, &raw mut back, text(&path).as_ptr(), to, bytes) });
-        assert_eq!((size(back), bytes_of(back)), (size(s), bytes_of(s)));
+        assert_eq!((size(back), bytes_of(handle, back)), (size(s), bytes_of(handle, s)));
         good(flashllmDestroySpMat(back));
         good(flashllmDestroySpMat(s));
     }
@@ -318,7 +242,7 @@ fn a_model_comes_back_from_its_safetensors_file() {
         good(unsafe {
             flashllmSafetensorsLoadSpMat(handle, file, index, &raw mut back, to, bytes)
         });
-        assert_eq!((size(back), bytes_of(back)), (size(*s), bytes_of(*s)));
+        assert_eq!((size(back), bytes_of(handle, back)), (size(*s), bytes_of(handle, *s)));
         good(flashllmDestroySpMat(back));
     }
     for index in 0..3_usize {
@@ -388,7 +312,7 @@ fn other_readers_find_every_tensor() {
         ]
     );
     let tensor = read.tensor("w.bitmap.flash_llm").unwrap();
-    let buffer = bytes_of(matrices[1]);
+    let buffer = &bytes_of(handle, matrices[1])[..];
     assert_eq!(tensor.shape(), [buffer.len().next_multiple_of(256)]);
     assert_eq!(&tensor.data()[..buffer.len()], buffer);
     assert!(tensor.data()[buffer.len()..].iter().all(|&b| b == 0));
@@ -424,7 +348,7 @@ fn other_readers_find_every_tensor() {
     good(unsafe {
         flashllmSafetensorsLoadSpMat(handle, file, index, &raw mut back, to, buffer.len())
     });
-    assert_eq!(bytes_of(back), buffer);
+    assert_eq!(bytes_of(handle, back), buffer);
     good(flashllmDestroySpMat(back));
     good(flashllmSafetensorsClose(file));
     good(flashllmDestroy(handle));
@@ -452,7 +376,7 @@ fn a_header_longer_than_expected_moves_the_data() {
     let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(read.len(), 502);
     assert!(read.tensor("large").unwrap().data() == large);
-    assert_eq!(&read.tensor("w.flash_llm").unwrap().data()[..size(s).3], bytes_of(s));
+    assert_eq!(&read.tensor("w.flash_llm").unwrap().data()[..size(s).3], bytes_of(handle, s));
     let name = "a tensor with a rather long name, number 499";
     assert_eq!(read.tensor(name).unwrap().data(), [499_u32 as u8]);
     let file = open(&path);
@@ -570,47 +494,6 @@ fn a_disk_that_fills_up_leaves_the_old_file() {
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2, "temporary files are left");
 }
 
-/// A * B on the host, fp32.
-fn product(handle: flashllmHandle_t, a: flashllmSpMatDescr_t, b: &[u16], n: usize) -> Vec<f32> {
-    let (m, k, ..) = size(a);
-    let (mut descr, mut result) = (ptr::null(), ptr::null_mut());
-    let mut c = vec![f32::NAN; m as usize * n];
-    let (one, zero) = (1.0_f32, 0.0_f32);
-    let op = RawOperation(0);
-    let f32_type = RawDataType(0);
-    unsafe {
-        let columns = n as i64;
-        let values = b.as_ptr().cast();
-        good(flashllmCreateConstDnMat(&raw mut descr, k, columns, columns, values, F16, ROW));
-        let values = c.as_mut_ptr().cast();
-        good(flashllmCreateDnMat(&raw mut result, m, columns, columns, values, f32_type, ROW));
-        let (alpha, beta) = ((&raw const one).cast(), (&raw const zero).cast());
-        let alg = RawSpMMAlg(0);
-        let null = ptr::null_mut();
-        good(flashllmSpMM(handle, op, op, alpha, a, descr, beta, result, f32_type, alg, null));
-        good(flashllmDestroyDnMat(descr));
-        good(flashllmDestroyDnMat(result));
-    }
-    c
-}
-
-/// Small integers, so that sums are exact in any order.
-fn integers(count: usize, seed: u32, zeros: u32) -> Vec<u16> {
-    let mut x = seed;
-    (0..count)
-        .map(|_| {
-            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let value = (x >> 16) % 7;
-            // fp16 of 1..=4 and their negatives.
-            if x >> 8 & 255 < zeros {
-                0
-            } else {
-                [0x3c00, 0x4000, 0x4200, 0x4400, 0xbc00, 0xc000, 0xc200][value as usize]
-            }
-        })
-        .collect()
-}
-
 #[test]
 fn the_products_of_shards_make_up_the_product_of_the_whole() {
     let handle = host();
@@ -620,47 +503,12 @@ fn the_products_of_shards_make_up_the_product_of_the_whole() {
     for format in FORMATS {
         let whole = compress(handle, rows, cols, &weights, format);
         let want = product(handle, whole, &b, n);
-        let (mut tr, mut tc) = (0, 0);
-        good(unsafe { flashllmSpMatGetTileSize(whole, &raw mut tr, &raw mut tc) });
-        let cut = |r: [i64; 2], c: [i64; 2]| {
-            let (mut part, mut bytes) = (ptr::null_mut(), 0);
-            unsafe {
-                good(flashllmSpMatSlice_bufferSize(
-                    handle,
-                    whole,
-                    r[0],
-                    r[1],
-                    c[0],
-                    c[1],
-                    &raw mut bytes,
-                ));
-                let to = room(handle, bytes);
-                good(flashllmSpMatSlice(
-                    handle,
-                    whole,
-                    r[0],
-                    r[1],
-                    c[0],
-                    c[1],
-                    &raw mut part,
-                    to,
-                    bytes,
-                ));
-            }
-            let (pr, pc, _, size) = size(part);
-            assert_eq!((pr, pc, size), (r[1] - r[0], c[1] - c[0], bytes));
-            part
-        };
+        let (tr, tc) = tile(whole);
         let (m, k) = (rows as i64, cols as i64);
-        // Three shards each, the last one ragged.
-        let ends = |size: i64, tile: i64| {
-            let step = (size / 3 + tile - 1) / tile * tile;
-            [[0, step], [step, 2 * step], [2 * step, size]]
-        };
         let mut below = Vec::new();
         let mut nnz = 0;
-        for r in ends(m, tr) {
-            let part = cut(r, [0, k]);
+        for r in thirds(m, tr) {
+            let part = cut(handle, whole, r, [0, k]);
             below.extend(product(handle, part, &b, n));
             nnz += size(part).2;
             good(flashllmDestroySpMat(part));
@@ -668,8 +516,8 @@ fn the_products_of_shards_make_up_the_product_of_the_whole() {
         assert!(below == want, "format {format}: rows");
         assert_eq!(nnz, size(whole).2);
         let mut sum = vec![0.0; rows * n];
-        for c in ends(k, tc) {
-            let part = cut([0, m], c);
+        for c in thirds(k, tc) {
+            let part = cut(handle, whole, [0, m], c);
             let rows_of_b = &b[c[0] as usize * n..c[1] as usize * n];
             for (s, p) in sum.iter_mut().zip(product(handle, part, rows_of_b, n)) {
                 *s += p;
@@ -692,7 +540,7 @@ fn the_products_of_shards_make_up_the_product_of_the_whole() {
             good(flashllmDenseToSparse_convert(handle, d, s, alg, null));
             good(flashllmDestroyDnMat(d));
         }
-        let part = cut([0, m], [tc, k]);
+        let part = cut(handle, whole, [0, m], [tc, k]);
         let rows_of_b = &b[first * n..];
         assert_eq!(product(handle, s, rows_of_b, n), product(handle, part, rows_of_b, n));
         for descr in [part, s, whole] {
