@@ -79,7 +79,7 @@ static void one_matrix(flashllmHandle_t handle, const char *path) {
            (long long)cols, (long long)nnz, format_name(format), file_bytes);
     void *memory = allocate(handle, bytes);
     flashllmSpMatDescr_t loaded = NULL;
-    CHECK(flashllmSpMatLoad(handle, &loaded, path, memory, bytes));
+    CHECK(flashllmSpMatLoad(handle, &loaded, path, FLASHLLM_VERIFY_FULL, memory, bytes));
     REQUIRE(same(handle, matrix, loaded), "the matrix changed on its way through the file");
 
     CHECK(flashllmDestroySpMat(loaded));
@@ -140,7 +140,8 @@ static void a_model(flashllmHandle_t handle, const char *path) {
         CHECK(flashllmSafetensorsGetSpMat(file, i, &rows, &cols, &nnz, &type, &format, &need));
         void *target = allocate(handle, need);
         flashllmSpMatDescr_t loaded = NULL;
-        CHECK(flashllmSafetensorsLoadSpMat(handle, file, i, &loaded, target, need));
+        CHECK(flashllmSafetensorsLoadSpMat(handle, file, i, &loaded, FLASHLLM_VERIFY_FULL, target,
+                                           need));
         REQUIRE(same(handle, loaded, matrices[strcmp(name, names[0]) == 0 ? 0 : 1]),
                 "a matrix changed on its way through the model");
         CHECK(flashllmDestroySpMat(loaded));

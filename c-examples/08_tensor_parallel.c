@@ -74,7 +74,8 @@ static flashllmSpMatDescr_t send_shard(flashllmHandle_t host, flashllmHandle_t h
     REQUIRE(stored != NULL, "out of memory");
     CHECK(flashllmSpMatSerialize(host, part, stored, stored_bytes));
     *memory = allocate(handle, bytes);
-    CHECK(flashllmSpMatDeserialize(handle, &shard, stored, stored_bytes, *memory, bytes));
+    CHECK(flashllmSpMatDeserialize(handle, &shard, stored, stored_bytes, FLASHLLM_VERIFY_FULL, *memory,
+                                   bytes));
     free(stored);
     CHECK(flashllmDestroySpMat(part));
     CHECK(flashllmFree(host, buffer));

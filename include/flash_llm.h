@@ -332,6 +332,26 @@ typedef enum {
 } flashllmSpMatAttribute_t;
 
 /**
+ * How much of a stored matrix is checked before it is used. Whatever the choice, a header or table that
+ * contradicts itself or the size of the bytes is refused, and nothing outside of the bytes is read.
+ */
+typedef enum {
+    /**
+     * Every byte: for files that anybody may have made. It takes all cores longer than reading does.
+     */
+    FLASHLLM_VERIFY_FULL = 0,
+    /**
+     * The checksums, which find damage but not malice: for files that are trusted as the program itself is. What
+     * a kernel does with blocks that were made to harm is undefined.
+     */
+    FLASHLLM_VERIFY_CHECKSUM = 1,
+    /**
+     * Header and table only: for files whose checksums were verified before, by the same reader.
+     */
+    FLASHLLM_VERIFY_HEADER = 2,
+} flashllmVerify_t;
+
+/**
  * A library context: a device (or the host), a stream, and the kernels loaded for it. Made by
  * flashllmCreate() or flashllmCreateHost(), ended by flashllmDestroy().
  *
@@ -1340,14 +1360,15 @@ flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
 /**
  * Reads a stored matrix into the caller's buffer and describes it.
  *
- * Every byte is checked before the first one is copied: checksums, and that the matrix agrees with its format
- * (a checksum is no signature). Whatever the bytes are, nothing outside of them is read.
+ * They are checked before the first one is copied: checksums, and that every byte agrees with the format (a
+ * checksum is no signature). Whatever the bytes are, nothing outside of them is read.
  *
  * @param handle           The handle that will use the matrix.
  * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
  *   flashllmDestroySpMat().
  * @param serialized       Host memory with the stored matrix, of any alignment; a mapped file, for example.
  * @param bytes            How many bytes there are; those behind the stored matrix are not looked at.
+ * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the bytes are trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes, which does not overlap
  *   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when the
  *   device fails.
@@ -1359,7 +1380,7 @@ flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
  *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version;
  *   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
  *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
- *   FLASHLLM_STATUS_INVALID_VALUE: (host) buffer overlaps serialized;
+ *   FLASHLLM_STATUS_INVALID_VALUE: verify is not an enumerator, or (host) buffer overlaps serialized;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: a size is more than an address space holds;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
  *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
@@ -1372,6 +1393,7 @@ flashllmStatus_t flashllmSpMatDeserialize(flashllmHandle_t handle,
                                           flashllmSpMatDescr_t *spMatDescr,
                                           const void *serialized,
                                           size_t bytes,
+                                          flashllmVerify_t verify,
                                           void *buffer,
                                           size_t bufferBytes);
 
@@ -1445,13 +1467,14 @@ flashllmStatus_t flashllmSpMatGetFileInfo(const char *path,
  * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
  *   flashllmDestroySpMat().
  * @param path             The file, NUL-terminated.
+ * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
  *   the descriptor is used. Written only on success, or when the device fails.
  * @param bufferBytes      Its size, at least what flashllmSpMatGetFileInfo() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
- *   FLASHLLM_STATUS_INVALID_VALUE: path is empty;
+ *   FLASHLLM_STATUS_INVALID_VALUE: verify is not an enumerator, or path is empty;
  *   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
  *   FLASHLLM_STATUS_CORRUPT_DATA: the file is not a stored matrix, a damaged one, or a part of one;
  *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version;
@@ -1468,6 +1491,7 @@ FLASHLLM_API
 flashllmStatus_t flashllmSpMatLoad(flashllmHandle_t handle,
                                    flashllmSpMatDescr_t *spMatDescr,
                                    const char *path,
+                                   flashllmVerify_t verify,
                                    void *buffer,
                                    size_t bufferBytes);
 
@@ -1737,20 +1761,22 @@ flashllmStatus_t flashllmSafetensorsLoadDense(flashllmHandle_t handle,
                                               size_t bufferBytes);
 
 /**
- * Copies a compressed matrix of a file into the caller's buffer and describes it. Every byte is checked
- * before the first one is copied: the checksum, and that the matrix agrees with its format.
+ * Copies a compressed matrix of a file into the caller's buffer and describes it. Its bytes are checked before
+ * the first one is copied: the checksum, and that every byte agrees with the format.
  *
  * @param handle           The handle that will use the matrix.
  * @param file             The file.
  * @param index            Its index.
  * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
  *   flashllmDestroySpMat(). It is independent of the file.
+ * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
  *   the descriptor is used. Written only on success, or when the device fails.
  * @param bufferBytes      Its size, at least what flashllmSafetensorsGetSpMat() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
- *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, index is too large, or that is a dense tensor;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, verify is not an enumerator, index is too large, or
+ *   that is a dense tensor;
  *   FLASHLLM_STATUS_NULL_POINTER: spMatDescr or buffer is NULL;
  *   FLASHLLM_STATUS_CORRUPT_DATA: the matrix is damaged;
  *   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
@@ -1767,6 +1793,7 @@ flashllmStatus_t flashllmSafetensorsLoadSpMat(flashllmHandle_t handle,
                                               flashllmSafetensors_t file,
                                               size_t index,
                                               flashllmSpMatDescr_t *spMatDescr,
+                                              flashllmVerify_t verify,
                                               void *buffer,
                                               size_t bufferBytes);
 

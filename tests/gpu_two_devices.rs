@@ -79,7 +79,7 @@ fn shards_make_up_the_whole(driver: &Driver) {
             let (mut there, to) = (ptr::null_mut(), room(handle, bytes));
             good(unsafe {
                 let (from, n) = (stored.as_ptr().cast(), stored.len());
-                flashllmSpMatDeserialize(handle, &raw mut there, from, n, to, bytes)
+                flashllmSpMatDeserialize(handle, &raw mut there, from, n, RawVerify(0), to, bytes)
             });
             good(flashllmDestroySpMat(part));
             there

@@ -70,7 +70,15 @@ fn stored_matrices_come_back_with_every_byte() {
             let (mut back, to) = (ptr::null_mut(), room(handle, buffer));
             good(unsafe {
                 let from = crooked[1..].as_ptr().cast();
-                flashllmSpMatDeserialize(handle, &raw mut back, from, stored.len(), to, buffer)
+                flashllmSpMatDeserialize(
+                    handle,
+                    &raw mut back,
+                    from,
+                    stored.len(),
+                    RawVerify(0),
+                    to,
+                    buffer,
+                )
             });
             assert_eq!((size(back), bytes_of(handle, back)), (size(s), bytes_of(handle, s)));
             good(flashllmDestroySpMat(back));
@@ -92,7 +100,9 @@ fn saved_files_are_loaded_and_replaced() {
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "temporary files are left");
         let bytes = size(s).3;
         let (mut back, to) = (ptr::null_mut(), room(handle, bytes));
-        good(unsafe { flashllmSpMatLoad(handle, &raw mut back, text(&path).as_ptr(), to, bytes) });
+        good(unsafe {
+            flashllmSpMatLoad(handle, &raw mut back, text(&path).as_ptr(), RawVerify(0), to, bytes)
+        });
         assert_eq!((size(back), bytes_of(handle, back)), (size(s), bytes_of(handle, s)));
         good(flashllmDestroySpMat(back));
         good(flashllmDestroySpMat(s));
@@ -240,7 +250,15 @@ fn a_model_comes_back_from_its_safetensors_file() {
         assert_eq!(dtype as c_int, 2);
         let (mut back, to) = (ptr::null_mut(), room(handle, bytes));
         good(unsafe {
-            flashllmSafetensorsLoadSpMat(handle, file, index, &raw mut back, to, bytes)
+            flashllmSafetensorsLoadSpMat(
+                handle,
+                file,
+                index,
+                &raw mut back,
+                RawVerify(0),
+                to,
+                bytes,
+            )
         });
         assert_eq!((size(back), bytes_of(handle, back)), (size(*s), bytes_of(handle, *s)));
         good(flashllmDestroySpMat(back));
@@ -346,7 +364,15 @@ fn other_readers_find_every_tensor() {
     good(unsafe { flashllmSafetensorsFind(file, c"w".as_ptr(), &raw mut index) });
     let (mut back, to) = (ptr::null_mut(), room(handle, buffer.len()));
     good(unsafe {
-        flashllmSafetensorsLoadSpMat(handle, file, index, &raw mut back, to, buffer.len())
+        flashllmSafetensorsLoadSpMat(
+            handle,
+            file,
+            index,
+            &raw mut back,
+            RawVerify(0),
+            to,
+            buffer.len(),
+        )
     });
     assert_eq!(bytes_of(handle, back), buffer);
     good(flashllmDestroySpMat(back));

@@ -10,7 +10,7 @@ use flash_llm::capi::status::flashllmStatus_t::{self, *};
 use flash_llm::capi::store::*;
 use flash_llm::capi::types::*;
 use flash_llm::error::Kind;
-use flash_llm::format::{EncodeOptions, Header, analyse, encode};
+use flash_llm::format::{EncodeOptions, Header, Verify, analyse, encode};
 use flash_llm::store::matrix;
 use flash_llm::store::safetensors::Reader;
 use flash_llm::types::{DenseLayout, Format, Order};
@@ -76,14 +76,14 @@ fn put64(bytes: &mut [u8], at: usize, value: u64) {
 #[test]
 fn every_flipped_bit_of_a_stored_matrix_is_found() {
     for good in STORED.iter() {
-        matrix::read(good).unwrap();
+        matrix::read(good, Verify::Full).unwrap();
         let mut bytes = good.clone();
         // Every bit of the header, and one of each byte behind it.
         for at in 0..bytes.len() {
             for bit in 0..if at < 256 { 8 } else { 1 } {
                 let flip = 1 << ((bit + at) % 8);
                 bytes[at] ^= flip;
-                let error = matrix::read(&bytes).unwrap_err();
+                let error = matrix::read(&bytes, Verify::Full).unwrap_err();
                 assert!(
                     matches!(error.kind(), Kind::CorruptData | Kind::VersionMismatch),
                     "byte {at}: {error}"
@@ -92,7 +92,10 @@ fn every_flipped_bit_of_a_stored_matrix_is_found() {
             }
         }
         for length in (0..good.len()).step_by(61).chain([255, 256, 257, good.len() - 1]) {
-            assert_eq!(matrix::read(&good[..length]).unwrap_err().kind(), Kind::CorruptData);
+            assert_eq!(
+                matrix::read(&good[..length], Verify::Full).unwrap_err().kind(),
+                Kind::CorruptData
+            );
         }
     }
 }
@@ -104,7 +107,7 @@ fn lies_with_right_checksums_are_named() {
             let mut bytes = good.clone();
             put64(&mut bytes, at, value);
             seal(&mut bytes);
-            let error = matrix::read(&bytes).unwrap_err();
+            let error = matrix::read(&bytes, Verify::Full).unwrap_err();
             assert_eq!(error.kind(), Kind::CorruptData);
             assert!(error.message().contains(name), "byte {at} = {value:#x}: {error}");
         };
@@ -132,7 +135,7 @@ fn lies_with_right_checksums_are_named() {
         put64(&mut bytes, 112, u64::from_le_bytes(good[112..120].try_into().unwrap()) + (1 << 40));
         put64(&mut bytes, 24, good.len() as u64 + (1 << 40));
         seal(&mut bytes);
-        let error = matrix::read(&bytes).unwrap_err();
+        let error = matrix::read(&bytes, Verify::Full).unwrap_err();
         assert!(error.message().contains("are there"), "{error}");
     }
 }
@@ -170,7 +173,7 @@ fn load_all(bytes: &[u8]) -> Result<usize, Kind> {
         assert_eq!(reader.bytes(tensor).len(), tensor.range().len());
         if let Some(header) = tensor.matrix() {
             assert!(header.total_bytes as usize <= tensor.range().len());
-            if let Ok((header, content)) = reader.compressed(tensor) {
+            if let Ok((header, content)) = reader.compressed(tensor, Verify::Full) {
                 assert_eq!(content.len() as u64, header.total_bytes);
                 accepted += 1;
             }
@@ -324,6 +327,7 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in prop::option::of(any::<prop::sample::Index>()),
         low in any::<bool>(),
+        level in 0..3,
     ) {
         let mut bytes = STORED[which].clone();
         for (at, byte) in damage {
@@ -344,6 +348,7 @@ proptest! {
                 &raw mut descr,
                 bytes.as_ptr().cast(),
                 bytes.len(),
+                RawVerify(level),
                 target.pointer(),
                 target.bytes,
             )
@@ -455,12 +460,48 @@ fn a_damaged_matrix_in_a_file_leaves_the_buffer_as_it_was() {
             let mut target = Target::new(1 << 17);
             let mut descr = ptr::null_mut();
             let (to, room) = (target.pointer(), target.bytes);
-            let status =
-                flashllmSafetensorsLoadSpMat(host(), file, index, &raw mut descr, to, room);
+            let status = flashllmSafetensorsLoadSpMat(
+                host(),
+                file,
+                index,
+                &raw mut descr,
+                RawVerify(0),
+                to,
+                room,
+            );
             assert_eq!(status, *want);
             check(status, descr, &target);
         }
         assert_eq!(flashllmSafetensorsClose(file), FLASHLLM_STATUS_SUCCESS);
     }
     std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn less_verification_still_finds_what_it_promises() {
+    for good in STORED.iter() {
+        let last = good.len() - 300;
+        for (at, checksum, header) in
+            [(last, true, false), (256 + 8, true, true), (256 + 24, true, true)]
+        {
+            let mut bytes = good.clone();
+            bytes[at] ^= 2;
+            assert_eq!(matrix::read(&bytes, Verify::Checksum).is_err(), checksum, "byte {at}");
+            assert_eq!(matrix::read(&bytes, Verify::Header).is_err(), header, "byte {at}");
+        }
+        let (header, buffer) = matrix::read(good, Verify::Full).unwrap();
+        for verify in [Verify::Checksum, Verify::Header] {
+            assert_eq!(matrix::read(good, verify).unwrap(), (header, buffer));
+        }
+    }
+    let mut bytes = MODEL.clone();
+    let reader = Reader::open(bytes.as_slice()).unwrap();
+    let range = reader.tensors()[2].range();
+    drop(reader);
+    bytes[range.start + 700] ^= 1;
+    let reader = Reader::open(bytes.as_slice()).unwrap();
+    let tensor = &reader.tensors()[2];
+    assert!(reader.compressed(tensor, Verify::Full).is_err());
+    assert!(reader.compressed(tensor, Verify::Checksum).is_err());
+    assert!(reader.compressed(tensor, Verify::Header).is_ok());
 }

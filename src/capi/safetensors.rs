@@ -10,11 +10,12 @@ use super::object;
 use super::status::flashllmStatus_t;
 use super::store::{Mapped, clear, deliver, path, pieces, place_matrix, ready, text};
 use super::types::{
-    flashllmConstSpMatDescr_t, flashllmDataType_t, flashllmFormat_t, flashllmHandle_t,
+    RawVerify, flashllmConstSpMatDescr_t, flashllmDataType_t, flashllmFormat_t, flashllmHandle_t,
     flashllmSafetensors_t, flashllmSafetensorsWriter_t, flashllmSpMatDescr_t,
 };
 use crate::descr::SpMat;
 use crate::error::{Error, Kind, Result};
+use crate::format::Verify;
 use crate::handle::{Context, Device};
 use crate::store::safetensors::{Reader, Tensor, Writer, dense_bytes};
 
@@ -349,20 +350,22 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadDense(
     })
 }
 
-/// Copies a compressed matrix of a file into the caller's buffer and describes it. Every byte is checked
-/// before the first one is copied: the checksum, and that the matrix agrees with its format.
+/// Copies a compressed matrix of a file into the caller's buffer and describes it. Its bytes are checked before
+/// the first one is copied: the checksum, and that every byte agrees with the format.
 ///
 /// @param handle           The handle that will use the matrix.
 /// @param file             The file.
 /// @param index            Its index.
 /// @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
 ///   flashllmDestroySpMat(). It is independent of the file.
+/// @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
 /// @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
 ///   the descriptor is used. Written only on success, or when the device fails.
 /// @param bufferBytes      Its size, at least what flashllmSafetensorsGetSpMat() tells.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
-///   FLASHLLM_STATUS_INVALID_VALUE: not an open file, index is too large, or that is a dense tensor;
+///   FLASHLLM_STATUS_INVALID_VALUE: not an open file, verify is not an enumerator, index is too large, or
+///   that is a dense tensor;
 ///   FLASHLLM_STATUS_NULL_POINTER: spMatDescr or buffer is NULL;
 ///   FLASHLLM_STATUS_CORRUPT_DATA: the matrix is damaged;
 ///   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
@@ -379,6 +382,7 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadSpMat(
     file: flashllmSafetensors_t,
     index: usize,
     spMatDescr: *mut flashllmSpMatDescr_t,
+    verify: RawVerify,
     buffer: *mut c_void,
     bufferBytes: usize,
 ) -> flashllmStatus_t {
@@ -387,12 +391,13 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadSpMat(
         unsafe { clear(spMatDescr) };
         let context = object::get::<Context>(handle, "handle")?;
         let file = object::get::<SafetensorsFile>(file, "file")?;
+        let verify = Verify::try_from(verify)?;
         let tensor = tensor(&file, index)?;
         let descr = out(spMatDescr, "spMatDescr")?;
         if buffer.is_null() {
             return Err(null("buffer"));
         }
-        let (header, content) = file.compressed(tensor)?;
+        let (header, content) = file.compressed(tensor, verify)?;
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device.
         let key = unsafe { place_matrix(&context, header, content, "file", buffer, bufferBytes) }?;
         // SAFETY: as above.

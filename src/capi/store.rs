@@ -14,13 +14,13 @@ use super::guard::{Out, aligned, guard, null, out};
 use super::object;
 use super::status::flashllmStatus_t;
 use super::types::{
-    RawDataType, flashllmConstSpMatDescr_t, flashllmDataType_t, flashllmFormat_t, flashllmHandle_t,
-    flashllmSpMatDescr_t,
+    RawDataType, RawVerify, flashllmConstSpMatDescr_t, flashllmDataType_t, flashllmFormat_t,
+    flashllmHandle_t, flashllmSpMatDescr_t,
 };
 use crate::descr::{Buffer, SpMat, Stage};
 use crate::error::{Error, Kind, Result};
 use crate::format::slice::{Part, slice as slice_host, slice_bytes as slice_bytes_host};
-use crate::format::{self, Header};
+use crate::format::{self, Header, Verify};
 use crate::gpu;
 use crate::handle::{Context, Device};
 use crate::store::matrix;
@@ -397,14 +397,15 @@ pub unsafe extern "C" fn flashllmSpMatGetSerializedInfo(
 
 /// Reads a stored matrix into the caller's buffer and describes it.
 ///
-/// Every byte is checked before the first one is copied: checksums, and that the matrix agrees with its format
-/// (a checksum is no signature). Whatever the bytes are, nothing outside of them is read.
+/// They are checked before the first one is copied: checksums, and that every byte agrees with the format (a
+/// checksum is no signature). Whatever the bytes are, nothing outside of them is read.
 ///
 /// @param handle           The handle that will use the matrix.
 /// @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
 ///   flashllmDestroySpMat().
 /// @param serialized       Host memory with the stored matrix, of any alignment; a mapped file, for example.
 /// @param bytes            How many bytes there are; those behind the stored matrix are not looked at.
+/// @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the bytes are trusted.
 /// @param[out] buffer      Memory of the handle's device, aligned to 256 bytes, which does not overlap
 ///   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when the
 ///   device fails.
@@ -416,7 +417,7 @@ pub unsafe extern "C" fn flashllmSpMatGetSerializedInfo(
 ///   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version;
 ///   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
 ///   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
-///   FLASHLLM_STATUS_INVALID_VALUE: (host) buffer overlaps serialized;
+///   FLASHLLM_STATUS_INVALID_VALUE: verify is not an enumerator, or (host) buffer overlaps serialized;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: a size is more than an address space holds;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
 ///   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
@@ -429,6 +430,7 @@ pub unsafe extern "C" fn flashllmSpMatDeserialize(
     spMatDescr: *mut flashllmSpMatDescr_t,
     serialized: *const c_void,
     bytes: usize,
+    verify: RawVerify,
     buffer: *mut c_void,
     bufferBytes: usize,
 ) -> flashllmStatus_t {
@@ -436,6 +438,7 @@ pub unsafe extern "C" fn flashllmSpMatDeserialize(
         // SAFETY: the caller gives a valid pointer or NULL.
         unsafe { clear(spMatDescr) };
         let context = object::get::<Context>(handle, "handle")?;
+        let verify = Verify::try_from(verify)?;
         let descr = out(spMatDescr, "spMatDescr")?;
         if serialized.is_null() {
             return Err(null("serialized"));
@@ -446,7 +449,7 @@ pub unsafe extern "C" fn flashllmSpMatDeserialize(
         crate::types::checked_add(bytes, 0, "bytes")?;
         // SAFETY: the caller gives `bytes` readable bytes that nobody changes during the call.
         let stored = unsafe { slice::from_raw_parts(serialized.cast::<u8>(), bytes) };
-        let (header, content) = matrix::read(stored)?;
+        let (header, content) = matrix::read(stored, verify)?;
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device.
         let key =
             unsafe { place_matrix(&context, header, content, "serialized", buffer, bufferBytes) }?;
@@ -545,13 +548,14 @@ pub unsafe extern "C" fn flashllmSpMatGetFileInfo(
 /// @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
 ///   flashllmDestroySpMat().
 /// @param path             The file, NUL-terminated.
+/// @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
 /// @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
 ///   the descriptor is used. Written only on success, or when the device fails.
 /// @param bufferBytes      Its size, at least what flashllmSpMatGetFileInfo() tells.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
 ///   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
-///   FLASHLLM_STATUS_INVALID_VALUE: path is empty;
+///   FLASHLLM_STATUS_INVALID_VALUE: verify is not an enumerator, or path is empty;
 ///   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
 ///   FLASHLLM_STATUS_CORRUPT_DATA: the file is not a stored matrix, a damaged one, or a part of one;
 ///   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version;
@@ -568,6 +572,7 @@ pub unsafe extern "C" fn flashllmSpMatLoad(
     handle: flashllmHandle_t,
     spMatDescr: *mut flashllmSpMatDescr_t,
     path: *const c_char,
+    verify: RawVerify,
     buffer: *mut c_void,
     bufferBytes: usize,
 ) -> flashllmStatus_t {
@@ -575,6 +580,7 @@ pub unsafe extern "C" fn flashllmSpMatLoad(
         // SAFETY: the caller gives a valid pointer or NULL.
         unsafe { clear(spMatDescr) };
         let context = object::get::<Context>(handle, "handle")?;
+        let verify = Verify::try_from(verify)?;
         // SAFETY: the caller gives a NUL-terminated string or NULL.
         let path = unsafe { self::path(path) }?;
         let descr = out(spMatDescr, "spMatDescr")?;
@@ -582,7 +588,7 @@ pub unsafe extern "C" fn flashllmSpMatLoad(
             return Err(null("buffer"));
         }
         let file = Mapped::open(path)?;
-        let (header, content) = matrix::read(file.as_ref())?;
+        let (header, content) = matrix::read(file.as_ref(), verify)?;
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device.
         let key = unsafe { place_matrix(&context, header, content, "path", buffer, bufferBytes) }?;
         // SAFETY: as above.

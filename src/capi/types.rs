@@ -7,6 +7,7 @@
 use std::ffi::c_int;
 
 use crate::error::{Error, Kind};
+use crate::format::Verify;
 use crate::types::{DType, Format, Order};
 
 /// Opaque object behind flashllmHandle_t.
@@ -204,6 +205,20 @@ pub enum flashllmSpMatAttribute_t {
     FLASHLLM_SPMAT_PREFERENCE = 1,
 }
 
+/// How much of a stored matrix is checked before it is used. Whatever the choice, a header or table that
+/// contradicts itself or the size of the bytes is refused, and nothing outside of the bytes is read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum flashllmVerify_t {
+    /// Every byte: for files that anybody may have made. It takes all cores longer than reading does.
+    FLASHLLM_VERIFY_FULL = 0,
+    /// The checksums, which find damage but not malice: for files that are trusted as the program itself is. What
+    /// a kernel does with blocks that were made to harm is undefined.
+    FLASHLLM_VERIFY_CHECKSUM = 1,
+    /// Header and table only: for files whose checksums were verified before, by the same reader.
+    FLASHLLM_VERIFY_HEADER = 2,
+}
+
 /// flashllmDataType_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,6 +279,11 @@ pub struct RawDeviceType(pub c_int);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawSpMatAttribute(pub c_int);
 
+/// flashllmVerify_t as C passes it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawVerify(pub c_int);
+
 /// `TryFrom<Raw>` for a C enum: one list, so that no enumerator is forgotten in one of two places.
 macro_rules! checked {
     ($raw:ident => $enum:ident: $($variant:ident),+) => {
@@ -296,6 +316,19 @@ checked!(RawMemcpyKind => flashllmMemcpyKind_t: FLASHLLM_MEMCPY_HOST_TO_HOST, FL
 checked!(RawPointerMode => flashllmPointerMode_t: FLASHLLM_POINTER_MODE_HOST, FLASHLLM_POINTER_MODE_DEVICE);
 checked!(RawDeviceType => flashllmDeviceType_t: FLASHLLM_DEVICE_HOST, FLASHLLM_DEVICE_CUDA);
 checked!(RawSpMatAttribute => flashllmSpMatAttribute_t: FLASHLLM_SPMAT_TILED_CSL_REORDER, FLASHLLM_SPMAT_PREFERENCE);
+
+checked!(RawVerify => flashllmVerify_t: FLASHLLM_VERIFY_FULL, FLASHLLM_VERIFY_CHECKSUM, FLASHLLM_VERIFY_HEADER);
+
+impl TryFrom<RawVerify> for Verify {
+    type Error = Error;
+    fn try_from(raw: RawVerify) -> Result<Self, Error> {
+        Ok(match flashllmVerify_t::try_from(raw)? {
+            flashllmVerify_t::FLASHLLM_VERIFY_FULL => Self::Full,
+            flashllmVerify_t::FLASHLLM_VERIFY_CHECKSUM => Self::Checksum,
+            flashllmVerify_t::FLASHLLM_VERIFY_HEADER => Self::Header,
+        })
+    }
+}
 
 impl TryFrom<RawDataType> for DType {
     type Error = Error;

@@ -77,6 +77,11 @@ VALUE(FLASHLLM_DEVICE_CUDA, 1);
 VALUE(FLASHLLM_SPMAT_TILED_CSL_REORDER, 0);
 VALUE(FLASHLLM_SPMAT_PREFERENCE, 1);
 
+/* flashllmVerify_t */
+VALUE(FLASHLLM_VERIFY_FULL, 0);
+VALUE(FLASHLLM_VERIFY_CHECKSUM, 1);
+VALUE(FLASHLLM_VERIFY_HEADER, 2);
+
 /* Enums are passed as int. */
 SIZE(flashllmStatus_t, 4);
 SIZE(flashllmDataType_t, 4);
@@ -91,6 +96,7 @@ SIZE(flashllmMemcpyKind_t, 4);
 SIZE(flashllmPointerMode_t, 4);
 SIZE(flashllmDeviceType_t, 4);
 SIZE(flashllmSpMatAttribute_t, 4);
+SIZE(flashllmVerify_t, 4);
 
 /* Handles are passed as pointers. */
 SIZE(flashllmHandle_t, 8);

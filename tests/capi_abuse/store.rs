@@ -202,16 +202,48 @@ fn deserialize(t: &mut Table, world: &World) {
 
     let f = "flashllmSpMatDeserialize";
     let call = |h, a: &mut Area, bytes: &[u8], to: *mut u8, size| unsafe {
-        flashllmSpMatDeserialize(h, a.at(0), bytes.as_ptr().cast(), bytes.len(), to.cast(), size)
+        flashllmSpMatDeserialize(
+            h,
+            a.at(0),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            RawVerify(0),
+            to.cast(),
+            size,
+        )
     };
     // `spoilt` is memory that the snapshot leaves out; `buffer` would show a change.
     handles_null(t, world, f, move |w, a, h| call(h, a, good_bytes, w.buffer, w.bytes));
     t.add(f, "NULL out", FLASHLLM_STATUS_NULL_POINTER, move |w, _| unsafe {
         let (p, n) = (good_bytes.as_ptr().cast(), good_bytes.len());
-        flashllmSpMatDeserialize(w.handle, ptr::null_mut(), p, n, w.buffer.cast(), w.bytes)
+        flashllmSpMatDeserialize(
+            w.handle,
+            ptr::null_mut(),
+            p,
+            n,
+            RawVerify(0),
+            w.buffer.cast(),
+            w.bytes,
+        )
     });
+    for value in UNKNOWN {
+        let invalid = FLASHLLM_STATUS_INVALID_VALUE;
+        t.create(f, format!("verify {value}"), invalid, move |w, a| unsafe {
+            let (p, n, verify) = (good_bytes.as_ptr().cast(), good_bytes.len(), RawVerify(value));
+            let to = w.buffer.cast();
+            flashllmSpMatDeserialize(w.handle, a.at(0), p, n, verify, to, w.bytes)
+        });
+    }
     t.create(f, "NULL bytes", FLASHLLM_STATUS_NULL_POINTER, |w, a| unsafe {
-        flashllmSpMatDeserialize(w.handle, a.at(0), ptr::null(), 9, w.buffer.cast(), w.bytes)
+        flashllmSpMatDeserialize(
+            w.handle,
+            a.at(0),
+            ptr::null(),
+            9,
+            RawVerify(0),
+            w.buffer.cast(),
+            w.bytes,
+        )
     });
     t.create(f, "NULL buffer", FLASHLLM_STATUS_NULL_POINTER, move |w, a| {
         call(w.handle, a, good_bytes, ptr::null_mut(), w.bytes)
@@ -227,7 +259,15 @@ fn deserialize(t: &mut Table, world: &World) {
     });
     t.create(f, "no size of bytes", FLASHLLM_STATUS_SIZE_OVERFLOW, move |w, a| unsafe {
         let p = good_bytes.as_ptr().cast();
-        flashllmSpMatDeserialize(w.handle, a.at(0), p, usize::MAX, w.buffer.cast(), w.bytes)
+        flashllmSpMatDeserialize(
+            w.handle,
+            a.at(0),
+            p,
+            usize::MAX,
+            RawVerify(0),
+            w.buffer.cast(),
+            w.bytes,
+        )
     });
     t.create(f, "truncated", FLASHLLM_STATUS_CORRUPT_DATA, move |w, a| {
         call(w.handle, a, &good_bytes[..good_bytes.len() - 1], w.buffer, w.bytes)
@@ -300,13 +340,20 @@ fn save(t: &mut Table, world: &World) {
 
     let f = "flashllmSpMatLoad";
     let call = |w: &World, a: &mut Area, path: *const c_char, to: *mut u8, size| unsafe {
-        flashllmSpMatLoad(w.handle, a.at(0), path, to.cast(), size)
+        flashllmSpMatLoad(w.handle, a.at(0), path, RawVerify(0), to.cast(), size)
     };
     handles_null(t, world, f, move |w, a, h| unsafe {
-        flashllmSpMatLoad(h, a.at(0), name.as_ptr(), w.buffer.cast(), w.bytes)
+        flashllmSpMatLoad(h, a.at(0), name.as_ptr(), RawVerify(0), w.buffer.cast(), w.bytes)
     });
     t.add(f, "NULL out", FLASHLLM_STATUS_NULL_POINTER, move |w, _| unsafe {
-        flashllmSpMatLoad(w.handle, ptr::null_mut(), name.as_ptr(), w.buffer.cast(), w.bytes)
+        flashllmSpMatLoad(
+            w.handle,
+            ptr::null_mut(),
+            name.as_ptr(),
+            RawVerify(0),
+            w.buffer.cast(),
+            w.bytes,
+        )
     });
     for (what, want, path) in
         bad_paths.into_iter().chain([("half", FLASHLLM_STATUS_CORRUPT_DATA, Some(half))])
@@ -327,6 +374,13 @@ fn save(t: &mut Table, world: &World) {
     t.create(f, "no size", FLASHLLM_STATUS_SIZE_OVERFLOW, move |w, a| {
         call(w, a, name.as_ptr(), w.buffer, usize::MAX)
     });
+    for value in UNKNOWN {
+        let invalid = FLASHLLM_STATUS_INVALID_VALUE;
+        t.create(f, format!("verify {value}"), invalid, move |w, a| unsafe {
+            let (to, verify) = (w.buffer.cast(), RawVerify(value));
+            flashllmSpMatLoad(w.handle, a.at(0), name.as_ptr(), verify, to, w.bytes)
+        });
+    }
 }
 
 fn slices(t: &mut Table, world: &World) {
@@ -461,7 +515,7 @@ fn reader(t: &mut Table, world: &World) {
         });
         t.create("flashllmSafetensorsLoadSpMat", what, invalid, move |w, a| unsafe {
             let to = w.buffer.cast();
-            flashllmSafetensorsLoadSpMat(w.handle, bad, 0, a.at(0), to, w.bytes)
+            flashllmSafetensorsLoadSpMat(w.handle, bad, 0, a.at(0), RawVerify(0), to, w.bytes)
         });
     }
     t.add(
@@ -505,7 +559,7 @@ fn reader(t: &mut Table, world: &World) {
         });
         t.create("flashllmSafetensorsLoadSpMat", what, invalid, move |w, a| unsafe {
             let to = w.buffer.cast();
-            flashllmSafetensorsLoadSpMat(w.handle, open, index, a.at(0), to, w.bytes)
+            flashllmSafetensorsLoadSpMat(w.handle, open, index, a.at(0), RawVerify(0), to, w.bytes)
         });
     }
     for null in 0..7 {
@@ -539,15 +593,22 @@ fn reader(t: &mut Table, world: &World) {
     });
     let f = "flashllmSafetensorsLoadSpMat";
     let call = move |w: &World, a: &mut Area, index, to: *mut u8, n| unsafe {
-        flashllmSafetensorsLoadSpMat(w.handle, open, index, a.at(0), to.cast(), n)
+        flashllmSafetensorsLoadSpMat(w.handle, open, index, a.at(0), RawVerify(0), to.cast(), n)
     };
     handles_null(t, world, f, move |w, a, h| unsafe {
-        flashllmSafetensorsLoadSpMat(h, open, 0, a.at(0), w.buffer.cast(), w.bytes)
+        flashllmSafetensorsLoadSpMat(h, open, 0, a.at(0), RawVerify(0), w.buffer.cast(), w.bytes)
     });
     t.add(f, "NULL out", FLASHLLM_STATUS_NULL_POINTER, move |w, _| unsafe {
         let to = w.buffer.cast();
-        flashllmSafetensorsLoadSpMat(w.handle, open, 0, ptr::null_mut(), to, w.bytes)
+        flashllmSafetensorsLoadSpMat(w.handle, open, 0, ptr::null_mut(), RawVerify(0), to, w.bytes)
     });
+    for value in UNKNOWN {
+        let invalid = FLASHLLM_STATUS_INVALID_VALUE;
+        t.create(f, format!("verify {value}"), invalid, move |w, a| unsafe {
+            let (to, verify) = (w.buffer.cast(), RawVerify(value));
+            flashllmSafetensorsLoadSpMat(w.handle, open, 0, a.at(0), verify, to, w.bytes)
+        });
+    }
     t.create(f, "a dense tensor", FLASHLLM_STATUS_INVALID_VALUE, move |w, a| {
         call(w, a, 1, w.buffer, w.bytes)
     });

@@ -72,7 +72,7 @@ fn model(program: &mut Program, path: &CStr) -> Result<(), flashllmStatus_t> {
         let to = program.malloc(bytes)?;
         let mut back = ptr::null_mut();
         let from = stored.as_ptr().cast();
-        ok(flashllmSpMatDeserialize(h, &raw mut back, from, size, to, bytes))?;
+        ok(flashllmSpMatDeserialize(h, &raw mut back, from, size, RawVerify(0), to, bytes))?;
         program.sparse.push(back);
     }
     ok(flashllmFree(h, dense))
@@ -94,7 +94,7 @@ unsafe fn load(
     // SAFETY: valid places and strings; device memory of these sizes.
     unsafe {
         ok(flashllmSafetensorsFind(file, c"w".as_ptr(), &raw mut index))?;
-        ok(flashllmSafetensorsLoadSpMat(h, file, index, &raw mut s, buffer, bytes))?;
+        ok(flashllmSafetensorsLoadSpMat(h, file, index, &raw mut s, RawVerify(0), buffer, bytes))?;
         program.sparse.push(s);
         ok(flashllmSafetensorsFind(file, c"d".as_ptr(), &raw mut index))?;
         ok(flashllmSafetensorsLoadDense(h, file, index, dense, LARGE))?;
