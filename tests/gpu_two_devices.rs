@@ -18,6 +18,8 @@ use std::ptr;
 use stored::*;
 use support::driver::Driver;
 
+type Test = (&'static str, fn(&Driver));
+
 fn main() -> ExitCode {
     let driver = match Driver::load() {
         Ok(driver) => driver,
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let tests: [(&str, fn(&Driver)); 3] = [
+    let tests: [Test; 3] = [
         ("shards_on_two_devices_make_up_the_whole", shards_make_up_the_whole),
         ("handles_refuse_what_is_on_the_other_device", handles_refuse_the_other_device),
         ("two_threads_use_two_devices", two_threads_use_two_devices),
@@ -128,7 +130,7 @@ fn handles_refuse_the_other_device(driver: &Driver) {
 }
 
 fn two_threads_use_two_devices(driver: &Driver) {
-    let handles = two_handles(driver).map(|handle| handle.addr());
+    let handles = two_handles(driver).map(<*mut flashllmContext>::addr);
     let (rows, cols, n) = (700, 2100, 8);
     let b = integers(cols * n, 2, 0);
     let cpu = host();

@@ -168,7 +168,9 @@ impl<B: AsRef<[u8]>> Reader<B> {
         let mut metadata = BTreeMap::new();
         for (key, value) in texts {
             if let Some(name) = key.strip_prefix(PREFIX).filter(|_| ours && key != VERSION_KEY) {
-                if !by_name.get(name).is_some_and(|&at: &usize| tensors[at].matrix.is_some()) {
+                let there =
+                    by_name.get(name).is_some_and(|&at: &usize| tensors[at].matrix.is_some());
+                if !there {
                     return Err(corrupt(format!(
                         "safetensors: metadata has {key}, and there is no tensor {name}{SUFFIX}"
                     )));
