@@ -594,8 +594,7 @@ mod tests {
 
     #[test]
     fn codes_name_different_columns_and_tell_their_number_as_the_kernels_read_it() {
-        for mask in 0..16usize {
-            let group = GROUPS[mask];
+        for (mask, group) in GROUPS.into_iter().enumerate() {
             let (a, b) = (u32::from(group.code) & 3, u32::from(group.code) >> 2);
             assert_ne!(a, b, "an instruction's two columns differ");
             let bit = |x: u32, i: u32| x >> i & 1 == 1;
