@@ -344,6 +344,7 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadDense(
                 format!("bufferBytes = {bufferBytes}, and the tensor has {}", content.len()),
             ));
         }
+        file.storage().will_need(tensor.range());
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device; the file is mapped for
         // reading, so that it is not among them.
         unsafe { deliver(&context, content, buffer) }
@@ -397,6 +398,7 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadSpMat(
         if buffer.is_null() {
             return Err(null("buffer"));
         }
+        file.storage().will_need(tensor.range());
         let (header, content) = file.compressed(tensor, verify)?;
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device.
         let key = unsafe { place_matrix(&context, header, content, "file", buffer, bufferBytes) }?;

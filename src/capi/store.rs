@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::{ptr, slice};
@@ -47,9 +48,15 @@ impl Mapped {
         // SAFETY: the caller of the C function says that nobody writes to the file, or makes it shorter, while
         // it is in use.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        // The bytes are read once and in order; where the system takes no advice nothing is lost.
-        let _ = map.advise(memmap2::Advice::Sequential);
         Ok(Self(Some(map)))
+    }
+
+    /// Lets the system begin to read a range that will be used whole, ahead of the page faults.
+    pub(super) fn will_need(&self, range: Range<usize>) {
+        if let Some(map) = &self.0 {
+            // Advice: where it is not taken, nothing is lost but time.
+            let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+        }
     }
 }
 
@@ -588,6 +595,7 @@ pub unsafe extern "C" fn flashllmSpMatLoad(
             return Err(null("buffer"));
         }
         let file = Mapped::open(path)?;
+        file.will_need(0..file.as_ref().len());
         let (header, content) = matrix::read(file.as_ref(), verify)?;
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device.
         let key = unsafe { place_matrix(&context, header, content, "path", buffer, bufferBytes) }?;

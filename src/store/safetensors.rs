@@ -181,6 +181,11 @@ impl<B: AsRef<[u8]>> Reader<B> {
         Ok(Self { bytes, tensors, by_name, metadata })
     }
 
+    /// What the file's bytes are kept in.
+    pub fn storage(&self) -> &B {
+        &self.bytes
+    }
+
     /// Entries in the order in which they lie in the file.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
