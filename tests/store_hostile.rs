@@ -505,3 +505,15 @@ fn less_verification_still_finds_what_it_promises() {
     assert!(reader.compressed(tensor, Verify::Checksum).is_err());
     assert!(reader.compressed(tensor, Verify::Header).is_ok());
 }
+
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let path = scratch("hostile-pipe");
+    let text = CString::new(path.to_str().unwrap()).unwrap();
+    assert_eq!(unsafe { libc::mkfifo(text.as_ptr(), 0o600) }, 0);
+    let mut file = ptr::null_mut();
+    let status = unsafe { flashllmSafetensorsOpen(&raw mut file, text.as_ptr()) };
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(status, FLASHLLM_STATUS_IO_ERROR);
+    assert!(file.is_null());
+}

@@ -37,12 +37,12 @@ impl Mapped {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let failed =
             |error| Error::new(Kind::Io, format!("cannot open {}: {error}", path.display()));
-        let file = File::open(path).map_err(failed)?;
-        let info = file.metadata().map_err(failed)?;
-        if !info.is_file() {
+        // Before it is opened: opening a pipe would wait for a writer.
+        if !path.metadata().map_err(failed)?.is_file() {
             return Err(Error::new(Kind::Io, format!("{} is not a regular file", path.display())));
         }
-        if info.len() == 0 {
+        let file = File::open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() == 0 {
             return Ok(Self(None));
         }
         // SAFETY: the caller of the C function says that nobody writes to the file, or makes it shorter, while
