@@ -12,6 +12,8 @@ mod build_support;
 #[cfg(not(no_kernels))]
 #[path = "fake_driver/plan.rs"]
 mod plan;
+#[path = "fake_driver/store.rs"]
+mod store;
 
 use build_support::{root, run, scratch};
 use flash_llm::capi::context::*;

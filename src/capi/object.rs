@@ -11,7 +11,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 
 use super::plan::SpMMPlan;
-use super::types::{flashllmContext, flashllmDnMatDescr, flashllmSpMMPlan, flashllmSpMatDescr};
+use super::safetensors::{SafetensorsFile, SafetensorsWriter};
+use super::types::{
+    flashllmContext, flashllmDnMatDescr, flashllmSafetensors, flashllmSafetensorsWriter,
+    flashllmSpMMPlan, flashllmSpMatDescr,
+};
 use crate::descr::{DnMat, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::handle::Context;
@@ -23,6 +27,8 @@ enum Object {
     DnMat(Arc<DnMat>),
     SpMat(Arc<SpMat>),
     Plan(Arc<SpMMPlan>),
+    SafetensorsFile(Arc<SafetensorsFile>),
+    SafetensorsWriter(Arc<SafetensorsWriter>),
 }
 
 impl Object {
@@ -32,6 +38,8 @@ impl Object {
             Self::DnMat(_) => "a dense matrix descriptor",
             Self::SpMat(_) => "a compressed matrix descriptor",
             Self::Plan(_) => "a plan",
+            Self::SafetensorsFile(_) => "an open .safetensors file",
+            Self::SafetensorsWriter(_) => "a writer of a .safetensors file",
         }
     }
 }
@@ -77,6 +85,20 @@ macro_rules! registered {
 }
 registered!(Context, Context, flashllmContext, "a library handle", Kind::NotInitialized);
 registered!(DnMat, DnMat, flashllmDnMatDescr, "a dense matrix descriptor", Kind::InvalidValue);
+registered!(
+    SafetensorsFile,
+    SafetensorsFile,
+    flashllmSafetensors,
+    "an open .safetensors file",
+    Kind::InvalidValue
+);
+registered!(
+    SafetensorsWriter,
+    SafetensorsWriter,
+    flashllmSafetensorsWriter,
+    "a writer of a .safetensors file",
+    Kind::InvalidValue
+);
 registered!(SpMat, SpMat, flashllmSpMatDescr, "a compressed matrix descriptor", Kind::InvalidValue);
 registered!(SpMMPlan, Plan, flashllmSpMMPlan, "a plan", Kind::InvalidValue);
 

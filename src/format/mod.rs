@@ -8,6 +8,7 @@
 pub mod bitmap;
 pub mod header;
 pub(crate) mod list;
+pub mod slice;
 pub mod slots;
 mod tile;
 pub mod tiled_csl;
@@ -157,20 +158,22 @@ pub fn parse_header(buffer: &[u8]) -> Result<Header> {
     Ok(header)
 }
 
+/// How much of a buffer is checked before it is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Every byte: for bytes that anybody may have made.
+    #[default]
+    Full,
+    /// Header, table, and the checksum that is stored beside the buffer: damage is found, malice is not.
+    Checksum,
+    /// Header and table: for bytes whose checksum was verified before.
+    Header,
+}
+
 /// Full check: every byte of the buffer is consistent with the specification. Bytes after the header's
 /// `total bytes` are not part of the matrix and are not looked at.
 pub fn validate(buffer: &[u8]) -> Result<Header> {
-    let header = parse_header(buffer)?;
-    let table_end = Header::BYTES + header.table_entries as usize * 4;
-    let gap = &buffer[table_end..header.data_offset as usize];
-    if let Some(at) = gap.iter().position(|&byte| byte != 0) {
-        return Err(corrupt(format!(
-            "table padding: byte {} is {:#04x}, needs zero",
-            table_end + at,
-            gap[at]
-        )));
-    }
-    check_table(buffer, &header)?;
+    let header = validate_front(buffer)?;
     let (nnz, max_block) = match header.format {
         Format::Bitmap => bitmap::validate(buffer, &header)?,
         Format::TiledCsl => tiled_csl::validate(buffer, &header)?,
@@ -185,6 +188,23 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
             header.max_block
         )));
     }
+    Ok(header)
+}
+
+/// The part of [`validate`] that does not look into the blocks: header, table, and the gap behind it. Every
+/// block then has a size that a block can have, and lies in the data.
+pub fn validate_front(buffer: &[u8]) -> Result<Header> {
+    let header = parse_header(buffer)?;
+    let table_end = Header::BYTES + header.table_entries as usize * 4;
+    let gap = &buffer[table_end..header.data_offset as usize];
+    if let Some(at) = gap.iter().position(|&byte| byte != 0) {
+        return Err(corrupt(format!(
+            "table padding: byte {} is {:#04x}, needs zero",
+            table_end + at,
+            gap[at]
+        )));
+    }
+    check_table(buffer, &header)?;
     Ok(header)
 }
 

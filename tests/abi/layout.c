@@ -28,6 +28,7 @@ VALUE(FLASHLLM_STATUS_DRIVER_ERROR, 105);
 VALUE(FLASHLLM_STATUS_VERSION_MISMATCH, 106);
 VALUE(FLASHLLM_STATUS_SIZE_OVERFLOW, 107);
 VALUE(FLASHLLM_STATUS_WRONG_CONTEXT, 108);
+VALUE(FLASHLLM_STATUS_IO_ERROR, 109);
 
 /* flashllmDataType_t: cudaDataType's numbers */
 VALUE(FLASHLLM_R_32F, 0);
@@ -97,6 +98,11 @@ VALUE(FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT, 8);
 SIZE(flashllmSpMMPlanAttribute_t, 4);
 SIZE(flashllmSpMMPlan_t, 8);
 
+/* flashllmVerify_t */
+VALUE(FLASHLLM_VERIFY_FULL, 0);
+VALUE(FLASHLLM_VERIFY_CHECKSUM, 1);
+VALUE(FLASHLLM_VERIFY_HEADER, 2);
+
 /* Enums are passed as int. */
 SIZE(flashllmStatus_t, 4);
 SIZE(flashllmDataType_t, 4);
@@ -111,6 +117,7 @@ SIZE(flashllmMemcpyKind_t, 4);
 SIZE(flashllmPointerMode_t, 4);
 SIZE(flashllmDeviceType_t, 4);
 SIZE(flashllmSpMatAttribute_t, 4);
+SIZE(flashllmVerify_t, 4);
 
 /* Handles are passed as pointers. */
 SIZE(flashllmHandle_t, 8);
@@ -118,4 +125,6 @@ SIZE(flashllmDnMatDescr_t, 8);
 SIZE(flashllmConstDnMatDescr_t, 8);
 SIZE(flashllmSpMatDescr_t, 8);
 SIZE(flashllmConstSpMatDescr_t, 8);
+SIZE(flashllmSafetensors_t, 8);
+SIZE(flashllmSafetensorsWriter_t, 8);
 SIZE(flashllmStream_t, 8);
