@@ -77,9 +77,33 @@ pub struct SpState {
     pub stage: Stage,
     /// The caller's memory, if set.
     pub buffer: Option<Buffer>,
+    /// Analysed: where that was done, and the address of the workspace that holds the table, 0 on a host.
+    pub analysed: Option<(Place, usize)>,
 }
 
 impl SpState {
+    /// Refuses to convert in another place, or with another workspace, than the analysis.
+    pub fn convertible(&self, place: Place, workspace: usize) -> Result<()> {
+        match self.analysed {
+            Some((Place::Host, _)) if place == Place::Host => Ok(()),
+            Some((at, table)) if at == place && table == workspace => Ok(()),
+            Some((at, table)) if at == place => Err(Error::invalid(format!(
+                "workspace = {workspace:#x}, and the analysis left its results in {table:#x}"
+            ))),
+            Some((Place::Cuda(_), _)) if place != Place::Host => Err(Error::new(
+                Kind::WrongContext,
+                "the matrix was analysed with a handle of another CUDA context",
+            )),
+            Some((Place::Cuda(_), _)) => Err(Error::invalid(
+                "the matrix was analysed with a CUDA handle, and this is a host handle",
+            )),
+            Some((Place::Host, _)) => Err(Error::invalid(
+                "the matrix was analysed with a host handle, and this is a CUDA handle",
+            )),
+            None => Err(Error::invalid("the matrix is not analysed")),
+        }
+    }
+
     /// The header, known from the analysis on.
     pub fn header(&self) -> Option<&Header> {
         match &self.stage {
@@ -112,8 +136,13 @@ impl SpMat {
         }
         let (rows, cols) = (positive("rows", rows)?, positive("cols", cols)?);
         DenseLayout::new(rows, cols, cols, Order::Row)?;
-        let state =
-            SpState { reorder: true, prefer_footprint: false, stage: Stage::Empty, buffer: None };
+        let state = SpState {
+            reorder: true,
+            prefer_footprint: false,
+            stage: Stage::Empty,
+            buffer: None,
+            analysed: None,
+        };
         Ok(Self { rows, cols, dtype, requested, state: RwLock::new(state) })
     }
 

@@ -14,7 +14,7 @@ use cust::context::CurrentContext;
 use cust::device::Device;
 use cust::{CudaFlags, memory::DevicePointer};
 
-use super::kernels::KernelId;
+use super::kernels::{ConvertKernel, KernelId};
 use super::module::Kernels;
 use super::sys::{self, RawContext, RawFunction, RawStream};
 use crate::error::{Error, Kind, Result};
@@ -165,6 +165,11 @@ impl DeviceContext {
     /// A kernel that was loaded when the context was bound.
     pub fn function(&self, id: KernelId) -> Result<RawFunction> {
         self.kernels.function(id)
+    }
+
+    /// A conversion kernel that was loaded when the context was bound.
+    pub fn convert_function(&self, kernel: ConvertKernel) -> Result<RawFunction> {
+        self.kernels.convert_function(kernel)
     }
 
     /// Refuses a stream of another context.

@@ -14,6 +14,7 @@ pub mod launch;
 pub mod memory;
 mod module;
 pub mod params;
+pub mod params_convert;
 pub mod spmm;
 pub mod sys;
 

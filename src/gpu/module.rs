@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use cust::module::Module;
 
-use super::kernels::KernelId;
+use super::kernels::{ConvertKernel, KernelId};
 use super::sys::{self, RawFunction};
 use crate::error::{Error, Kind, Result};
 use crate::plan::DeviceProps;
@@ -25,6 +25,8 @@ pub(super) struct Kernels {
     modules: Vec<(&'static str, Module)>,
     /// By `KernelId as usize`; `None` for kernels that this device cannot run.
     functions: Vec<Option<RawFunction>>,
+    /// By `ConvertKernel as usize`; every device can run them.
+    conversions: Vec<RawFunction>,
 }
 
 impl Kernels {
@@ -32,25 +34,39 @@ impl Kernels {
     pub(super) fn load(props: &DeviceProps) -> Result<Self> {
         let mut this = Self::default();
         for &id in KernelId::ALL {
-            let function =
-                if id.runs_on(props.cc) { Some(this.load_function(id, props)?) } else { None };
+            let smem = id.max_dynamic_smem(props.smem_per_block_optin);
+            let function = if id.runs_on(props.cc) {
+                Some(this.load_function(id.image(), id.symbol(), smem)?)
+            } else {
+                None
+            };
             this.functions.push(function);
+        }
+        for &kernel in ConvertKernel::ALL {
+            let smem = kernel.max_dynamic_smem(props.smem_per_block_optin);
+            let function = this.load_function(kernel.image(), kernel.symbol(), smem)?;
+            this.conversions.push(function);
         }
         Ok(this)
     }
 
-    fn load_function(&mut self, id: KernelId, props: &DeviceProps) -> Result<RawFunction> {
-        let index = self.module(id.image())?;
-        let function: RawFunction = match self.modules[index].1.get_function(id.symbol()) {
+    /// One kernel, ready to be launched with up to `smem` bytes of dynamic shared memory.
+    fn load_function(
+        &mut self,
+        image: &'static str,
+        symbol: &str,
+        smem: u32,
+    ) -> Result<RawFunction> {
+        let index = self.module(image)?;
+        let function: RawFunction = match self.modules[index].1.get_function(symbol) {
             Ok(function) => function.to_raw().cast(),
             Err(_) => {
-                return Err(sys::last_error(&format!("cuModuleGetFunction({})", id.symbol())));
+                return Err(sys::last_error(&format!("cuModuleGetFunction({symbol})")));
             }
         };
-        let smem = id.max_dynamic_smem(props.smem_per_block_optin);
         if smem > SMEM_WITHOUT_OPT_IN {
             let bytes = c_int::try_from(smem).map_err(|_| {
-                Error::new(Kind::InternalError, format!("{} asks for too much memory", id.symbol()))
+                Error::new(Kind::InternalError, format!("{symbol} asks for too much memory"))
             })?;
             // SAFETY: a function of a module that lives in `self`.
             unsafe {
@@ -97,6 +113,13 @@ impl Kernels {
                 Kind::ArchMismatch,
                 format!("kernel {} cannot run on this device", id.symbol()),
             )
+        })
+    }
+
+    /// A loaded conversion kernel.
+    pub(super) fn convert_function(&self, kernel: ConvertKernel) -> Result<RawFunction> {
+        self.conversions.get(kernel as usize).copied().ok_or_else(|| {
+            Error::new(Kind::InternalError, format!("kernel {} is not loaded", kernel.symbol()))
         })
     }
 

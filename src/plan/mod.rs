@@ -3,6 +3,7 @@
 //! No driver, no environment, no clock: every choice can be tested and printed anywhere.
 #![forbid(unsafe_code)]
 
+pub mod convert;
 mod kernels;
 
 pub use kernels::{Facts, Family, KernelId};

@@ -494,6 +494,12 @@ impl SpMat {
 
     /// Decompresses into dense fp16 bits where the handle computes.
     pub fn decompress(&self, handle: &Handle, dense: &DnMat) -> Result<()> {
+        self.start_decompress(handle, dense)?;
+        handle.synchronize()
+    }
+
+    /// Puts that on the handle's stream.
+    pub fn start_decompress(&self, handle: &Handle, dense: &DnMat) -> Result<()> {
         let mut bytes = 0;
         // SAFETY: all three objects are alive; `bytes` is a place for the size.
         check(unsafe {
@@ -515,8 +521,7 @@ impl SpMat {
                 ALG_DEFAULT,
                 scratch.pointer,
             )
-        })?;
-        handle.synchronize()
+        })
     }
 }
 
