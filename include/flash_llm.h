@@ -47,6 +47,7 @@
 struct flashllmContext;
 struct flashllmDnMatDescr;
 struct flashllmSpMatDescr;
+struct flashllmCsrDescr;
 
 /* What CUstream of <cuda.h> and cudaStream_t of <cuda_runtime.h> point to: both convert without a cast,
  * and this header needs no CUDA header. */
@@ -324,6 +325,48 @@ typedef enum {
 } flashllmSpMatAttribute_t;
 
 /**
+ * Types of indices. The numbers are cuSPARSE's.
+ */
+typedef enum {
+    /**
+     * int32_t.
+     */
+    FLASHLLM_INDEX_32I = 2,
+    /**
+     * int64_t.
+     */
+    FLASHLLM_INDEX_64I = 3,
+} flashllmIndexType_t;
+
+/**
+ * What indices begin with. The numbers are cuSPARSE's.
+ */
+typedef enum {
+    /**
+     * The first row, column and element is 0.
+     */
+    FLASHLLM_INDEX_BASE_ZERO = 0,
+    /**
+     * The first row, column and element is 1.
+     */
+    FLASHLLM_INDEX_BASE_ONE = 1,
+} flashllmIndexBase_t;
+
+/**
+ * Algorithms of flashllmPrune().
+ */
+typedef enum {
+    /**
+     * The smallest magnitudes of the whole matrix.
+     */
+    FLASHLLM_PRUNE_ALG_MAGNITUDE_MATRIX = 0,
+    /**
+     * The smallest magnitudes of each row, the same number in every row.
+     */
+    FLASHLLM_PRUNE_ALG_MAGNITUDE_ROW = 1,
+} flashllmPruneAlg_t;
+
+/**
  * A library context: a device (or the host), a stream, and the kernels loaded for it. Made by
  * flashllmCreate() or flashllmCreateHost(), ended by flashllmDestroy().
  *
@@ -352,6 +395,11 @@ typedef struct flashllmSpMatDescr *flashllmSpMatDescr_t;
  * A compressed matrix that is only read.
  */
 typedef const struct flashllmSpMatDescr *flashllmConstSpMatDescr_t;
+
+/**
+ * A matrix in compressed sparse rows in the caller's memory, as a source of weights. A key, as flashllmHandle_t.
+ */
+typedef struct flashllmCsrDescr *flashllmCsrDescr_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -976,13 +1024,15 @@ flashllmStatus_t flashllmSpMatSetAttribute(flashllmSpMatDescr_t spMatDescr,
  * @param matA                The dense matrix.
  * @param matB                The compressed matrix.
  * @param alg                 FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
- * @param[out] workspaceBytes Receives the size in bytes; 0 in this release.
+ * @param[out] workspaceBytes Receives the size in bytes: 0 on a host handle, else about a hundredth of a percent
+ *   of the dense matrix.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
  *   shapes differ;
  *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F.
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the workspace would not fit the address space.
  * @note Thread-safe; allowed during stream capture.
  */
 FLASHLLM_API
@@ -997,22 +1047,25 @@ flashllmStatus_t flashllmDenseToSparse_bufferSize(flashllmHandle_t handle,
  * flashllmSpMatGetSize() and flashllmSpMatGetFormat() tell them. A buffer that was set before is
  * forgotten: set one after the analysis.
  *
- * On a CUDA handle matA is device memory; it is copied to host memory and analysed there, and the stream is
- * synchronised. The copy is not kept: flashllmDenseToSparse_convert() makes its own.
+ * On a CUDA handle matA is device memory, and kernels on the handle's stream look at it; the stream is then
+ * synchronised, because the exact size is known when the call returns. The workspace keeps where each block
+ * goes: flashllmDenseToSparse_convert() needs it as the analysis left it.
  *
  * @param handle     The handle.
  * @param matA       The dense matrix, FLASHLLM_R_16F, any order. An element is a non-zero unless it is +0 or
  *   -0: NaN, infinities and subnormals are kept.
  * @param matB       The compressed matrix, of the same shape.
  * @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
- * @param workspace  Memory of the size that flashllmDenseToSparse_bufferSize() says; NULL if that is 0.
+ * @param workspace  Memory of the handle's device of the size that flashllmDenseToSparse_bufferSize() says,
+ *   aligned to 256 bytes; NULL if that is 0.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
  *   shapes differ;
+ *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
+ *   aligned to 256 bytes;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copy;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
  *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
  *   driver refused. On failure matB is as it was.
@@ -1029,28 +1082,33 @@ flashllmStatus_t flashllmDenseToSparse_analysis(flashllmHandle_t handle,
  * Writes the compressed matrix to the buffer that flashllmSpMatSetBuffer() gave after the analysis. Then
  * the matrix is ready for flashllmSpMM(), and the analysis is used up.
  *
- * On a CUDA handle matA and the buffer are device memory; the work is done in host memory, and the stream
- * is synchronised.
+ * On a CUDA handle matA and the buffer are device memory and must not overlap. The work is put on the handle's
+ * stream and not waited for: matA, the buffer and the workspace must live until it is done. It is not known
+ * then whether matA is still what was analysed; blocks whose size has changed are written as zeros.
  *
  * @param handle     The handle.
  * @param matA       The dense matrix, unchanged since the analysis.
  * @param matB       The compressed matrix, analysed and with a buffer.
  * @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
- * @param workspace  Memory of the size that flashllmDenseToSparse_bufferSize() says; NULL if that is 0.
+ * @param workspace  On a CUDA handle the workspace of the analysis, with the contents that it left there; else
+ *   it is not looked at.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, the shapes
- *   differ, matB is not analysed or has no buffer, matA was changed since the analysis, the buffer
- *   overlaps matA, or it was set with a handle of another device;
+ *   differ, matB is not analysed or has no buffer, matA was changed since the analysis (host), workspace is
+ *   not the analysis' one (CUDA), the buffer overlaps matA (host), or it was set, or the analysis done, with
+ *   a handle of another device;
+ *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
+ *   aligned to 256 bytes;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
- *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
- *   says so;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set, or the analysis done, with a handle of another CUDA
+ *   context, or the driver says so;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
  *   If the failure came after the checks of the arguments, the buffer's contents are undefined; the
  *   descriptor is as it was, and the conversion can be tried again.
- * @note Not concurrently with another use of matB (memory-safe, but the order is unspecified).
+ * @note Not concurrently with another use of matB (memory-safe, but the order is unspecified). Allowed during
+ *   stream capture on a CUDA handle, once: a graph can be replayed with new values in matA, of which blocks that
+ *   would need another size become zeros.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmDenseToSparse_convert(flashllmHandle_t handle,
@@ -1086,8 +1144,8 @@ flashllmStatus_t flashllmSparseToDense_bufferSize(flashllmHandle_t handle,
  * Writes every element of a compressed matrix, zeros too, to a dense one. Memory between the columns
  * (or rows) that ld skips stays as it is.
  *
- * On a CUDA handle both are device memory; the work is done in host memory, and the stream is
- * synchronised.
+ * On a CUDA handle both are device memory and must not overlap. The work is put on the handle's stream and not
+ * waited for: the memory of both must live until it is done.
  *
  * @param handle     The handle.
  * @param matA       The compressed matrix, converted or adopted.
@@ -1097,16 +1155,15 @@ flashllmStatus_t flashllmSparseToDense_bufferSize(flashllmHandle_t handle,
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
- *   enumerator, the shapes differ, matA has no compressed data, the buffer overlaps matB, or it was set
- *   with a handle of another device;
+ *   enumerator, the shapes differ, matA has no compressed data, the buffer overlaps matB (host), or it was
+ *   set with a handle of another device;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F;
- *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked (host; on a CUDA handle such
+ *   blocks are left out);
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
  *   says so;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
- * @note Thread-safe for different matB.
+ * @note Thread-safe for different matB; allowed during stream capture.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmSparseToDense(flashllmHandle_t handle,
@@ -1114,6 +1171,260 @@ flashllmStatus_t flashllmSparseToDense(flashllmHandle_t handle,
                                        flashllmDnMatDescr_t matB,
                                        flashllmSparseToDenseAlg_t alg,
                                        void *workspace);
+
+/**
+ * Describes a matrix in compressed sparse rows. Its memory is the caller's, is only read, and must live as long as
+ * it is used; the indices are checked where they are used. Ends with flashllmDestroyCsr().
+ *
+ * @param[out] csrDescr   Receives the descriptor; NULL on failure. The caller owns it.
+ * @param rows            Rows (M), at least 1.
+ * @param cols            Columns (K), at least 1.
+ * @param nnz             Stored elements, 0 to rows * cols.
+ * @param rowOffsets      rows + 1 offsets: row r is the elements rowOffsets[r] to rowOffsets[r + 1] - 1.
+ * @param colIndices      nnz columns, in each row ascending; may be NULL if nnz is 0.
+ * @param values          nnz elements; may be NULL if nnz is 0. A stored zero is no element of the compressed matrix.
+ * @param rowOffsetsType  Type of the offsets.
+ * @param colIndType      Type of the columns.
+ * @param idxBase         What both begin with.
+ * @param valueType       FLASHLLM_R_16F.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: csrDescr is NULL, or an array is that must not be;
+ *   FLASHLLM_STATUS_INVALID_VALUE: a type or the base is not an enumerator, or a size is out of its range;
+ *   FLASHLLM_STATUS_MISALIGNED: an array is not aligned to its elements;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: valueType is FLASHLLM_R_16BF;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: valueType is FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the matrix would not fit the address space.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmCreateCsr(flashllmCsrDescr_t *csrDescr,
+                                   int64_t rows,
+                                   int64_t cols,
+                                   int64_t nnz,
+                                   const void *rowOffsets,
+                                   const void *colIndices,
+                                   const void *values,
+                                   flashllmIndexType_t rowOffsetsType,
+                                   flashllmIndexType_t colIndType,
+                                   flashllmIndexBase_t idxBase,
+                                   flashllmDataType_t valueType);
+
+/**
+ * Destroys a CSR descriptor. The arrays are the caller's and stay.
+ *
+ * @param csrDescr  The descriptor, or NULL (then nothing happens).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a CSR matrix descriptor, or destroyed already.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API flashllmStatus_t flashllmDestroyCsr(flashllmCsrDescr_t csrDescr);
+
+/**
+ * Tells how much workspace the compression of a CSR matrix needs.
+ *
+ * @param handle              The handle.
+ * @param matA                The CSR matrix.
+ * @param matB                The compressed matrix.
+ * @param alg                 FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
+ * @param[out] workspaceBytes Receives the size in bytes: 0 on a host handle, else that of some of the dense rows,
+ *   64 MiB or 128 rows.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
+ *   shapes differ;
+ *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the workspace would not fit the address space.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmCsrToSparse_bufferSize(flashllmHandle_t handle,
+                                                flashllmCsrDescr_t matA,
+                                                flashllmSpMatDescr_t matB,
+                                                flashllmDenseToSparseAlg_t alg,
+                                                size_t *workspaceBytes);
+
+/**
+ * Checks every index of a CSR matrix, and finds the format, the number of non-zeros and the exact size of it
+ * compressed, as flashllmDenseToSparse_analysis() does for a dense matrix. Synchronises the handle's stream.
+ *
+ * @param handle     The handle.
+ * @param matA       The CSR matrix, in memory of the handle's device.
+ * @param matB       The compressed matrix, of the same shape.
+ * @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
+ * @param workspace  Memory of the handle's device of the size that flashllmCsrToSparse_bufferSize() says, aligned
+ *   to 256 bytes; NULL if that is 0. flashllmCsrToSparse_convert() needs it as the analysis left it.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, the shapes
+ *   differ, or an index is wrong: row offsets that fall, do not begin with the base or do not end after nnz
+ *   elements, columns that are negative, too large, not ascending or there twice;
+ *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
+ *   aligned to 256 bytes;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix (host handle);
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
+ *   driver refused. On failure matB is as it was.
+ * @note Not concurrently with another use of matB (memory-safe, but the order is unspecified).
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmCsrToSparse_analysis(flashllmHandle_t handle,
+                                              flashllmCsrDescr_t matA,
+                                              flashllmSpMatDescr_t matB,
+                                              flashllmDenseToSparseAlg_t alg,
+                                              void *workspace);
+
+/**
+ * Writes the compressed matrix of a CSR matrix to the buffer that flashllmSpMatSetBuffer() gave after
+ * flashllmCsrToSparse_analysis(). Then the matrix is ready for flashllmSpMM().
+ *
+ * On a CUDA handle the work is put on the handle's stream and not waited for: the arrays, the buffer and the
+ * workspace must live until it is done.
+ *
+ * @param handle     The handle.
+ * @param matA       The CSR matrix, unchanged since the analysis. Elements whose indices have become wrong are left
+ *   out on a CUDA handle, and refused on a host handle.
+ * @param matB       The compressed matrix, analysed and with a buffer.
+ * @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
+ * @param workspace  On a CUDA handle the workspace of the analysis, with the contents that it left there; else it
+ *   is not looked at.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, the shapes
+ *   differ, matB is not analysed from a CSR matrix or has no buffer, workspace is not the analysis' one (CUDA),
+ *   matA was changed since the analysis or overlaps the buffer (host), or the buffer was set, or the analysis
+ *   done, with a handle of another device;
+ *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
+ *   aligned to 256 bytes;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix (host handle);
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set, or the analysis done, with a handle of another CUDA
+ *   context, or the driver says so;
+ *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Not concurrently with another use of matB (memory-safe, but the order is unspecified). Allowed during
+ *   stream capture on a CUDA handle.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmCsrToSparse_convert(flashllmHandle_t handle,
+                                             flashllmCsrDescr_t matA,
+                                             flashllmSpMatDescr_t matB,
+                                             flashllmDenseToSparseAlg_t alg,
+                                             void *workspace);
+
+/**
+ * Tells how much workspace flashllmPrune() needs.
+ *
+ * @param handle              The handle.
+ * @param in                  The dense matrix.
+ * @param out                 The pruned matrix, of the same shape and type; may be in itself.
+ * @param alg                 How.
+ * @param[out] workspaceBytes Receives the size in bytes: 0 on a host handle, else about 1.6 % of the matrix.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of dense matrices, out has const values, alg is not an
+ *   enumerator, or the shapes differ;
+ *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the elements do not have 16 bits, or not one type;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the workspace would not fit the address space.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmPrune_bufferSize(flashllmHandle_t handle,
+                                          flashllmConstDnMatDescr_t in,
+                                          flashllmDnMatDescr_t out,
+                                          flashllmPruneAlg_t alg,
+                                          size_t *workspaceBytes);
+
+/**
+ * Zeroes the elements of smallest magnitude: of the matrix exactly sparsity * rows * cols elements, or of each row
+ * exactly sparsity * cols, rounded to the nearest integer and halves away from zero. Elements that are zero
+ * already count. Of equal magnitudes the first ones in row-major order are zeroed, whatever the memory order.
+ * A NaN is larger than an infinity, and among NaNs the bits decide. The zeroed elements are +0, the others keep
+ * their bits. Handles of both kinds give the same result.
+ *
+ * On a CUDA handle the work is put on the handle's stream and not waited for: in, out and the workspace must live
+ * until it is done.
+ *
+ * @param handle     The handle.
+ * @param in         The dense matrix, FLASHLLM_R_16F, any order.
+ * @param out        Receives the pruned matrix: of the same shape and type, any order. May be in itself (the same
+ *   address, order and leading dimension); otherwise their memory must not overlap. What ld skips stays.
+ * @param alg        What the smallest are taken of.
+ * @param sparsity   Fraction of elements that are zero afterwards, at least: 0 to 1.
+ * @param workspace  Memory of the handle's device of the size that flashllmPrune_bufferSize() says, aligned to 256
+ *   bytes; NULL if that is 0.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of dense matrices, out has const values, alg is not an
+ *   enumerator, sparsity is not within 0 to 1, the shapes differ, or in and out overlap without being one matrix;
+ *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not aligned
+ *   to 256 bytes;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the elements do not have 16 bits, or not one type;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the matrix is too large for one launch;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused.
+ * @note Thread-safe for different out and workspaces; allowed during stream capture on a CUDA handle.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmPrune(flashllmHandle_t handle,
+                               flashllmConstDnMatDescr_t in,
+                               flashllmDnMatDescr_t out,
+                               flashllmPruneAlg_t alg,
+                               double sparsity,
+                               void *workspace);
+
+/**
+ * Tells how much workspace flashllmPruneCheck() needs.
+ *
+ * @param handle              The handle.
+ * @param matA                The compressed matrix.
+ * @param matB                The dense matrix.
+ * @param[out] workspaceBytes Receives the size in bytes: 0 on a host handle.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, or the shapes differ;
+ *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmPruneCheck_bufferSize(flashllmHandle_t handle,
+                                               flashllmConstSpMatDescr_t matA,
+                                               flashllmConstDnMatDescr_t matB,
+                                               size_t *workspaceBytes);
+
+/**
+ * Tells whether a compressed matrix holds exactly the elements of a dense one, bit for bit; zeros of either sign
+ * are equal. Synchronises the handle's stream.
+ *
+ * @param handle      The handle.
+ * @param matA        The compressed matrix, converted or adopted.
+ * @param matB        The dense matrix of the same shape and type, any order.
+ * @param[out] agrees Receives 1 if all elements agree, else 0.
+ * @param workspace   Memory of the handle's device of the size that flashllmPruneCheck_bufferSize() says, aligned
+ *   to 256 bytes; NULL if that is 0.
+ * @return FLASHLLM_STATUS_SUCCESS, whether or not they agree;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, the shapes differ, matA has no compressed
+ *   data, or it was set with a handle of another device;
+ *   FLASHLLM_STATUS_NULL_POINTER: agrees is NULL, or workspace is and one is needed;
+ *   FLASHLLM_STATUS_MISALIGNED: a workspace is needed and it is not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the decoded matrix (host handle);
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver says so;
+ *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe for different workspaces.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmPruneCheck(flashllmHandle_t handle,
+                                    flashllmConstSpMatDescr_t matA,
+                                    flashllmConstDnMatDescr_t matB,
+                                    int32_t *agrees,
+                                    void *workspace);
 
 /**
  * Tells how much workspace flashllmSpMM_preprocess() and flashllmSpMM() need.

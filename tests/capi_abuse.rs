@@ -10,6 +10,8 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 mod build_support;
+#[path = "capi_abuse/prune_csr.rs"]
+mod prune_csr;
 
 // The product's own guard, compiled into this test, so that the product needs no way to panic on demand.
 #[allow(dead_code)]
@@ -1266,6 +1268,7 @@ fn table(world: &World) -> Vec<Case> {
     sparse_cases(&mut t, world);
     convert_cases(&mut t, world);
     spmm_cases(&mut t, world);
+    prune_csr::cases(&mut t, world);
     t.0
 }
 

@@ -78,3 +78,32 @@ fn changed_values_never_break_the_buffer() {
         convert_cases::changed_values_never_break_the_buffer(device, (40, 300));
     });
 }
+
+#[test]
+fn pruning_is_exact() {
+    emulated("pruning_is_exact", |device| {
+        convert_cases::prunes_exactly(device, (33, 300), &[0.0, 0.5, 0.8, 1.0]);
+        convert_cases::prunes_exactly(device, (1, 1), &[0.4, 0.5]);
+    });
+}
+
+#[test]
+fn a_compressed_matrix_agrees_with_its_source_alone() {
+    emulated("a_compressed_matrix_agrees_with_its_source_alone", |device| {
+        convert_cases::agrees_with_its_source_alone(device, (40, 300));
+    });
+}
+
+#[test]
+fn csr_compresses_as_dense_does() {
+    emulated("csr_compresses_as_dense_does", |device| {
+        convert_cases::csr_compresses_as_dense_does(device, (130, 70));
+    });
+}
+
+#[test]
+fn csr_refuses_wrong_indices() {
+    emulated("csr_refuses_wrong_indices", |device| {
+        convert_cases::csr_refuses_wrong_indices(device, 90);
+    });
+}

@@ -66,3 +66,40 @@ fn damaged_buffers_are_refused_as_by_the_host() {
 fn changed_values_never_break_the_buffer() {
     convert_cases::changed_values_never_break_the_buffer(&device(), (100, 600));
 }
+
+#[test]
+fn pruning_is_exact() {
+    let device = device();
+    convert_cases::prunes_exactly(&device, (33, 300), &[0.0, 0.001, 0.5, 0.8, 0.999, 1.0]);
+    if !small() {
+        convert_cases::prunes_exactly(&device, (1000, 777), &[0.5, 0.8]);
+    }
+}
+
+#[test]
+fn a_compressed_matrix_agrees_with_its_source_alone() {
+    convert_cases::agrees_with_its_source_alone(&device(), (100, 700));
+}
+
+#[test]
+fn csr_compresses_as_dense_does() {
+    let device = device();
+    convert_cases::csr_compresses_as_dense_does(&device, (130, 70));
+    if !small() {
+        convert_cases::csr_compresses_as_dense_does(&device, (517, 1031));
+    }
+}
+
+#[test]
+fn csr_strips_join_without_a_seam() {
+    if small() {
+        return;
+    }
+    // More than the 64 MiB that are expanded at a time: two strips.
+    convert_cases::csr_compresses_as_dense_does(&device(), (2100, 20000));
+}
+
+#[test]
+fn csr_refuses_wrong_indices() {
+    convert_cases::csr_refuses_wrong_indices(&device(), if small() { 60 } else { 600 });
+}

@@ -17,23 +17,26 @@ namespace fl::convert {
 constexpr int kThreads = 256;
 constexpr uint32_t kAll = ~0u;
 
-// Element i of a segment is half i % 2 of word i / 2.
+// Element i of a segment is half i % 2 of word i / 2. A View is FlConvertParams or FlView.
 constexpr int kSegment = 32;
 constexpr int kWords = kSegment / 2;
 
-__device__ __forceinline__ int64_t place(const FlConvertParams& p, int64_t row, int64_t col) {
+template <typename View>
+__device__ __forceinline__ int64_t place(const View& p, int64_t row, int64_t col) {
     return p.col_major ? row + col * p.ld : row * p.ld + col;
 }
 
 // How many of the segment's elements lie in the matrix.
-__device__ __forceinline__ int inside(const FlConvertParams& p, int64_t row, int64_t col) {
+template <typename View>
+__device__ __forceinline__ int inside(const View& p, int64_t row, int64_t col) {
     if (row >= p.rows || col >= p.cols) return 0;
     const int64_t left = p.cols - col;
     return left < kSegment ? static_cast<int>(left) : kSegment;
 }
 
 // Elements outside the matrix become zero.
-__device__ __forceinline__ void load(const FlConvertParams& p, int64_t row, int64_t col, uint32_t (&e)[kWords]) {
+template <typename View>
+__device__ __forceinline__ void load(const View& p, int64_t row, int64_t col, uint32_t (&e)[kWords]) {
     const int count = inside(p, row, col);
 #pragma unroll
     for (int i = 0; i < kWords; ++i) e[i] = 0;
@@ -55,7 +58,8 @@ __device__ __forceinline__ void load(const FlConvertParams& p, int64_t row, int6
 }
 
 // Elements outside the matrix are not written.
-__device__ __forceinline__ void store(const FlConvertParams& p, int64_t row, int64_t col,
+template <typename View>
+__device__ __forceinline__ void store(const View& p, int64_t row, int64_t col,
                                       const uint32_t (&e)[kWords]) {
     const int count = inside(p, row, col);
     if (count == 0) return;

@@ -61,4 +61,49 @@ typedef struct FlScanParams {
 /* A group: nnz, then value rows (16 bits each) of its blocks of 256 (4), 512 (2) and 1024 columns. */
 #define FL_GROUP_WORDS 5
 
+/* A dense matrix of 16-bit elements; the fields have the names of FlConvertParams. */
+typedef struct FlView {
+    uint64_t dense;
+    int64_t ld;
+    int64_t rows;
+    int64_t cols;
+    uint32_t col_major;
+    uint32_t vectors;
+} FlView;
+
+/* Zeroes the `target` elements of smallest magnitude, of the matrix or of each row. */
+typedef struct FlPruneParams {
+    FlView in;
+    FlView out;        /* of the same shape; may be `in` itself */
+    uint64_t target;
+    uint64_t state;    /* FlPruneState, zero before the first kernel */
+    uint64_t counts;   /* u64 for each row and 256 columns: ties, then the ties before */
+    uint32_t across;   /* 256 columns each, of a row */
+    uint32_t pass;     /* histogram, select: 0 for the upper 8 bits of a magnitude, 1 for the lower 7 */
+} FlPruneParams;
+
+typedef struct FlPruneState {
+    uint64_t bins[2][256];
+    uint64_t below;     /* elements smaller than the threshold, or than all of its upper bits */
+    uint64_t ties;      /* elements as large as the threshold that are pruned, the first ones in row-major order */
+    uint32_t threshold;
+    uint32_t reserved;
+} FlPruneState;
+
+/* Rows of a CSR matrix, checked or made dense. */
+typedef struct FlCsrParams {
+    FlView out;          /* expand: rows first_row .. first_row + out.rows, row-major */
+    uint64_t offsets;
+    uint64_t columns;
+    uint64_t values;
+    uint64_t result;     /* FlConvertResult: `bad` is the first row that is wrong */
+    int64_t first_row;
+    int64_t rows;        /* of the whole matrix */
+    int64_t cols;
+    int64_t nnz;
+    int64_t base;        /* of offsets and columns */
+    uint32_t wide_offsets; /* 64-bit, else 32-bit */
+    uint32_t wide_columns;
+} FlCsrParams;
+
 #endif /* FL_CONVERT_PARAMS_H */

@@ -13,7 +13,7 @@ use super::types::{
     flashllmDenseToSparseAlg_t, flashllmDnMatDescr_t, flashllmHandle_t, flashllmSpMatDescr_t,
     flashllmSparseToDenseAlg_t,
 };
-use crate::descr::{DnMat, SpMat, Stage};
+use crate::descr::{DnMat, Origin, SpMat, Stage};
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, EncodeOptions};
 use crate::gpu;
@@ -22,7 +22,12 @@ use crate::plan::convert::{ALIGN, Workspace};
 use crate::types::DType;
 
 /// Refuses a dense and a compressed matrix that do not belong together.
-fn fits(dense: &DnMat, sparse: &SpMat, dense_name: &str, sparse_name: &str) -> Result<()> {
+pub(super) fn fits(
+    dense: &DnMat,
+    sparse: &SpMat,
+    dense_name: &str,
+    sparse_name: &str,
+) -> Result<()> {
     if dense.dtype() != sparse.dtype() {
         return Err(Error::new(
             Kind::MatrixTypeNotSupported,
@@ -195,7 +200,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
             };
             state.stage = Stage::Analysed(Arc::new(analysis));
             state.buffer = None;
-            state.analysed = Some((place(&context), scratch));
+            state.analysed = Some((place(&context), Origin::Dense, scratch));
             Ok(())
         })
     })
@@ -260,7 +265,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
                 )));
             };
             buffer.place.usable_from(place(&context))?;
-            state.convertible(place(&context), scratch)?;
+            state.convertible(place(&context), Origin::Dense, scratch)?;
             let size = analysis.bytes();
             match context.device() {
                 Device::Host => {

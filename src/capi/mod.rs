@@ -10,8 +10,8 @@
 //! - Nothing that this library allocates crosses the boundary but those keys, static strings, and the
 //!   memory of flashllmMalloc.
 //!
-//! build.rs generates include/flash_llm.h from status, types, context, memory, matrix, convert and spmm,
-//! in that order; the documentation comments on exported items are the header's and speak C.
+//! build.rs generates include/flash_llm.h from status, types, context, memory, matrix, convert, csr,
+//! prune and spmm, in that order; the documentation comments on exported items are the header's and speak C.
 //! Functions written by a macro would be missing from the header, so there are none.
 #![allow(non_camel_case_types, non_snake_case)]
 // The C documentation states each contract with @param and @note; a Rust section would end in the header.
@@ -19,10 +19,12 @@
 
 pub mod context;
 pub mod convert;
+pub mod csr;
 pub mod guard;
 pub mod matrix;
 pub mod memory;
 pub mod object;
+pub mod prune;
 pub mod spmm;
 pub mod status;
 pub mod types;

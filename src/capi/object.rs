@@ -10,8 +10,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 
+use super::csr::flashllmCsrDescr;
 use super::types::{flashllmContext, flashllmDnMatDescr, flashllmSpMatDescr};
-use crate::descr::{DnMat, SpMat};
+use crate::descr::{CsrMat, DnMat, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::handle::Context;
 
@@ -21,6 +22,7 @@ enum Object {
     Context(Arc<Context>),
     DnMat(Arc<DnMat>),
     SpMat(Arc<SpMat>),
+    CsrMat(Arc<CsrMat>),
 }
 
 impl Object {
@@ -29,6 +31,7 @@ impl Object {
             Self::Context(_) => "a library handle",
             Self::DnMat(_) => "a dense matrix descriptor",
             Self::SpMat(_) => "a compressed matrix descriptor",
+            Self::CsrMat(_) => "a CSR matrix descriptor",
         }
     }
 }
@@ -74,6 +77,7 @@ macro_rules! registered {
 }
 registered!(Context, Context, flashllmContext, "a library handle", Kind::NotInitialized);
 registered!(DnMat, DnMat, flashllmDnMatDescr, "a dense matrix descriptor", Kind::InvalidValue);
+registered!(CsrMat, CsrMat, flashllmCsrDescr, "a CSR matrix descriptor", Kind::InvalidValue);
 registered!(SpMat, SpMat, flashllmSpMatDescr, "a compressed matrix descriptor", Kind::InvalidValue);
 
 /// Registers `object` and gives its key to C.

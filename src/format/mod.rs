@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
+pub mod csr;
 pub mod header;
 pub(crate) mod list;
 mod measured;

@@ -138,7 +138,7 @@ pub(super) unsafe fn start<P>(
     }
 }
 
-fn signed(value: usize, what: &str) -> Result<i64> {
+pub(super) fn signed(value: usize, what: &str) -> Result<i64> {
     i64::try_from(value)
         .map_err(|_| Error::new(Kind::SizeOverflow, format!("{what} = {value} exceeds 63 bits")))
 }

@@ -98,7 +98,95 @@ pub struct ScanParams {
     pub groups_across: u32,
 }
 
+/// `FlView`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// First element.
+    pub dense: u64,
+    /// Leading dimension, elements.
+    pub ld: i64,
+    /// Rows.
+    pub rows: i64,
+    /// Columns.
+    pub cols: i64,
+    /// 1 for column-major.
+    pub col_major: u32,
+    /// 1 if rows begin at multiples of 16 bytes.
+    pub vectors: u32,
+}
+
+/// `FlPruneParams`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PruneParams {
+    /// What is pruned.
+    pub source: View,
+    /// Where the result goes.
+    pub out: View,
+    /// Elements to zero, of the matrix or of each row.
+    pub target: u64,
+    /// [`PruneState`].
+    pub state: u64,
+    /// Ties.
+    pub counts: u64,
+    /// Pieces of a row.
+    pub across: u32,
+    /// Upper or lower bits.
+    pub pass: u32,
+}
+
+/// `FlPruneState`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PruneState {
+    /// Histograms.
+    pub bins: [[u64; 256]; 2],
+    /// Elements below the threshold.
+    pub below: u64,
+    /// Ties that go.
+    pub ties: u64,
+    /// Magnitude.
+    pub threshold: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// `FlCsrParams`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct CsrParams {
+    /// Dense rows to write.
+    pub out: View,
+    /// Row offsets.
+    pub offsets: u64,
+    /// Column indices.
+    pub columns: u64,
+    /// Values.
+    pub values: u64,
+    /// [`ConvertResult`].
+    pub result: u64,
+    /// First row of `out`.
+    pub first_row: i64,
+    /// Rows of the matrix.
+    pub rows: i64,
+    /// Columns.
+    pub cols: i64,
+    /// Stored elements.
+    pub nnz: i64,
+    /// What indices begin with.
+    pub base: i64,
+    /// 1 for 64-bit offsets.
+    pub wide_offsets: u32,
+    /// 1 for 64-bit columns.
+    pub wide_columns: u32,
+}
+
 const _: () = {
+    assert!(size_of::<View>() == 40);
+    assert!(size_of::<PruneParams>() == 112);
+    assert!(size_of::<PruneState>() == 4120);
+    assert!(size_of::<CsrParams>() == 120);
     assert!(size_of::<ConvertParams>() == 376);
     assert!(offset_of!(ConvertParams, ld) == 64);
     assert!(offset_of!(ConvertParams, blocks_across) == 88);

@@ -28,10 +28,27 @@ pub enum ConvertKernel {
     TiledCslUnpack,
     /// Sizes to table.
     Scan,
+    /// Checks of CSR indices.
+    CsrCheck,
+    /// CSR rows to dense ones.
+    CsrExpand,
+    /// Histograms of magnitudes.
+    PruneHistogram,
+    /// The threshold.
+    PruneSelect,
+    /// Elements that equal the threshold.
+    PruneTies,
+    /// Those before each piece of a row.
+    PruneScan,
+    /// The pruned matrix.
+    PruneApply,
+    /// Rows pruned by themselves.
+    PruneRows,
 }
 
 use ConvertKernel::{
-    BitmapEncode, BitmapSize, BitmapUnpack, Scan, SlotsEncode, SlotsSize, SlotsUnpack,
+    BitmapEncode, BitmapSize, BitmapUnpack, CsrCheck, CsrExpand, PruneApply, PruneHistogram,
+    PruneRows, PruneScan, PruneSelect, PruneTies, Scan, SlotsEncode, SlotsSize, SlotsUnpack,
     TiledCslEncode, TiledCslSize, TiledCslUnpack,
 };
 
@@ -48,6 +65,14 @@ impl ConvertKernel {
         TiledCslEncode,
         TiledCslUnpack,
         Scan,
+        CsrCheck,
+        CsrExpand,
+        PruneHistogram,
+        PruneSelect,
+        PruneTies,
+        PruneScan,
+        PruneApply,
+        PruneRows,
     ];
 
     /// File stem of the source, which names the embedded fatbin.
@@ -57,6 +82,10 @@ impl ConvertKernel {
             BitmapSize | BitmapEncode | BitmapUnpack => "convert_bitmap",
             TiledCslSize | TiledCslEncode | TiledCslUnpack => "convert_tiled_csl",
             Scan => "convert_scan",
+            CsrCheck | CsrExpand => "convert_csr",
+            PruneHistogram | PruneSelect | PruneTies | PruneScan | PruneApply | PruneRows => {
+                "prune"
+            }
         }
     }
 
@@ -73,13 +102,21 @@ impl ConvertKernel {
             TiledCslEncode => "fl_convert_tiled_csl_encode",
             TiledCslUnpack => "fl_convert_tiled_csl_unpack",
             Scan => "fl_convert_scan",
+            CsrCheck => "fl_csr_check",
+            CsrExpand => "fl_csr_expand",
+            PruneHistogram => "fl_prune_histogram",
+            PruneSelect => "fl_prune_select",
+            PruneTies => "fl_prune_ties",
+            PruneScan => "fl_prune_scan",
+            PruneApply => "fl_prune_apply",
+            PruneRows => "fl_prune_rows",
         }
     }
 
     /// Threads of a block.
     pub const fn threads(self) -> u32 {
         match self {
-            Scan => 1024,
+            Scan | PruneScan => 1024,
             _ => 256,
         }
     }
@@ -179,6 +216,61 @@ impl Workspace {
     }
 }
 
+/// Bytes of the dense rows that a CSR matrix is expanded into at a time, unless 128 rows are more.
+const STRIP_BYTES: usize = 64 << 20;
+
+/// Offsets into the workspace of a conversion from CSR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CsrWorkspace {
+    /// What a conversion of a dense matrix needs, at the beginning.
+    pub encode: Workspace,
+    /// Dense rows.
+    pub staging: usize,
+    /// Their leading dimension, elements.
+    pub ld: usize,
+    /// Their number: a multiple of every format's tile.
+    pub strip_rows: usize,
+    /// Bytes of all.
+    pub bytes: usize,
+}
+
+impl CsrWorkspace {
+    /// For a matrix that is compressed to `format`, or to what AUTO chooses.
+    pub fn new(rows: usize, cols: usize, format: Option<Format>) -> Result<Self> {
+        let encode = Workspace::new(rows, cols, format)?;
+        let ld = checked_add(cols, 7, "cols")? / 8 * 8;
+        let row_bytes = checked_mul(ld, 2, "bytes of a row")?;
+        let tile = tiled_csl::TILE_ROWS;
+        let most = rows.div_ceil(tile) * tile;
+        let strip_rows = (STRIP_BYTES / row_bytes / tile * tile).clamp(tile, most);
+        let strip = checked_mul(strip_rows, row_bytes, "workspace")?;
+        let bytes = checked_add(encode.bytes, strip, "workspace")?;
+        Ok(Self { encode, staging: encode.bytes, ld, strip_rows, bytes })
+    }
+}
+
+/// Offsets into the workspace of pruning: first the kernels' state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PruneWorkspace {
+    /// Ties of each row and 256 columns.
+    pub counts: usize,
+    /// Bytes of all.
+    pub bytes: usize,
+}
+
+impl PruneWorkspace {
+    /// For a matrix of this shape.
+    pub fn new(rows: usize, cols: usize) -> Result<Self> {
+        let counts = 4352;
+        let pieces = checked_mul(rows, cols.div_ceil(256), "workspace")?;
+        let bytes = checked_add(counts, checked_mul(pieces, 8, "workspace")?, "workspace")?;
+        Ok(Self { counts, bytes })
+    }
+}
+
+/// Bytes of workspace for a comparison.
+pub const COMPARE_BYTES: usize = ALIGN;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +294,17 @@ mod tests {
         assert_eq!((auto.groups, auto.bitmap_table), (256, groups_end));
         assert_eq!(auto.table, groups_end + 512 * 64 * 4 + 256);
         assert_eq!(auto.bytes, auto.table + 128 * 256 * 4 + 256);
+    }
+
+    #[test]
+    fn strips_are_whole_tiles_of_about_64_megabytes() {
+        let small = CsrWorkspace::new(100, 33, Some(Format::Slots)).unwrap();
+        assert_eq!((small.ld, small.strip_rows), (40, 128));
+        assert_eq!(small.bytes, small.staging + 128 * 80);
+        let large = CsrWorkspace::new(100_000, 8192, None).unwrap();
+        assert_eq!(large.strip_rows, 4096);
+        let wide = CsrWorkspace::new(1000, 1 << 20, None).unwrap();
+        assert_eq!(wide.strip_rows, 128);
     }
 
     #[test]

@@ -76,6 +76,16 @@ VALUE(FLASHLLM_DEVICE_CUDA, 1);
 VALUE(FLASHLLM_SPMAT_TILED_CSL_REORDER, 0);
 VALUE(FLASHLLM_SPMAT_PREFERENCE, 1);
 
+/* flashllmIndexType_t, flashllmIndexBase_t: cuSPARSE's numbers */
+VALUE(FLASHLLM_INDEX_32I, 2);
+VALUE(FLASHLLM_INDEX_64I, 3);
+VALUE(FLASHLLM_INDEX_BASE_ZERO, 0);
+VALUE(FLASHLLM_INDEX_BASE_ONE, 1);
+
+/* flashllmPruneAlg_t */
+VALUE(FLASHLLM_PRUNE_ALG_MAGNITUDE_MATRIX, 0);
+VALUE(FLASHLLM_PRUNE_ALG_MAGNITUDE_ROW, 1);
+
 /* Enums are passed as int. */
 SIZE(flashllmStatus_t, 4);
 SIZE(flashllmDataType_t, 4);
@@ -90,6 +100,9 @@ SIZE(flashllmMemcpyKind_t, 4);
 SIZE(flashllmPointerMode_t, 4);
 SIZE(flashllmDeviceType_t, 4);
 SIZE(flashllmSpMatAttribute_t, 4);
+SIZE(flashllmIndexType_t, 4);
+SIZE(flashllmIndexBase_t, 4);
+SIZE(flashllmPruneAlg_t, 4);
 
 /* Handles are passed as pointers. */
 SIZE(flashllmHandle_t, 8);
@@ -97,4 +110,5 @@ SIZE(flashllmDnMatDescr_t, 8);
 SIZE(flashllmConstDnMatDescr_t, 8);
 SIZE(flashllmSpMatDescr_t, 8);
 SIZE(flashllmConstSpMatDescr_t, 8);
+SIZE(flashllmCsrDescr_t, 8);
 SIZE(flashllmStream_t, 8);

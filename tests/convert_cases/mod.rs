@@ -228,3 +228,203 @@ pub fn changed_values_never_break_the_buffer(device: &Handle, shape: (usize, usi
         }
     }
 }
+
+/// What pruning means, done in the plainest way: sort by magnitude and row-major position.
+fn pruned(rows: usize, cols: usize, values: &[u16], by_row: bool, sparsity: f64) -> Vec<u16> {
+    let mut out = values.to_vec();
+    let spans = if by_row { rows } else { 1 };
+    for span in out.chunks_mut(rows * cols / spans) {
+        let mut order: Vec<usize> = (0..span.len()).collect();
+        order.sort_by_key(|&i| (span[i] & 0x7fff, i));
+        for &i in &order[..(sparsity * span.len() as f64).round() as usize] {
+            span[i] = 0;
+        }
+    }
+    out
+}
+
+/// Pruning zeroes what a sort would, in place and not, from and to any layout.
+pub fn prunes_exactly(handle: &Handle, shape: (usize, usize), sparsities: &[f64]) {
+    let (rows, cols) = shape;
+    // Few magnitudes, so that there are ties, and all bits.
+    let few: Vec<u16> = weights(rows, cols, 30, 3).iter().map(|v| v & 0x8003 | 0x3c00).collect();
+    let mut sources = vec![few, weights(rows, cols, 10, 4)];
+    sources.push(vec![0x4200; rows * cols]);
+    for values in &sources {
+        for &sparsity in sparsities {
+            for alg in [api::PRUNE_MATRIX, api::PRUNE_ROW] {
+                let want = pruned(rows, cols, values, alg == api::PRUNE_ROW, sparsity);
+                for (from, to, extra) in [
+                    (api::ORDER_ROW, api::ORDER_ROW, 0),
+                    (api::ORDER_COL, api::ORDER_ROW, 3),
+                    (api::ORDER_ROW, api::ORDER_COL, 8),
+                ] {
+                    let place = Placed::new(rows, cols, extra, from);
+                    let target = Placed::new(rows, cols, 0, to);
+                    let source = handle.upload(&laid_out(&place, values)).unwrap();
+                    let out = handle.upload(&vec![0xfe00u16; target.extent() + 4]).unwrap();
+                    let descr = |place: &Placed, memory: &Buffer<'_>| {
+                        DnMat::new(rows, cols, place.ld, memory.pointer(), api::R_16F, place.order)
+                            .unwrap()
+                    };
+                    let (a, b) = (descr(&place, &source), descr(&target, &out));
+                    let bytes = a.prune_scratch_bytes(handle, &b, alg).unwrap();
+                    let scratch = handle.alloc(bytes).unwrap();
+                    a.prune(handle, &b, alg, sparsity, &scratch).unwrap();
+                    handle.synchronize().unwrap();
+                    let what =
+                        format!("{rows} x {cols}, {sparsity}, alg {alg}, order {from} to {to}");
+                    let mut expected = laid_out(&target, &want);
+                    expected.extend([0xfe00; 4]);
+                    assert!(out.read::<u16>(0, expected.len()).unwrap() == expected, "{what}");
+                    let kept = source.read::<u16>(0, place.extent()).unwrap();
+                    assert!(kept == laid_out(&place, values), "{what}: the source changed");
+                    // In place; what ld skips stays.
+                    a.prune(handle, &a, alg, sparsity, &scratch).unwrap();
+                    handle.synchronize().unwrap();
+                    let inside = source.read::<u16>(0, place.extent()).unwrap();
+                    assert!(inside == laid_out(&place, &want), "{what}, in place");
+                }
+            }
+        }
+    }
+}
+
+/// A compressed matrix agrees with what it was made from, and with nothing that differs in one element.
+pub fn agrees_with_its_source_alone(handle: &Handle, shape: (usize, usize)) {
+    let (rows, cols) = shape;
+    let mut rng = Rng(99);
+    for format in FORMATS {
+        for order in ORDERS {
+            let place = Placed::new(rows, cols, 2, order);
+            let values = weights(rows, cols, 60, 8);
+            let dense = laid_out(&place, &values);
+            let memory = handle.upload(&dense).unwrap();
+            let descr =
+                DnMat::new(rows, cols, place.ld, memory.pointer(), api::R_16F, order).unwrap();
+            let (sparse, _buffer) =
+                SpMat::compress(handle, rows, cols, place.ld, order, memory.pointer(), format)
+                    .unwrap();
+            assert!(sparse.agrees(handle, &descr).unwrap(), "format {format}, order {order}");
+            // Zeros of either sign are equal.
+            let flipped: Vec<u16> =
+                dense.iter().map(|&v| if v & 0x7fff == 0 { v ^ 0x8000 } else { v }).collect();
+            memory.write(0, &flipped).unwrap();
+            assert!(sparse.agrees(handle, &descr).unwrap(), "format {format}, order {order}");
+            for round in 0..4 {
+                let (row, col) = match round {
+                    0 => (0, 0),
+                    1 => (rows - 1, cols - 1),
+                    _ => (rng.below(rows), rng.below(cols)),
+                };
+                let at = place.index(row, col);
+                let mut other = dense.clone();
+                other[at] = if dense[at] & 0x7fff == 0 { 1 } else { dense[at] ^ 0x8000 };
+                memory.write(0, &other).unwrap();
+                assert!(!sparse.agrees(handle, &descr).unwrap(), "({row}, {col}) went unnoticed");
+            }
+        }
+    }
+}
+
+/// Rows of a dense matrix: offsets, columns, values.
+fn csr_of(rows: usize, cols: usize, values: &[u16], base: i64) -> (Vec<i64>, Vec<i64>, Vec<u16>) {
+    let (mut offsets, mut columns, mut stored) = (vec![base], Vec::new(), Vec::new());
+    for row in 0..rows {
+        for col in 0..cols {
+            let value = values[row * cols + col];
+            // A stored zero now and then: it is no element.
+            if value & 0x7fff != 0 || (row * cols + col) % 17 == 0 {
+                columns.push(col as i64 + base);
+                stored.push(value);
+            }
+        }
+        offsets.push(columns.len() as i64 + base);
+    }
+    (offsets, columns, stored)
+}
+
+/// Indices of one width, where the handle computes.
+fn index_array<'h>(handle: &'h Handle, wide: bool, indices: &[i64]) -> (Buffer<'h>, i32) {
+    if wide {
+        return (handle.upload(indices).unwrap(), api::INDEX_64I);
+    }
+    let narrow: Vec<i32> = indices.iter().map(|&i| i as i32).collect();
+    (handle.upload(&narrow).unwrap(), api::INDEX_32I)
+}
+
+/// Bytes from CSR are those from the dense matrix, for every index width and base.
+pub fn csr_compresses_as_dense_does(handle: &Handle, shape: (usize, usize)) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = shape;
+    let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
+    for percent in [0, 70, 98, 100] {
+        let values = weights(rows, cols, percent, 21);
+        for format in [FORMATS[0], FORMATS[1], FORMATS[2], api::FORMAT_AUTO] {
+            let (_, want, _) = compress(&host, &place, &values, 0, format);
+            for (wide_offsets, wide_columns, base) in
+                [(false, false, 0), (true, false, 1), (true, true, 0), (false, true, 1)]
+            {
+                let (offsets, columns, stored) = csr_of(rows, cols, &values, base);
+                let (offsets, offsets_type) = index_array(handle, wide_offsets, &offsets);
+                let nnz = columns.len();
+                let (columns, columns_type) = index_array(handle, wide_columns, &columns);
+                let stored = handle.upload(&stored).unwrap();
+                let csr = api::CsrMat::new(
+                    (rows, cols, nnz),
+                    (offsets.pointer(), offsets_type),
+                    (columns.pointer(), columns_type),
+                    stored.pointer(),
+                    base as i32,
+                )
+                .unwrap();
+                let (_, buffer) = SpMat::compress_csr(handle, rows, cols, &csr, format).unwrap();
+                let got = buffer.read::<u8>(0, buffer.bytes()).unwrap();
+                same_bytes(&got, &want, &format!("{rows} x {cols}, {percent} %, format {format}"));
+            }
+        }
+    }
+}
+
+/// Wrong indices are refused with the same sentence on both, and nothing is read outside of the arrays.
+pub fn csr_refuses_wrong_indices(device: &Handle, rounds: usize) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = (23, 57);
+    let values = weights(rows, cols, 80, 5);
+    let mut rng = Rng(31);
+    let wild =
+        [-1, i64::MIN, i64::MAX, i64::from(i32::MIN), i64::from(i32::MAX), 1 << 20, cols as i64];
+    for round in 0..rounds {
+        let base = (round % 2) as i64;
+        let (mut offsets, mut columns, stored) = csr_of(rows, cols, &values, base);
+        let at = rng.below(if round % 3 == 0 { offsets.len() } else { columns.len() });
+        let value = if round % 4 == 0 { rng.below(80) as i64 } else { wild[rng.below(wild.len())] };
+        match round % 3 {
+            0 => offsets[at] = value,
+            1 => columns[at] = value,
+            _ => {
+                let other = (at + 1) % columns.len();
+                columns[at] = columns[other];
+            }
+        }
+        let outcome = |handle: &Handle| {
+            let (offsets, offsets_type) = index_array(handle, true, &offsets);
+            let (columns_memory, columns_type) = index_array(handle, true, &columns);
+            let stored_memory = handle.upload(&stored).unwrap();
+            let csr = api::CsrMat::new(
+                (rows, cols, columns.len()),
+                (offsets.pointer(), offsets_type),
+                (columns_memory.pointer(), columns_type),
+                stored_memory.pointer(),
+                base as i32,
+            )
+            .unwrap();
+            SpMat::compress_csr(handle, rows, cols, &csr, api::FORMAT_SLOTS).err().map(|e| e.text)
+        };
+        let (got, want) = (outcome(device), outcome(&host));
+        assert_eq!(got, want, "round {round}");
+        if round % 3 == 0 && value < 0 {
+            assert!(want.is_some(), "round {round}: {value} as an offset was taken");
+        }
+    }
+}

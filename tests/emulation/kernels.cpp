@@ -17,6 +17,12 @@ namespace tiled_csl {
 namespace scan {
 #include "../../kernels/convert_scan.cu"
 }
+namespace csr {
+#include "../../kernels/convert_csr.cu"
+}
+namespace prune {
+#include "../../kernels/prune.cu"
+}
 
 namespace {
 
@@ -39,6 +45,14 @@ const Entry kEntries[] = {
     ENTRY(tiled_csl, fl_convert_tiled_csl_encode, FlConvertParams),
     ENTRY(tiled_csl, fl_convert_tiled_csl_unpack, FlConvertParams),
     ENTRY(scan, fl_convert_scan, FlScanParams),
+    ENTRY(csr, fl_csr_check, FlCsrParams),
+    ENTRY(csr, fl_csr_expand, FlCsrParams),
+    ENTRY(prune, fl_prune_histogram, FlPruneParams),
+    ENTRY(prune, fl_prune_select, FlPruneParams),
+    ENTRY(prune, fl_prune_ties, FlPruneParams),
+    ENTRY(prune, fl_prune_scan, FlPruneParams),
+    ENTRY(prune, fl_prune_apply, FlPruneParams),
+    ENTRY(prune, fl_prune_rows, FlPruneParams),
 };
 
 }  // namespace
