@@ -23,8 +23,8 @@ enum Outcome {
 
 type Test = (String, Box<dyn Fn() -> Outcome>);
 
-const PROGRAMS: [&str; 5] =
-    ["01_version", "02_host_compress", "03_spmm", "04_graph_capture", "demo"];
+const PROGRAMS: [&str; 6] =
+    ["01_version", "02_host_compress", "03_spmm", "04_graph_capture", "06_gpu_compress", "demo"];
 
 fn main() -> ExitCode {
     // A name to filter by is all that is understood of libtest's arguments.
@@ -80,12 +80,14 @@ fn tests() -> Vec<Test> {
                 Outcome::Passed
             }),
         );
-        let programs: [(&str, &[&str]); 5] = [
+        let programs: [(&str, &[&str]); 7] = [
             ("01_version", &[]),
             ("02_host_compress", &[]),
             ("03_spmm", &["--device", "host"]),
             ("03_spmm", &["--device", "cuda"]),
             ("04_graph_capture", &[]),
+            ("06_gpu_compress", &["--device", "host"]),
+            ("06_gpu_compress", &["--device", "cuda"]),
         ];
         for (program, arguments) in programs {
             let needs_gpu = program == "04_graph_capture" || arguments.contains(&"cuda");

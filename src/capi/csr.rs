@@ -309,8 +309,8 @@ pub unsafe extern "C" fn flashllmCsrToSparse_analysis(
                     let (layout, dense) = unsafe { expand(&csr) }?;
                     format::analyse(&layout, &dense, &options)?
                 }
-                // SAFETY: the descriptor and the workspace are as the documentation asks of the caller.
                 Device::Cuda(cuda) => {
+                    // SAFETY: the descriptor and the workspace are as the documentation asks of the caller.
                     unsafe { gpu::csr::analyse(cuda, context.stream(), &csr, &options, scratch) }?
                 }
             };
