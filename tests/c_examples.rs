@@ -23,7 +23,7 @@ enum Outcome {
 
 type Test = (String, Box<dyn Fn() -> Outcome>);
 
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "01_version",
     "02_host_compress",
     "03_spmm",
@@ -32,6 +32,7 @@ const PROGRAMS: [&str; 9] = [
     "06_runtime_interop",
     "07_save_load",
     "08_tensor_parallel",
+    "09_gpu_compress",
     "demo",
 ];
 
@@ -89,7 +90,7 @@ fn tests() -> Vec<Test> {
                 Outcome::Passed
             }),
         );
-        let programs: [(&str, &[&str]); 12] = [
+        let programs: [(&str, &[&str]); 14] = [
             ("01_version", &[]),
             ("02_host_compress", &[]),
             ("03_spmm", &["--device", "host"]),
@@ -102,6 +103,8 @@ fn tests() -> Vec<Test> {
             ("07_save_load", &["--device", "cuda"]),
             ("08_tensor_parallel", &["--device", "host"]),
             ("08_tensor_parallel", &["--device", "cuda"]),
+            ("09_gpu_compress", &["--device", "host"]),
+            ("09_gpu_compress", &["--device", "cuda"]),
         ];
         for (program, arguments) in programs {
             let needs_gpu = ["04_graph_capture", "06_runtime_interop"].contains(&program)

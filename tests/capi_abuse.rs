@@ -12,6 +12,8 @@
 mod build_support;
 #[path = "capi_abuse/plan.rs"]
 mod plan;
+#[path = "capi_abuse/prune_csr.rs"]
+mod prune_csr;
 
 // The product's own guard, compiled into this test, so that the product needs no way to panic on demand.
 #[allow(dead_code)]
@@ -1274,6 +1276,7 @@ fn table(world: &World) -> Vec<Case> {
     spmm_cases(&mut t, world);
     plan::cases(&mut t, world);
     store_cases::cases(&mut t, world);
+    prune_csr::cases(&mut t, world);
     t.0
 }
 

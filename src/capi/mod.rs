@@ -10,8 +10,8 @@
 //! - Nothing that this library allocates crosses the boundary but those keys, static strings, the texts and
 //!   shapes of an open file, and the memory of flashllmMalloc.
 //!
-//! build.rs generates include/flash_llm.h from status, types, context, memory, matrix, convert, spmm,
-//! plan, batch, store, safetensors and logger, in that order; the documentation comments on exported items are the
+//! build.rs generates include/flash_llm.h from status, types, context, memory, matrix, convert, csr, prune,
+//! spmm, plan, batch, store, safetensors and logger, in that order; the documentation comments on exported items are the
 //! header's and speak C.
 //! Functions written by a macro would be missing from the header, so there are none.
 #![allow(non_camel_case_types, non_snake_case)]
@@ -21,12 +21,14 @@
 pub mod batch;
 pub mod context;
 pub mod convert;
+pub mod csr;
 pub mod guard;
 pub mod logger;
 pub mod matrix;
 pub mod memory;
 pub mod object;
 pub mod plan;
+pub mod prune;
 pub mod safetensors;
 pub mod spmm;
 pub mod status;

@@ -10,13 +10,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 
+use super::csr::flashllmCsrDescr;
 use super::plan::SpMMPlan;
 use super::safetensors::{SafetensorsFile, SafetensorsWriter};
 use super::types::{
     flashllmContext, flashllmDnMatDescr, flashllmSafetensors, flashllmSafetensorsWriter,
     flashllmSpMMPlan, flashllmSpMatDescr,
 };
-use crate::descr::{DnMat, SpMat};
+use crate::descr::{CsrMat, DnMat, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::handle::Context;
 
@@ -29,6 +30,7 @@ enum Object {
     Plan(Arc<SpMMPlan>),
     SafetensorsFile(Arc<SafetensorsFile>),
     SafetensorsWriter(Arc<SafetensorsWriter>),
+    CsrMat(Arc<CsrMat>),
 }
 
 impl Object {
@@ -40,6 +42,7 @@ impl Object {
             Self::Plan(_) => "a plan",
             Self::SafetensorsFile(_) => "an open .safetensors file",
             Self::SafetensorsWriter(_) => "a writer of a .safetensors file",
+            Self::CsrMat(_) => "a CSR matrix descriptor",
         }
     }
 }
@@ -99,6 +102,7 @@ registered!(
     "a writer of a .safetensors file",
     Kind::InvalidValue
 );
+registered!(CsrMat, CsrMat, flashllmCsrDescr, "a CSR matrix descriptor", Kind::InvalidValue);
 registered!(SpMat, SpMat, flashllmSpMatDescr, "a compressed matrix descriptor", Kind::InvalidValue);
 registered!(SpMMPlan, Plan, flashllmSpMMPlan, "a plan", Kind::InvalidValue);
 

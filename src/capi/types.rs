@@ -6,7 +6,7 @@
 
 use std::ffi::c_int;
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::format::Verify;
 use crate::types::{Activation, DType, Format, Order};
 
@@ -363,7 +363,7 @@ macro_rules! checked {
     ($raw:ident => $enum:ident: $($variant:ident),+) => {
         impl TryFrom<$raw> for $enum {
             type Error = Error;
-            fn try_from(raw: $raw) -> Result<Self, Error> {
+            fn try_from(raw: $raw) -> std::result::Result<Self, Error> {
                 $(if raw.0 == $enum::$variant as c_int {
                     return Ok($enum::$variant);
                 })+
@@ -377,6 +377,8 @@ macro_rules! checked {
         }
     };
 }
+pub(super) use checked;
+
 checked!(RawDataType => flashllmDataType_t: FLASHLLM_R_32F, FLASHLLM_R_16F, FLASHLLM_R_16BF);
 checked!(RawOrder => flashllmOrder_t: FLASHLLM_ORDER_COL, FLASHLLM_ORDER_ROW);
 checked!(RawOperation => flashllmOperation_t: FLASHLLM_OPERATION_NON_TRANSPOSE, FLASHLLM_OPERATION_TRANSPOSE);

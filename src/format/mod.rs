@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
+pub mod csr;
 pub mod header;
 pub(crate) mod list;
+mod measured;
 pub mod slice;
 pub mod slots;
 mod tile;
@@ -16,6 +18,7 @@ pub mod tiled_csl;
 use rayon::prelude::*;
 
 pub use header::Header;
+pub use measured::{Measured, bitmap_width};
 
 use crate::error::{Error, Kind, Result};
 use crate::types::{DType, DenseLayout, Format, Order};
@@ -91,8 +94,8 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
 }
 
 /// FORMAT_AUTO. Below 95 % sparsity Bitmap is both smaller and faster; above it the masks dominate and
-/// Tiled-CSL can be smaller. Preferring footprint, size alone decides.
-fn choose(
+/// Tiled-CSL can be smaller. Preferring footprint, size alone decides. Only the headers are looked at.
+pub fn choose(
     bitmap: Analysis,
     tiled_csl: impl FnOnce() -> Result<Analysis>,
     prefer_footprint: bool,

@@ -14,7 +14,7 @@ use cust::context::CurrentContext;
 use cust::device::Device;
 use cust::{CudaFlags, memory::DevicePointer};
 
-use super::kernels::KernelId;
+use super::kernels::{ConvertKernel, KernelId};
 use super::module::Kernels;
 use super::staging::Stage;
 use super::sys::{self, RawContext, RawFunction, RawStream};
@@ -174,6 +174,11 @@ impl DeviceContext {
     /// The entry point for groups of such a kernel.
     pub fn group_function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
         self.kernels.group(id, dtype)
+    }
+
+    /// A conversion kernel that was loaded when the context was bound.
+    pub fn convert_function(&self, kernel: ConvertKernel) -> Result<RawFunction> {
+        self.kernels.convert_function(kernel)
     }
 
     /// Refuses a stream of another context.

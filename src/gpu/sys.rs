@@ -3,7 +3,7 @@
 //! `cust` declares most of these too, but with a Rust enum of CUDA 11.4 as the result: a newer driver's
 //! code would be undefined behaviour. What is declared here returns a plain integer. The symbols are the hidden trampolines of shim/cuda_shim.c.
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::ptr;
 
 use crate::error::{Error, Kind, Result};
@@ -97,6 +97,13 @@ unsafe extern "C" {
     pub(super) fn cuEventDestroy_v2(event: RawEvent) -> CuResult;
     pub(super) fn cuEventRecord(event: RawEvent, stream: RawStream) -> CuResult;
     pub(super) fn cuEventSynchronize(event: RawEvent) -> CuResult;
+
+    pub(super) fn cuMemsetD8Async(
+        dst: u64,
+        value: c_uchar,
+        bytes: usize,
+        stream: RawStream,
+    ) -> CuResult;
 
     pub(super) fn cuFuncGetAttribute(
         value: *mut c_int,

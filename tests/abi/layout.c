@@ -103,6 +103,16 @@ VALUE(FLASHLLM_VERIFY_FULL, 0);
 VALUE(FLASHLLM_VERIFY_CHECKSUM, 1);
 VALUE(FLASHLLM_VERIFY_HEADER, 2);
 
+/* flashllmIndexType_t, flashllmIndexBase_t: cuSPARSE's numbers */
+VALUE(FLASHLLM_INDEX_32I, 2);
+VALUE(FLASHLLM_INDEX_64I, 3);
+VALUE(FLASHLLM_INDEX_BASE_ZERO, 0);
+VALUE(FLASHLLM_INDEX_BASE_ONE, 1);
+
+/* flashllmPruneAlg_t */
+VALUE(FLASHLLM_PRUNE_ALG_MAGNITUDE_MATRIX, 0);
+VALUE(FLASHLLM_PRUNE_ALG_MAGNITUDE_ROW, 1);
+
 /* Enums are passed as int. */
 SIZE(flashllmStatus_t, 4);
 SIZE(flashllmDataType_t, 4);
@@ -118,6 +128,9 @@ SIZE(flashllmPointerMode_t, 4);
 SIZE(flashllmDeviceType_t, 4);
 SIZE(flashllmSpMatAttribute_t, 4);
 SIZE(flashllmVerify_t, 4);
+SIZE(flashllmIndexType_t, 4);
+SIZE(flashllmIndexBase_t, 4);
+SIZE(flashllmPruneAlg_t, 4);
 
 /* Handles are passed as pointers. */
 SIZE(flashllmHandle_t, 8);
@@ -127,4 +140,5 @@ SIZE(flashllmSpMatDescr_t, 8);
 SIZE(flashllmConstSpMatDescr_t, 8);
 SIZE(flashllmSafetensors_t, 8);
 SIZE(flashllmSafetensorsWriter_t, 8);
+SIZE(flashllmCsrDescr_t, 8);
 SIZE(flashllmStream_t, 8);
