@@ -13,5 +13,6 @@ pub mod handle;
 pub mod host;
 pub mod plan;
 pub mod reference;
+pub mod store;
 pub mod types;
 pub mod version;

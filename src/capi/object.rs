@@ -10,7 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 
-use super::types::{flashllmContext, flashllmDnMatDescr, flashllmSpMatDescr};
+use super::safetensors::{SafetensorsFile, SafetensorsWriter};
+use super::types::{
+    flashllmContext, flashllmDnMatDescr, flashllmSafetensors, flashllmSafetensorsWriter,
+    flashllmSpMatDescr,
+};
 use crate::descr::{DnMat, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::handle::Context;
@@ -21,6 +25,8 @@ enum Object {
     Context(Arc<Context>),
     DnMat(Arc<DnMat>),
     SpMat(Arc<SpMat>),
+    SafetensorsFile(Arc<SafetensorsFile>),
+    SafetensorsWriter(Arc<SafetensorsWriter>),
 }
 
 impl Object {
@@ -29,6 +35,8 @@ impl Object {
             Self::Context(_) => "a library handle",
             Self::DnMat(_) => "a dense matrix descriptor",
             Self::SpMat(_) => "a compressed matrix descriptor",
+            Self::SafetensorsFile(_) => "an open .safetensors file",
+            Self::SafetensorsWriter(_) => "a writer of a .safetensors file",
         }
     }
 }
@@ -74,6 +82,20 @@ macro_rules! registered {
 }
 registered!(Context, Context, flashllmContext, "a library handle", Kind::NotInitialized);
 registered!(DnMat, DnMat, flashllmDnMatDescr, "a dense matrix descriptor", Kind::InvalidValue);
+registered!(
+    SafetensorsFile,
+    SafetensorsFile,
+    flashllmSafetensors,
+    "an open .safetensors file",
+    Kind::InvalidValue
+);
+registered!(
+    SafetensorsWriter,
+    SafetensorsWriter,
+    flashllmSafetensorsWriter,
+    "a writer of a .safetensors file",
+    Kind::InvalidValue
+);
 registered!(SpMat, SpMat, flashllmSpMatDescr, "a compressed matrix descriptor", Kind::InvalidValue);
 
 /// Registers `object` and gives its key to C.

@@ -27,6 +27,18 @@ pub struct flashllmSpMatDescr {
     _private: [u8; 0],
 }
 
+/// Opaque object behind flashllmSafetensors_t.
+#[repr(C)]
+pub struct flashllmSafetensors {
+    _private: [u8; 0],
+}
+
+/// Opaque object behind flashllmSafetensorsWriter_t.
+#[repr(C)]
+pub struct flashllmSafetensorsWriter {
+    _private: [u8; 0],
+}
+
 /// The driver's stream object: CUstream and cudaStream_t point to it.
 #[repr(C)]
 pub struct CUstream_st {
@@ -52,6 +64,12 @@ pub type flashllmSpMatDescr_t = *mut flashllmSpMatDescr;
 
 /// A compressed matrix that is only read.
 pub type flashllmConstSpMatDescr_t = *const flashllmSpMatDescr;
+
+/// A .safetensors file that is open for reading. A key, as flashllmHandle_t.
+pub type flashllmSafetensors_t = *mut flashllmSafetensors;
+
+/// A .safetensors file that is being written. A key, as flashllmHandle_t.
+pub type flashllmSafetensorsWriter_t = *mut flashllmSafetensorsWriter;
 
 /// The type of CUstream and cudaStream_t, so that this header needs no CUDA header.
 pub type flashllmStream_t = *mut CUstream_st;

@@ -8,6 +8,7 @@
 pub mod bitmap;
 pub mod header;
 pub(crate) mod list;
+pub mod slice;
 pub mod slots;
 mod tile;
 pub mod tiled_csl;

@@ -11,6 +11,7 @@ use super::context::DeviceContext;
 use super::memory::Direction;
 use super::sys::RawStream;
 use crate::error::{Error, Kind, Result};
+use crate::format::slice::Part;
 use crate::format::{self, Analysis, EncodeOptions, Header};
 use crate::types::DenseLayout;
 
@@ -173,4 +174,84 @@ pub unsafe fn validate(
     // SAFETY: the caller's contract; not more than `bytes`.
     let compressed = unsafe { download::<u8>(cuda, stream, buffer.addr(), total) }?;
     format::validate(&compressed)
+}
+
+/// Reads the front (header and table) of a matrix in device memory whose header is known.
+///
+/// # Safety
+/// `buffer` must be readable device memory of the context that holds the matrix.
+unsafe fn front(
+    cuda: &DeviceContext,
+    stream: RawStream,
+    header: &Header,
+    buffer: usize,
+) -> Result<Vec<u8>> {
+    ready(cuda, stream)?;
+    // SAFETY: the caller's contract.
+    let front = unsafe { download::<u8>(cuda, stream, buffer, header.data_offset as usize) }?;
+    if !front.starts_with(&header.to_bytes()) {
+        return Err(Error::new(
+            Kind::CorruptData,
+            "the buffer is not the one that the descriptor has: its header was overwritten",
+        ));
+    }
+    Ok(front)
+}
+
+/// [`Part::bytes`] of a matrix in device memory.
+///
+/// # Safety
+/// `buffer` must be readable device memory of the context that holds the matrix.
+pub unsafe fn slice_bytes(
+    cuda: &DeviceContext,
+    stream: RawStream,
+    part: &Part,
+    header: &Header,
+    buffer: usize,
+) -> Result<usize> {
+    // SAFETY: the caller's contract.
+    let front = unsafe { front(cuda, stream, header, buffer) }?;
+    part.bytes(header, &front)
+}
+
+/// [`Part::write`] from device memory to device memory, staged: the number of non-zeros is only known when
+/// the blocks have been read.
+///
+/// # Safety
+/// As [`slice_bytes`], and `out` must be writable device memory of the context, `bytes` long.
+pub unsafe fn slice(
+    cuda: &DeviceContext,
+    stream: RawStream,
+    part: &Part,
+    header: &Header,
+    buffer: usize,
+    out: usize,
+    bytes: usize,
+) -> Result<Header> {
+    // SAFETY: the caller's contract.
+    let front = unsafe { front(cuda, stream, header, buffer) }?;
+    let needed = part.bytes(header, &front)?;
+    if bytes < needed {
+        return Err(Error::new(
+            Kind::WorkspaceTooSmall,
+            format!("bytes = {bytes}, and the part needs {needed}"),
+        ));
+    }
+    let range = part.span(header, &front)?;
+    let mut span = stage::<u8>(range.len())?;
+    let mut done = 0;
+    let from = buffer + header.data_offset as usize + range.start;
+    // SAFETY: the caller's contract; `span` checked that the range lies within the data.
+    unsafe {
+        cuda.download(stream, from, range.len(), &mut |piece| {
+            span[done..done + piece.len()].copy_from_slice(piece);
+            done += piece.len();
+            Ok(())
+        })
+    }?;
+    let mut compressed = stage::<u8>(needed)?;
+    let written = part.write(header, &front, &span, &mut compressed)?;
+    // SAFETY: the caller's contract for out.
+    unsafe { cuda.upload(stream, out, &compressed) }?;
+    Ok(written)
 }

@@ -15,6 +15,7 @@ pub mod memory;
 mod module;
 pub mod params;
 pub mod spmm;
+pub mod staging;
 pub mod sys;
 
 pub use context::{ContextGuard, DeviceContext};

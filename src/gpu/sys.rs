@@ -12,6 +12,8 @@ use crate::error::{Error, Kind, Result};
 pub type RawContext = *mut c_void;
 /// CUstream.
 pub type RawStream = *mut c_void;
+/// CUevent.
+pub type RawEvent = *mut c_void;
 /// CUfunction.
 pub type RawFunction = *mut c_void;
 
@@ -37,6 +39,10 @@ pub const DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: c_int = 76;
 pub const DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: c_int = 81;
 /// CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN.
 pub const DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: c_int = 97;
+/// CU_MEMHOSTALLOC_PORTABLE: pinned for every context.
+pub const MEMHOSTALLOC_PORTABLE: c_uint = 1;
+/// CU_EVENT_DISABLE_TIMING.
+pub const EVENT_DISABLE_TIMING: c_uint = 2;
 /// CU_STREAM_CAPTURE_STATUS_NONE.
 pub const STREAM_CAPTURE_STATUS_NONE: c_int = 0;
 
@@ -83,6 +89,14 @@ unsafe extern "C" {
         bytes: usize,
         stream: RawStream,
     ) -> CuResult;
+
+    pub(super) fn cuMemHostAlloc(memory: *mut *mut c_void, bytes: usize, flags: c_uint)
+    -> CuResult;
+    pub(super) fn cuMemFreeHost(memory: *mut c_void) -> CuResult;
+    pub(super) fn cuEventCreate(event: *mut RawEvent, flags: c_uint) -> CuResult;
+    pub(super) fn cuEventDestroy_v2(event: RawEvent) -> CuResult;
+    pub(super) fn cuEventRecord(event: RawEvent, stream: RawStream) -> CuResult;
+    pub(super) fn cuEventSynchronize(event: RawEvent) -> CuResult;
 
     pub(super) fn cuFuncGetAttribute(
         value: *mut c_int,

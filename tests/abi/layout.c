@@ -28,6 +28,7 @@ VALUE(FLASHLLM_STATUS_DRIVER_ERROR, 105);
 VALUE(FLASHLLM_STATUS_VERSION_MISMATCH, 106);
 VALUE(FLASHLLM_STATUS_SIZE_OVERFLOW, 107);
 VALUE(FLASHLLM_STATUS_WRONG_CONTEXT, 108);
+VALUE(FLASHLLM_STATUS_IO_ERROR, 109);
 
 /* flashllmDataType_t: cudaDataType's numbers */
 VALUE(FLASHLLM_R_32F, 0);
@@ -97,4 +98,6 @@ SIZE(flashllmDnMatDescr_t, 8);
 SIZE(flashllmConstDnMatDescr_t, 8);
 SIZE(flashllmSpMatDescr_t, 8);
 SIZE(flashllmConstSpMatDescr_t, 8);
+SIZE(flashllmSafetensors_t, 8);
+SIZE(flashllmSafetensorsWriter_t, 8);
 SIZE(flashllmStream_t, 8);
