@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use build_support::{build_dir, root, run};
-use engine_support::{Programs, opt};
+use engine_support::{Programs, ft, opt};
 
 fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
@@ -52,4 +52,24 @@ fn opt_decoder_generates_the_same_tokens_dense_and_sparse() {
 #[test]
 fn opt_decoder_refuses_what_it_cannot_use_with_a_sentence() {
     opt::refuses(programs(), &opt::Files::write(&scratch("opt-refuse")));
+}
+
+#[test]
+fn ft_convert_keeps_every_element_of_non_square_matrices_on_every_rank() {
+    ft::every_element_is_kept(programs(), &scratch("ft-elements"));
+}
+
+#[test]
+fn ft_call_sites_multiply_what_the_ranks_have_together() {
+    ft::call_sites_multiply_what_the_ranks_have_together(programs(), &scratch("ft-calls"));
+}
+
+#[test]
+fn ft_wrapper_is_exact_in_every_call_and_refuses_what_does_not_fit() {
+    ft::every_call_is_exact(programs());
+}
+
+#[test]
+fn ft_convert_refuses_what_it_cannot_use_and_leaves_nothing_behind() {
+    ft::refuses(programs(), &scratch("ft-refuse"));
 }

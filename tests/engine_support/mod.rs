@@ -3,6 +3,7 @@
 //! the GPU by tests/gpu_examples.rs.
 #![allow(dead_code)] // each test program uses its part
 
+pub mod ft;
 pub mod opt;
 
 use std::path::{Path, PathBuf};
