@@ -19,7 +19,8 @@ fn programs() -> &'static Programs {
     PROGRAMS.get_or_init(|| {
         let library = scratch("cxx-examples-lib");
         for name in ["libflash_llm.so".to_owned(), soname()] {
-            symlink(build_dir().join("libflash_llm.so"), library.join(name)).expect("a link can be made");
+            symlink(build_dir().join("libflash_llm.so"), library.join(name))
+                .expect("a link can be made");
         }
         let folder = scratch("cxx-examples");
         let mut make = Command::new("make");
@@ -36,7 +37,10 @@ fn programs() -> &'static Programs {
 fn soname() -> String {
     let mut version = env!("CARGO_PKG_VERSION").split('.');
     let (major, minor) = (version.next().unwrap_or_default(), version.next().unwrap_or_default());
-    format!("libflash_llm.so.{}", if major == "0" { format!("0.{minor}") } else { major.to_owned() })
+    format!(
+        "libflash_llm.so.{}",
+        if major == "0" { format!("0.{minor}") } else { major.to_owned() }
+    )
 }
 
 fn opt_files(test: &str) -> opt::Files {

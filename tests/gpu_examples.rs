@@ -33,7 +33,8 @@ fn programs() -> &'static Programs {
 
 /// A folder of this run: the bundle's machine does not have the one that built it.
 fn scratch(name: &str) -> PathBuf {
-    let folder = env::temp_dir().join(format!("flash_llm-examples-{}", std::process::id())).join(name);
+    let folder =
+        env::temp_dir().join(format!("flash_llm-examples-{}", std::process::id())).join(name);
     std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
     folder
 }
@@ -41,7 +42,11 @@ fn scratch(name: &str) -> PathBuf {
 #[test]
 fn opt_decoder_agrees_with_a_reference_in_double_precision() {
     opt::agrees_with_the_reference(programs(), &opt::Files::write(&scratch("opt")), &[]);
-    opt::agrees_with_the_reference(programs(), &opt::Files::write(&scratch("opt-dense")), &["--dense"]);
+    opt::agrees_with_the_reference(
+        programs(),
+        &opt::Files::write(&scratch("opt-dense")),
+        &["--dense"],
+    );
 }
 
 #[test]

@@ -28,7 +28,13 @@ fn dense(rows: usize, cols: usize, permille: u32) -> Vec<u16> {
         .collect()
 }
 
-fn compress(rows: usize, cols: usize, values: &[u16], format: (Format, bool), small: bool) -> Vec<u8> {
+fn compress(
+    rows: usize,
+    cols: usize,
+    values: &[u16],
+    format: (Format, bool),
+    small: bool,
+) -> Vec<u8> {
     let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
     let options =
         EncodeOptions { format: Some(format.0), reorder: format.1, prefer_footprint: small };
@@ -57,9 +63,12 @@ fn cut(buffer: &[u8], r: &Range<usize>, c: &Range<usize>) -> Vec<u8> {
 #[test]
 fn parts_decode_to_the_parts_of_the_dense_matrix() {
     for format in FORMATS {
-        for (rows, cols, permille, small) in
-            [(300, 1100, 200, false), (129, 600, 0, false), (128, 512, 1000, false), (260, 2100, 20, true)]
-        {
+        for (rows, cols, permille, small) in [
+            (300, 1100, 200, false),
+            (129, 600, 0, false),
+            (128, 512, 1000, false),
+            (260, 2100, 20, true),
+        ] {
             let values = dense(rows, cols, permille);
             let buffer = compress(rows, cols, &values, format, small);
             let header = validate(&buffer).unwrap();
@@ -80,7 +89,10 @@ fn parts_decode_to_the_parts_of_the_dense_matrix() {
                     assert!(got == part_of(&values, cols, &r, &c), "{format:?} {r:?} {c:?}");
                 }
             }
-            assert!(cut(&buffer, &(0..rows), &(0..cols)) == buffer, "{format:?}: the whole is the whole");
+            assert!(
+                cut(&buffer, &(0..rows), &(0..cols)) == buffer,
+                "{format:?}: the whole is the whole"
+            );
         }
     }
 }
@@ -95,8 +107,7 @@ fn a_part_has_the_bytes_of_the_part_compressed_by_itself() {
         // At this density Bitmap has blocks of 256 columns whatever the shape.
         assert!(header.tile_cols <= 256);
         for (r, c) in [(128..389, 256..1300), (0..256, 768..1024), (256..384, 0..256)] {
-            let alone =
-                compress(r.len(), c.len(), &part_of(&values, cols, &r, &c), format, false);
+            let alone = compress(r.len(), c.len(), &part_of(&values, cols, &r, &c), format, false);
             assert!(cut(&buffer, &r, &c) == alone, "{format:?} {r:?} {c:?}");
         }
     }

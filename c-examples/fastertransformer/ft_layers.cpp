@@ -116,7 +116,7 @@ class Rank {
         void *output = buffer(tokens, hidden_units);
         void *inter_buf = buffer(tokens, inter_size), *inter_buf_2 = buffer(tokens, inter_size);
 
-        // DecoderSelfAttentionLayer.cc, "QKV Gemm"
+        // DecoderSelfAttentionLayer.cc, "qkv_gemm"
         gemm_.Gemm(OP_N, OP_N,
                    qkv_units,  // n
                    tokens, hidden_units,

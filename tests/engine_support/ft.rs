@@ -214,8 +214,12 @@ pub fn every_element_is_kept(programs: &Programs, scratch: &Path) {
 /// The layers' calls, summed over the ranks, are the products of the whole matrices.
 pub fn call_sites_multiply_what_the_ranks_have_together(programs: &Programs, scratch: &Path) {
     for (ranks, gated) in [(2, false), (2, true), (1, false), (3, true)] {
-        let folder =
-            Folder::write(&scratch.join(format!("calls-{ranks}-{gated}")), ranks, gated, Type::Fp16);
+        let folder = Folder::write(
+            &scratch.join(format!("calls-{ranks}-{gated}")),
+            ranks,
+            gated,
+            Type::Fp16,
+        );
         folder.convert(programs, &[]);
         let mut rng = Rng(9);
         let input: Vec<f64> =
@@ -271,7 +275,8 @@ pub fn call_sites_multiply_what_the_ranks_have_together(programs: &Programs, scr
                     *inner *= up;
                 }
             }
-            let ffn = folder.whole(layer, name("mlp.dense_4h_to_h", "mlp.down_proj")).product(&inner);
+            let ffn =
+                folder.whole(layer, name("mlp.dense_4h_to_h", "mlp.down_proj")).product(&inner);
             close(&values[qkv_count + hidden_count..], &ffn, "ffn");
         }
     }

@@ -37,7 +37,12 @@ impl Programs {
     pub fn refuse(&self, program: &str, arguments: &[&str], status: i32, sentence: &str) {
         let output = self.run(program, arguments);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(status), "{program} {arguments:?}: {}", show(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "{program} {arguments:?}: {}",
+            show(&output)
+        );
         assert!(errors.contains(sentence), "'{sentence}' is not in:\n{errors}");
     }
 }
@@ -65,7 +70,8 @@ pub struct Stored {
 
 /// The bytes of a safetensors file.
 pub fn safetensors(tensors: &[Stored], metadata: &str) -> Vec<u8> {
-    let (mut entries, mut data) = (vec![format!(r#""__metadata__": {{{metadata}}}"#)], Vec::<u8>::new());
+    let (mut entries, mut data) =
+        (vec![format!(r#""__metadata__": {{{metadata}}}"#)], Vec::<u8>::new());
     for tensor in tensors {
         let begin = data.len();
         data.extend(&tensor.bytes);

@@ -94,14 +94,16 @@ impl Model {
 
     /// The same with every pruned matrix as the U8 tensor `NAME.flash_llm`.
     pub fn compressed_file(&self) -> Vec<u8> {
-        let compressed = |t: &Tensor| MATRICES.iter().any(|m| t.name.ends_with(&format!("{m}.weight")));
+        let compressed =
+            |t: &Tensor| MATRICES.iter().any(|m| t.name.ends_with(&format!("{m}.weight")));
         safetensors(&self.stored(compressed), r#""format": "pt""#)
     }
 
     fn stored(&self, compressed: impl Fn(&Tensor) -> bool) -> Vec<Stored> {
         let handle = Handle::host().expect("the host always works");
         let store = |tensor: &Tensor| {
-            let bits: Vec<u16> = tensor.values.iter().map(|&v| f16::from_f64(v).to_bits()).collect();
+            let bits: Vec<u16> =
+                tensor.values.iter().map(|&v| f16::from_f64(v).to_bits()).collect();
             if !compressed(tensor) {
                 let bytes = bits.iter().flat_map(|b| b.to_le_bytes()).collect();
                 let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
@@ -123,8 +125,7 @@ impl Model {
 
     /// Logits behind each position of one sequence, computed as the formulas say, without any rounding.
     pub fn logits(&self, tokens: &[usize]) -> Vec<Vec<f64>> {
-        let (embed, places) =
-            (self.get("embed_tokens.weight"), self.get("embed_positions.weight"));
+        let (embed, places) = (self.get("embed_tokens.weight"), self.get("embed_positions.weight"));
         let mut x: Vec<Vec<f64>> = tokens
             .iter()
             .enumerate()
@@ -141,7 +142,8 @@ impl Model {
             };
             let h: Vec<Vec<f64>> =
                 x.iter().map(|x| self.norm(&name("self_attn_layer_norm"), x)).collect();
-            let each = |part: &str| -> Vec<Vec<f64>> { h.iter().map(|h| linear(part, h)).collect() };
+            let each =
+                |part: &str| -> Vec<Vec<f64>> { h.iter().map(|h| linear(part, h)).collect() };
             let (q, k, v) =
                 (each("self_attn.q_proj"), each("self_attn.k_proj"), each("self_attn.v_proj"));
             for p in 0..x.len() {
@@ -229,17 +231,19 @@ impl Files {
         let lists = Self::prompts()
             .map(|prompt| prompt.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
         let (new, heads) = (new.to_string(), HEADS.to_string());
-        let mut arguments = vec!["--heads", &heads, "--new-tokens", &new, "--logits", text(&logits)];
+        let mut arguments =
+            vec!["--heads", &heads, "--new-tokens", &new, "--logits", text(&logits)];
         for list in &lists {
             arguments.extend(["--prompt", list]);
         }
         arguments.extend(more);
         arguments.push(text(file));
         let printed = programs.succeed("opt_decoder", &arguments);
-        let tokens = printed.lines().filter_map(|line| line.strip_prefix("sequence ")).map(|line| {
-            let list = line.split_once(':').expect("a colon behind the number").1;
-            list.split_whitespace().map(|t| t.parse().expect("a token")).collect()
-        });
+        let tokens =
+            printed.lines().filter_map(|line| line.strip_prefix("sequence ")).map(|line| {
+                let list = line.split_once(':').expect("a colon behind the number").1;
+                list.split_whitespace().map(|t| t.parse().expect("a token")).collect()
+            });
         let bytes = fs::read(&logits).expect("the logits were written");
         let values: Vec<f32> = bytes
             .chunks_exact(4)
@@ -349,10 +353,16 @@ pub fn refuses(programs: &Programs, files: &Files) {
     refuse(&["--heads", "6", "/nonexistent.safetensors"], "cannot be opened");
     refuse(&[dense], "there is no config.json beside the file: give --heads");
     refuse(&["--heads", "5", dense], "hidden size 72 is no multiple of 5 heads");
-    refuse(&["--heads", "6", "--prompt", "131", dense], "token 131 of a prompt is beyond the vocabulary");
+    refuse(
+        &["--heads", "6", "--prompt", "131", dense],
+        "token 131 of a prompt is beyond the vocabulary",
+    );
     refuse(&["--heads", "6", "--new-tokens", "48", dense], "more than the model's 48 positions");
     refuse(&["--heads", "6", "--prompt", "1,2", "--prompt", "1", dense], "must have one length");
-    refuse(&["--heads", "6", "--prune", "50", text(&files.compressed)], "--prune is for dense matrices");
+    refuse(
+        &["--heads", "6", "--prune", "50", text(&files.compressed)],
+        "--prune is for dense matrices",
+    );
 
     let changed = |change: &dyn Fn(&mut Vec<Stored>)| {
         let mut tensors = files.model.stored(|t| t.name.ends_with("fc1.weight"));
@@ -385,10 +395,20 @@ pub fn refuses(programs: &Programs, files: &Files) {
         tensors[at].bytes = buffer.read::<u8>(0, buffer.bytes()).expect("host memory");
         tensors[at].shape = vec![tensors[at].bytes.len()];
     });
-    programs.refuse("opt_decoder", &["--heads", "6", text(&swapped)], 1, "FLASHLLM_STATUS_INVALID_VALUE");
+    programs.refuse(
+        "opt_decoder",
+        &["--heads", "6", text(&swapped)],
+        1,
+        "FLASHLLM_STATUS_INVALID_VALUE",
+    );
     let damaged = changed(&|tensors| {
         let at = find(tensors, "layers.0.fc1.weight.flash_llm");
         tensors[at].bytes[260] ^= 0xff; // the first entry of the table, which is 0
     });
-    programs.refuse("opt_decoder", &["--heads", "6", text(&damaged)], 1, "FLASHLLM_STATUS_CORRUPT_DATA");
+    programs.refuse(
+        "opt_decoder",
+        &["--heads", "6", text(&damaged)],
+        1,
+        "FLASHLLM_STATUS_CORRUPT_DATA",
+    );
 }
