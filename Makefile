@@ -27,8 +27,9 @@ export FLASHLLM_KERNEL_CACHE ?= $(TARGET)/kernels
 CUDA_VENV  := $(CURDIR)/target/cuda
 # Tools that the tests need and that this machine may lack.
 TOOLS_VENV := $(CURDIR)/target/tools
+DOXYGEN_DIR := $(CURDIR)/target/doxygen
 # The first two are the programs themselves where pip could not make a virtual environment.
-export PATH := $(PATH):$(TOOLS_VENV)/cmake/data/bin:$(TOOLS_VENV)/pkgconf/.bin:$(TOOLS_VENV)/bin
+export PATH := $(PATH):$(TOOLS_VENV)/cmake/data/bin:$(TOOLS_VENV)/pkgconf/.bin:$(TOOLS_VENV)/bin:$(DOXYGEN_DIR)/bin
 
 .DEFAULT_GOAL := all
 
@@ -50,6 +51,16 @@ tools:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --features gpu-tests -- -D warnings
+
+## docs: the reference of the C API and the pages in docs/, as HTML in target/docs/html
+docs: check-docs
+	@echo "docs: $(TARGET)/docs/html/index.html"
+
+## check-docs: the same; a warning of Doxygen is a failure
+check-docs:
+	@scripts/setup-doxygen.sh $(DOXYGEN_DIR)
+	@rm -rf '$(TARGET)/docs' && mkdir -p '$(TARGET)/docs'
+	FLASHLLM_VERSION=$(VERSION) FLASHLLM_DOCS='$(TARGET)/docs' doxygen docs/Doxyfile
 
 ## test: every test that this machine can run; says at the end what was skipped and why
 test: cuda tools
@@ -94,11 +105,11 @@ uninstall:
 
 ## clean: remove target/, the fetched nvcc included
 clean:
-	rm -rf '$(CUDA_VENV)' '$(TOOLS_VENV)' '$(TARGET)/kernels' '$(TARGET)/gpu-bundle' '$(TARGET)/demo'
+	rm -rf '$(CUDA_VENV)' '$(TOOLS_VENV)' '$(DOXYGEN_DIR)' '$(TARGET)/docs' '$(TARGET)/kernels' '$(TARGET)/gpu-bundle' '$(TARGET)/demo'
 	$(CARGO) clean
 
 ## help: this list
 help:
 	@sed -n 's/^## \([^:]*\): /\1	/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
-.PHONY: all lib cuda tools check test test-gpu gpu-bundle demo bench header install install-files uninstall clean help
+.PHONY: all lib cuda tools check docs check-docs test test-gpu gpu-bundle demo bench header install install-files uninstall clean help

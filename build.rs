@@ -27,17 +27,8 @@ const OLDEST_NVCC: (u32, u32) = (12, 0);
 
 /// The C API, in the order in which the header presents it. Files of `src/capi` that are not named
 /// here follow in alphabetical order, so that nothing exported can be missing from the header.
-const HEADER_ORDER: [&str; 9] = [
-    "status",
-    "types",
-    "context",
-    "memory",
-    "matrix",
-    "convert",
-    "spmm",
-    "store",
-    "safetensors",
-];
+const HEADER_ORDER: [&str; 9] =
+    ["status", "types", "context", "memory", "matrix", "convert", "spmm", "store", "safetensors"];
 
 fn main() {
     let root = PathBuf::from(var("CARGO_MANIFEST_DIR"));

@@ -20,7 +20,9 @@
 
 /** Version of this header. flashllmGetVersion() tells the version of the library. */
 #define FLASHLLM_VERSION_MAJOR 0
+/** Minor version of this header. */
 #define FLASHLLM_VERSION_MINOR 1
+/** Patch level of this header. */
 #define FLASHLLM_VERSION_PATCH 0
 /** major * 10000 + minor * 100 + patch, for comparisons in the preprocessor. */
 #define FLASHLLM_VERSION \

@@ -23,8 +23,15 @@ enum Outcome {
 
 type Test = (String, Box<dyn Fn() -> Outcome>);
 
-const PROGRAMS: [&str; 5] =
-    ["01_version", "02_host_compress", "03_spmm", "04_graph_capture", "demo"];
+const PROGRAMS: [&str; 7] = [
+    "01_version",
+    "02_host_compress",
+    "03_spmm",
+    "04_graph_capture",
+    "07_save_load",
+    "08_tensor_parallel",
+    "demo",
+];
 
 fn main() -> ExitCode {
     // A name to filter by is all that is understood of libtest's arguments.
@@ -80,12 +87,16 @@ fn tests() -> Vec<Test> {
                 Outcome::Passed
             }),
         );
-        let programs: [(&str, &[&str]); 5] = [
+        let programs: [(&str, &[&str]); 9] = [
             ("01_version", &[]),
             ("02_host_compress", &[]),
             ("03_spmm", &["--device", "host"]),
             ("03_spmm", &["--device", "cuda"]),
             ("04_graph_capture", &[]),
+            ("07_save_load", &["--device", "host"]),
+            ("07_save_load", &["--device", "cuda"]),
+            ("08_tensor_parallel", &["--device", "host"]),
+            ("08_tensor_parallel", &["--device", "cuda"]),
         ];
         for (program, arguments) in programs {
             let needs_gpu = program == "04_graph_capture" || arguments.contains(&"cuda");
@@ -97,7 +108,10 @@ fn tests() -> Vec<Test> {
                     if device.is_empty() { "" } else { "_" }
                 ),
                 Box::new(move || {
-                    let output = execute(Command::new(&path).args(arguments), &lib);
+                    let mut command = Command::new(&path);
+                    // Where an example writes a file.
+                    command.current_dir(path.parent().expect("a program lies in a folder"));
+                    let output = execute(command.args(arguments), &lib);
                     match output.status.code() {
                         Some(0) => Outcome::Passed,
                         Some(77) if needs_gpu => {

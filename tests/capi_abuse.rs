@@ -19,6 +19,9 @@ mod guard;
 #[path = "../src/capi/status.rs"]
 mod status;
 
+#[path = "capi_abuse/store.rs"]
+mod store_cases;
+
 use flash_llm::capi::context::*;
 use flash_llm::capi::convert::*;
 use flash_llm::capi::matrix::*;
@@ -41,7 +44,7 @@ const M: usize = 40;
 const K: usize = 70;
 const N: usize = 6;
 /// No enumerator of any enum.
-const UNKNOWN: [c_int; 5] = [-1, 3, 77, c_int::MIN, c_int::MAX];
+const UNKNOWN: [c_int; 5] = [-1, 5, 77, c_int::MIN, c_int::MAX];
 
 /// Live objects of every kind and state, dead ones, and their memory.
 struct World {
@@ -711,7 +714,7 @@ fn sparse_cases(t: &mut Table, world: &World) {
         ("fp32", 4, 4, F32, 0, FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED),
         ("bfloat16", 4, 4, BF16, 0, FLASHLLM_STATUS_NOT_SUPPORTED),
         ("type 3", 4, 4, RawDataType(3), 0, FLASHLLM_STATUS_INVALID_VALUE),
-        ("format 3", 4, 4, F16, 3, FLASHLLM_STATUS_INVALID_VALUE),
+        ("format 4", 4, 4, F16, 4, FLASHLLM_STATUS_INVALID_VALUE),
         ("format -1", 4, 4, F16, -1, FLASHLLM_STATUS_INVALID_VALUE),
     ];
     for (what, rows, cols, dtype, format, want) in bad {
@@ -1266,6 +1269,7 @@ fn table(world: &World) -> Vec<Case> {
     sparse_cases(&mut t, world);
     convert_cases(&mut t, world);
     spmm_cases(&mut t, world);
+    store_cases::cases(&mut t, world);
     t.0
 }
 
@@ -1327,7 +1331,8 @@ fn every_exported_function_is_abused() {
 
 #[test]
 fn names_and_texts_of_statuses_are_their_own() {
-    let numbers = [0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109];
+    let numbers =
+        [0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109];
     let names: BTreeSet<_> =
         numbers.iter().map(|&n| text(flashllmGetErrorName(RawStatus(n)))).collect();
     let texts: BTreeSet<_> =

@@ -9,6 +9,8 @@
 #![cfg_attr(no_kernels, allow(dead_code, unused_imports))]
 
 mod build_support;
+#[path = "fake_driver/store.rs"]
+mod store;
 
 use build_support::{root, run, scratch};
 use flash_llm::capi::context::*;

@@ -29,7 +29,9 @@ impl SafetensorsWriter {
     fn with<R>(&self, f: impl FnOnce(&mut Option<Writer>) -> Result<R>) -> Result<R> {
         let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if writer.is_none() {
-            return Err(Error::invalid("writer is finished: only flashllmSafetensorsWriterDestroy() is left"));
+            return Err(Error::invalid(
+                "writer is finished: only flashllmSafetensorsWriterDestroy() is left",
+            ));
         }
         f(&mut writer)
     }
@@ -86,9 +88,8 @@ pub unsafe extern "C" fn flashllmSafetensorsOpen(
         // SAFETY: the caller gives a NUL-terminated string or NULL.
         let path = unsafe { self::path(path) }?;
         let file = out(file, "file")?;
-        let reader = Reader::open(Mapped::open(path)?).map_err(|error| {
-            Error::new(error.kind(), format!("{}: {error}", path.display()))
-        })?;
+        let reader = Reader::open(Mapped::open(path)?)
+            .map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display())))?;
         let key = object::insert(reader);
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
         unsafe { file.write(key) };
@@ -557,9 +558,10 @@ pub unsafe extern "C" fn flashllmSafetensorsWriterAddDense(
         for index in 0..count {
             // SAFETY: the caller gives `rank` readable dimensions; no alignment is assumed.
             let size = unsafe { shape.add(index).read_unaligned() };
-            sizes.push(usize::try_from(size).map_err(|_| {
-                Error::invalid(format!("shape[{index}] = {size} is negative"))
-            })?);
+            sizes.push(
+                usize::try_from(size)
+                    .map_err(|_| Error::invalid(format!("shape[{index}] = {size} is negative")))?,
+            );
         }
         let (_, bytes) = dense_bytes(dtype, &sizes)?;
         if bytes > 0 && data.is_null() {

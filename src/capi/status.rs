@@ -147,11 +147,7 @@ const TEXTS: &[(flashllmStatus_t, &CStr, &CStr)] = &[
         c"FLASHLLM_STATUS_WRONG_CONTEXT",
         c"a stream or buffer belongs to another CUDA context",
     ),
-    (
-        FLASHLLM_STATUS_IO_ERROR,
-        c"FLASHLLM_STATUS_IO_ERROR",
-        c"a file could not be read or written",
-    ),
+    (FLASHLLM_STATUS_IO_ERROR, c"FLASHLLM_STATUS_IO_ERROR", c"a file could not be read or written"),
 ];
 
 /// The enumerator's name, or "unrecognized status".

@@ -34,9 +34,8 @@ pub struct Mapped(Option<Mmap>);
 impl Mapped {
     /// Maps a file for reading.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let failed = |error| {
-            Error::new(Kind::Io, format!("cannot open {}: {error}", path.display()))
-        };
+        let failed =
+            |error| Error::new(Kind::Io, format!("cannot open {}: {error}", path.display()));
         let file = File::open(path).map_err(failed)?;
         let info = file.metadata().map_err(failed)?;
         if !info.is_file() {
@@ -449,9 +448,8 @@ pub unsafe extern "C" fn flashllmSpMatDeserialize(
         let stored = unsafe { slice::from_raw_parts(serialized.cast::<u8>(), bytes) };
         let (header, content) = matrix::read(stored)?;
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device.
-        let key = unsafe {
-            place_matrix(&context, header, content, "serialized", buffer, bufferBytes)
-        }?;
+        let key =
+            unsafe { place_matrix(&context, header, content, "serialized", buffer, bufferBytes) }?;
         // SAFETY: as above.
         unsafe { descr.write(key) };
         Ok(())
@@ -613,7 +611,9 @@ pub unsafe extern "C" fn flashllmSpMatGetTileSize(
         let descr = object::get::<SpMat>(spMatDescr, "spMatDescr")?;
         let (rows, cols) = (out(tileRows, "tileRows")?, out(tileCols, "tileCols")?);
         let Some(tile) = descr.read(|s| s.header().map(|h| (h.tile_rows, h.tile_cols))) else {
-            return Err(Error::invalid("spMatDescr is neither analysed nor has it compressed data"));
+            return Err(Error::invalid(
+                "spMatDescr is neither analysed nor has it compressed data",
+            ));
         };
         // SAFETY: the caller gives valid pointers or NULL, which `out` has refused; the same below.
         unsafe { rows.write(i64::from(tile.0)) };
@@ -780,8 +780,7 @@ pub unsafe extern "C" fn flashllmSpMatSlice(
                 // SAFETY: the descriptor's buffer is the caller's live memory.
                 let from = unsafe { host_buffer(&header, &whole) };
                 same_header(&header, from)?;
-                let (rows, cols) =
-                    (rowBegin as u64..rowEnd as u64, colBegin as u64..colEnd as u64);
+                let (rows, cols) = (rowBegin as u64..rowEnd as u64, colBegin as u64..colEnd as u64);
                 let needed = slice_bytes_host(from, rows.clone(), cols.clone())?;
                 check_target(buffer, bufferBytes, needed)?;
                 // SAFETY: the caller gives `bufferBytes` writable bytes, not fewer than `needed`, and they do

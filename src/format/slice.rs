@@ -30,7 +30,11 @@ impl Part {
                 return refuse("End", range.end, format!("at most the matrix's {size}"));
             }
             if range.start >= range.end {
-                return refuse("Begin", range.start, format!("less than {name}End = {}", range.end));
+                return refuse(
+                    "Begin",
+                    range.start,
+                    format!("less than {name}End = {}", range.end),
+                );
             }
             if range.start % tile != 0 {
                 return refuse("Begin", range.start, format!("a multiple of the tile's {tile}"));
@@ -184,12 +188,7 @@ pub fn slice_bytes(buffer: &[u8], rows: Range<u64>, cols: Range<u64>) -> Result<
 }
 
 /// [`Part::write`] for a matrix in host memory.
-pub fn slice(
-    buffer: &[u8],
-    rows: Range<u64>,
-    cols: Range<u64>,
-    out: &mut [u8],
-) -> Result<Header> {
+pub fn slice(buffer: &[u8], rows: Range<u64>, cols: Range<u64>, out: &mut [u8]) -> Result<Header> {
     let header = super::parse_header(buffer)?;
     let part = Part::new(&header, rows, cols)?;
     let span = part.span(&header, buffer)?;

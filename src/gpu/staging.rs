@@ -47,15 +47,18 @@ impl Stage {
         for buffer in &mut self.buffers {
             let mut memory: *mut c_void = ptr::null_mut();
             // SAFETY: a valid place for a pointer; a context is current.
-            unsafe { sys::cuMemHostAlloc(&raw mut memory, STAGE_BYTES, sys::MEMHOSTALLOC_PORTABLE) }
-                .check("cuMemHostAlloc")?;
+            unsafe {
+                sys::cuMemHostAlloc(&raw mut memory, STAGE_BYTES, sys::MEMHOSTALLOC_PORTABLE)
+            }
+            .check("cuMemHostAlloc")?;
             *buffer = memory.cast();
             // SAFETY: just allocated, of this size; from here on it is initialised.
             unsafe { buffer.write_bytes(0, STAGE_BYTES) };
         }
         for event in &mut self.events {
             // SAFETY: a valid place for an event; a context is current.
-            unsafe { sys::cuEventCreate(event, sys::EVENT_DISABLE_TIMING) }.check("cuEventCreate")?;
+            unsafe { sys::cuEventCreate(event, sys::EVENT_DISABLE_TIMING) }
+                .check("cuEventCreate")?;
         }
         Ok(())
     }
@@ -101,16 +104,20 @@ impl Stage {
             let to = dst + (index * STAGE_BYTES) as u64;
             // SAFETY: dst is as long as src by the caller's contract; the buffer stays until its event has
             // come, or, at the end, the stream was waited for.
-            unsafe {
-                sys::cuMemcpyHtoDAsync_v2(to, buffer.as_ptr().cast(), chunk.len(), stream)
-            }
-            .check("cuMemcpyHtoDAsync")?;
+            unsafe { sys::cuMemcpyHtoDAsync_v2(to, buffer.as_ptr().cast(), chunk.len(), stream) }
+                .check("cuMemcpyHtoDAsync")?;
             self.record(slot, stream)?;
         }
         Ok(())
     }
 
-    fn start_download(&mut self, stream: RawStream, src: u64, slot: usize, bytes: usize) -> Result<()> {
+    fn start_download(
+        &mut self,
+        stream: RawStream,
+        src: u64,
+        slot: usize,
+        bytes: usize,
+    ) -> Result<()> {
         let to = self.buffers[slot];
         // SAFETY: src is `bytes` long by the caller's contract, and a buffer is not shorter.
         unsafe { sys::cuMemcpyDtoHAsync_v2(to.cast(), src, bytes, stream) }
@@ -132,7 +139,12 @@ impl Stage {
         for index in 0..chunks {
             if index + 1 < chunks {
                 // Its buffer was emptied by the sink in the step before.
-                self.start_download(stream, address(index + 1), (index + 1) % 2, length(index + 1))?;
+                self.start_download(
+                    stream,
+                    address(index + 1),
+                    (index + 1) % 2,
+                    length(index + 1),
+                )?;
             }
             self.wait(index % 2)?;
             // SAFETY: the copy into this buffer is done, and the next one into it begins after the sink.
@@ -233,4 +245,3 @@ impl DeviceContext {
         })
     }
 }
-

@@ -121,13 +121,19 @@ mod tests {
         given_up.write_at(b"half of", 0).unwrap();
         assert_eq!(names(&dir).len(), 2);
         drop(given_up);
-        assert_eq!((names(&dir), fs::read(&path).unwrap()), (vec!["weights".into()], b"old".into()));
+        assert_eq!(
+            (names(&dir), fs::read(&path).unwrap()),
+            (vec!["weights".into()], b"old".into())
+        );
 
         let new = AtomicFile::create(&path).unwrap();
         new.write_at(b"newer file and rubbish", 0).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         new.commit(10).unwrap();
-        assert_eq!((names(&dir), fs::read(&path).unwrap()), (vec!["weights".into()], b"newer file".into()));
+        assert_eq!(
+            (names(&dir), fs::read(&path).unwrap()),
+            (vec!["weights".into()], b"newer file".into())
+        );
         fs::remove_dir_all(dir).unwrap();
     }
 

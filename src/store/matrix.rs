@@ -59,11 +59,7 @@ fn sections(header: &Header, xxh3: [u64; SECTIONS]) -> [Section; SECTIONS] {
     let first = HEADER_BYTES as u64;
     [
         Section { offset: first, bytes: header.data_offset, xxh3: xxh3[0] },
-        Section {
-            offset: first + header.data_offset,
-            bytes: header.data_bytes,
-            xxh3: xxh3[1],
-        },
+        Section { offset: first + header.data_offset, bytes: header.data_bytes, xxh3: xxh3[1] },
     ]
 }
 
@@ -309,7 +305,9 @@ pub fn read(bytes: &[u8]) -> Result<(Header, &[u8])> {
     let says = (info.format, info.dtype, info.rows, info.cols, info.nnz);
     let holds = (header.format, header.dtype as u32, header.rows, header.cols, header.nnz);
     if says != holds {
-        return Err(corrupt(format!("stored matrix: its header says {says:?}, it holds {holds:?}")));
+        return Err(corrupt(format!(
+            "stored matrix: its header says {says:?}, it holds {holds:?}"
+        )));
     }
     if header.total_bytes != info.buffer_bytes as u64
         || header.data_offset != info.sections[0].bytes

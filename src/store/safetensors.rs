@@ -111,7 +111,9 @@ impl<B: AsRef<[u8]>> Reader<B> {
             Some(other) => {
                 return Err(Error::new(
                     Kind::VersionMismatch,
-                    format!("safetensors: {VERSION_KEY} = {other:?}, this library reads {VERSION:?}"),
+                    format!(
+                        "safetensors: {VERSION_KEY} = {other:?}, this library reads {VERSION:?}"
+                    ),
                 ));
             }
         };
@@ -135,10 +137,13 @@ impl<B: AsRef<[u8]>> Reader<B> {
                         )));
                     }
                     let text = texts.get(&format!("{PREFIX}{name}")).ok_or_else(|| {
-                        corrupt(format!("safetensors: metadata has no entry {PREFIX}{name} for {key:?}"))
+                        corrupt(format!(
+                            "safetensors: metadata has no entry {PREFIX}{name} for {key:?}"
+                        ))
                     })?;
-                    let checked = matrix(content, text)
-                        .map_err(|error| Error::new(error.kind(), format!("matrix {name:?}: {error}")))?;
+                    let checked = matrix(content, text).map_err(|error| {
+                        Error::new(error.kind(), format!("matrix {name:?}: {error}"))
+                    })?;
                     Some(checked)
                 }
             };
@@ -198,7 +203,9 @@ impl<B: AsRef<[u8]>> Reader<B> {
     pub fn compressed(&self, tensor: &Tensor) -> Result<(Header, &[u8])> {
         let name = tensor.name.to_string_lossy();
         let Some(matrix) = &tensor.matrix else {
-            return Err(Error::invalid(format!("{name} is a dense tensor, not a compressed matrix")));
+            return Err(Error::invalid(format!(
+                "{name} is a dense tensor, not a compressed matrix"
+            )));
         };
         let bytes = self.bytes(tensor);
         // The first of both failures in this order, whichever thread is faster.
@@ -209,8 +216,8 @@ impl<B: AsRef<[u8]>> Reader<B> {
                 matrix.xxh3
             )));
         }
-        let header = valid
-            .map_err(|error| Error::new(error.kind(), format!("matrix {name:?}: {error}")))?;
+        let header =
+            valid.map_err(|error| Error::new(error.kind(), format!("matrix {name:?}: {error}")))?;
         Ok((header, &bytes[..header.total_bytes as usize]))
     }
 }
@@ -311,7 +318,9 @@ impl Writer {
     /// Adds a text to the file's metadata; a text of the same key is replaced.
     pub fn add_metadata(&mut self, key: &str, value: &str) -> Result<()> {
         if key.is_empty() || key.starts_with(PREFIX) {
-            return Err(Error::invalid(format!("key = {key:?} is empty or begins with {PREFIX:?}")));
+            return Err(Error::invalid(format!(
+                "key = {key:?} is empty or begins with {PREFIX:?}"
+            )));
         }
         self.metadata.insert(key.to_owned(), value.to_owned());
         Ok(())
@@ -522,7 +531,9 @@ impl Writer {
 /// Type and size of a dense tensor.
 pub fn dense_bytes(dtype: &str, shape: &[usize]) -> Result<(Dtype, usize)> {
     let parsed: Dtype = serde_json::from_value(Value::from(dtype)).map_err(|_| {
-        Error::invalid(format!("dtype = {dtype:?} is not an element type of safetensors (\"F16\", ...)"))
+        Error::invalid(format!(
+            "dtype = {dtype:?} is not an element type of safetensors (\"F16\", ...)"
+        ))
     })?;
     let mut elements = 1;
     for &size in shape {
