@@ -173,6 +173,9 @@ class Checkpoint {
         *k = cols;
         std::vector<uint16_t> values(tensor->rows * tensor->cols);
         if (st_read_half(file, tensor, values.data()) != 0) refuse(file->error);
+        for (uint16_t value : values) {
+            if ((value & 0x7c00u) == 0x7c00u) refuse(name + " has weights that fp16 cannot hold");
+        }
         return values;
     }
 

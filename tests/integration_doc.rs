@@ -13,8 +13,8 @@ use build_support::{build_dir, compiler, root, run, scratch};
 /// The fenced blocks of a language, with the line that each begins at.
 fn blocks(language: &str) -> Vec<(usize, String)> {
     let text = fs::read_to_string(root().join("docs/integration.md")).expect("the page is there");
-    let (mut found, mut current): (Vec<(usize, String)>, Option<(usize, String)>) =
-        (Vec::new(), None);
+    let mut found = Vec::new();
+    let mut current: Option<(usize, String)> = None;
     for (number, line) in text.lines().enumerate() {
         if let Some(block) = &mut current {
             if line == "```" {

@@ -384,6 +384,16 @@ pub fn refuses(programs: &Programs, files: &Files) {
         tensors[at].shape.swap(0, 1);
     });
     refuse(&["--heads", "6", text(&transposed)], "layers.0.fc2.weight is 200 x 72, not 72 x 200");
+    // What does not fit fp16 would be infinite.
+    let large = changed(&|tensors| {
+        let at = find(tensors, "layers.2.fc2.weight");
+        tensors[at].dtype = "BF16";
+        tensors[at].bytes[1] = 0x7f; // bf16 0x7f..: beyond 65504
+    });
+    refuse(
+        &["--heads", "6", text(&large)],
+        "layers.2.fc2.weight has weights that fp16 cannot hold",
+    );
     // The library's own check of a buffer from a file: another matrix's, and a damaged one.
     let swapped = changed(&|tensors| {
         let at = find(tensors, "layers.0.fc1.weight.flash_llm");
