@@ -189,7 +189,7 @@ fn make(library: &Path, dir: &Path) -> Command {
 
 fn build_with_make(library: &Path, dir: &Path, standard: &str, is_static: bool) {
     let mut make = make(library, dir);
-    make.arg(format!("STD={standard}"));
+    make.arg("c").arg(format!("STD={standard}"));
     if is_static {
         make.arg("STATIC=1");
     }
