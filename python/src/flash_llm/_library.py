@@ -113,6 +113,15 @@ PROTOTYPES: dict[str, list[Any]] = {
 }
 """Functions that every library this package works with has."""
 
+# A library has all of these or none: products with bias, activation and residual.
+PLAN_PROTOTYPES: dict[str, list[Any]] = {
+    "flashllmSpMMPlanCreate": [_handle, _out, c_int, c_int, _descr, _descr, _descr, c_int, c_int],
+    "flashllmSpMMPlanDestroy": [c_void_p],
+    "flashllmSpMMPlanSetAttribute": [c_void_p, c_int, c_void_p, c_size_t],
+    "flashllmSpMMPlan_bufferSize": [_handle, c_void_p, _size],
+    "flashllmSpMMPlanExecute": [_handle, c_void_p, c_void_p, _descr, _descr, c_void_p, _descr, c_void_p],
+}
+
 # These return a string.
 STRINGS: dict[str, list[Any]] = {
     "flashllmGetBuildInfo": [],
@@ -123,6 +132,9 @@ STRINGS: dict[str, list[Any]] = {
 NON_TRANSPOSE = 0
 ALG_DEFAULT = 0
 SPMAT_PREFERENCE = 1
+PLAN_BIAS, PLAN_BIAS_TYPE, PLAN_ACTIVATION, PLAN_RESIDUAL = 0, 1, 2, 4
+ACTIVATIONS = {"none": 0, "relu": 1, "gelu_tanh": 2, "gelu": 3, "silu": 4}
+"""flashllmActivation_t by the names that PyTorch's users know."""
 
 
 def candidates() -> list[tuple[str, str]]:
@@ -161,6 +173,7 @@ class Library:
         for name, arguments in PROTOTYPES.items():
             if not self.bind(name, arguments):
                 raise LibraryNotFoundError(f"{self.path} has no {name}: it is not a libflash_llm this package works with")
+        self.has_plans: bool = all([self.bind(name, arguments) for name, arguments in PLAN_PROTOTYPES.items()])
         version = c_int()
         self.call("flashllmGetVersion", None, ctypes.byref(version))
         self.version: int = version.value
@@ -179,10 +192,6 @@ class Library:
         function.argtypes, function.restype = arguments, c_int32
         self._functions[name] = function
         return True
-
-    def has(self, name: str) -> bool:
-        """Whether a bound function is there."""
-        return name in self._functions
 
     def call(self, name: str, *arguments: Any) -> None:
         status = self._functions[name](*arguments)

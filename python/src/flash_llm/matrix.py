@@ -13,7 +13,19 @@ import numpy as np
 from . import _dense as dn
 from ._dense import Array, DenseDescr
 from ._handle import Handle, cuda_handle, host_handle
-from ._library import ALG_DEFAULT, NON_TRANSPOSE, SPMAT_PREFERENCE, DataType, Format, library
+from ._library import (
+    ACTIVATIONS,
+    ALG_DEFAULT,
+    NON_TRANSPOSE,
+    PLAN_ACTIVATION,
+    PLAN_BIAS,
+    PLAN_BIAS_TYPE,
+    PLAN_RESIDUAL,
+    SPMAT_PREFERENCE,
+    DataType,
+    Format,
+    library,
+)
 
 FormatName = Literal["auto", "slots", "bitmap", "tiled_csl"]
 """Formats of a compressed matrix. `auto` chooses for speed or size from the matrix's sparsity."""
@@ -85,6 +97,44 @@ class _Descriptor:
         weakref.finalize(self, library().quietly, "flashllmDestroySpMat", c_void_p(self.key.value))
 
 
+class _Plan:
+    """A flashllmSpMMPlan_t for one shape and activation. Bias and residual may change from call to call."""
+
+    __slots__ = ("key", "workspace", "_bias", "_residual", "__weakref__")
+
+    def __init__(self, handle: Handle, a: c_void_p, b: c_void_p, c: c_void_p, activation: str) -> None:
+        self.key = c_void_p()
+        handle.call(
+            "flashllmSpMMPlanCreate", byref(self.key), NON_TRANSPOSE, NON_TRANSPOSE, a, b, c, int(DataType.R_32F),
+            ALG_DEFAULT,
+        )  # fmt: skip
+        weakref.finalize(self, library().quietly, "flashllmSpMMPlanDestroy", c_void_p(self.key.value))
+        self._bias: Optional[tuple[int, int]] = None
+        self._residual = False
+        self._set(PLAN_ACTIVATION, c_int32(ACTIVATIONS[activation]))
+        self.workspace = 0
+        self._measure(handle)
+
+    def _set(self, attribute: int, value: Any) -> None:
+        library().call("flashllmSpMMPlanSetAttribute", self.key, attribute, byref(value), sizeof(value))
+
+    def _measure(self, handle: Handle) -> None:
+        size = c_size_t()
+        handle.call("flashllmSpMMPlan_bufferSize", self.key, byref(size))
+        self.workspace = size.value
+
+    def finish_with(self, handle: Handle, bias: Optional[tuple[int, int]], residual: Optional[c_void_p]) -> None:
+        """Sets the address and type of the bias, and the residual's descriptor, for the next execution."""
+        if bias == self._bias and residual is None and not self._residual:
+            return
+        if bias is not None:
+            self._set(PLAN_BIAS_TYPE, c_int32(bias[1]))
+        self._set(PLAN_BIAS, c_void_p(bias[0] if bias is not None else None))
+        self._set(PLAN_RESIDUAL, c_void_p(residual.value if residual is not None else None))
+        self._bias, self._residual = bias, residual is not None
+        self._measure(handle)
+
+
 class SparseMatrix:
     """A pruned weight matrix [rows, cols] in compressed form: A of C = A B.
 
@@ -117,6 +167,7 @@ class SparseMatrix:
         self.buffer = buffer
         self._device = dn.device_of(buffer)
         self._workspaces: dict[tuple[int, int], int] = {}
+        self._plans: dict[tuple[int, int, str], _Plan] = {}
         rows, cols, nnz = c_int64(), c_int64(), c_int64()
         size, format = c_size_t(), c_int()
         library().call("flashllmSpMatGetSize", descriptor.key, byref(rows), byref(cols), byref(nnz), byref(size))
@@ -321,6 +372,36 @@ class SparseMatrix:
             workspace = allocate(need, device, dn.is_tensor(self.buffer)) if need else None
             space = c_void_p(dn.pointer(workspace)) if workspace is not None else None
             handle.call("flashllmSpMM", *arguments, int(DataType.R_32F), ALG_DEFAULT, space)
+
+    def _multiply_fused(
+        self,
+        b: DenseDescr,
+        c: DenseDescr,
+        n: int,
+        c_type: int,
+        bias: Optional[tuple[int, int]],
+        activation: str,
+        residual: Optional[DenseDescr],
+    ) -> None:
+        """C = activation(A B + bias) + residual in one pass; only if the library has plans. bias: address and type."""
+        device = self._device
+        handle = handle_for(device)
+        one, zero = c_float(1.0), c_float(0.0)
+        with b as source, c as target, residual or nullcontext() as added, handle.lock:
+            handle.use_stream(_current_stream(device))
+            plan = self._plans.get((n, c_type, activation))
+            if plan is None:
+                while len(self._plans) >= 16:  # of the last few batch sizes
+                    self._plans.pop(next(iter(self._plans)))
+                plan = _Plan(handle, self._descriptor.key, source, target, activation)
+                self._plans[n, c_type, activation] = plan
+            plan.finish_with(handle, bias, added)
+            need = plan.workspace
+            workspace = allocate(need, device, dn.is_tensor(self.buffer)) if need else None
+            space = c_void_p(dn.pointer(workspace)) if workspace is not None else None
+            handle.call(
+                "flashllmSpMMPlanExecute", plan.key, byref(one), self._descriptor.key, source, byref(zero), target, space
+            )
 
 
 def spmm(

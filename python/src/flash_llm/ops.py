@@ -7,6 +7,7 @@ the library calls a column-major B, so that nothing is copied or transposed.
 from __future__ import annotations
 
 import weakref
+from contextlib import nullcontext
 from typing import Optional
 
 import torch
@@ -15,10 +16,8 @@ from torch import Tensor
 
 from . import _dense as dn
 from ._dense import DenseDescr
-from ._library import Order
+from ._library import ACTIVATIONS, Order, library
 from .matrix import SparseMatrix
-
-ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu")
 
 # The operator gets the compressed bytes as a tensor, as compilers want it, and finds the checked matrix by their
 # address. A matrix keeps its bytes alive, so that an address in here cannot belong to anything else.
@@ -60,17 +59,49 @@ def activate_(y: Tensor, activation: str) -> Tensor:
     return F.gelu(y, approximate="tanh" if activation == "gelu_tanh" else "none")
 
 
-def matmul(matrix: SparseMatrix, x: Tensor, out: Tensor) -> Tensor:
-    """out [tokens, rows] = x [tokens, cols] Aᵀ. Both have contiguous rows; nothing is checked but what the library checks."""
+def fuses() -> bool:
+    """Whether the library finishes products with bias, activation and residual itself."""
+    return library().has_plans
+
+
+def matmul(
+    matrix: SparseMatrix,
+    x: Tensor,
+    out: Tensor,
+    bias: Optional[Tensor] = None,
+    activation: str = "none",
+    residual: Optional[Tensor] = None,
+) -> Tensor:
+    """out [tokens, rows] = activation(x [tokens, cols] Aᵀ + bias) + residual.
+
+    All have contiguous rows. Nothing is checked but what the library checks, and nothing is allocated but its workspace.
+    """
     tokens = x.shape[0]
     b = DenseDescr(x.data_ptr(), x.shape[1], tokens, x.stride(0), dn.data_type(x, "x"), Order.COL)
-    c_type = dn.data_type(out, "out")
+    c_type = int(dn.data_type(out, "out"))
     c = DenseDescr(out.data_ptr(), out.shape[1], tokens, out.stride(0), c_type, Order.COL)
-    if x.is_cuda and torch.cuda.current_device() != x.device.index:
-        with torch.cuda.device(x.device):
-            matrix._multiply(b, c, tokens, int(c_type), 1.0, 0.0)
-    else:
-        matrix._multiply(b, c, tokens, int(c_type), 1.0, 0.0)
+    plain = bias is None and residual is None and activation == "none"
+    other = x.is_cuda and torch.cuda.current_device() != x.device.index
+    with torch.cuda.device(x.device) if other else nullcontext():
+        if plain or not fuses():
+            matrix._multiply(b, c, tokens, c_type, 1.0, 0.0)
+        else:
+            added = None
+            if residual is not None:
+                r_type = dn.data_type(residual, "residual")
+                added = DenseDescr(
+                    residual.data_ptr(), out.shape[1], tokens, residual.stride(0), r_type, Order.COL
+                )
+            where = None if bias is None else (bias.data_ptr(), int(dn.data_type(bias, "bias")))
+            matrix._multiply_fused(b, c, tokens, c_type, where, activation, added)
+            plain = True
+    if not plain:
+        if bias is not None:
+            out += bias
+        if activation != "none":
+            out.copy_(activate_(out, activation))
+        if residual is not None:
+            out += residual
     return out
 
 
@@ -112,15 +143,17 @@ def _linear(
     shape = x.shape[:-1] + (rows,)
     flat = rows_contiguous(x, cols)
     out = torch.empty((flat.shape[0], rows), dtype=x.dtype, device=x.device)
-    if out.numel():
-        matmul(matrix, flat, out)
-    out = out.view(shape)
-    if bias is not None:
-        out += bias
-    out = activate_(out, activation)
+    if bias is not None and (bias.shape != (rows,) or bias.device != x.device):
+        raise ValueError(f"bias has shape {tuple(bias.shape)} on {bias.device}: ({rows},) on {x.device} is needed")
     if residual is not None:
-        out += residual
-    return out
+        if residual.shape != shape or residual.device != x.device:
+            raise ValueError(
+                f"residual has shape {tuple(residual.shape)} on {residual.device}: {tuple(shape)} on {x.device} is needed"
+            )
+        residual = rows_contiguous(residual, rows)
+    if out.numel():
+        matmul(matrix, flat, out, None if bias is None else bias.contiguous(), activation, residual)
+    return out.view(shape)
 
 
 def _linear_fake(
