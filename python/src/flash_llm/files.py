@@ -1,10 +1,13 @@
 """Compressed matrices in safetensors files.
 
 The convention, which the C library's file functions follow too: a matrix called NAME is the uint8 tensor
-`NAME.flash_llm` of shape [bytes] that holds its compressed buffer. The file's metadata has `flash_llm.version` = "1"
-and for each matrix `flash_llm.NAME`, compact JSON with its format, dtype, rows, cols, nnz and xxh3 (XXH3-64 of the
-bytes, 16 hexadecimal digits; left out by a writer without the package xxhash). Other tensors of the file are as in
-any safetensors file.
+`NAME.flash_llm` of shape [bytes] that holds its compressed buffer and zeros up to a multiple of 256. The file's
+metadata has `flash_llm.version` = "1" and for each matrix `flash_llm.NAME`, compact JSON with its format, dtype, rows,
+cols, nnz and xxh3, XXH3-64 of the tensor's bytes in 16 hexadecimal digits. Other tensors are as in any safetensors
+file.
+
+The checksum needs the package xxhash. Without it files are written without, which only this package reads, and read
+unchecked; the matrices' own structure is always checked.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import numpy as np
 from safetensors import safe_open
 
 from . import _dense as dn
-from .matrix import SparseMatrix, allocate
+from .matrix import ALIGNMENT, SparseMatrix, allocate
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -37,16 +40,26 @@ def _xxh3(buffer: Any) -> Optional[str]:
     return digest
 
 
-def describe(matrix: SparseMatrix) -> str:
+def _stored(matrix: SparseMatrix) -> Any:
+    """The tensor that holds a matrix in a file."""
+    size = -(-matrix.nbytes // ALIGNMENT) * ALIGNMENT
+    buffer = matrix.buffer.cpu() if dn.is_tensor(matrix.buffer) else matrix.buffer
+    stored = allocate(size, None, dn.is_tensor(buffer))
+    stored[: matrix.nbytes] = buffer
+    stored[matrix.nbytes :] = 0
+    return stored
+
+
+def _describe(matrix: SparseMatrix, stored: Any) -> str:
     """The metadata entry of a matrix."""
     entry: dict[str, Any] = {
         "format": matrix.format,
-        "dtype": matrix.dtype,
+        "dtype": {"float16": "F16", "bfloat16": "BF16"}[matrix.dtype],
         "rows": matrix.shape[0],
         "cols": matrix.shape[1],
         "nnz": matrix.nnz,
     }
-    digest = _xxh3(matrix.buffer)
+    digest = _xxh3(stored)
     if digest is not None:
         entry["xxh3"] = digest
     return json.dumps(entry, separators=(",", ":"))
@@ -70,8 +83,8 @@ def save_file(
     torch_wanted = any(dn.is_tensor(t.buffer if isinstance(t, SparseMatrix) else t) for t in tensors.values())
     for name, tensor in tensors.items():
         if isinstance(tensor, SparseMatrix):
-            plain[name + SUFFIX] = tensor.buffer
-            notes["flash_llm." + name] = describe(tensor)
+            plain[name + SUFFIX] = _stored(tensor)
+            notes["flash_llm." + name] = _describe(tensor, plain[name + SUFFIX])
         else:
             plain[name] = tensor
     if len(plain) != len(tensors):
@@ -119,7 +132,8 @@ def load_file(path: Path, device: Optional[str] = None) -> dict[str, Any]:
                 name = key[: -len(SUFFIX)]
                 loaded[name] = _adopt(file.get_tensor(key), name, notes, path, device)
             else:
-                loaded[key] = file.get_tensor(key)
+                tensor = file.get_tensor(key)
+                loaded[key] = tensor if device is None else tensor.to(device)
         return loaded
 
 
@@ -138,14 +152,8 @@ def load_matrix(path: Path, name: Optional[str], device: Optional[str]) -> Spars
 
 
 def _open(path: Path, device: Optional[str]) -> Any:
-    if device is None:
-        return safe_open(os.fspath(path), framework="numpy")
-    # Read on the host, where the checksum is taken, and moved from there.
-    return safe_open(os.fspath(path), framework="pt", device="cpu" if _is_host(device) else str(device))
-
-
-def _is_host(device: str) -> bool:
-    return str(device) == "cpu"
+    # On the host first, where checksums are taken.
+    return safe_open(os.fspath(path), framework="numpy" if device is None else "pt")
 
 
 def _notes(file: Any, path: Path) -> dict[str, str]:
@@ -163,11 +171,11 @@ def _adopt(buffer: Any, name: str, notes: Mapping[str, str], path: Path, device:
         found = _xxh3(buffer)
         if found is not None and found != entry["xxh3"]:
             raise ValueError(f"{where}: the checksum of the bytes is {found}, the file says {entry['xxh3']}")
-    if device is None and buffer.ctypes.data % 256:
-        aligned = allocate(len(buffer), None, False)
-        aligned[:] = buffer
-        buffer = aligned
-    matrix = SparseMatrix.from_buffer(buffer)
+    total = int.from_bytes(bytes(buffer[88:96].tolist()), "little")  # the header's size of the whole
+    padding = buffer[total:]
+    if 0 < len(padding) < ALIGNMENT and not padding.any():
+        buffer = buffer[:total]
+    matrix = SparseMatrix.from_buffer(buffer if device is None else buffer.to(device))
     for key, value in (("rows", matrix.shape[0]), ("cols", matrix.shape[1]), ("nnz", matrix.nnz)):
         if entry.get(key, value) != value:
             raise ValueError(f"{where}: the metadata says {key} {entry[key]}, the matrix has {value}")

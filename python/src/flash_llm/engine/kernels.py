@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._library import FlashLLMError
+
 try:
     import triton
     import triton.language as tl
@@ -203,8 +205,10 @@ def add_norm(
     if _on_gpu(x):
         h = torch.empty_like(x)
         block = triton.next_power_of_2(size)
+        # What is absent is never read: any tensor stands in for it.
         _add_norm_kernel[(rows,)](
-            x, delta, bias, weight, shift, h, size, eps,
+            x, x if delta is None else delta, x if bias is None else bias, weight, x if shift is None else shift, h,
+            size, eps,
             HAS_DELTA=delta is not None, HAS_BIAS=bias is not None, RMS=shift is None, BLOCK=block,
             num_warps=min(16, max(4, block // 1024)),
         )  # fmt: skip
@@ -286,18 +290,18 @@ def decode_attention(
     scale = head_dim**-0.5
     if _on_gpu(qkv):
         out = torch.empty((batch, heads * head_dim), dtype=qkv.dtype, device=qkv.device)
-        parts = None
+        parts = out
         if plan.splits > 1:
             parts = torch.empty((batch * heads * plan.splits, head_dim + 2), dtype=torch.float32, device=qkv.device)
         group = heads // kv_heads
-        cos, sin = rotary if rotary is not None else (None, None)
+        cos, sin = rotary if rotary is not None else (qkv, qkv)
         _decode_attention_kernel[(batch, kv_heads, plan.splits)](
-            qkv, bias, k_cache, v_cache, positions, cos, sin, out, parts, scale, capacity, plan.splits,
+            qkv, qkv if bias is None else bias, k_cache, v_cache, positions, cos, sin, out, parts, scale, capacity, plan.splits,
             H=heads, KV=kv_heads, G=group, D=head_dim, ROWS=max(16, triton.next_power_of_2(group)), BLOCK=plan.block,
             HAS_BIAS=bias is not None, ROPE=rotary is not None, PARTS=plan.splits > 1,
             num_warps=plan.warps, num_stages=plan.stages,
         )  # fmt: skip
-        if parts is not None:
+        if plan.splits > 1:
             _combine_kernel[(batch * heads,)](
                 parts, out, plan.splits, D=head_dim, PIECES=triton.next_power_of_2(plan.splits), num_warps=2
             )
@@ -322,18 +326,32 @@ def decode_attention(
     return out.reshape(batch, heads * head_dim).to(qkv.dtype)
 
 
+# What a candidate may fail with because there is too little of something, and another one may not.
+_TOO_LARGE: tuple[type[Exception], ...] = (torch.OutOfMemoryError, FlashLLMError)
+if triton is not None:
+    _TOO_LARGE += (triton.runtime.errors.OutOfResources,)
+
+
 def fastest(candidates: dict[Any, Callable[[], Any]], repeats: int = 10) -> Any:
     """The key of the candidate that takes the least time on the current CUDA device. Runs each once before timing."""
     times = {}
+    failure: Optional[Exception] = None
     for key, run in candidates.items():
-        run()
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        # The queue gets ahead of the GPU, so that what is timed is not the launching.
-        torch.cuda._sleep(10_000_000)
-        start.record()
-        for _ in range(repeats):
+        try:
             run()
-        end.record()
+            # The queue gets ahead of the GPU, so that what is timed is not the launching.
+            torch.cuda._sleep(10_000_000)
+            start.record()
+            for _ in range(repeats):
+                run()
+            end.record()
+        except _TOO_LARGE as error:
+            failure = error
+            continue
         end.synchronize()
         times[key] = start.elapsed_time(end)
+    if not times:
+        assert failure is not None, "there are candidates"
+        raise failure
     return min(times, key=lambda key: times[key])

@@ -85,6 +85,19 @@ class Engine:
         self.logits: Optional[Tensor] = None
         self._longest = 0
 
+    @property
+    def captured(self) -> bool:
+        """Whether the decode step is a CUDA graph by now."""
+        return self._graph is not None
+
+    def describe(self) -> str:
+        """How a step runs, in a few words."""
+        a = self._attention
+        return (
+            f"{'graph' if self.captured else 'no graph'}; attention in {a.splits} of blocks {a.block}, {a.warps} warps, "
+            f"{a.stages} stages"
+        )
+
     # ------------------------------------------------------------------------------------------------- one layer
 
     def _norm(self, x: Tensor, delta: Optional[Tensor], bias: Optional[Tensor], norm: Norm) -> Tensor:
@@ -209,7 +222,8 @@ class Engine:
                     part.normal_()
             self.tokens.zero_()
             self.positions.fill_(context)
-            self.newest.random_(self.config.vocab)
+            # The same on every rank.
+            self.newest.copy_(torch.arange(self.batch) * 7919 % self.config.vocab)
         self._longest = context
 
     @torch.inference_mode()

@@ -28,9 +28,10 @@ class Group:
         """[rows, columns] of each rank, side by side."""
         if self.size == 1:
             return x
-        parts = torch.empty((self.size, *x.shape), dtype=x.dtype, device=x.device)
+        rows, columns = x.shape
+        parts = torch.empty((self.size * rows, columns), dtype=x.dtype, device=x.device)
         dist.all_gather_into_tensor(parts, x.contiguous(), group=self._group)
-        return parts.transpose(0, 1).reshape(x.shape[0], -1)
+        return parts.view(self.size, rows, columns).transpose(0, 1).reshape(rows, self.size * columns)
 
     def slice(self, x: Tensor, dim: int) -> Tensor:
         """This rank's share of a tensor that every rank has."""
