@@ -31,6 +31,15 @@ needs_transformers = pytest.mark.skipif(not _has("transformers"), reason="transf
 needs_gpu = pytest.mark.skipif(bool(GPU_MISSING), reason=GPU_MISSING)
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
 
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m gpu` runs what needs a GPU and nothing else, `-m "not gpu"` the rest."""
+    for item in items:
+        if any(mark == needs_gpu.mark for mark in item.iter_markers("skipif")):
+            item.add_marker("gpu")
+
+
 FORMATS = ["slots", "bitmap", "tiled_csl"]
 
 

@@ -72,7 +72,10 @@ def test_a_prototype_is_that_of_the_header(name: str) -> None:
 )
 def test_an_enumeration_is_that_of_the_header(enum, prefix: str) -> None:
     declared = enumerators(prefix)
-    assert {member.name: member.value for member in enum}.items() <= declared.items()
+    ours = {member.name: member.value for member in enum}
+    # A status may be newer than this header: it says what the package understands, not what it needs.
+    needed = {name: value for name, value in ours.items() if enum is not _library.Status or name in declared}
+    assert needed.items() <= declared.items() and len(needed) >= 2
     if enum in (_library.Format, _library.Order):
         assert set(declared) <= {member.name for member in enum}, "the header has more"
 

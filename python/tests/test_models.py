@@ -163,7 +163,7 @@ def test_a_saved_model_is_loaded_as_it_was(kind, device, tmp_path) -> None:
     ids = torch.randint(3, 512, (2, 12), device=device)
     assert torch.equal(loaded(ids).logits, model(ids).logits)
     assert loaded.state_dict().keys() == model.state_dict().keys()
-    with pytest.raises(ValueError, match="no such layer|the model .* as|does not fit"):
+    with pytest.raises(ValueError, match="no such layer|unlike the model"):
         load_sparsified(transformers.AutoModelForCausalLM.from_config(config("qwen2")).half(), path)
 
 

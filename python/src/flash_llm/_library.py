@@ -39,6 +39,7 @@ class Status(IntEnum):
     VERSION_MISMATCH = 106
     SIZE_OVERFLOW = 107
     WRONG_CONTEXT = 108
+    IO_ERROR = 109
 
 
 class DataType(IntEnum):

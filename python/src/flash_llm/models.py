@@ -255,6 +255,8 @@ def load_sparsified(model: Model, path: Path, device: str = "cpu") -> Model:
         if weight is None or tuple(weight.shape) != matrix.shape:
             raise ValueError(f"the file has {name} as {matrix.shape}, the model {layer_name} as {layer}")
         bias = state.get(layer_name + ".bias")
+        if (bias is None) != (getattr(layer, "bias", None) is None):
+            raise ValueError(f"the file has {'no' if bias is None else 'a'} bias for {layer_name}, unlike the model")
         _replace(model, layer_name, FlashLinear(matrix, bias))
         state[layer_name + "." + KEY] = matrix.buffer
     try:
