@@ -5,18 +5,11 @@ from __future__ import annotations
 import sys
 from ctypes import byref, c_void_p
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import Any, Optional
 
 import numpy as np
 
 from ._library import DataType, Order, library
-
-if TYPE_CHECKING:
-    import torch
-
-    Array = Union[np.ndarray[Any, Any], torch.Tensor]
-else:
-    Array = Any
 
 _TYPES = {"float16": DataType.R_16F, "bfloat16": DataType.R_16BF, "float32": DataType.R_32F}
 

@@ -140,12 +140,14 @@ ACTIVATIONS = {"none": 0, "relu": 1, "gelu_tanh": 2, "gelu": 3, "silu": 4}
 
 def candidates() -> list[tuple[str, str]]:
     """Where the library is looked for, in order: (path or name, why)."""
-    bundled = (str(Path(__file__).parent / "lib" / "libflash_llm.so"), "bundled with the package")
     chosen = os.environ.get("FLASHLLM_LIBRARY")
     if chosen:
         return [(chosen, "FLASHLLM_LIBRARY")]  # it was asked for: nothing else in its place
-    return [bundled, (f"libflash_llm.so.{_ABI}", "the system's loader"), ("libflash_llm.so", "the system's loader")]
-    return found
+    return [
+        (str(Path(__file__).parent / "lib" / "libflash_llm.so"), "bundled with the package"),
+        (f"libflash_llm.so.{_ABI}", "the system's loader"),
+        ("libflash_llm.so", "the system's loader"),
+    ]
 
 
 def _open() -> ctypes.CDLL:

@@ -26,6 +26,7 @@ class FlashLinear(nn.Module):
     """
 
     compressed: Tensor
+    bias: Optional[Tensor]
 
     def __init__(self, matrix: SparseMatrix, bias: Optional[Tensor] = None, activation: str = "none") -> None:
         super().__init__()

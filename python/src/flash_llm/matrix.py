@@ -11,7 +11,7 @@ from typing import Any, ContextManager, Literal, Optional, Union
 import numpy as np
 
 from . import _dense as dn
-from ._dense import Array, DenseDescr
+from ._dense import DenseDescr
 from ._handle import Handle, cuda_handle, host_handle
 from ._library import (
     ACTIVATIONS,
@@ -156,6 +156,10 @@ class SparseMatrix:
     format: str
     dtype: str
     buffer: Any
+    _descriptor: _Descriptor
+    _device: Optional[int]
+    _workspaces: dict[tuple[int, int], int]
+    _plans: dict[tuple[int, int, str], _Plan]
 
     def __init__(self) -> None:
         raise TypeError("use SparseMatrix.compress(), from_buffer() or load()")
@@ -166,8 +170,8 @@ class SparseMatrix:
         self._descriptor = descriptor
         self.buffer = buffer
         self._device = dn.device_of(buffer)
-        self._workspaces: dict[tuple[int, int], int] = {}
-        self._plans: dict[tuple[int, int, str], _Plan] = {}
+        self._workspaces = {}
+        self._plans = {}
         rows, cols, nnz = c_int64(), c_int64(), c_int64()
         size, format = c_size_t(), c_int()
         library().call("flashllmSpMatGetSize", descriptor.key, byref(rows), byref(cols), byref(nnz), byref(size))
@@ -183,7 +187,7 @@ class SparseMatrix:
 
     @classmethod
     def compress(
-        cls, dense: Array, format: FormatName = "auto", *, prefer: Preference = "speed"
+        cls, dense: Any, format: FormatName = "auto", *, prefer: Preference = "speed"
     ) -> "SparseMatrix":
         """Compresses a dense matrix [rows, cols] of float16 or bfloat16. Elements that are +0 or -0 are left out.
 
@@ -233,7 +237,7 @@ class SparseMatrix:
         return cls._make(descriptor, buffer, dtype)
 
     @classmethod
-    def from_buffer(cls, buffer: Array) -> "SparseMatrix":
+    def from_buffer(cls, buffer: Any) -> "SparseMatrix":
         """Adopts compressed bytes, a one-dimensional uint8 array or tensor, after checking every one of them.
 
         They are used in place and must not change any more; bytes on the host that are not aligned to 256 are copied.
@@ -314,7 +318,7 @@ class SparseMatrix:
         """This matrix in a numpy buffer of host memory; shares the memory of a CPU tensor."""
         return SparseMatrix.from_buffer(self.buffer.cpu().numpy()) if dn.is_tensor(self.buffer) else self
 
-    def to_dense(self, out: Optional[Array] = None) -> Any:
+    def to_dense(self, out: Optional[Any] = None) -> Any:
         """The dense matrix, zeros included: a numpy array or a tensor, like `buffer`.
 
         Args:
@@ -339,7 +343,7 @@ class SparseMatrix:
             handle.call("flashllmSparseToDense", self._descriptor.key, target, ALG_DEFAULT, space)
         return out
 
-    def __matmul__(self, other: Array) -> Any:
+    def __matmul__(self, other: Any) -> Any:
         return spmm(self, other)
 
     def _check_output(self, out: Any, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
@@ -406,9 +410,9 @@ class SparseMatrix:
 
 def spmm(
     a: SparseMatrix,
-    b: Array,
+    b: Any,
     *,
-    out: Optional[Array] = None,
+    out: Optional[Any] = None,
     alpha: float = 1.0,
     beta: float = 0.0,
     out_dtype: Optional[str] = None,

@@ -265,6 +265,7 @@ def load_sparsified(model: Model, path: Path, device: str = "cpu") -> Model:
         raise ValueError(f"the file does not fit the model: {error}") from None
     if missing or unexpected:
         raise ValueError(f"the file does not fit the model: missing {list(missing)}, unexpected {list(unexpected)}")
-    if hasattr(model, "tie_weights"):
-        model.tie_weights()
+    tie = getattr(model, "tie_weights", None)
+    if callable(tie):
+        tie()
     return model.to(device)

@@ -59,7 +59,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        torch.multiprocessing.spawn(_worker, (args, port), nprocs=args.tp)  # type: ignore[no-untyped-call]
+        torch.multiprocessing.spawn(_worker, (args, port), nprocs=args.tp)
     else:
         # Fewer holes, where a model nearly fills the device.
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
@@ -203,7 +203,7 @@ def _row(
 ) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     on_gpu = args.device == "cuda"
-    driver = torch._C._cuda_getDriverVersion() if on_gpu else 0
+    driver: int = getattr(torch._C, "_cuda_getDriverVersion")() if on_gpu else 0
     formats = set()
     if weights is not None:
         for linear in weights.layers[0].linears().values():
