@@ -2,7 +2,7 @@
 # usage: e2e.sh LIBRARY DIRECTORY
 # Models end to end. Without a GPU: small random models, generated and compared with transformers, and the benchmark on
 # models of two layers. With one: the rows of docs/end-to-end.md that fit this machine, appended to
-# bench/results/e2e-DEVICE-DATE.csv. E2E_MODELS chooses models, E2E_STEPS="64" times only so many steps a row.
+# bench/results/e2e/DEVICE-DATE.csv. E2E_MODELS chooses models, E2E_STEPS="64" times only so many steps a row.
 set -eu
 library=$1
 directory=$2
@@ -40,7 +40,7 @@ print(name, torch.cuda.device_count(), torch.cuda.get_device_properties(0).total
 # shellcheck disable=SC2086
 set -- $facts
 device=$1 gpus=$2 gib=$3
-out=bench/results/e2e-$device-$(date +%F).csv
+out=bench/results/e2e/$device-$(date +%F).csv
 steps=${E2E_STEPS:+--steps $E2E_STEPS --context 320}
 wanted() { case " ${E2E_MODELS:-opt-30b opt-66b opt-175b llama-2-70b} " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 batches=8,16,32,64,128
