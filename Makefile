@@ -84,6 +84,18 @@ demo: all
 bench: all
 	$(CARGO) run --locked --release -p flash_llm_bench -- $(BENCH_ARGS)
 
+## wheel: the Python package with the library inside, in target/wheel
+wheel: all
+	@PYTHON='$(PYTHON)' scripts/wheel.sh $(TARGET)/release/libflash_llm.so $(TARGET)/wheel
+
+## test-python: the wheel's tests in a clean virtual environment; PYTHON_EXTRAS="torch transformers" for all of them
+test-python: all
+	@PYTHON='$(PYTHON)' PYTHON_EXTRAS='$(PYTHON_EXTRAS)' scripts/test-python.sh $(TARGET)/release/libflash_llm.so $(TARGET)/python $(PYTEST_ARGS)
+
+## e2e: models end to end, dense and compressed: small ones anywhere, the tables of docs/end-to-end.md where GPUs are
+e2e: all
+	@PYTHON='$(PYTHON)' scripts/e2e.sh $(TARGET)/release/libflash_llm.so $(TARGET)/e2e
+
 ## header: rewrite include/flash_llm.h and tests/abi/symbols.txt after a change of the C API
 header:
 	FLASHLLM_BLESS=1 $(CARGO) test --locked --no-fail-fast --test header --test abi
@@ -110,6 +122,7 @@ clean:
 
 ## help: this list
 help:
-	@sed -n 's/^## \([^:]*\): /\1	/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "make %-11s %s\n", $$1, $$2 }'
+	@sed -n 's/^## \([^:]*\): /\1	/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-.PHONY: all lib cuda tools check docs check-docs test test-gpu gpu-bundle demo bench header install install-files uninstall clean help
+.PHONY: all lib cuda tools check docs check-docs test test-gpu gpu-bundle demo bench wheel test-python e2e header install \
+    install-files uninstall clean help
