@@ -20,7 +20,9 @@
 
 /** Version of this header. flashllmGetVersion() tells the version of the library. */
 #define FLASHLLM_VERSION_MAJOR 0
+/** Minor version of this header. */
 #define FLASHLLM_VERSION_MINOR 1
+/** Patch level of this header. */
 #define FLASHLLM_VERSION_PATCH 0
 /** major * 10000 + minor * 100 + patch, for comparisons in the preprocessor. */
 #define FLASHLLM_VERSION \
@@ -47,6 +49,9 @@
 struct flashllmContext;
 struct flashllmDnMatDescr;
 struct flashllmSpMatDescr;
+struct flashllmSpMMPlan;
+struct flashllmSafetensors;
+struct flashllmSafetensorsWriter;
 struct flashllmCsrDescr;
 
 /* What CUstream of <cuda.h> and cudaStream_t of <cuda_runtime.h> point to: both convert without a cast,
@@ -138,6 +143,10 @@ typedef enum {
      * A stream or a buffer belongs to another CUDA context than the handle.
      */
     FLASHLLM_STATUS_WRONG_CONTEXT = 108,
+    /**
+     * A file could not be opened, read, written or renamed; the message has the operating system's reason.
+     */
+    FLASHLLM_STATUS_IO_ERROR = 109,
 } flashllmStatus_t;
 
 /**
@@ -163,7 +172,8 @@ typedef enum {
      */
     FLASHLLM_POINTER_MODE_HOST = 0,
     /**
-     * Device memory. Reserved: FLASHLLM_STATUS_NOT_SUPPORTED in this release.
+     * Memory of the handle's device, read when the work runs: a captured graph that is replayed reads it anew.
+     * On a host handle the same as FLASHLLM_POINTER_MODE_HOST.
      */
     FLASHLLM_POINTER_MODE_DEVICE = 1,
 } flashllmPointerMode_t;
@@ -181,7 +191,7 @@ typedef enum {
      */
     FLASHLLM_R_16F = 2,
     /**
-     * bfloat16. Reserved: every function answers FLASHLLM_STATUS_NOT_SUPPORTED.
+     * bfloat16.
      */
     FLASHLLM_R_16BF = 14,
 } flashllmDataType_t;
@@ -325,6 +335,108 @@ typedef enum {
 } flashllmSpMatAttribute_t;
 
 /**
+ * What becomes of the elements of a product, in fp32 and before they are rounded to the type of C. A NaN
+ * stays one.
+ */
+typedef enum {
+    /**
+     * The identity.
+     */
+    FLASHLLM_ACTIVATION_NONE = 0,
+    /**
+     * max(v, 0).
+     */
+    FLASHLLM_ACTIVATION_RELU = 1,
+    /**
+     * v / 2 * (1 + tanh(sqrt(2 / pi) * (v + 0.044715 v^3))).
+     */
+    FLASHLLM_ACTIVATION_GELU_TANH = 2,
+    /**
+     * v / 2 * (1 + erf(v / sqrt(2))).
+     */
+    FLASHLLM_ACTIVATION_GELU_ERF = 3,
+    /**
+     * v / (1 + exp(-v)), also called swish.
+     */
+    FLASHLLM_ACTIVATION_SILU = 4,
+} flashllmActivation_t;
+
+/**
+ * Attributes of a plan. Each says the C type that its value pointer points to. All of them may be read;
+ * those of what is computed say what it is:
+ *
+ * without a gate  C = activation(alpha * A * op(B) + beta * C + bias) + residual
+ * with one        C = (alpha * A * op(B) + beta * C + bias) * activation(G * op(B)) + residual
+ */
+typedef enum {
+    /**
+     * const void *, default NULL (none). M elements, one for each row of A, contiguous, in memory of the
+     * handle's device, aligned to their size; read when the work runs. The caller keeps them alive.
+     */
+    FLASHLLM_SPMM_PLAN_BIAS = 0,
+    /**
+     * flashllmDataType_t, default the type of A. Element type of the bias, any.
+     */
+    FLASHLLM_SPMM_PLAN_BIAS_TYPE = 1,
+    /**
+     * flashllmActivation_t, default FLASHLLM_ACTIVATION_NONE.
+     */
+    FLASHLLM_SPMM_PLAN_ACTIVATION = 2,
+    /**
+     * flashllmConstSpMatDescr_t, default NULL (none). G, of the shape and type of A and in any format, at least
+     * analysed when it is set and converted or adopted at the first execution. The plan keeps the descriptor
+     * alive, the caller its buffer. silu(G * B) * (A * B) is the feed-forward layer of Llama.
+     */
+    FLASHLLM_SPMM_PLAN_GATE = 3,
+    /**
+     * flashllmConstDnMatDescr_t, default NULL (none). A matrix of the shape and batch count of C, of any type
+     * and order; it is read before C is written, so it may be C itself (the same address, order, ld and
+     * type) but may not overlap it otherwise. The plan keeps the descriptor alive, the caller the values.
+     */
+    FLASHLLM_SPMM_PLAN_RESIDUAL = 4,
+    /**
+     * int32_t, default 0: the library chooses. Another number is one of flashllmSpMMAlgGetIds(). Reading
+     * gives the algorithm that will run, never 0: store it, and force it elsewhere.
+     */
+    FLASHLLM_SPMM_PLAN_ALG_ID = 5,
+    /**
+     * int32_t, default 0: the library chooses. Pieces into which the sums of a row group are cut for the
+     * multiprocessors; more than there are blocks along K count as that many. Reading gives the number that
+     * will be used, never 0. The bits of C depend on it. A host handle has one piece.
+     */
+    FLASHLLM_SPMM_PLAN_SPLITS = 6,
+    /**
+     * int32_t, 0 or 1, default 1. 1: the same arguments on the same device give the same bits every time. 0
+     * permits algorithms that do not; this release has none.
+     */
+    FLASHLLM_SPMM_PLAN_DETERMINISTIC = 7,
+    /**
+     * size_t, default SIZE_MAX. The workspace the plan may need, in bytes; a smaller one may cost speed.
+     */
+    FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT = 8,
+} flashllmSpMMPlanAttribute_t;
+
+/**
+ * How much of a stored matrix is checked before it is used. Whatever the choice, a header or table that
+ * contradicts itself or the size of the bytes is refused, and nothing outside of the bytes is read.
+ */
+typedef enum {
+    /**
+     * Every byte: for files that anybody may have made. It takes all cores longer than reading does.
+     */
+    FLASHLLM_VERIFY_FULL = 0,
+    /**
+     * The checksums, which find damage but not malice: for files that are trusted as the program itself is. What
+     * a kernel does with blocks that were made to harm is undefined.
+     */
+    FLASHLLM_VERIFY_CHECKSUM = 1,
+    /**
+     * Header and table only: for files whose checksums were verified before, by the same reader.
+     */
+    FLASHLLM_VERIFY_HEADER = 2,
+} flashllmVerify_t;
+
+/**
  * Types of indices. The numbers are cuSPARSE's.
  */
 typedef enum {
@@ -400,6 +512,26 @@ typedef const struct flashllmSpMatDescr *flashllmConstSpMatDescr_t;
  * A matrix in compressed sparse rows in the caller's memory, as a source of weights. A key, as flashllmHandle_t.
  */
 typedef struct flashllmCsrDescr *flashllmCsrDescr_t;
+
+/**
+ * A product that is planned once and executed often. A key, as flashllmHandle_t.
+ */
+typedef struct flashllmSpMMPlan *flashllmSpMMPlan_t;
+
+/**
+ * A .safetensors file that is open for reading. A key, as flashllmHandle_t.
+ */
+typedef struct flashllmSafetensors *flashllmSafetensors_t;
+
+/**
+ * A .safetensors file that is being written. A key, as flashllmHandle_t.
+ */
+typedef struct flashllmSafetensorsWriter *flashllmSafetensorsWriter_t;
+
+/**
+ * Receives one message. logLevel is 1 to 5; both strings end in NUL and live until the callback returns.
+ */
+typedef void (*flashllmLoggerCallback_t)(int logLevel, const char *functionName, const char *message);
 
 #ifdef __cplusplus
 extern "C" {
@@ -583,12 +715,12 @@ flashllmStatus_t flashllmGetLastDriverError(int *cuResult);
  * Sets where alpha and beta are read from.
  *
  * @param handle  The handle.
- * @param mode    FLASHLLM_POINTER_MODE_HOST, which is also the default.
+ * @param mode    Where; FLASHLLM_POINTER_MODE_HOST is the default.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
- *   FLASHLLM_STATUS_INVALID_VALUE: mode is not an enumerator;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: FLASHLLM_POINTER_MODE_DEVICE is reserved.
- * @note Thread-safe; allowed during stream capture.
+ *   FLASHLLM_STATUS_INVALID_VALUE: mode is not an enumerator.
+ * @note Thread-safe; allowed during stream capture. Setting it while another thread uses the handle is
+ *   memory-safe only if that thread's pointers are valid in both modes.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmSetPointerMode(flashllmHandle_t handle,
@@ -699,13 +831,12 @@ FLASHLLM_API flashllmStatus_t flashllmSynchronize(flashllmHandle_t handle);
  * @param values  Element (0, 0), aligned to the element's size; host or device memory to suit the handle
  *   it will be used with. The caller keeps it alive while the descriptor is used. May be NULL only if
  *   rows or cols is 0.
- * @param type    FLASHLLM_R_16F or FLASHLLM_R_32F.
+ * @param type    FLASHLLM_R_16F, FLASHLLM_R_16BF or FLASHLLM_R_32F.
  * @param order   Memory order.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NULL_POINTER: dnMatDescr is NULL, or values is and the matrix is not empty;
  *   FLASHLLM_STATUS_INVALID_VALUE: type or order is not an enumerator, a dimension is negative, or ld is
  *   too small;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: type is FLASHLLM_R_16BF;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the matrix does not fit the address space;
  *   FLASHLLM_STATUS_MISALIGNED: values is not aligned to the element's size.
  * @note Thread-safe; allowed during stream capture. values is not accessed.
@@ -729,7 +860,7 @@ flashllmStatus_t flashllmCreateDnMat(flashllmDnMatDescr_t *dnMatDescr,
  * @param ld      Leading dimension in elements: at least rows (column-major) or cols (row-major).
  * @param values  Element (0, 0), aligned to the element's size. The caller keeps it alive while the
  *   descriptor is used. May be NULL only if rows or cols is 0.
- * @param type    FLASHLLM_R_16F or FLASHLLM_R_32F.
+ * @param type    FLASHLLM_R_16F, FLASHLLM_R_16BF or FLASHLLM_R_32F.
  * @param order   Memory order.
  * @return As flashllmCreateDnMat().
  * @note Thread-safe; allowed during stream capture. values is not accessed.
@@ -858,12 +989,11 @@ flashllmStatus_t flashllmDnMatSetValues(flashllmDnMatDescr_t dnMatDescr,
  *   flashllmDestroySpMat().
  * @param rows    Rows (M), at least 1.
  * @param cols    Columns (K), at least 1.
- * @param type    FLASHLLM_R_16F.
+ * @param type    FLASHLLM_R_16F or FLASHLLM_R_16BF.
  * @param format  The format, or FLASHLLM_FORMAT_AUTO: chosen by the analysis, or the adopted buffer's.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NULL_POINTER: spMatDescr is NULL;
  *   FLASHLLM_STATUS_INVALID_VALUE: type or format is not an enumerator, or a dimension is not positive;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: type is FLASHLLM_R_16BF;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: type is FLASHLLM_R_32F;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the dense matrix would not fit the address space.
  * @note Thread-safe; allowed during stream capture.
@@ -1032,7 +1162,7 @@ flashllmStatus_t flashllmSpMatSetAttribute(flashllmSpMatDescr_t spMatDescr,
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
  *   shapes differ;
  *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the workspace would not fit the address space.
  * @note Thread-safe; allowed during stream capture.
  */
@@ -1053,7 +1183,7 @@ flashllmStatus_t flashllmDenseToSparse_bufferSize(flashllmHandle_t handle,
  * goes: flashllmDenseToSparse_convert() needs it as the analysis left it.
  *
  * @param handle     The handle.
- * @param matA       The dense matrix, FLASHLLM_R_16F, any order. An element is a non-zero unless it is +0 or
+ * @param matA       The dense matrix, of matB's type, any order. An element is a non-zero unless it is +0 or
  *   -0: NaN, infinities and subnormals are kept.
  * @param matB       The compressed matrix, of the same shape.
  * @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
@@ -1065,7 +1195,7 @@ flashllmStatus_t flashllmDenseToSparse_bufferSize(flashllmHandle_t handle,
  *   shapes differ;
  *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
  *   aligned to 256 bytes;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
  *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
@@ -1101,7 +1231,7 @@ flashllmStatus_t flashllmDenseToSparse_analysis(flashllmHandle_t handle,
  *   a handle of another device;
  *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
  *   aligned to 256 bytes;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not FLASHLLM_R_16F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set, or the analysis done, with a handle of another CUDA
  *   context, or the driver says so;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
@@ -1131,7 +1261,7 @@ flashllmStatus_t flashllmDenseToSparse_convert(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
  *   enumerator, or the shapes differ;
  *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F.
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type.
  * @note Thread-safe; allowed during stream capture.
  */
 FLASHLLM_API
@@ -1150,7 +1280,7 @@ flashllmStatus_t flashllmSparseToDense_bufferSize(flashllmHandle_t handle,
  *
  * @param handle     The handle.
  * @param matA       The compressed matrix, converted or adopted.
- * @param matB       The dense matrix, FLASHLLM_R_16F, of the same shape, any order.
+ * @param matB       The dense matrix, of matA's type, of the same shape, any order.
  * @param alg        FLASHLLM_SPARSETODENSE_ALG_DEFAULT.
  * @param workspace  Memory of the size that flashllmSparseToDense_bufferSize() says; NULL if that is 0.
  * @return FLASHLLM_STATUS_SUCCESS;
@@ -1158,7 +1288,7 @@ flashllmStatus_t flashllmSparseToDense_bufferSize(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
  *   enumerator, the shapes differ, matA has no compressed data, the buffer overlaps matB (host), or it was
  *   set with a handle of another device;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type;
  *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked (host; on a CUDA handle such
  *   blocks are left out);
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
@@ -1187,12 +1317,11 @@ flashllmStatus_t flashllmSparseToDense(flashllmHandle_t handle,
  * @param rowOffsetsType  Type of the offsets.
  * @param colIndType      Type of the columns.
  * @param idxBase         What both begin with.
- * @param valueType       FLASHLLM_R_16F.
+ * @param valueType       FLASHLLM_R_16F or FLASHLLM_R_16BF.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NULL_POINTER: csrDescr is NULL, or an array is that must not be;
  *   FLASHLLM_STATUS_INVALID_VALUE: a type or the base is not an enumerator, or a size is out of its range;
  *   FLASHLLM_STATUS_MISALIGNED: an array is not aligned to its elements;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: valueType is FLASHLLM_R_16BF;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: valueType is FLASHLLM_R_32F;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the matrix would not fit the address space.
  * @note Thread-safe; allowed during stream capture.
@@ -1349,7 +1478,7 @@ flashllmStatus_t flashllmPrune_bufferSize(flashllmHandle_t handle,
  * until it is done.
  *
  * @param handle     The handle.
- * @param in         The dense matrix, FLASHLLM_R_16F, any order.
+ * @param in         The dense matrix, FLASHLLM_R_16F or FLASHLLM_R_16BF, any order.
  * @param out        Receives the pruned matrix: of the same shape and type, any order. May be in itself (the same
  *   address, order and leading dimension); otherwise their memory must not overlap. What ld skips stays.
  * @param alg        What the smallest are taken of.
@@ -1433,11 +1562,11 @@ flashllmStatus_t flashllmPruneCheck(flashllmHandle_t handle,
  * @param handle       The handle.
  * @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
  * @param opB          Operation on matB.
- * @param alpha        Host pointer to a float; its value does not matter here.
+ * @param alpha        Pointer to a float; its value does not matter here.
  * @param matA         The compressed matrix, M x K, at least analysed.
- * @param matB         Dense, FLASHLLM_R_16F; op(B) is K x N.
- * @param beta         Host pointer to a float; its value does not matter here.
- * @param matC         Dense, M x N, FLASHLLM_R_16F or FLASHLLM_R_32F.
+ * @param matB         Dense, of matA's type; op(B) is K x N.
+ * @param beta         Pointer to a float; its value does not matter here.
+ * @param matC         Dense, M x N, of matA's type or FLASHLLM_R_32F.
  * @param computeType  FLASHLLM_R_32F.
  * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
  * @param[out] workspaceBytes  Receives the size in bytes; 0 on a host handle. For the same matA it does not
@@ -1445,11 +1574,12 @@ flashllmStatus_t flashllmPruneCheck(flashllmHandle_t handle,
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
- *   is unknown, the shapes do not fit, matA is neither analysed nor adopted, or its buffer was set
+ *   is unknown, the shapes or batches do not fit, matA is neither analysed nor adopted, or its buffer was set
  *   with a handle of another device;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: opA is a transpose, or computeType is not FLASHLLM_R_32F;
  *   FLASHLLM_STATUS_NULL_POINTER: alpha, beta or workspaceBytes is NULL;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type, or matC neither that nor
+ *   FLASHLLM_R_32F;
  *   FLASHLLM_STATUS_WRONG_CONTEXT: matA's buffer was set with a handle of another CUDA context;
  *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large.
  * @note Thread-safe; allowed during stream capture. It calls no driver function.
@@ -1474,11 +1604,11 @@ flashllmStatus_t flashllmSpMM_bufferSize(flashllmHandle_t handle,
  * @param handle       The handle.
  * @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
  * @param opB          Operation on matB.
- * @param alpha        Host pointer to a float; its value does not matter here.
+ * @param alpha        Pointer to a float; its value does not matter here.
  * @param matA         The compressed matrix, M x K, converted or adopted.
- * @param matB         Dense, FLASHLLM_R_16F; op(B) is K x N.
- * @param beta         Host pointer to a float; its value does not matter here.
- * @param matC         Dense, M x N, FLASHLLM_R_16F or FLASHLLM_R_32F. Not written.
+ * @param matB         Dense, of matA's type; op(B) is K x N.
+ * @param beta         Pointer to a float; its value does not matter here.
+ * @param matC         Dense, M x N, of matA's type or FLASHLLM_R_32F. Not written.
  * @param computeType  FLASHLLM_R_32F.
  * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
  * @param workspace    As flashllmSpMM().
@@ -1502,6 +1632,9 @@ flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
  * Computes C = alpha * op(A) * op(B) + beta * C with a compressed A. Products add up in fp32, and the
  * result is rounded once to the type of C.
  *
+ * Where matB and matC are batches (flashllmDnMatSetStridedBatch()), each B is multiplied by the same A into its
+ * C. A batch whose matrices continue each other along N is one product with more columns.
+ *
  * On a CUDA handle the work is put on the handle's stream and the call returns; it allocates nothing, waits
  * for nothing, loads nothing, and can be captured into a graph. On a host handle it is done when the call
  * returns. The same arguments on the same device give the same bits every time.
@@ -1509,12 +1642,12 @@ flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
  * @param handle       The handle.
  * @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
  * @param opB          Operation on matB: both are supported.
- * @param alpha        Host pointer to a float, read before the call returns.
+ * @param alpha        Pointer to a float: host memory, read before the call returns, or with
+ *   FLASHLLM_POINTER_MODE_DEVICE device memory aligned to 4 bytes, read when the work runs.
  * @param matA         The compressed matrix, M x K, converted or adopted.
- * @param matB         Dense, FLASHLLM_R_16F; op(B) is K x N. N may be 0: then nothing happens.
- * @param beta         Host pointer to a float, read before the call returns. If it is 0, C is not read: NaN in
- *   it does not survive.
- * @param matC         Dense, M x N, FLASHLLM_R_16F or FLASHLLM_R_32F. Must not overlap matA or matB. Memory
+ * @param matB         Dense, of matA's type; op(B) is K x N. N may be 0: then nothing happens.
+ * @param beta         As alpha. If it is 0, C is not read: NaN in it does not survive.
+ * @param matC         Dense, M x N, of matA's type or FLASHLLM_R_32F. Must not overlap matA or matB. Memory
  *   that ld skips stays as it is.
  * @param computeType  FLASHLLM_R_32F.
  * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
@@ -1524,12 +1657,14 @@ flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
  * @return FLASHLLM_STATUS_SUCCESS: the work is done (host) or on the stream (CUDA);
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
- *   is unknown, the shapes do not fit, matA has no compressed data, its buffer was set with a handle
+ *   is unknown, the shapes or batches do not fit, matA has no compressed data, its buffer was set with a handle
  *   of another device, or (host) matC overlaps another operand;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: opA is a transpose, or computeType is not FLASHLLM_R_32F;
  *   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, or workspace is and one is needed;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not FLASHLLM_R_16F;
- *   FLASHLLM_STATUS_MISALIGNED: workspace is needed and not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type, or matC neither that nor
+ *   FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_MISALIGNED: workspace is needed and not aligned to 256 bytes, or alpha or beta is device
+ *   memory that is not aligned to 4;
  *   FLASHLLM_STATUS_WRONG_CONTEXT: matA's buffer was set with a handle of another CUDA context, or the
  *   driver says so;
  *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large;
@@ -1550,6 +1685,1046 @@ flashllmStatus_t flashllmSpMM(flashllmHandle_t handle,
                               flashllmDataType_t computeType,
                               flashllmSpMMAlg_t alg,
                               void *workspace);
+
+/**
+ * Plans C = alpha * op(A) * op(B) + beta * C: chooses the kernel, its grid and its workspace once, so that
+ * flashllmSpMMPlanExecute() does not have to.
+ *
+ * The plan is for the shapes, types, batch count and device of its operands, and for a compressed matrix like
+ * A: of the same format, with blocks of the same width that do not hold more. It keeps none of the descriptors; other ones
+ * may be executed. Attributes add what follows the product: flashllmSpMMPlanAttribute_t.
+ *
+ * @param handle       The handle.
+ * @param[out] plan    Receives the plan; NULL on failure. The caller owns it: flashllmSpMMPlanDestroy().
+ * @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
+ * @param opB          Operation on matB.
+ * @param matA         The compressed matrix, M x K, at least analysed.
+ * @param matB         Dense, of matA's type; op(B) is K x N.
+ * @param matC         Dense, M x N, of matA's type or FLASHLLM_R_32F.
+ * @param computeType  FLASHLLM_R_32F.
+ * @param alg          FLASHLLM_SPMM_ALG_DEFAULT; to force one, set FLASHLLM_SPMM_PLAN_ALG_ID.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: plan is NULL;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
+ *   is unknown, the shapes or batches do not fit, matA is neither analysed nor adopted, or its buffer was
+ *   set with a handle of another device;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: opA is a transpose, or computeType is not FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type, or matC neither that nor
+ *   FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: matA's buffer was set with a handle of another CUDA context;
+ *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large.
+ * @note Thread-safe; allowed during stream capture. It calls no driver function.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanCreate(flashllmHandle_t handle,
+                                        flashllmSpMMPlan_t *plan,
+                                        flashllmOperation_t opA,
+                                        flashllmOperation_t opB,
+                                        flashllmConstSpMatDescr_t matA,
+                                        flashllmConstDnMatDescr_t matB,
+                                        flashllmDnMatDescr_t matC,
+                                        flashllmDataType_t computeType,
+                                        flashllmSpMMAlg_t alg);
+
+/**
+ * Destroys a plan. Work that was launched with it does not need it any more.
+ *
+ * @param plan  The plan, or NULL (then nothing happens).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, or destroyed already.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API flashllmStatus_t flashllmSpMMPlanDestroy(flashllmSpMMPlan_t plan);
+
+/**
+ * Sets an attribute of a plan and plans anew. On failure the plan is as it was.
+ *
+ * @param plan   The plan.
+ * @param attr   Which one.
+ * @param value  The value; its type, range and meaning are at flashllmSpMMPlanAttribute_t. Any alignment.
+ *   Host memory, read before the call returns.
+ * @param bytes  Size of that type in bytes.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, attr is not an enumerator, bytes is not the size of its
+ *   type, the value is out of range or not a descriptor of the right kind, a matrix has another shape than
+ *   the plan's, or the gate is neither analysed nor adopted;
+ *   FLASHLLM_STATUS_NULL_POINTER: value is NULL;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the gate is not of the type of A;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the algorithm does not exist, or does not multiply this matrix on this
+ *   device;
+ *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES: the product needs more workspace than the limit;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large.
+ * @note Thread-safe; allowed during stream capture. The size of the workspace may change: ask again. An
+ *   execution in another thread takes the plan as it was before or as it is after.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanSetAttribute(flashllmSpMMPlan_t plan,
+                                              flashllmSpMMPlanAttribute_t attr,
+                                              const void *value,
+                                              size_t bytes);
+
+/**
+ * Reads an attribute of a plan. What is 0 for "automatic" reads as what was chosen: the algorithm and the
+ * splits can be stored, and forced in another process on the same kind of device.
+ *
+ * @param plan        The plan.
+ * @param attr        Which one.
+ * @param[out] value  Receives the value; its type is at flashllmSpMMPlanAttribute_t. Any alignment.
+ * @param bytes       Size of that type in bytes.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, attr is not an enumerator, or bytes is not the size of its
+ *   type;
+ *   FLASHLLM_STATUS_NULL_POINTER: value is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanGetAttribute(flashllmSpMMPlan_t plan,
+                                              flashllmSpMMPlanAttribute_t attr,
+                                              void *value,
+                                              size_t bytes);
+
+/**
+ * Tells how much workspace flashllmSpMMPlanExecute() needs. Setting an attribute may change it.
+ *
+ * @param handle      The handle, of the device that the plan was made for.
+ * @param plan        The plan.
+ * @param[out] bytes  Receives the size in bytes; on a host handle 0 unless there is a gate.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, or one of another device or CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: bytes is NULL.
+ * @note Thread-safe; allowed during stream capture. It calls no driver function.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlan_bufferSize(flashllmHandle_t handle,
+                                             flashllmSpMMPlan_t plan,
+                                             size_t *bytes);
+
+/**
+ * Computes what the plan says: the product, and what its attributes add. In fp32, rounded once to the type
+ * of C.
+ *
+ * On a CUDA handle the work is put on the handle's stream and the call returns; it allocates nothing, waits
+ * for nothing, loads nothing, and can be captured into a graph. On a host handle it is done when the call
+ * returns.
+ *
+ * @param handle     The handle, of the device that the plan was made for.
+ * @param plan       The plan.
+ * @param alpha      Pointer to a float: host memory, read before the call returns, or with
+ *   FLASHLLM_POINTER_MODE_DEVICE device memory aligned to 4 bytes, read when the work runs.
+ * @param matA       The compressed matrix, converted or adopted: that of the plan or another one of its shape,
+ *   type and format, with blocks of the same width that do not hold more.
+ * @param matB       Dense; shape, type and batch count as planned.
+ * @param beta       As alpha. If it is 0, C is not read, except as the residual.
+ * @param matC       Dense; shape, type and batch count as planned. Must not overlap anything else that is
+ *   used, except that it may be the residual.
+ * @param workspace  Memory of the handle's device of the size that flashllmSpMMPlan_bufferSize() says, aligned
+ *   to 256 bytes; NULL if that is 0. Its contents do not matter. The caller keeps it alive, and uses it for
+ *   nothing else, until the work on the stream is done.
+ * @return FLASHLLM_STATUS_SUCCESS: the work is done (host) or on the stream (CUDA);
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan or one of another device, not descriptors of the right kinds,
+ *   matC has const values, a matrix is not as planned, matA or the gate has no compressed data or was set
+ *   with a handle of another device, or (host) matC or the workspace overlaps another operand;
+ *   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, or workspace is and one is needed;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a type is not as planned;
+ *   FLASHLLM_STATUS_MISALIGNED: workspace is needed and not aligned to 256 bytes, the bias is not aligned to
+ *   its elements, or alpha or beta is device memory that is not aligned to 4;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: a buffer was set with a handle of another CUDA context, or the driver says
+ *   so;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: (host) a buffer was changed since it was checked;
+ *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe for different matC and workspaces; allowed during stream capture. A captured execution
+ *   keeps the attributes and addresses that it was captured with.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanExecute(flashllmHandle_t handle,
+                                         flashllmSpMMPlan_t plan,
+                                         const void *alpha,
+                                         flashllmConstSpMatDescr_t matA,
+                                         flashllmConstDnMatDescr_t matB,
+                                         const void *beta,
+                                         flashllmDnMatDescr_t matC,
+                                         void *workspace);
+
+/**
+ * Says in English what the plan will run, and why: kernel, grid, splits, workspace.
+ *
+ * @param handle         The handle, of the device that the plan was made for.
+ * @param plan           The plan.
+ * @param[out] text      Receives the text with its terminating NUL; NULL to ask for its size alone.
+ * @param[in,out] bytes  In: size of text in bytes (ignored if text is NULL). Out: bytes of the text with its
+ *   NUL.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan, or one of another device or CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: bytes is NULL;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the text does not fit; nothing is written.
+ * @note Thread-safe; allowed during stream capture. The wording may change in any release.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanExplain(flashllmHandle_t handle,
+                                         flashllmSpMMPlan_t plan,
+                                         char *text,
+                                         size_t *bytes);
+
+/**
+ * Lists the algorithms that can multiply a matrix by n columns on the handle's device: values for
+ * FLASHLLM_SPMM_PLAN_ALG_ID. The first is the one that the library would choose; the others follow by
+ * estimated time. A number means the same algorithm in every release that has it.
+ *
+ * @param handle         The handle.
+ * @param matA           The compressed matrix, at least analysed.
+ * @param n              Columns of op(B), at least 1.
+ * @param[out] ids       Receives the numbers; NULL to ask how many there are. Aligned to 4 bytes.
+ * @param[in,out] count  In: how many ids has room for (ignored if ids is NULL). Out: how many there are.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix, it is neither analysed nor adopted, its buffer
+ *   was set with a handle of another device, n is not positive, or count is negative;
+ *   FLASHLLM_STATUS_NULL_POINTER: count is NULL;
+ *   FLASHLLM_STATUS_MISALIGNED: ids is not aligned to 4 bytes;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: the numbers do not fit; nothing is written;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED, FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the
+ *   problem is too large;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context.
+ * @note Thread-safe; allowed during stream capture. It calls no driver function.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMAlgGetIds(flashllmHandle_t handle,
+                                       flashllmConstSpMatDescr_t matA,
+                                       int64_t n,
+                                       int *ids,
+                                       int *count);
+
+/**
+ * Makes a dense matrix descriptor stand for a batch: matrices of one shape, order, ld and type at equal
+ * distances. flashllmSpMM() and plans multiply every B of a batch by the same A; other functions take the
+ * first matrix.
+ *
+ * @param dnMatDescr   The descriptor.
+ * @param batchCount   Matrices, at least 1; 1 is the state after creation.
+ * @param batchStride  Elements from element (0, 0) of one matrix to that of the next, at least 0; 0 repeats
+ *   one matrix, which must then only be read. Matrices that are written must not overlap.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a dense matrix descriptor, batchCount is not positive, or batchStride
+ *   is negative;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the batch does not fit the address space. On failure the descriptor is as
+ *   it was.
+ * @note Thread-safe; allowed during stream capture. values is not accessed.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmDnMatSetStridedBatch(flashllmConstDnMatDescr_t dnMatDescr,
+                                              int64_t batchCount,
+                                              int64_t batchStride);
+
+/**
+ * Gives the batch that a dense matrix descriptor stands for.
+ *
+ * @param dnMatDescr        The descriptor.
+ * @param[out] batchCount   Receives the number of matrices.
+ * @param[out] batchStride  Receives the distance in elements; 0 if none was set.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a dense matrix descriptor;
+ *   FLASHLLM_STATUS_NULL_POINTER: an out-parameter is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmDnMatGetStridedBatch(flashllmConstDnMatDescr_t dnMatDescr,
+                                              int64_t *batchCount,
+                                              int64_t *batchStride);
+
+/**
+ * Tells how much workspace flashllmSpMMGrouped() needs.
+ *
+ * @param handle       The handle.
+ * @param count        Products, at least 0.
+ * @param opB          Operation on every matB.
+ * @param alpha        Pointer to a float; its value does not matter here.
+ * @param matA         Array of count compressed matrices, at least analysed.
+ * @param matB         Array of count dense matrices.
+ * @param beta         Pointer to a float; its value does not matter here.
+ * @param matC         Array of count dense matrices.
+ * @param computeType  FLASHLLM_R_32F.
+ * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
+ * @param[out] workspaceBytes  Receives the size in bytes; 0 on a host handle.
+ * @return As flashllmSpMMGrouped(), without what comes from running it;
+ *   FLASHLLM_STATUS_NULL_POINTER: also if workspaceBytes is NULL.
+ * @note Thread-safe; allowed during stream capture. It calls no driver function.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMGrouped_bufferSize(flashllmHandle_t handle,
+                                                int64_t count,
+                                                flashllmOperation_t opB,
+                                                const void *alpha,
+                                                const flashllmConstSpMatDescr_t *matA,
+                                                const flashllmConstDnMatDescr_t *matB,
+                                                const void *beta,
+                                                const flashllmDnMatDescr_t *matC,
+                                                flashllmDataType_t computeType,
+                                                flashllmSpMMAlg_t alg,
+                                                size_t *workspaceBytes);
+
+/**
+ * Computes C[i] = alpha * A[i] * op(B[i]) + beta * C[i] for many compressed A, such as the experts of a layer:
+ * on a device a launch for every 16 of them (one each where an A is nearly dense), and one for each B that has to
+ * be packed first. Every A has the
+ * same format, type and K; M and N are each product's own, and N may be 0. All matrices are checked before
+ * anything is computed.
+ *
+ * @param handle       The handle.
+ * @param count        Products, at least 0.
+ * @param opB          Operation on every matB.
+ * @param alpha        Pointer to a float, the same for all: host memory, read before the call returns, or with
+ *   FLASHLLM_POINTER_MODE_DEVICE device memory aligned to 4 bytes, read when the work runs.
+ * @param matA         Array of count compressed matrices, M[i] x K, converted or adopted. Host memory, read
+ *   before the call returns, like the other arrays. Any alignment; may be NULL if count is 0.
+ * @param matB         Array of count dense matrices of the type of A, no batches; op(B[i]) is K x N[i].
+ * @param beta         As alpha. If it is 0, no C is read.
+ * @param matC         Array of count dense matrices, M[i] x N[i], of the type of A or FLASHLLM_R_32F. None may
+ *   overlap another operand of the group.
+ * @param computeType  FLASHLLM_R_32F.
+ * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
+ * @param workspace    As flashllmSpMM(), of the size that flashllmSpMMGrouped_bufferSize() says.
+ * @return FLASHLLM_STATUS_SUCCESS: the work is done (host) or on the stream (CUDA);
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: count is negative, an enumerator is unknown, or a product is not right by
+ *   itself (the sentence says which) or not like the others;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: computeType is not FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, an array is and count is not 0, or workspace is and
+ *   one is needed;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a B or C is not of a type that goes with its A;
+ *   FLASHLLM_STATUS_MISALIGNED: workspace is needed and not aligned to 256 bytes, or alpha or beta is device
+ *   memory that is not aligned to 4;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: a buffer was set with a handle of another CUDA context, or the driver says
+ *   so;
+ *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: (host) a buffer was changed since it was checked;
+ *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe for different matC and workspaces; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMGrouped(flashllmHandle_t handle,
+                                     int64_t count,
+                                     flashllmOperation_t opB,
+                                     const void *alpha,
+                                     const flashllmConstSpMatDescr_t *matA,
+                                     const flashllmConstDnMatDescr_t *matB,
+                                     const void *beta,
+                                     const flashllmDnMatDescr_t *matC,
+                                     flashllmDataType_t computeType,
+                                     flashllmSpMMAlg_t alg,
+                                     void *workspace);
+
+/**
+ * Tells how many bytes flashllmSpMatSerialize() writes.
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param spMatDescr  The matrix; it holds compressed data.
+ * @param[out] bytes  Receives the size in bytes, a multiple of 256.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, or they
+ *   were set with a handle of another device;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: they lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: bytes is NULL;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: they do not fit the address space.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatSerializedSize(flashllmHandle_t handle,
+                                             flashllmConstSpMatDescr_t spMatDescr,
+                                             size_t *bytes);
+
+/**
+ * Writes a compressed matrix to host memory in the form that flashllmSpMatDeserialize() reads: a header with
+ * checksums, and the compressed buffer (docs/format-store.md). The form is the same on every machine.
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param spMatDescr  The matrix; it holds compressed data, which are read in order with the handle's stream.
+ * @param[out] serialized  Host memory, bytes long, of any alignment; it does not overlap the matrix. When the
+ *   device fails, what it then holds is refused by flashllmSpMatDeserialize().
+ * @param bytes       At least flashllmSpMatSerializedSize(); more is left as it was.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, they were
+ *   set with a handle of another device, or they overlap serialized;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: they lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: serialized is NULL;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bytes is too small;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: bytes is more than an address space holds;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was overwritten by something else;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused.
+ * @note Thread-safe. On a CUDA handle it synchronises with the stream.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatSerialize(flashllmHandle_t handle,
+                                        flashllmConstSpMatDescr_t spMatDescr,
+                                        void *serialized,
+                                        size_t bytes);
+
+/**
+ * Tells from its header what a stored matrix is, so that a buffer can be allocated for it.
+ *
+ * @param serialized  Host memory with a stored matrix or the first 256 bytes of one. Any alignment.
+ * @param bytes       How many bytes there are.
+ * @param[out] rows   Receives the rows (M).
+ * @param[out] cols   Receives the columns (K).
+ * @param[out] nnz    Receives the number of stored non-zeros.
+ * @param[out] type   Receives the element type.
+ * @param[out] format Receives the format.
+ * @param[out] bufferBytes      Receives the bytes of the compressed buffer, for flashllmSpMatDeserialize().
+ * @param[out] serializedBytes  Receives the bytes of the stored matrix.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: bytes is more than an address space holds;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: it is not the header of a stored matrix, or a damaged one;
+ *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version.
+ * @note Thread-safe; allowed during stream capture. The header's checksum is verified; whether the rest
+ *   agrees with it flashllmSpMatDeserialize() finds out.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
+                                                size_t bytes,
+                                                int64_t *rows,
+                                                int64_t *cols,
+                                                int64_t *nnz,
+                                                flashllmDataType_t *type,
+                                                flashllmFormat_t *format,
+                                                size_t *bufferBytes,
+                                                size_t *serializedBytes);
+
+/**
+ * Reads a stored matrix into the caller's buffer and describes it.
+ *
+ * They are checked before the first one is copied: checksums, and that every byte agrees with the format (a
+ * checksum is no signature). Whatever the bytes are, nothing outside of them is read.
+ *
+ * @param handle           The handle that will use the matrix.
+ * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
+ *   flashllmDestroySpMat().
+ * @param serialized       Host memory with the stored matrix, of any alignment; a mapped file, for example.
+ * @param bytes            How many bytes there are; those behind the stored matrix are not looked at.
+ * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the bytes are trusted.
+ * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes, which does not overlap
+ *   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when the
+ *   device fails.
+ * @param bufferBytes      Its size, at least what flashllmSpMatGetSerializedInfo() tells.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the bytes are not a stored matrix, a damaged one, or a part of one;
+ *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version;
+ *   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
+ *   FLASHLLM_STATUS_INVALID_VALUE: verify is not an enumerator, or (host) buffer overlaps serialized;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: a size is more than an address space holds;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
+ *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe. On a CUDA handle it copies in order with the stream, through pinned memory that the
+ *   handle keeps, and synchronises.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatDeserialize(flashllmHandle_t handle,
+                                          flashllmSpMatDescr_t *spMatDescr,
+                                          const void *serialized,
+                                          size_t bytes,
+                                          flashllmVerify_t verify,
+                                          void *buffer,
+                                          size_t bufferBytes);
+
+/**
+ * Writes a compressed matrix to a file, in the form of flashllmSpMatSerialize().
+ *
+ * It is written to a temporary file in the same folder, put on the disk, and renamed: at every moment, and
+ * after a crash, path leads to the old file or to the new one, whole. A failure removes the temporary file.
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param spMatDescr  The matrix; it holds compressed data, which are read in order with the handle's stream.
+ * @param path        The file, NUL-terminated. An existing one is replaced and its permissions are kept; a
+ *   symbolic link is followed.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, they were
+ *   set with a handle of another device, or path is empty or a folder;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the data lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: path is NULL;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be written;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was overwritten by something else;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the stored matrix does not fit the address space;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused.
+ * @note Thread-safe. On a CUDA handle it synchronises with the stream; the matrix is never in host memory as
+ *   a whole.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatSave(flashllmHandle_t handle,
+                                   flashllmConstSpMatDescr_t spMatDescr,
+                                   const char *path);
+
+/**
+ * Tells what the matrix in a file is, as flashllmSpMatGetSerializedInfo() does.
+ *
+ * @param path        The file, NUL-terminated.
+ * @param[out] rows   Receives the rows (M).
+ * @param[out] cols   Receives the columns (K).
+ * @param[out] nnz    Receives the number of stored non-zeros.
+ * @param[out] type   Receives the element type.
+ * @param[out] format Receives the format.
+ * @param[out] bufferBytes      Receives the bytes of the compressed buffer, for flashllmSpMatLoad().
+ * @param[out] serializedBytes  Receives the bytes of the stored matrix.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_INVALID_VALUE: path is empty;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: it does not begin with the header of a stored matrix, or a damaged one;
+ *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatGetFileInfo(const char *path,
+                                          int64_t *rows,
+                                          int64_t *cols,
+                                          int64_t *nnz,
+                                          flashllmDataType_t *type,
+                                          flashllmFormat_t *format,
+                                          size_t *bufferBytes,
+                                          size_t *serializedBytes);
+
+/**
+ * Reads the matrix in a file into the caller's buffer and describes it, as flashllmSpMatDeserialize() does.
+ *
+ * The file is mapped, so that its bytes go from the system's cache to the buffer without a copy between.
+ * Nobody may write to it or make it shorter during the call (replacing it, as flashllmSpMatSave() does, is
+ * fine).
+ *
+ * @param handle           The handle that will use the matrix.
+ * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
+ *   flashllmDestroySpMat().
+ * @param path             The file, NUL-terminated.
+ * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
+ * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
+ *   the descriptor is used. Written only on success, or when the device fails.
+ * @param bufferBytes      Its size, at least what flashllmSpMatGetFileInfo() tells.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_INVALID_VALUE: verify is not an enumerator, or path is empty;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the file is not a stored matrix, a damaged one, or a part of one;
+ *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version;
+ *   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: a size is more than an address space holds;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
+ *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe. On a CUDA handle it copies in order with the stream, through pinned memory that the
+ *   handle keeps, and synchronises.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatLoad(flashllmHandle_t handle,
+                                   flashllmSpMatDescr_t *spMatDescr,
+                                   const char *path,
+                                   flashllmVerify_t verify,
+                                   void *buffer,
+                                   size_t bufferBytes);
+
+/**
+ * Gives the shape of the blocks that a compressed matrix consists of: flashllmSpMatSlice() cuts between them.
+ *
+ * @param spMatDescr     The matrix, analysed or with compressed data.
+ * @param[out] tileRows  Receives the rows of a block: 32 (Bitmap, Slots) or 128 (Tiled-CSL).
+ * @param[out] tileCols  Receives its columns: 64 (Tiled-CSL), 256 (Slots), 256, 512 or 1024 (Bitmap, chosen by
+ *   the analysis: the sparser the matrix, the wider).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, or neither analysed nor with data;
+ *   FLASHLLM_STATUS_NULL_POINTER: an out-parameter is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatGetTileSize(flashllmConstSpMatDescr_t spMatDescr,
+                                          int64_t *tileRows,
+                                          int64_t *tileCols);
+
+/**
+ * Tells how large the compressed buffer of a part of a matrix is.
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param spMatDescr  The whole matrix; it holds compressed data.
+ * @param rowBegin    First row of the part: a multiple of the tile (flashllmSpMatGetTileSize()).
+ * @param rowEnd      One past its last row: a multiple of the tile, or the matrix's rows.
+ * @param colBegin    First column of the part: a multiple of the tile.
+ * @param colEnd      One past its last column: a multiple of the tile, or the matrix's columns.
+ * @param[out] bytes  Receives the size in bytes.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, they were
+ *   set with a handle of another device, or the part is empty, not inside the matrix, or not of whole tiles;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the data lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: bytes is NULL;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was overwritten by something else;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused.
+ * @note Thread-safe. On a CUDA handle it copies the matrix's table and synchronises with the stream.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatSlice_bufferSize(flashllmHandle_t handle,
+                                               flashllmConstSpMatDescr_t spMatDescr,
+                                               int64_t rowBegin,
+                                               int64_t rowEnd,
+                                               int64_t colBegin,
+                                               int64_t colEnd,
+                                               size_t *bytes);
+
+/**
+ * Makes a compressed matrix of some rows and columns of another one, for tensor parallelism.
+ *
+ * Whole blocks are copied, nothing is compressed again; the part has the format, tile and order of the whole.
+ * C = A B is the rows' parts below each other, or the sum of the columns' parts times their rows of B. To
+ * compress a shard in the first place, describe the part of the dense weight (values at its first element,
+ * the whole weight's ld) and convert that: no copy of the weight is needed.
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param spMatDescr  The whole matrix; it holds compressed data, which are read in order with the handle's
+ *   stream.
+ * @param rowBegin    First row of the part: a multiple of the tile (flashllmSpMatGetTileSize()).
+ * @param rowEnd      One past its last row: a multiple of the tile, or the matrix's rows.
+ * @param colBegin    First column of the part: a multiple of the tile.
+ * @param colEnd      One past its last column: a multiple of the tile, or the matrix's columns.
+ * @param[out] partDescr  Receives the part's descriptor; NULL on failure. The caller owns it:
+ *   flashllmDestroySpMat(). It is independent of the whole matrix.
+ * @param[out] buffer     Memory of the handle's device, aligned to 256 bytes, which does not overlap the
+ *   matrix. The caller keeps it alive while the part is used. Written only on success, or when the device
+ *   fails, or the matrix's own data turn out to be damaged.
+ * @param bufferBytes     Its size, at least what flashllmSpMatSlice_bufferSize() tells.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, they were
+ *   set with a handle of another device, the part is empty, not inside the matrix, or not of whole tiles, or
+ *   buffer overlaps the matrix;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the data lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: partDescr or buffer is NULL;
+ *   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: bufferBytes is more than an address space holds;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the matrix's buffer was overwritten by something else;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused.
+ * @note Thread-safe. On a CUDA handle it stages the part's rows in host memory and synchronises with the
+ *   stream; a weight is cut once, so nothing is kept.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatSlice(flashllmHandle_t handle,
+                                    flashllmConstSpMatDescr_t spMatDescr,
+                                    int64_t rowBegin,
+                                    int64_t rowEnd,
+                                    int64_t colBegin,
+                                    int64_t colEnd,
+                                    flashllmSpMatDescr_t *partDescr,
+                                    void *buffer,
+                                    size_t bufferBytes);
+
+/**
+ * Opens a .safetensors file for reading. Its header is checked whole, and so is the header of each compressed
+ * matrix; the data are when they are loaded.
+ *
+ * The file is mapped: it takes no memory of its own, and what is loaded goes from the system's cache to its
+ * buffer without a copy between. Nobody may write to the file, or make it shorter, while it is open
+ * (replacing it by another of the same name is fine).
+ *
+ * @param[out] file  Receives the file; NULL on failure. The caller owns it: flashllmSafetensorsClose().
+ * @param path       The file, NUL-terminated.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_INVALID_VALUE: path is empty;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: it is not a .safetensors file, it is damaged or a part of one, or its
+ *   compressed matrices contradict their metadata;
+ *   FLASHLLM_STATUS_VERSION_MISMATCH: its compressed matrices are of another version;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a compressed matrix has an element type that this library does
+ *   not know.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsOpen(flashllmSafetensors_t *file,
+                                         const char *path);
+
+/**
+ * Closes a file. The texts and shapes that it gave end with it; what was loaded stays.
+ *
+ * @param file  The file, or NULL (then nothing happens).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, or closed already.
+ * @note Thread-safe; allowed during stream capture. A call of another thread that uses the file completes.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsClose(flashllmSafetensors_t file);
+
+/**
+ * Tells how many tensors a file has, a compressed matrix being one.
+ *
+ * @param file        The file.
+ * @param[out] count  Receives the number.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file;
+ *   FLASHLLM_STATUS_NULL_POINTER: count is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsGetCount(flashllmSafetensors_t file,
+                                             size_t *count);
+
+/**
+ * Finds a tensor by its name.
+ *
+ * @param file        The file.
+ * @param name        The name, NUL-terminated UTF-8: of a compressed matrix without ".flash_llm".
+ * @param[out] index  Receives its index.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, name is not UTF-8, or there is no such tensor;
+ *   FLASHLLM_STATUS_NULL_POINTER: name or index is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsFind(flashllmSafetensors_t file,
+                                         const char *name,
+                                         size_t *index);
+
+/**
+ * Gives a text of the file's metadata.
+ *
+ * @param file        The file.
+ * @param key         The key, NUL-terminated UTF-8, such as "format".
+ * @param[out] value  Receives the text, NUL-terminated UTF-8, which lives until the file is closed; NULL if
+ *   there is none.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, or key is not UTF-8;
+ *   FLASHLLM_STATUS_NULL_POINTER: key or value is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsGetMetadata(flashllmSafetensors_t file,
+                                                const char *key,
+                                                const char **value);
+
+/**
+ * Tells what a tensor is.
+ *
+ * @param file             The file.
+ * @param index            Its index, less than flashllmSafetensorsGetCount(). Tensors are in the order in
+ *   which they lie in the file.
+ * @param[out] name        Receives its name, NUL-terminated UTF-8: of a compressed matrix without
+ *   ".flash_llm".
+ * @param[out] compressed  Receives 1 for a compressed matrix, of which flashllmSafetensorsGetSpMat() tells
+ *   more, otherwise 0.
+ * @param[out] dtype       Receives its element type in the file's spelling: "F32", "F16", "BF16", "I64", ...; of
+ *   a compressed matrix "U8".
+ * @param[out] rank        Receives the number of dimensions.
+ * @param[out] shape       Receives the dimensions, rank of them.
+ * @param[out] offset      Receives the offset of its first byte in the file.
+ * @param[out] bytes       Receives its size in bytes. name, dtype and shape live until the file is closed.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, or index is too large;
+ *   FLASHLLM_STATUS_NULL_POINTER: an out-parameter is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsGetTensor(flashllmSafetensors_t file,
+                                              size_t index,
+                                              const char **name,
+                                              int32_t *compressed,
+                                              const char **dtype,
+                                              int32_t *rank,
+                                              const int64_t **shape,
+                                              size_t *offset,
+                                              size_t *bytes);
+
+/**
+ * Tells what a compressed matrix of a file is, so that a buffer can be allocated for it.
+ *
+ * @param file              The file.
+ * @param index             Its index.
+ * @param[out] rows         Receives the rows (M).
+ * @param[out] cols         Receives the columns (K).
+ * @param[out] nnz          Receives the number of stored non-zeros.
+ * @param[out] type         Receives the element type.
+ * @param[out] format       Receives the format.
+ * @param[out] bufferBytes  Receives the bytes of the compressed buffer, for flashllmSafetensorsLoadSpMat().
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, index is too large, or that is a dense tensor;
+ *   FLASHLLM_STATUS_NULL_POINTER: an out-parameter is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsGetSpMat(flashllmSafetensors_t file,
+                                             size_t index,
+                                             int64_t *rows,
+                                             int64_t *cols,
+                                             int64_t *nnz,
+                                             flashllmDataType_t *type,
+                                             flashllmFormat_t *format,
+                                             size_t *bufferBytes);
+
+/**
+ * Copies a dense tensor of a file into the caller's buffer.
+ *
+ * @param handle       The handle that will use it.
+ * @param file         The file.
+ * @param index        Its index.
+ * @param[out] buffer  Memory of the handle's device, of any alignment; may be NULL if the tensor is empty.
+ *   Written only on success, or when the device fails.
+ * @param bufferBytes  Its size, at least the tensor's (flashllmSafetensorsGetTensor()).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, index is too large, or that is a compressed matrix;
+ *   FLASHLLM_STATUS_NULL_POINTER: buffer is NULL;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
+ *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe. On a CUDA handle it copies in order with the stream, through pinned memory that the
+ *   handle keeps, and synchronises.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsLoadDense(flashllmHandle_t handle,
+                                              flashllmSafetensors_t file,
+                                              size_t index,
+                                              void *buffer,
+                                              size_t bufferBytes);
+
+/**
+ * Copies a compressed matrix of a file into the caller's buffer and describes it. Its bytes are checked before
+ * the first one is copied: the checksum, and that every byte agrees with the format.
+ *
+ * @param handle           The handle that will use the matrix.
+ * @param file             The file.
+ * @param index            Its index.
+ * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
+ *   flashllmDestroySpMat(). It is independent of the file.
+ * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
+ * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
+ *   the descriptor is used. Written only on success, or when the device fails.
+ * @param bufferBytes      Its size, at least what flashllmSafetensorsGetSpMat() tells.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, verify is not an enumerator, index is too large, or
+ *   that is a dense tensor;
+ *   FLASHLLM_STATUS_NULL_POINTER: spMatDescr or buffer is NULL;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the matrix is damaged;
+ *   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: a size is more than an address space holds;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
+ *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe. On a CUDA handle it copies in order with the stream, through pinned memory that the
+ *   handle keeps, and synchronises.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsLoadSpMat(flashllmHandle_t handle,
+                                              flashllmSafetensors_t file,
+                                              size_t index,
+                                              flashllmSpMatDescr_t *spMatDescr,
+                                              flashllmVerify_t verify,
+                                              void *buffer,
+                                              size_t bufferBytes);
+
+/**
+ * Begins a .safetensors file.
+ *
+ * Each tensor goes to the disk as it is added, so that a model larger than memory can be written, compressed
+ * layer by layer. Until flashllmSafetensorsWriterFinish() everything is in temporary files in the same
+ * folder; a file that has the name already stays as it is. In the finished file compressed matrices, and all
+ * tensors of a multiple of 256 bytes, begin at multiples of 256 bytes.
+ *
+ * @param[out] writer      Receives the writer; NULL on failure. The caller owns it:
+ *   flashllmSafetensorsWriterDestroy().
+ * @param path             The file, NUL-terminated. An existing one is replaced and its permissions are kept;
+ *   a symbolic link is followed.
+ * @param expectedTensors  About how many tensors there will be, or 0. Where there are many more, or their
+ *   names are very long, finishing takes longer, because the data have to be moved.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_INVALID_VALUE: path is empty or a folder, or expectedTensors is more than a header has
+ *   room for;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be created.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterCreate(flashllmSafetensorsWriter_t *writer,
+                                                 const char *path,
+                                                 size_t expectedTensors);
+
+/**
+ * Adds a text to the file's metadata, such as "format" = "pt", which some readers want.
+ *
+ * @param writer  The writer.
+ * @param key     The key, NUL-terminated UTF-8, not beginning with "flash_llm.". Its earlier text is replaced.
+ * @param value   The text, NUL-terminated UTF-8.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a writer, it is finished, a text is not UTF-8, or key is empty or
+ *   reserved;
+ *   FLASHLLM_STATUS_NULL_POINTER: key or value is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterAddMetadata(flashllmSafetensorsWriter_t writer,
+                                                      const char *key,
+                                                      const char *value);
+
+/**
+ * Adds a compressed matrix to the file, as the U8 tensor name + ".flash_llm".
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param writer      The writer.
+ * @param name        Its name, NUL-terminated UTF-8, which no other tensor of the file has.
+ * @param spMatDescr  The matrix; it holds compressed data, which are read in order with the handle's stream.
+ *   They are not needed any more when the call returns.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a writer, it is finished, not a compressed matrix descriptor, it has no
+ *   compressed data, they were set with a handle of another device, or name is empty, not UTF-8, taken, or
+ *   reserved;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the data lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: name is NULL;
+ *   FLASHLLM_STATUS_IO_ERROR: the disk is full, for example;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the matrix's buffer was overwritten by something else;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the file would be larger than an address space;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused. After a failure the file is as if the matrix had not been added, and others can be.
+ * @note Thread-safe; calls with the same writer wait for each other. On a CUDA handle it synchronises with
+ *   the stream; the matrix is never in host memory as a whole.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterAddSpMat(flashllmHandle_t handle,
+                                                   flashllmSafetensorsWriter_t writer,
+                                                   const char *name,
+                                                   flashllmConstSpMatDescr_t spMatDescr);
+
+/**
+ * Adds a dense tensor to the file.
+ *
+ * @param handle  The handle in whose memory the data are.
+ * @param writer  The writer.
+ * @param name    Its name, NUL-terminated UTF-8, which no other tensor of the file has, and which does not
+ *   end in ".flash_llm".
+ * @param dtype   Its element type in the file's spelling, NUL-terminated: "F32", "F16", "BF16", "I64", ...
+ * @param rank    Number of dimensions, at least 0.
+ * @param shape   The dimensions, rank of them, each at least 0; may be NULL if rank is 0. Host memory.
+ * @param data    The elements in row-major order without gaps; may be NULL if there are none. They are read in
+ *   order with the handle's stream, and not needed any more when the call returns.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a writer, it is finished, dtype is not a type, rank or a dimension is
+ *   negative, or name is empty, not UTF-8, taken, or reserved;
+ *   FLASHLLM_STATUS_NULL_POINTER: name, dtype, shape or data is NULL;
+ *   FLASHLLM_STATUS_IO_ERROR: the disk is full, for example;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the tensor or the file would be larger than an address space;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
+ *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused. After a failure the file is as if the tensor had not
+ *   been added, and others can be.
+ * @note Thread-safe; calls with the same writer wait for each other. On a CUDA handle it synchronises with
+ *   the stream.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterAddDense(flashllmHandle_t handle,
+                                                   flashllmSafetensorsWriter_t writer,
+                                                   const char *name,
+                                                   const char *dtype,
+                                                   int32_t rank,
+                                                   const int64_t *shape,
+                                                   const void *data);
+
+/**
+ * Completes the file: writes its header, puts it on the disk, and gives it its name.
+ *
+ * @param writer  The writer. Afterwards, also after a failure, it can only be destroyed.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a writer, it is finished already, or the header would be larger than
+ *   readers accept;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be written or renamed. An older file of the name is then as it
+ *   was, and the temporary files are gone.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterFinish(flashllmSafetensorsWriter_t writer);
+
+/**
+ * Destroys a writer. If it was not finished, the file is given up and its temporary files are removed.
+ *
+ * @param writer  The writer, or NULL (then nothing happens).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a writer, or destroyed already.
+ * @note Thread-safe; allowed during stream capture. A call of another thread that uses the writer completes.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterDestroy(flashllmSafetensorsWriter_t writer);
+
+/**
+ * Sends messages to a callback instead of the log file.
+ *
+ * @param callback  The function, or NULL to send them to the file (or stderr) again. It is called by the thread
+ *   that makes the call, several threads at once if several do; it must not end by an exception or longjmp.
+ *   What the library would have to say about calls that it makes itself is dropped.
+ * @return FLASHLLM_STATUS_SUCCESS.
+ * @note Thread-safe. A message that is under way may still reach the former callback.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmLoggerSetCallback(flashllmLoggerCallback_t callback);
+
+/**
+ * Sends messages to the end of a file, which is created if need be and stays open.
+ *
+ * @param logFile  Path of the file, ending in NUL.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: logFile is NULL;
+ *   FLASHLLM_STATUS_INVALID_VALUE: the file cannot be opened for writing; messages go where they went.
+ * @note Thread-safe. A callback, as long as one is set, comes first. The level is as it was: see
+ *   flashllmLoggerSetLevel().
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmLoggerOpenFile(const char *logFile);
+
+/**
+ * Sets what is logged. The default is 0, or the environment's FLASHLLM_LOG_LEVEL. Without a callback and a file
+ * (FLASHLLM_LOG_FILE, in which %i is the process id) messages go to stderr.
+ *
+ * @param level  0: nothing; 1: the sentence of every call that fails; 2: handles that begin and end too; 3:
+ *   arguments and plan of every product too; 4: every launch too; 5: every call, its status and time too.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: level is not 0 to 5.
+ * @note Thread-safe. At level 0 a call costs one relaxed load.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmLoggerSetLevel(int level);
+
+/**
+ * Sets what is logged, level by level. The environment's FLASHLLM_LOG_MASK is the same.
+ *
+ * @param mask  A sum of 1 (errors), 2 (handles), 4 (products), 8 (launches) and 16 (calls).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: mask is not 0 to 31.
+ * @note Thread-safe.
+ */
+FLASHLLM_API flashllmStatus_t flashllmLoggerSetMask(int mask);
+
+/**
+ * Ends logging for as long as the process lives, whatever is set later.
+ *
+ * @return FLASHLLM_STATUS_SUCCESS.
+ * @note Thread-safe.
+ */
+FLASHLLM_API flashllmStatus_t flashllmLoggerForceDisable(void);
 
 #ifdef __cplusplus
 }  // extern "C"
