@@ -422,7 +422,8 @@ typedef enum {
  */
 typedef enum {
     /**
-     * Every byte: for files that anybody may have made. It takes all cores longer than reading does.
+     * Every byte: for files that anybody may have made. A CUDA handle checks the blocks on the device; on a host
+     * handle all cores take longer for them than reading does.
      */
     FLASHLLM_VERIFY_FULL = 0,
     /**
@@ -2100,8 +2101,9 @@ flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
 /**
  * Reads a stored matrix into the caller's buffer and describes it.
  *
- * They are checked before the first one is copied: checksums, and that every byte agrees with the format (a
- * checksum is no signature). Whatever the bytes are, nothing outside of them is read.
+ * They are checked before the first one is copied: header, table and checksums, and on a host handle also that
+ * every byte agrees with the format (a checksum is no signature). A CUDA handle checks the latter with a kernel,
+ * in buffer, which takes a fraction of the time. Whatever the bytes are, nothing outside of them is read.
  *
  * @param handle           The handle that will use the matrix.
  * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
@@ -2111,7 +2113,7 @@ flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
  * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the bytes are trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes, which does not overlap
  *   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when the
- *   device fails.
+ *   device fails or refuses the blocks.
  * @param bufferBytes      Its size, at least what flashllmSpMatGetSerializedInfo() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
@@ -2209,7 +2211,7 @@ flashllmStatus_t flashllmSpMatGetFileInfo(const char *path,
  * @param path             The file, NUL-terminated.
  * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
- *   the descriptor is used. Written only on success, or when the device fails.
+ *   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
  * @param bufferBytes      Its size, at least what flashllmSpMatGetFileInfo() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
@@ -2501,8 +2503,9 @@ flashllmStatus_t flashllmSafetensorsLoadDense(flashllmHandle_t handle,
                                               size_t bufferBytes);
 
 /**
- * Copies a compressed matrix of a file into the caller's buffer and describes it. Its bytes are checked before
- * the first one is copied: the checksum, and that every byte agrees with the format.
+ * Copies a compressed matrix of a file into the caller's buffer and describes it. Header, table and
+ * checksum are checked before the first byte is copied, and that every byte agrees with the format as well on a
+ * host handle; a CUDA handle checks the latter with a kernel in buffer.
  *
  * @param handle           The handle that will use the matrix.
  * @param file             The file.
@@ -2511,7 +2514,7 @@ flashllmStatus_t flashllmSafetensorsLoadDense(flashllmHandle_t handle,
  *   flashllmDestroySpMat(). It is independent of the file.
  * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
- *   the descriptor is used. Written only on success, or when the device fails.
+ *   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
  * @param bufferBytes      Its size, at least what flashllmSafetensorsGetSpMat() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;

@@ -56,6 +56,13 @@ fn conversions_are_the_hosts() {
 }
 
 #[test]
+fn bfloat16_converts_as_the_host_does() {
+    emulated("bfloat16_converts_as_the_host_does", |device| {
+        convert_cases::bfloat16_converts_as_the_host_does(device, (33, 300));
+    });
+}
+
+#[test]
 fn auto_chooses_as_the_host_does() {
     emulated("auto_chooses_as_the_host_does", |device| {
         for percent in [50, 96, 99, 100] {

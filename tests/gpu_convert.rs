@@ -42,6 +42,15 @@ fn conversions_of_large_matrices_are_the_hosts() {
 }
 
 #[test]
+fn bfloat16_converts_as_the_host_does() {
+    let device = device();
+    convert_cases::bfloat16_converts_as_the_host_does(&device, (33, 300));
+    if !small() {
+        convert_cases::bfloat16_converts_as_the_host_does(&device, (517, 1031));
+    }
+}
+
+#[test]
 fn auto_chooses_as_the_host_does() {
     let device = device();
     for percent in [50, 90, 96, 99, 100] {

@@ -123,6 +123,13 @@ fn damaged_bytes_never_reach_the_device() {
 }
 
 #[test]
+fn sealed_damage_is_refused_by_the_device_as_by_the_host() {
+    let gpu = device();
+    refuses_sealed_damage_as_the_host_does(gpu, if small() { 12 } else { 200 });
+    good(flashllmDestroy(gpu));
+}
+
+#[test]
 fn a_model_goes_from_the_device_to_a_file_and_back() {
     let (gpu, cpu) = (device(), host());
     let (rows, cols) = shape();

@@ -115,7 +115,7 @@ void FlashLlmGemmWrapper::load(const std::string &path) {
             flashllmDestroySpMat(matrix);
             flashllmFree(handle_, buffer);
         });
-        check(name, flashllmSafetensorsLoadSpMat(handle_, file, i, &matrix, buffer, bytes));
+        check(name, flashllmSafetensorsLoadSpMat(handle_, file, i, &matrix, FLASHLLM_VERIFY_FULL, buffer, bytes));
         names_[name] =
             add(matrix, buffer, buffer, static_cast<int>(rows), static_cast<int>(cols), OP_N);
         undo.release();

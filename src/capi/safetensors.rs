@@ -8,7 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use super::guard::{guard, null, out};
 use super::object;
 use super::status::flashllmStatus_t;
-use super::store::{Mapped, clear, deliver, path, pieces, place_matrix, ready, text};
+use super::store::{
+    Mapped, before_copying, clear, deliver, path, pieces, place_matrix, ready, text,
+};
 use super::types::{
     RawVerify, flashllmConstSpMatDescr_t, flashllmDataType_t, flashllmFormat_t, flashllmHandle_t,
     flashllmSafetensors_t, flashllmSafetensorsWriter_t, flashllmSpMatDescr_t,
@@ -351,8 +353,9 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadDense(
     })
 }
 
-/// Copies a compressed matrix of a file into the caller's buffer and describes it. Its bytes are checked before
-/// the first one is copied: the checksum, and that every byte agrees with the format.
+/// Copies a compressed matrix of a file into the caller's buffer and describes it. Header, table and
+/// checksum are checked before the first byte is copied, and that every byte agrees with the format as well on a
+/// host handle; a CUDA handle checks the latter with a kernel in buffer.
 ///
 /// @param handle           The handle that will use the matrix.
 /// @param file             The file.
@@ -361,7 +364,7 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadDense(
 ///   flashllmDestroySpMat(). It is independent of the file.
 /// @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
 /// @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
-///   the descriptor is used. Written only on success, or when the device fails.
+///   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
 /// @param bufferBytes      Its size, at least what flashllmSafetensorsGetSpMat() tells.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
@@ -399,9 +402,17 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadSpMat(
             return Err(null("buffer"));
         }
         file.storage().will_need(tensor.range());
-        let (header, content) = file.compressed(tensor, verify)?;
+        let (header, content) = file.compressed(tensor, before_copying(&context, verify))?;
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device.
-        let key = unsafe { place_matrix(&context, header, content, "file", buffer, bufferBytes) }?;
+        let key =
+            unsafe { place_matrix(&context, header, content, "file", verify, buffer, bufferBytes) }
+                .map_err(|error| match error.kind() {
+                    Kind::CorruptData => {
+                        let name = tensor.name().to_string_lossy();
+                        Error::new(Kind::CorruptData, format!("matrix {name:?}: {error}"))
+                    }
+                    _ => error,
+                })?;
         // SAFETY: as above.
         unsafe { descr.write(key) };
         Ok(())

@@ -274,7 +274,8 @@ pub enum flashllmSpMMPlanAttribute_t {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum flashllmVerify_t {
-    /// Every byte: for files that anybody may have made. It takes all cores longer than reading does.
+    /// Every byte: for files that anybody may have made. A CUDA handle checks the blocks on the device; on a host
+    /// handle all cores take longer for them than reading does.
     FLASHLLM_VERIFY_FULL = 0,
     /// The checksums, which find damage but not malice: for files that are trusted as the program itself is. What
     /// a kernel does with blocks that were made to harm is undefined.

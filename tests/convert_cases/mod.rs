@@ -77,18 +77,24 @@ pub fn compress(
     offset: usize,
     format: i32,
 ) -> (SpMat, Vec<u8>, i32) {
+    compress_typed(handle, place, dense, offset, format, api::R_16F)
+}
+
+/// The same of either 16-bit type.
+fn compress_typed(
+    handle: &Handle,
+    place: &Placed,
+    dense: &[u16],
+    offset: usize,
+    format: i32,
+    dtype: i32,
+) -> (SpMat, Vec<u8>, i32) {
     let source = handle.alloc((dense.len() + offset) * 2).unwrap();
     source.write(offset * 2, dense).unwrap();
-    let descr = DnMat::new(
-        place.rows,
-        place.cols,
-        place.ld,
-        source.at(offset * 2),
-        api::R_16F,
-        place.order,
-    )
-    .unwrap();
-    let sparse = SpMat::new(place.rows, place.cols, format).unwrap();
+    let descr =
+        DnMat::new(place.rows, place.cols, place.ld, source.at(offset * 2), dtype, place.order)
+            .unwrap();
+    let sparse = SpMat::with_type(place.rows, place.cols, format, dtype).unwrap();
     let scratch = handle.alloc(sparse.compress_scratch_bytes(handle, &descr).unwrap()).unwrap();
     sparse.analyse(handle, &descr, &scratch).unwrap();
     let target = Target::new(handle, sparse.size().unwrap().bytes);
@@ -147,6 +153,71 @@ pub fn converts_as_the_host_does(
                 assert!(same, "{what}: element {at} became {got:#06x}, was {want:#06x}");
             }
         }
+    }
+}
+
+/// bfloat16 is compressed, from dense and CSR, adopted, unpacked, compared and pruned on the device as on the host:
+/// only the header tells its bytes from fp16's.
+pub fn bfloat16_converts_as_the_host_does(device: &Handle, shape: (usize, usize)) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = shape;
+    for percent in [0, 60, 90] {
+        let values = weights(rows, cols, percent, 17 + percent as u64);
+        let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
+        for format in [FORMATS[0], FORMATS[1], FORMATS[2], api::FORMAT_AUTO] {
+            let what = format!("{rows} x {cols}, {percent} %, format {format}");
+            let (_, half, _) = compress(&host, &place, &values, 0, format);
+            let (_, want, chosen) = compress_typed(&host, &place, &values, 0, format, api::R_16BF);
+            let (_, got, got_format) =
+                compress_typed(device, &place, &values, 0, format, api::R_16BF);
+            assert_eq!(got_format, chosen, "{what}");
+            same_bytes(&got, &want, &what);
+            assert!(got[..256] != half[..256], "{what}: the header does not tell the type");
+            same_bytes(&got[256..], &half[256..], &format!("{what}, beside fp16"));
+
+            let buffer = device.upload(&got).unwrap();
+            assert!(
+                SpMat::adopt(device, rows, cols, chosen, &buffer).is_err(),
+                "{what}: an fp16 descriptor adopted bfloat16"
+            );
+            let adopted = SpMat::with_type(rows, cols, chosen, api::R_16BF).unwrap();
+            adopted.set_buffer(device, &buffer).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let back = device.upload(&vec![0xfe00u16; rows * cols]).unwrap();
+            let dense =
+                DnMat::new(rows, cols, cols, back.pointer(), api::R_16BF, api::ORDER_ROW).unwrap();
+            adopted.decompress(device, &dense).unwrap();
+            for (got, want) in back.read::<u16>(0, rows * cols).unwrap().iter().zip(&values) {
+                assert!(got == want || *got == 0 && *want == 0x8000, "{what}: {got:#06x}");
+            }
+            assert!(adopted.agrees(device, &dense).unwrap(), "{what}");
+
+            let (offsets, columns, stored) = csr_of(rows, cols, &values, 0);
+            let nnz = columns.len();
+            let (offsets, offsets_type) = index_array(device, false, &offsets);
+            let (columns, columns_type) = index_array(device, true, &columns);
+            let stored = device.upload(&stored).unwrap();
+            let csr = api::CsrMat::with_type(
+                (rows, cols, nnz),
+                (offsets.pointer(), offsets_type),
+                (columns.pointer(), columns_type),
+                stored.pointer(),
+                0,
+                api::R_16BF,
+            )
+            .unwrap();
+            let (_, buffer) = SpMat::compress_csr(device, rows, cols, &csr, format).unwrap();
+            let got = buffer.read::<u8>(0, buffer.bytes()).unwrap();
+            same_bytes(&got, &want, &format!("{what}, from CSR"));
+        }
+        let memory = device.upload(&values).unwrap();
+        let dense =
+            DnMat::new(rows, cols, cols, memory.pointer(), api::R_16BF, api::ORDER_ROW).unwrap();
+        let bytes = dense.prune_scratch_bytes(device, &dense, api::PRUNE_ROW).unwrap();
+        let scratch = device.alloc(bytes).unwrap();
+        dense.prune(device, &dense, api::PRUNE_ROW, 0.95, &scratch).unwrap();
+        device.synchronize().unwrap();
+        let want = pruned(rows, cols, &values, true, 0.95);
+        assert!(memory.read::<u16>(0, rows * cols).unwrap() == want, "{percent} %: pruned");
     }
 }
 

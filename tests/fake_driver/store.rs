@@ -1,5 +1,8 @@
 //! Storing, loading and cutting on a device, against the fake driver.
 
+#[path = "../support/stored.rs"]
+mod stored;
+
 use super::*;
 use flash_llm::capi::safetensors::*;
 use flash_llm::capi::store::*;
@@ -220,5 +223,15 @@ fn a_capturing_stream_is_refused_and_unharmed() {
         fake.set_capturing(stream, 0);
         assert_eq!(flashllmSetStream(h, ptr::null_mut()), FLASHLLM_STATUS_SUCCESS);
         program.end();
+    });
+}
+
+#[cfg(not(no_kernels))]
+#[test]
+fn sealed_damage_is_refused_by_the_device_as_by_the_host() {
+    with_driver("store::sealed_damage_is_refused_by_the_device_as_by_the_host", None, |_| {
+        let gpu = stored::device();
+        stored::refuses_sealed_damage_as_the_host_does(gpu, 40);
+        stored::good(flashllmDestroy(gpu));
     });
 }

@@ -13,6 +13,7 @@ pub type Raw = *mut c_void;
 
 pub const R_32F: c_int = 0;
 pub const R_16F: c_int = 2;
+pub const R_16BF: c_int = 14;
 pub const ORDER_COL: c_int = 1;
 pub const ORDER_ROW: c_int = 2;
 pub const NON_TRANSPOSE: c_int = 0;
@@ -677,7 +678,7 @@ impl SpMat {
         csr: &CsrMat,
         format: c_int,
     ) -> Result<(Self, Buffer<'h>)> {
-        let sparse = Self::new(rows, cols, format)?;
+        let sparse = Self::with_type(rows, cols, format, csr.dtype)?;
         let mut bytes = 0;
         // SAFETY: live objects, a place for the size.
         check(unsafe {
@@ -720,6 +721,7 @@ impl SpMat {
 /// A CSR descriptor. It borrows memory by address, unchecked.
 pub struct CsrMat {
     raw: Raw,
+    dtype: c_int,
 }
 
 impl CsrMat {
@@ -730,6 +732,17 @@ impl CsrMat {
         columns: (Raw, c_int),
         values: Raw,
         base: c_int,
+    ) -> Result<Self> {
+        Self::with_type(shape, offsets, columns, values, base, R_16F)
+    }
+
+    pub fn with_type(
+        shape: (usize, usize, usize),
+        offsets: (Raw, c_int),
+        columns: (Raw, c_int),
+        values: Raw,
+        base: c_int,
+        dtype: c_int,
     ) -> Result<Self> {
         let mut raw = std::ptr::null_mut();
         // SAFETY: `raw` is a place for the descriptor; creating one does not touch the arrays.
@@ -745,10 +758,10 @@ impl CsrMat {
                 offsets.1,
                 columns.1,
                 base,
-                R_16F,
+                dtype,
             )
         })?;
-        Ok(Self { raw })
+        Ok(Self { raw, dtype })
     }
 }
 

@@ -235,3 +235,74 @@ pub fn thirds(size: i64, tile: i64) -> [[i64; 2]; 3] {
     assert!(2 * step < size, "no three shards of {size} in tiles of {tile}");
     [[0, step], [step, 2 * step], [2 * step, size]]
 }
+
+/// Makes the checksums of a stored matrix fit its bytes again, as who damages it on purpose can.
+pub fn seal(stored: &mut [u8]) {
+    for section in 0..2 {
+        let at = 64 + 32 * section;
+        let long = |at: usize| u64::from_le_bytes(stored[at..at + 8].try_into().unwrap()) as usize;
+        let (offset, length) = (long(at + 8), long(at + 16));
+        let checksum = xxhash_rust::xxh3::xxh3_64(&stored[offset..offset + length]);
+        stored[at + 24..at + 32].copy_from_slice(&checksum.to_le_bytes());
+    }
+    let checksum = xxhash_rust::xxh3::xxh3_64(&stored[..248]);
+    stored[248..256].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Blocks that contradict the format behind checksums that fit: a device handle refuses what a host handle
+/// refuses, with the same sentence, when every byte is to be checked, and writes nothing outside of the buffer.
+pub fn refuses_sealed_damage_as_the_host_does(device: flashllmHandle_t, rounds: usize) {
+    let cpu = host();
+    let mut random = 0x9e37_79b9_u64;
+    let mut below = |n: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) as usize % n
+    };
+    for format in FORMATS {
+        let s = compress(cpu, 70, 300, &integers(70 * 300, 1, 150), format);
+        let good_bytes = serialize(cpu, s);
+        let bytes = size(s).3;
+        let data = 256 + u64::from_le_bytes(good_bytes[80..88].try_into().unwrap()) as usize;
+        let mut refused = 0;
+        for round in 0..rounds {
+            let mut stored = good_bytes.clone();
+            let at = data + below(256 + bytes - data);
+            stored[at] ^= [1, 0x80, 0xff, 0x10][round % 4];
+            seal(&mut stored);
+            let load = |handle, verify| {
+                let around = room(handle, bytes + 512);
+                let to = around.wrapping_byte_add(256);
+                let mut back = ptr::null_mut();
+                let (from, n) = (stored.as_ptr().cast(), stored.len());
+                let status = unsafe {
+                    flashllmSpMatDeserialize(handle, &raw mut back, from, n, verify, to, bytes)
+                };
+                let said = message();
+                let all: Vec<u8> = download(handle, around, bytes + 512);
+                assert!(all[..256].iter().chain(&all[256 + bytes..]).all(|&b| b == 0xa5));
+                if status == flashllmStatus_t::FLASHLLM_STATUS_SUCCESS {
+                    assert!(all[256..256 + bytes] == stored[256..256 + bytes]);
+                    good(flashllmDestroySpMat(back));
+                } else {
+                    assert!(back.is_null());
+                }
+                good(flashllmFree(handle, around));
+                (status, said)
+            };
+            let want = load(cpu, RawVerify(0));
+            let got = load(device, RawVerify(0));
+            assert_eq!(got.0, want.0, "format {format}, byte {at}: {} / {}", got.1, want.1);
+            if want.0 == flashllmStatus_t::FLASHLLM_STATUS_SUCCESS {
+                continue;
+            }
+            refused += 1;
+            assert_eq!(got, want, "format {format}, byte {at}");
+            // Who trusts the bytes gets them.
+            let trusted = load(device, RawVerify(1)).0;
+            assert_eq!(trusted, flashllmStatus_t::FLASHLLM_STATUS_SUCCESS);
+        }
+        assert!(refused > 0, "format {format}: no damage was of the kind that is refused");
+        good(flashllmDestroySpMat(s));
+    }
+    good(flashllmDestroy(cpu));
+}
