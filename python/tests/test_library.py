@@ -14,6 +14,7 @@ import flash_llm
 from flash_llm import _library
 
 HEADER = ROOT / "include" / "flash_llm.h"
+OPTIONAL = {**_library.PLAN_PROTOTYPES, **_library.PRUNE_PROTOTYPES}
 needs_header = pytest.mark.skipif(not HEADER.is_file(), reason="include/flash_llm.h is not here")
 
 
@@ -34,7 +35,7 @@ def kind(declaration: str) -> str:
     """What an argument is for a calling convention."""
     if "*" in declaration or re.search(r"flashllm(Handle|Stream|\w*Descr|SpMMPlan)_t", declaration):
         return "pointer"
-    for c_type in ("int64_t", "size_t", "int32_t", "int", "float"):
+    for c_type in ("int64_t", "size_t", "int32_t", "int", "float", "double"):
         if re.match(rf"(const )?{c_type}\b", declaration):
             return c_type
     assert re.match(r"flashllm\w+_t\b", declaration), declaration
@@ -46,17 +47,17 @@ def python_kind(argument: type) -> str:
 
     if argument is ctypes.c_void_p or argument is ctypes.c_char_p or hasattr(argument, "contents"):
         return "pointer"
-    names = {ctypes.c_int: "int", ctypes.c_int64: "int64_t", ctypes.c_size_t: "size_t", ctypes.c_float: "float"}
+    names = {ctypes.c_int: "int", ctypes.c_int64: "int64_t", ctypes.c_size_t: "size_t", ctypes.c_double: "double"}
     return names[argument]
 
 
 @needs_header
-@pytest.mark.parametrize("name", sorted({**_library.PROTOTYPES, **_library.STRINGS, **_library.PLAN_PROTOTYPES}))
+@pytest.mark.parametrize("name", sorted({**_library.PROTOTYPES, **_library.STRINGS, **OPTIONAL}))
 def test_a_prototype_is_that_of_the_header(name: str) -> None:
     declared = declarations()
-    if name in _library.PLAN_PROTOTYPES and name not in declared:
-        pytest.skip("this header has no plans")
-    ours = {**_library.PROTOTYPES, **_library.STRINGS, **_library.PLAN_PROTOTYPES}[name]
+    if name in OPTIONAL and name not in declared:
+        pytest.skip(f"this header has no {name}")
+    ours = {**_library.PROTOTYPES, **_library.STRINGS, **OPTIONAL}[name]
     assert [python_kind(a) for a in ours] == [kind(d) for d in declared[name]]
 
 
@@ -87,6 +88,14 @@ def test_activations_are_those_of_the_header() -> None:
         pytest.skip("this header has no activations")
     names = {"none": "NONE", "relu": "RELU", "gelu_tanh": "GELU_TANH", "gelu": "GELU_ERF", "silu": "SILU"}
     assert {names[name]: value for name, value in _library.ACTIVATIONS.items()} == declared
+
+
+@needs_header
+def test_pruning_algorithms_are_those_of_the_header() -> None:
+    declared = enumerators("FLASHLLM_PRUNE_ALG_")
+    if not declared:
+        pytest.skip("this header has no pruning")
+    assert {f"MAGNITUDE_{scope.upper()}": value for scope, value in _library.PRUNE_ALG.items()} == declared
 
 
 @needs_header

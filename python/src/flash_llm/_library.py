@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_void_p
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -123,6 +123,12 @@ PLAN_PROTOTYPES: dict[str, list[Any]] = {
     "flashllmSpMMPlanExecute": [_handle, c_void_p, c_void_p, _descr, _descr, c_void_p, _descr, c_void_p],
 }
 
+# Likewise: pruning by magnitude.
+PRUNE_PROTOTYPES: dict[str, list[Any]] = {
+    "flashllmPrune_bufferSize": [_handle, _descr, _descr, c_int, _size],
+    "flashllmPrune": [_handle, _descr, _descr, c_int, c_double, c_void_p],
+}
+
 # These return a string.
 STRINGS: dict[str, list[Any]] = {
     "flashllmGetBuildInfo": [],
@@ -134,6 +140,8 @@ NON_TRANSPOSE = 0
 ALG_DEFAULT = 0
 SPMAT_PREFERENCE = 1
 PLAN_BIAS, PLAN_BIAS_TYPE, PLAN_ACTIVATION, PLAN_RESIDUAL = 0, 1, 2, 4
+PRUNE_ALG = {"matrix": 0, "row": 1}
+"""flashllmPruneAlg_t by what the sparsity holds for."""
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu_tanh": 2, "gelu": 3, "silu": 4}
 """flashllmActivation_t by the names that PyTorch's users know."""
 
@@ -177,6 +185,7 @@ class Library:
             if not self.bind(name, arguments):
                 raise LibraryNotFoundError(f"{self.path} has no {name}: it is not a libflash_llm this package works with")
         self.has_plans: bool = all([self.bind(name, arguments) for name, arguments in PLAN_PROTOTYPES.items()])
+        self.prunes: bool = all([self.bind(name, arguments) for name, arguments in PRUNE_PROTOTYPES.items()])
         version = c_int()
         self.call("flashllmGetVersion", None, ctypes.byref(version))
         self.version: int = version.value

@@ -21,6 +21,7 @@ from ._library import (
     PLAN_BIAS,
     PLAN_BIAS_TYPE,
     PLAN_RESIDUAL,
+    PRUNE_ALG,
     SPMAT_PREFERENCE,
     DataType,
     Format,
@@ -84,6 +85,20 @@ def allocate(size: int, device: Optional[int], like_tensor: bool) -> Any:
         return whole[-whole.data_ptr() % ALIGNMENT :][:size]
     array = np.empty(size + ALIGNMENT - 1, dtype=np.uint8)
     return array[-array.ctypes.data % ALIGNMENT :][:size]
+
+
+def prune_in_place(dense: Any, sparsity: float, scope: str) -> None:
+    """flashllmPrune() on an array or tensor whose rows or columns are contiguous; only if the library has it."""
+    device = dn.device_of(dense)
+    handle = handle_for(device)
+    algorithm = PRUNE_ALG[scope]
+    with _on_device(device), handle.lock, DenseDescr.of(dense, "weight") as matrix:
+        handle.use_stream(_current_stream(device))
+        need = c_size_t()
+        handle.call("flashllmPrune_bufferSize", matrix, matrix, algorithm, byref(need))
+        workspace = allocate(need.value, device, dn.is_tensor(dense)) if need.value else None
+        space = c_void_p(dn.pointer(workspace)) if workspace is not None else None
+        handle.call("flashllmPrune", matrix, matrix, algorithm, sparsity, space)
 
 
 class _Descriptor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from typing import Any, Callable, Iterator, Literal, Mapping, Optional, Sequence, TypeVar, Union
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
+from ._library import library
 from .files import SUFFIX, Path, load_file, save_file
 from .linear import KEY, FlashLinear
-from .matrix import FormatName, Preference, SparseMatrix
+from .matrix import FormatName, Preference, SparseMatrix, prune_in_place
 
 Scope = Literal["matrix", "row"]
 Progress = Union[bool, Callable[[int, int, str], None]]
@@ -24,10 +26,10 @@ _MAGNITUDES = 1 << 15  # of the 16-bit types: their bits without the sign order 
 
 
 def pruned_count(elements: int, sparsity: float) -> int:
-    """How many of so many elements a sparsity asks to be zero: rounded to nearest, ties to even."""
+    """How many of so many elements a sparsity asks to be zero: rounded to nearest, halves up."""
     if not 0.0 <= sparsity <= 1.0:
         raise ValueError(f"sparsity is {sparsity}: a fraction from 0 to 1 is needed")
-    return round(elements * sparsity)
+    return min(elements, math.floor(elements * sparsity + 0.5))
 
 
 @torch.no_grad()
@@ -49,19 +51,21 @@ def prune_magnitude(weight: Tensor, sparsity: float, scope: Scope = "matrix", in
         )
     if inplace and not weight.is_contiguous():
         raise ValueError("weight is not contiguous: it cannot be pruned in place")
-    rows, cols = weight.shape
+    if scope not in ("matrix", "row"):
+        raise ValueError(f"scope is {scope!r}: 'matrix' or 'row' is needed")
+    cols = weight.shape[1]
     # Before anything is written.
     drop = pruned_count(weight.numel() if scope == "matrix" else cols, sparsity)
     out = weight if inplace else weight.clone(memory_format=torch.contiguous_format)
-    if scope == "row":
+    if library().prunes and out.numel():
+        prune_in_place(out, sparsity, scope)
+    elif scope == "row":
         step = max(1, _CHUNK // 8 // max(cols, 1))
         for part in out.split(step):
             order = _magnitude(part).sort(dim=1, stable=True).indices[:, :drop]
             part.scatter_(1, order, 0.0)
-    elif scope == "matrix":
-        _prune_flat(out.view(-1), drop)
     else:
-        raise ValueError(f"scope is {scope!r}: 'matrix' or 'row' is needed")
+        _prune_flat(out.view(-1), drop)
     return out
 
 
