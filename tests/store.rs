@@ -89,6 +89,78 @@ fn stored_matrices_come_back_with_every_byte() {
 }
 
 #[test]
+fn bfloat16_stays_bfloat16_wherever_it_is_stored_and_cut() {
+    let dir = build_support::scratch("store_bfloat16");
+    let path = dir.join("model.safetensors");
+    let handle = host();
+    let adopted = |format: c_int, bytes: &[u8], dtype| {
+        let (rows, cols) = (128, 2100);
+        let mut s = ptr::null_mut();
+        unsafe {
+            good(flashllmCreateSpMat(&raw mut s, rows, cols, dtype, RawFormat(format)));
+            let status = flashllmSpMatSetBuffer(handle, s, upload(handle, bytes), bytes.len());
+            good(flashllmDestroySpMat(s));
+            status
+        }
+    };
+    for format in FORMATS {
+        let s = compress_typed(handle, 300, 2100, &values(300, 2100, 9), format, BF16);
+        let stored = serialize(handle, s);
+        let bytes = size(s).3;
+        let mut writer = ptr::null_mut();
+        let (mut file, mut index) = (ptr::null_mut(), 0);
+        let (mut back, mut loaded) = (ptr::null_mut(), ptr::null_mut());
+        let (mut r, mut c, mut nnz, mut need) = (0, 0, 0, 0);
+        let mut dtype = flashllmDataType_t::FLASHLLM_R_32F;
+        let mut kind = flashllmFormat_t::FLASHLLM_FORMAT_AUTO;
+        let level = RawVerify(0);
+        unsafe {
+            let (from, n) = (stored.as_ptr().cast(), stored.len());
+            let to = room(handle, bytes);
+            good(flashllmSpMatDeserialize(handle, &raw mut back, from, n, level, to, bytes));
+            assert_eq!(bytes_of(handle, back), bytes_of(handle, s));
+            good(flashllmSafetensorsWriterCreate(&raw mut writer, text(&path).as_ptr(), 1));
+            good(flashllmSafetensorsWriterAddSpMat(handle, writer, c"w".as_ptr(), back));
+            good(flashllmSafetensorsWriterFinish(writer));
+            good(flashllmSafetensorsWriterDestroy(writer));
+            good(flashllmSafetensorsOpen(&raw mut file, text(&path).as_ptr()));
+            good(flashllmSafetensorsFind(file, c"w".as_ptr(), &raw mut index));
+            good(flashllmSafetensorsGetSpMat(
+                file,
+                index,
+                &raw mut r,
+                &raw mut c,
+                &raw mut nnz,
+                &raw mut dtype,
+                &raw mut kind,
+                &raw mut need,
+            ));
+            assert_eq!(dtype, flashllmDataType_t::FLASHLLM_R_16BF, "format {format}");
+            let to = room(handle, need);
+            good(flashllmSafetensorsLoadSpMat(
+                handle,
+                file,
+                index,
+                &raw mut loaded,
+                level,
+                to,
+                need,
+            ));
+            good(flashllmSafetensorsClose(file));
+        }
+        assert_eq!(bytes_of(handle, loaded), bytes_of(handle, s), "format {format}");
+        let part = bytes_of(handle, cut(handle, loaded, [0, 128], [0, 2100]));
+        assert_eq!(adopted(format, &part, BF16), FLASHLLM_STATUS_SUCCESS, "{}", message());
+        let other = adopted(format, &part, F16);
+        assert_eq!(other, FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED, "format {format}");
+        for s in [s, back, loaded] {
+            good(flashllmDestroySpMat(s));
+        }
+    }
+    good(flashllmDestroy(handle));
+}
+
+#[test]
 fn saved_files_are_loaded_and_replaced() {
     let dir = build_support::scratch("store_save");
     let path = dir.join("w.flash_llm");

@@ -17,6 +17,7 @@ use std::ptr;
 
 pub const F32: RawDataType = RawDataType(0);
 pub const F16: RawDataType = RawDataType(2);
+pub const BF16: RawDataType = RawDataType(14);
 pub const ROW: RawOrder = RawOrder(2);
 pub const FORMATS: [c_int; 3] = [1, 2, 3];
 
@@ -101,21 +102,33 @@ pub fn compress(
     values: &[u16],
     format: c_int,
 ) -> flashllmSpMatDescr_t {
+    compress_typed(handle, rows, cols, values, format, F16)
+}
+
+/// The same of either 16-bit type.
+pub fn compress_typed(
+    handle: flashllmHandle_t,
+    rows: usize,
+    cols: usize,
+    values: &[u16],
+    format: c_int,
+    dtype: RawDataType,
+) -> flashllmSpMatDescr_t {
     let on_host = host();
     let (mut s, mut d) = (ptr::null_mut(), ptr::null());
     let (r, c) = (rows as i64, cols as i64);
     let alg = RawDenseToSparseAlg(0);
     let null = ptr::null_mut();
     unsafe {
-        good(flashllmCreateSpMat(&raw mut s, r, c, F16, RawFormat(format)));
-        good(flashllmCreateConstDnMat(&raw mut d, r, c, c, values.as_ptr().cast(), F16, ROW));
+        good(flashllmCreateSpMat(&raw mut s, r, c, dtype, RawFormat(format)));
+        good(flashllmCreateConstDnMat(&raw mut d, r, c, c, values.as_ptr().cast(), dtype, ROW));
         good(flashllmDenseToSparse_analysis(on_host, d, s, alg, null));
         let bytes = size(s).3;
         good(flashllmSpMatSetBuffer(on_host, s, room(on_host, bytes), bytes));
         good(flashllmDenseToSparse_convert(on_host, d, s, alg, null));
         let buffer = upload(handle, &bytes_of(on_host, s));
         let mut adopted = ptr::null_mut();
-        good(flashllmCreateSpMat(&raw mut adopted, r, c, F16, RawFormat(format)));
+        good(flashllmCreateSpMat(&raw mut adopted, r, c, dtype, RawFormat(format)));
         good(flashllmSpMatSetBuffer(handle, adopted, buffer, bytes));
         good(flashllmDestroySpMat(s));
         good(flashllmDestroyDnMat(d));
