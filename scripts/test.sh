@@ -30,11 +30,11 @@ if [ "$ignored" -gt 0 ]; then
     skipped="${skipped:+$skipped; and }$ignored ignored tests (${reasons:-no reason given})"
 fi
 
-# The Python package, from a wheel around the library that has just been tested.
+# The Python package, from a wheel around the library that has just been tested, which `cargo test` leaves in deps/.
 target=${CARGO_TARGET_DIR:-target}
 python_log=$target/python-test.log
 python_status=0
-scripts/test-python.sh "$target/debug/libflash_llm.so" "$(cd "$target" && pwd)/python-test" -q >"$python_log" 2>&1 || python_status=$?
+scripts/test-python.sh "$target/debug/deps/libflash_llm.so" "$(cd "$target" && pwd)/python-test" -q >"$python_log" 2>&1 || python_status=$?
 cat "$python_log"
 count() { grep -o "[0-9]* $1" "$python_log" | tail -n 1 | cut -d ' ' -f 1; }
 python_passed=$(count passed)
