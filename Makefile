@@ -27,8 +27,9 @@ export FLASHLLM_KERNEL_CACHE ?= $(TARGET)/kernels
 CUDA_VENV  := $(CURDIR)/target/cuda
 # Tools that the tests need and that this machine may lack.
 TOOLS_VENV := $(CURDIR)/target/tools
+DOXYGEN_DIR := $(CURDIR)/target/doxygen
 # The first two are the programs themselves where pip could not make a virtual environment.
-export PATH := $(PATH):$(TOOLS_VENV)/cmake/data/bin:$(TOOLS_VENV)/pkgconf/.bin:$(TOOLS_VENV)/bin
+export PATH := $(PATH):$(TOOLS_VENV)/cmake/data/bin:$(TOOLS_VENV)/pkgconf/.bin:$(TOOLS_VENV)/bin:$(DOXYGEN_DIR)/bin
 
 .DEFAULT_GOAL := all
 
@@ -50,6 +51,16 @@ tools:
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --features gpu-tests -- -D warnings
+
+## docs: the reference of the C API and the pages in docs/, as HTML in target/docs/html
+docs: check-docs
+	@echo "docs: $(TARGET)/docs/html/index.html"
+
+## check-docs: the same; a warning of Doxygen is a failure
+check-docs:
+	@scripts/setup-doxygen.sh $(DOXYGEN_DIR)
+	@rm -rf '$(TARGET)/docs' && mkdir -p '$(TARGET)/docs'
+	FLASHLLM_VERSION=$(VERSION) FLASHLLM_DOCS='$(TARGET)/docs' doxygen docs/Doxyfile
 
 ## test: every test that this machine can run; says at the end what was skipped and why
 test: cuda tools
@@ -73,6 +84,18 @@ demo: all
 bench: all
 	$(CARGO) run --locked --release -p flash_llm_bench -- $(BENCH_ARGS)
 
+## wheel: the Python package with the library inside, in target/wheel
+wheel: all
+	@PYTHON='$(PYTHON)' scripts/wheel.sh $(TARGET)/release/libflash_llm.so $(TARGET)/wheel
+
+## test-python: the wheel's tests in a clean virtual environment; PYTHON_EXTRAS="torch transformers" for all of them
+test-python: all
+	@PYTHON='$(PYTHON)' PYTHON_EXTRAS='$(PYTHON_EXTRAS)' scripts/test-python.sh $(TARGET)/release/libflash_llm.so $(TARGET)/python $(PYTEST_ARGS)
+
+## e2e: models end to end, dense and compressed: small ones anywhere, the tables of docs/end-to-end.md where GPUs are
+e2e: all
+	@PYTHON='$(PYTHON)' scripts/e2e.sh $(TARGET)/release/libflash_llm.so $(TARGET)/e2e
+
 ## header: rewrite include/flash_llm.h and tests/abi/symbols.txt after a change of the C API
 header:
 	FLASHLLM_BLESS=1 $(CARGO) test --locked --no-fail-fast --test header --test abi
@@ -94,11 +117,12 @@ uninstall:
 
 ## clean: remove target/, the fetched nvcc included
 clean:
-	rm -rf '$(CUDA_VENV)' '$(TOOLS_VENV)' '$(TARGET)/kernels' '$(TARGET)/gpu-bundle' '$(TARGET)/demo'
+	rm -rf '$(CUDA_VENV)' '$(TOOLS_VENV)' '$(DOXYGEN_DIR)' '$(TARGET)/docs' '$(TARGET)/kernels' '$(TARGET)/gpu-bundle' '$(TARGET)/demo'
 	$(CARGO) clean
 
 ## help: this list
 help:
-	@sed -n 's/^## \([^:]*\): /\1	/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "make %-11s %s\n", $$1, $$2 }'
+	@sed -n 's/^## \([^:]*\): /\1	/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-.PHONY: all lib cuda tools check test test-gpu gpu-bundle demo bench header install install-files uninstall clean help
+.PHONY: all lib cuda tools check docs check-docs test test-gpu gpu-bundle demo bench wheel test-python e2e header install \
+    install-files uninstall clean help

@@ -27,8 +27,21 @@ const OLDEST_NVCC: (u32, u32) = (12, 0);
 
 /// The C API, in the order in which the header presents it. Files of `src/capi` that are not named
 /// here follow in alphabetical order, so that nothing exported can be missing from the header.
-const HEADER_ORDER: [&str; 10] = [
-    "status", "types", "context", "memory", "matrix", "convert", "spmm", "plan", "batch", "logger",
+const HEADER_ORDER: [&str; 14] = [
+    "status",
+    "types",
+    "context",
+    "memory",
+    "matrix",
+    "convert",
+    "csr",
+    "prune",
+    "spmm",
+    "plan",
+    "batch",
+    "store",
+    "safetensors",
+    "logger",
 ];
 
 fn main() {

@@ -163,6 +163,28 @@ static inline float float_from_half(uint16_t half) {
     return value;
 }
 
+/* Keeps the largest magnitudes: exactly `percent` of the elements become zero (more if more were zero
+ * before). fp16 has 32768 magnitudes, so a histogram finds the threshold; of the elements that are
+ * equal to it the first ones go. */
+static inline void prune(const uint16_t *dense, uint16_t *pruned, size_t count, int percent) {
+    static size_t histogram[32768];
+    size_t goal = (size_t)((double)count * percent / 100.0 + 0.5), below = 0;
+    uint16_t threshold = 0;
+    memset(histogram, 0, sizeof histogram);
+    for (size_t i = 0; i < count; ++i) ++histogram[dense[i] & 0x7fffu];
+    while (threshold < 32767 && below + histogram[threshold] <= goal) below += histogram[threshold++];
+    size_t ties = goal - below;
+    for (size_t i = 0; i < count; ++i) {
+        const uint16_t magnitude = dense[i] & 0x7fffu;
+        int keep = magnitude >= threshold;
+        if (magnitude == threshold && ties != 0) {
+            --ties;
+            keep = 0;
+        }
+        pruned[i] = keep ? dense[i] : 0;
+    }
+}
+
 /* Seconds on a clock that never goes back. */
 static inline double seconds(void) {
     struct timespec now;

@@ -105,28 +105,6 @@ static options parse_arguments(int argc, char **argv) {
     return o;
 }
 
-/* Keeps the largest magnitudes: exactly `percent` of the elements become zero (more if more were zero
- * before). fp16 has 32768 magnitudes, so a histogram finds the threshold; of the elements that are
- * equal to it the first ones go. */
-static void prune(const uint16_t *dense, uint16_t *pruned, size_t count, int percent) {
-    static size_t histogram[32768];
-    size_t goal = (size_t)((double)count * percent / 100.0 + 0.5), below = 0;
-    uint16_t threshold = 0;
-    memset(histogram, 0, sizeof histogram);
-    for (size_t i = 0; i < count; ++i) ++histogram[dense[i] & 0x7fffu];
-    while (threshold < 32767 && below + histogram[threshold] <= goal) below += histogram[threshold++];
-    size_t ties = goal - below;
-    for (size_t i = 0; i < count; ++i) {
-        const uint16_t magnitude = dense[i] & 0x7fffu;
-        int keep = magnitude >= threshold;
-        if (magnitude == threshold && ties != 0) {
-            --ties;
-            keep = 0;
-        }
-        pruned[i] = keep ? dense[i] : 0;
-    }
-}
-
 /* The dense product in double, and the sum of the magnitudes of each element's terms: the scale that
  * the rounding error of any summation order is measured against. */
 static void dense_product(const uint16_t *a, const uint16_t *b, size_t m, size_t k, size_t n,
@@ -249,7 +227,7 @@ static void print_row(const char *layer, const char *shape, int sparsity, flashl
 
 static int is_first_of_its_shape(const st_file *st, size_t index) {
     for (size_t i = 0; i < index; ++i) {
-        if (st->tensors[i].rows == st->tensors[index].rows &&
+        if (st_is_matrix(&st->tensors[i]) && st->tensors[i].rows == st->tensors[index].rows &&
             st->tensors[i].cols == st->tensors[index].cols) {
             return 0;
         }
@@ -266,16 +244,19 @@ int main(int argc, char **argv) {
         st_close(&st);
         return 2;
     }
-    if (st.count == 0) {
+    size_t matrices = 0;
+    for (size_t t = 0; t < st.count; ++t) matrices += st_is_matrix(&st.tensors[t]) ? 1 : 0;
+    const size_t others = st.count - matrices + st.skipped;
+    if (matrices == 0) {
         fprintf(stderr, "demo: %s holds no 2-D floating point weights (%zu other tensors)\n", o.path,
-                st.skipped);
+                others);
         st_close(&st);
         return 2;
     }
 
     flashllmHandle_t handle = create_handle(o.device);
     const char *device = device_name(handle);
-    printf("%s: %zu weight matrices (%zu other tensors left out)\n", o.path, st.count, st.skipped);
+    printf("%s: %zu weight matrices (%zu other tensors left out)\n", o.path, matrices, others);
     printf("multiplying by %zu random activations on the %s; library: %s\n\n", o.tokens, device,
            flashllmGetBuildInfo());
     if (!o.all_rows) {
@@ -293,8 +274,10 @@ int main(int argc, char **argv) {
     size_t products = 0, wrong = 0;
     uint64_t random = UINT64_C(0x9e3779b97f4a7c15);
 
+    size_t done = 0;
     for (size_t t = 0; t < st.count; ++t) {
         const st_tensor *tensor = &st.tensors[t];
+        if (!st_is_matrix(tensor)) continue;
         const size_t m = (size_t)tensor->rows, k = (size_t)tensor->cols, n = o.tokens;
         const int shown = o.all_rows || is_first_of_its_shape(&st, t);
         char shape[40];
@@ -358,11 +341,12 @@ int main(int argc, char **argv) {
                 }
             }
             if (seconds() - last_progress > 1.5) {
-                printf("  ... %zu of %zu matrices\n", t, st.count);
+                printf("  ... %zu of %zu matrices\n", done, matrices);
                 fflush(stdout);
                 last_progress = seconds();
             }
         }
+        ++done;
         dense_bytes += 2.0 * (double)m * (double)k;
         CHECK(flashllmFree(handle, device_c));
         CHECK(flashllmFree(handle, device_b));
@@ -375,7 +359,7 @@ int main(int argc, char **argv) {
         free(a);
     }
 
-    printf("\nAll %zu matrices together (dense: %.0f bytes)\n", st.count, dense_bytes);
+    printf("\nAll %zu matrices together (dense: %.0f bytes)\n", matrices, dense_bytes);
     for (size_t s = 0; s < o.sparsities; ++s) {
         for (int f = 0; f < FORMATS; ++f) {
             print_row("all matrices", "", o.sparsity[s], formats[f], &total[s][f], dense_bytes);
@@ -383,7 +367,7 @@ int main(int argc, char **argv) {
     }
     printf("\ndemo: %s: %zu products (%zu matrices, %zu sparsities, %d formats) on the %s, %zu wrong; "
            "largest relative error %.1e (%s; allowed %.1e)\n",
-           wrong == 0 ? "PASS" : "FAIL", products, st.count, o.sparsities, FORMATS, device, wrong,
+           wrong == 0 ? "PASS" : "FAIL", products, matrices, o.sparsities, FORMATS, device, wrong,
            worst, worst_layer, allowed_there);
     CHECK(flashllmDestroy(handle));
     st_close(&st);

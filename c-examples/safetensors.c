@@ -7,8 +7,7 @@
 
 enum {
     MAX_HEADER = 100 * 1000 * 1000, /* the limit of the reference implementation */
-    MAX_NESTING = 16,
-    MAX_DIMENSIONS = 8
+    MAX_NESTING = 16
 };
 
 typedef struct {
@@ -144,7 +143,7 @@ static uint64_t element_bytes(const char *dtype) {
 /* {"dtype": "F32", "shape": [...], "data_offsets": [begin, end]} */
 static int parse_tensor(parser *p, const char *name) {
     char key[32], dtype[16] = "";
-    uint64_t shape[MAX_DIMENSIONS], offsets[2] = {0, 0};
+    uint64_t shape[ST_MAX_DIMENSIONS], offsets[2] = {0, 0};
     size_t dimensions = 0, offset_count = 0;
     int have_shape = 0;
 
@@ -156,7 +155,7 @@ static int parse_tensor(parser *p, const char *name) {
             if (strcmp(key, "dtype") == 0) {
                 if (parse_string(p, dtype, sizeof dtype) != 0) return -1;
             } else if (strcmp(key, "shape") == 0) {
-                if (parse_numbers(p, shape, MAX_DIMENSIONS, &dimensions) != 0) return -1;
+                if (parse_numbers(p, shape, ST_MAX_DIMENSIONS, &dimensions) != 0) return -1;
                 have_shape = 1;
             } else if (strcmp(key, "data_offsets") == 0) {
                 if (parse_numbers(p, offsets, 2, &offset_count) != 0) return -1;
@@ -198,16 +197,19 @@ static int parse_tensor(parser *p, const char *name) {
         found.type = ST_F16;
     } else if (strcmp(dtype, "BF16") == 0) {
         found.type = ST_BF16;
+    } else if (strcmp(dtype, "U8") == 0) {
+        found.type = ST_U8;
     } else {
-        dimensions = 0;
-    }
-    if (dimensions != 2 || bytes == 0) {
-        ++p->st->skipped;
-        return 0;
+        found.type = ST_OTHER;
     }
     snprintf(found.name, sizeof found.name, "%s", name);
-    found.rows = shape[0];
-    found.cols = shape[1];
+    found.dimensions = dimensions;
+    memcpy(found.shape, shape, dimensions * sizeof shape[0]);
+    if (dimensions == 2) {
+        found.rows = shape[0];
+        found.cols = shape[1];
+    }
+    found.bytes = bytes;
     found.offset = p->data_start + offsets[0];
     if (p->st->count == p->capacity) {
         const size_t capacity = p->capacity == 0 ? 64 : 2 * p->capacity;
@@ -275,10 +277,26 @@ int st_open(st_file *st, const char *path) {
     return result;
 }
 
-int st_read_half(st_file *st, const st_tensor *tensor, uint16_t *out) {
+int st_is_matrix(const st_tensor *tensor) {
+    return (tensor->type == ST_F32 || tensor->type == ST_F16 || tensor->type == ST_BF16) &&
+           tensor->dimensions == 2 && tensor->bytes != 0;
+}
+
+const st_tensor *st_find(const st_file *st, const char *name) {
+    for (size_t i = 0; i < st->count; ++i) {
+        if (strcmp(st->tensors[i].name, name) == 0) return &st->tensors[i];
+    }
+    return NULL;
+}
+
+/* Goes through a floating point tensor in blocks; one of the two outputs is NULL. */
+static int read_elements(st_file *st, const st_tensor *tensor, uint16_t *half, float *single) {
     unsigned char block[4096];
     const size_t size = tensor->type == ST_F32 ? 4 : 2;
-    uint64_t left = tensor->rows * tensor->cols;
+    uint64_t left = tensor->bytes / size;
+    if (tensor->type != ST_F32 && tensor->type != ST_F16 && tensor->type != ST_BF16) {
+        return fail(st, "tensor %.100s is not floating point", tensor->name);
+    }
     if (fseek(st->file, (long)tensor->offset, SEEK_SET) != 0) return fail(st, "it cannot be read");
     while (left != 0) {
         const size_t count = left < sizeof block / size ? (size_t)left : sizeof block / size;
@@ -290,7 +308,11 @@ int st_read_half(st_file *st, const st_tensor *tensor, uint16_t *out) {
             uint32_t bits = (uint32_t)at[0] | (uint32_t)at[1] << 8;
             float value;
             if (tensor->type == ST_F16) {
-                *out++ = (uint16_t)bits;
+                if (half != NULL) {
+                    *half++ = (uint16_t)bits;
+                } else {
+                    *single++ = float_from_half((uint16_t)bits);
+                }
                 continue;
             }
             if (tensor->type == ST_F32) {
@@ -299,9 +321,29 @@ int st_read_half(st_file *st, const st_tensor *tensor, uint16_t *out) {
                 bits <<= 16;
             }
             memcpy(&value, &bits, sizeof value);
-            *out++ = half_from_float(value);
+            if (half != NULL) {
+                *half++ = half_from_float(value);
+            } else {
+                *single++ = value;
+            }
         }
         left -= count;
+    }
+    return 0;
+}
+
+int st_read_half(st_file *st, const st_tensor *tensor, uint16_t *out) {
+    return read_elements(st, tensor, out, NULL);
+}
+
+int st_read_float(st_file *st, const st_tensor *tensor, float *out) {
+    return read_elements(st, tensor, NULL, out);
+}
+
+int st_read_bytes(st_file *st, const st_tensor *tensor, void *out) {
+    if (fseek(st->file, (long)tensor->offset, SEEK_SET) != 0 ||
+        fread(out, 1, (size_t)tensor->bytes, st->file) != (size_t)tensor->bytes) {
+        return fail(st, "tensor %.100s cannot be read", tensor->name);
     }
     return 0;
 }

@@ -20,7 +20,9 @@
 
 /** Version of this header. flashllmGetVersion() tells the version of the library. */
 #define FLASHLLM_VERSION_MAJOR 0
+/** Minor version of this header. */
 #define FLASHLLM_VERSION_MINOR 1
+/** Patch level of this header. */
 #define FLASHLLM_VERSION_PATCH 0
 /** major * 10000 + minor * 100 + patch, for comparisons in the preprocessor. */
 #define FLASHLLM_VERSION \
@@ -48,6 +50,9 @@ struct flashllmContext;
 struct flashllmDnMatDescr;
 struct flashllmSpMatDescr;
 struct flashllmSpMMPlan;
+struct flashllmSafetensors;
+struct flashllmSafetensorsWriter;
+struct flashllmCsrDescr;
 
 /* What CUstream of <cuda.h> and cudaStream_t of <cuda_runtime.h> point to: both convert without a cast,
  * and this header needs no CUDA header. */
@@ -138,6 +143,10 @@ typedef enum {
      * A stream or a buffer belongs to another CUDA context than the handle.
      */
     FLASHLLM_STATUS_WRONG_CONTEXT = 108,
+    /**
+     * A file could not be opened, read, written or renamed; the message has the operating system's reason.
+     */
+    FLASHLLM_STATUS_IO_ERROR = 109,
 } flashllmStatus_t;
 
 /**
@@ -408,6 +417,69 @@ typedef enum {
 } flashllmSpMMPlanAttribute_t;
 
 /**
+ * How much of a stored matrix is checked before it is used. Whatever the choice, a header or table that
+ * contradicts itself or the size of the bytes is refused, and nothing outside of the bytes is read.
+ */
+typedef enum {
+    /**
+     * Every byte: for files that anybody may have made. A CUDA handle checks the blocks on the device; on a host
+     * handle all cores take longer for them than reading does.
+     */
+    FLASHLLM_VERIFY_FULL = 0,
+    /**
+     * The checksums, which find damage but not malice: for files that are trusted as the program itself is. What
+     * a kernel does with blocks that were made to harm is undefined.
+     */
+    FLASHLLM_VERIFY_CHECKSUM = 1,
+    /**
+     * Header and table only: for files whose checksums were verified before, by the same reader.
+     */
+    FLASHLLM_VERIFY_HEADER = 2,
+} flashllmVerify_t;
+
+/**
+ * Types of indices. The numbers are cuSPARSE's.
+ */
+typedef enum {
+    /**
+     * int32_t.
+     */
+    FLASHLLM_INDEX_32I = 2,
+    /**
+     * int64_t.
+     */
+    FLASHLLM_INDEX_64I = 3,
+} flashllmIndexType_t;
+
+/**
+ * What indices begin with. The numbers are cuSPARSE's.
+ */
+typedef enum {
+    /**
+     * The first row, column and element is 0.
+     */
+    FLASHLLM_INDEX_BASE_ZERO = 0,
+    /**
+     * The first row, column and element is 1.
+     */
+    FLASHLLM_INDEX_BASE_ONE = 1,
+} flashllmIndexBase_t;
+
+/**
+ * Algorithms of flashllmPrune().
+ */
+typedef enum {
+    /**
+     * The smallest magnitudes of the whole matrix.
+     */
+    FLASHLLM_PRUNE_ALG_MAGNITUDE_MATRIX = 0,
+    /**
+     * The smallest magnitudes of each row, the same number in every row.
+     */
+    FLASHLLM_PRUNE_ALG_MAGNITUDE_ROW = 1,
+} flashllmPruneAlg_t;
+
+/**
  * A library context: a device (or the host), a stream, and the kernels loaded for it. Made by
  * flashllmCreate() or flashllmCreateHost(), ended by flashllmDestroy().
  *
@@ -438,9 +510,24 @@ typedef struct flashllmSpMatDescr *flashllmSpMatDescr_t;
 typedef const struct flashllmSpMatDescr *flashllmConstSpMatDescr_t;
 
 /**
+ * A matrix in compressed sparse rows in the caller's memory, as a source of weights. A key, as flashllmHandle_t.
+ */
+typedef struct flashllmCsrDescr *flashllmCsrDescr_t;
+
+/**
  * A product that is planned once and executed often. A key, as flashllmHandle_t.
  */
 typedef struct flashllmSpMMPlan *flashllmSpMMPlan_t;
+
+/**
+ * A .safetensors file that is open for reading. A key, as flashllmHandle_t.
+ */
+typedef struct flashllmSafetensors *flashllmSafetensors_t;
+
+/**
+ * A .safetensors file that is being written. A key, as flashllmHandle_t.
+ */
+typedef struct flashllmSafetensorsWriter *flashllmSafetensorsWriter_t;
 
 /**
  * Receives one message. logLevel is 1 to 5; both strings end in NUL and live until the callback returns.
@@ -974,7 +1061,8 @@ flashllmStatus_t flashllmSpMatGetFormat(flashllmConstSpMatDescr_t spMatDescr,
  * After flashllmDenseToSparse_analysis() the buffer is where flashllmDenseToSparse_convert() will write;
  * its contents do not matter. Otherwise the buffer holds a compressed matrix, which is checked byte by
  * byte and then used in place: a buffer that is accepted cannot make a later call read or write outside
- * it. On a CUDA handle the check copies the buffer to host memory once and synchronises the stream.
+ * it. On a CUDA handle kernels check it where it lies, and the stream is synchronised; only a buffer that is
+ * refused is copied to host memory, to say what is wrong with it.
  *
  * @param handle      The handle with whose kind of memory the buffer is made; the matrix can be used with
  *   handles of the same device and CUDA context only.
@@ -994,7 +1082,7 @@ flashllmStatus_t flashllmSpMatGetFormat(flashllmConstSpMatDescr_t spMatDescr,
  *   FLASHLLM_STATUS_VERSION_MISMATCH: the buffer has another format version;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the buffer holds another element type;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: bytes is more than an address space holds;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the check of a device buffer;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no memory for the check of a device buffer;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: a device buffer has to be checked and the handle's stream is capturing;
  *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
  *   driver refused. On failure the descriptor is as it was.
@@ -1068,13 +1156,15 @@ flashllmStatus_t flashllmSpMatSetAttribute(flashllmSpMatDescr_t spMatDescr,
  * @param matA                The dense matrix.
  * @param matB                The compressed matrix.
  * @param alg                 FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
- * @param[out] workspaceBytes Receives the size in bytes; 0 in this release.
+ * @param[out] workspaceBytes Receives the size in bytes: 0 on a host handle, else about a hundredth of a percent
+ *   of the dense matrix.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
  *   shapes differ;
  *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
- *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type.
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the workspace would not fit the address space.
  * @note Thread-safe; allowed during stream capture.
  */
 FLASHLLM_API
@@ -1089,22 +1179,25 @@ flashllmStatus_t flashllmDenseToSparse_bufferSize(flashllmHandle_t handle,
  * flashllmSpMatGetSize() and flashllmSpMatGetFormat() tell them. A buffer that was set before is
  * forgotten: set one after the analysis.
  *
- * On a CUDA handle matA is device memory; it is copied to host memory and analysed there, and the stream is
- * synchronised. The copy is not kept: flashllmDenseToSparse_convert() makes its own.
+ * On a CUDA handle matA is device memory, and kernels on the handle's stream look at it; the stream is then
+ * synchronised, because the exact size is known when the call returns. The workspace keeps where each block
+ * goes: flashllmDenseToSparse_convert() needs it as the analysis left it.
  *
  * @param handle     The handle.
  * @param matA       The dense matrix, of matB's type, any order. An element is a non-zero unless it is +0 or
  *   -0: NaN, infinities and subnormals are kept.
  * @param matB       The compressed matrix, of the same shape.
  * @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
- * @param workspace  Memory of the size that flashllmDenseToSparse_bufferSize() says; NULL if that is 0.
+ * @param workspace  Memory of the handle's device of the size that flashllmDenseToSparse_bufferSize() says,
+ *   aligned to 256 bytes; NULL if that is 0.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
  *   shapes differ;
+ *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
+ *   aligned to 256 bytes;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copy;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
  *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
  *   driver refused. On failure matB is as it was.
@@ -1121,28 +1214,33 @@ flashllmStatus_t flashllmDenseToSparse_analysis(flashllmHandle_t handle,
  * Writes the compressed matrix to the buffer that flashllmSpMatSetBuffer() gave after the analysis. Then
  * the matrix is ready for flashllmSpMM(), and the analysis is used up.
  *
- * On a CUDA handle matA and the buffer are device memory; the work is done in host memory, and the stream
- * is synchronised.
+ * On a CUDA handle matA and the buffer are device memory and must not overlap. The work is put on the handle's
+ * stream and not waited for: matA, the buffer and the workspace must live until it is done. It is not known
+ * then whether matA is still what was analysed; blocks whose size has changed are written as zeros.
  *
  * @param handle     The handle.
  * @param matA       The dense matrix, unchanged since the analysis.
  * @param matB       The compressed matrix, analysed and with a buffer.
  * @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
- * @param workspace  Memory of the size that flashllmDenseToSparse_bufferSize() says; NULL if that is 0.
+ * @param workspace  On a CUDA handle the workspace of the analysis, with the contents that it left there; else
+ *   it is not looked at.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, the shapes
- *   differ, matB is not analysed or has no buffer, matA was changed since the analysis, the buffer
- *   overlaps matA, or it was set with a handle of another device;
+ *   differ, matB is not analysed or has no buffer, matA was changed since the analysis (host), workspace is
+ *   not the analysis' one (CUDA), the buffer overlaps matA (host), or it was set, or the analysis done, with
+ *   a handle of another device;
+ *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
+ *   aligned to 256 bytes;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
- *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
- *   says so;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set, or the analysis done, with a handle of another CUDA
+ *   context, or the driver says so;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
  *   If the failure came after the checks of the arguments, the buffer's contents are undefined; the
  *   descriptor is as it was, and the conversion can be tried again.
- * @note Not concurrently with another use of matB (memory-safe, but the order is unspecified).
+ * @note Not concurrently with another use of matB (memory-safe, but the order is unspecified). Allowed during
+ *   stream capture on a CUDA handle, once: a graph can be replayed with new values in matA, of which blocks that
+ *   would need another size become zeros.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmDenseToSparse_convert(flashllmHandle_t handle,
@@ -1178,8 +1276,8 @@ flashllmStatus_t flashllmSparseToDense_bufferSize(flashllmHandle_t handle,
  * Writes every element of a compressed matrix, zeros too, to a dense one. Memory between the columns
  * (or rows) that ld skips stays as it is.
  *
- * On a CUDA handle both are device memory; the work is done in host memory, and the stream is
- * synchronised.
+ * On a CUDA handle both are device memory and must not overlap. The work is put on the handle's stream and not
+ * waited for: the memory of both must live until it is done.
  *
  * @param handle     The handle.
  * @param matA       The compressed matrix, converted or adopted.
@@ -1189,16 +1287,15 @@ flashllmStatus_t flashllmSparseToDense_bufferSize(flashllmHandle_t handle,
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
- *   enumerator, the shapes differ, matA has no compressed data, the buffer overlaps matB, or it was set
- *   with a handle of another device;
+ *   enumerator, the shapes differ, matA has no compressed data, the buffer overlaps matB (host), or it was
+ *   set with a handle of another device;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type;
- *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked (host; on a CUDA handle such
+ *   blocks are left out);
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
  *   says so;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
- * @note Thread-safe for different matB.
+ * @note Thread-safe for different matB; allowed during stream capture.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmSparseToDense(flashllmHandle_t handle,
@@ -1206,6 +1303,259 @@ flashllmStatus_t flashllmSparseToDense(flashllmHandle_t handle,
                                        flashllmDnMatDescr_t matB,
                                        flashllmSparseToDenseAlg_t alg,
                                        void *workspace);
+
+/**
+ * Describes a matrix in compressed sparse rows. Its memory is the caller's, is only read, and must live as long as
+ * it is used; the indices are checked where they are used. Ends with flashllmDestroyCsr().
+ *
+ * @param[out] csrDescr   Receives the descriptor; NULL on failure. The caller owns it.
+ * @param rows            Rows (M), at least 1.
+ * @param cols            Columns (K), at least 1.
+ * @param nnz             Stored elements, 0 to rows * cols.
+ * @param rowOffsets      rows + 1 offsets: row r is the elements rowOffsets[r] to rowOffsets[r + 1] - 1.
+ * @param colIndices      nnz columns, in each row ascending; may be NULL if nnz is 0.
+ * @param values          nnz elements; may be NULL if nnz is 0. A stored zero is no element of the compressed matrix.
+ * @param rowOffsetsType  Type of the offsets.
+ * @param colIndType      Type of the columns.
+ * @param idxBase         What both begin with.
+ * @param valueType       FLASHLLM_R_16F or FLASHLLM_R_16BF.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: csrDescr is NULL, or an array is that must not be;
+ *   FLASHLLM_STATUS_INVALID_VALUE: a type or the base is not an enumerator, or a size is out of its range;
+ *   FLASHLLM_STATUS_MISALIGNED: an array is not aligned to its elements;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: valueType is FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the matrix would not fit the address space.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmCreateCsr(flashllmCsrDescr_t *csrDescr,
+                                   int64_t rows,
+                                   int64_t cols,
+                                   int64_t nnz,
+                                   const void *rowOffsets,
+                                   const void *colIndices,
+                                   const void *values,
+                                   flashllmIndexType_t rowOffsetsType,
+                                   flashllmIndexType_t colIndType,
+                                   flashllmIndexBase_t idxBase,
+                                   flashllmDataType_t valueType);
+
+/**
+ * Destroys a CSR descriptor. The arrays are the caller's and stay.
+ *
+ * @param csrDescr  The descriptor, or NULL (then nothing happens).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a CSR matrix descriptor, or destroyed already.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API flashllmStatus_t flashllmDestroyCsr(flashllmCsrDescr_t csrDescr);
+
+/**
+ * Tells how much workspace the compression of a CSR matrix needs.
+ *
+ * @param handle              The handle.
+ * @param matA                The CSR matrix.
+ * @param matB                The compressed matrix.
+ * @param alg                 FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
+ * @param[out] workspaceBytes Receives the size in bytes: 0 on a host handle, else that of some of the dense rows,
+ *   64 MiB or 128 rows.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
+ *   shapes differ;
+ *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the workspace would not fit the address space.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmCsrToSparse_bufferSize(flashllmHandle_t handle,
+                                                flashllmCsrDescr_t matA,
+                                                flashllmSpMatDescr_t matB,
+                                                flashllmDenseToSparseAlg_t alg,
+                                                size_t *workspaceBytes);
+
+/**
+ * Checks every index of a CSR matrix, and finds the format, the number of non-zeros and the exact size of it
+ * compressed, as flashllmDenseToSparse_analysis() does for a dense matrix. Synchronises the handle's stream.
+ *
+ * @param handle     The handle.
+ * @param matA       The CSR matrix, in memory of the handle's device.
+ * @param matB       The compressed matrix, of the same shape.
+ * @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
+ * @param workspace  Memory of the handle's device of the size that flashllmCsrToSparse_bufferSize() says, aligned
+ *   to 256 bytes; NULL if that is 0. flashllmCsrToSparse_convert() needs it as the analysis left it.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, the shapes
+ *   differ, or an index is wrong: row offsets that fall, do not begin with the base or do not end after nnz
+ *   elements, columns that are negative, too large, not ascending or there twice;
+ *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
+ *   aligned to 256 bytes;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix (host handle);
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
+ *   driver refused. On failure matB is as it was.
+ * @note Not concurrently with another use of matB (memory-safe, but the order is unspecified).
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmCsrToSparse_analysis(flashllmHandle_t handle,
+                                              flashllmCsrDescr_t matA,
+                                              flashllmSpMatDescr_t matB,
+                                              flashllmDenseToSparseAlg_t alg,
+                                              void *workspace);
+
+/**
+ * Writes the compressed matrix of a CSR matrix to the buffer that flashllmSpMatSetBuffer() gave after
+ * flashllmCsrToSparse_analysis(). Then the matrix is ready for flashllmSpMM().
+ *
+ * On a CUDA handle the work is put on the handle's stream and not waited for: the arrays, the buffer and the
+ * workspace must live until it is done.
+ *
+ * @param handle     The handle.
+ * @param matA       The CSR matrix, unchanged since the analysis. Elements whose indices have become wrong are left
+ *   out on a CUDA handle, and refused on a host handle.
+ * @param matB       The compressed matrix, analysed and with a buffer.
+ * @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
+ * @param workspace  On a CUDA handle the workspace of the analysis, with the contents that it left there; else it
+ *   is not looked at.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, the shapes
+ *   differ, matB is not analysed from a CSR matrix or has no buffer, workspace is not the analysis' one (CUDA),
+ *   matA was changed since the analysis or overlaps the buffer (host), or the buffer was set, or the analysis
+ *   done, with a handle of another device;
+ *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
+ *   aligned to 256 bytes;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix (host handle);
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set, or the analysis done, with a handle of another CUDA
+ *   context, or the driver says so;
+ *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Not concurrently with another use of matB (memory-safe, but the order is unspecified). Allowed during
+ *   stream capture on a CUDA handle.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmCsrToSparse_convert(flashllmHandle_t handle,
+                                             flashllmCsrDescr_t matA,
+                                             flashllmSpMatDescr_t matB,
+                                             flashllmDenseToSparseAlg_t alg,
+                                             void *workspace);
+
+/**
+ * Tells how much workspace flashllmPrune() needs.
+ *
+ * @param handle              The handle.
+ * @param in                  The dense matrix.
+ * @param out                 The pruned matrix, of the same shape and type; may be in itself.
+ * @param alg                 How.
+ * @param[out] workspaceBytes Receives the size in bytes: 0 on a host handle, else about 1.6 % of the matrix.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of dense matrices, out has const values, alg is not an
+ *   enumerator, or the shapes differ;
+ *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the elements do not have 16 bits, or not one type;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the workspace would not fit the address space.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmPrune_bufferSize(flashllmHandle_t handle,
+                                          flashllmConstDnMatDescr_t in,
+                                          flashllmDnMatDescr_t out,
+                                          flashllmPruneAlg_t alg,
+                                          size_t *workspaceBytes);
+
+/**
+ * Zeroes the elements of smallest magnitude: of the matrix exactly sparsity * rows * cols elements, or of each row
+ * exactly sparsity * cols, rounded to the nearest integer and halves away from zero. Elements that are zero
+ * already count. Of equal magnitudes the first ones in row-major order are zeroed, whatever the memory order.
+ * A NaN is larger than an infinity, and among NaNs the bits decide. The zeroed elements are +0, the others keep
+ * their bits. Handles of both kinds give the same result.
+ *
+ * On a CUDA handle the work is put on the handle's stream and not waited for: in, out and the workspace must live
+ * until it is done.
+ *
+ * @param handle     The handle.
+ * @param in         The dense matrix, FLASHLLM_R_16F or FLASHLLM_R_16BF, any order.
+ * @param out        Receives the pruned matrix: of the same shape and type, any order. May be in itself (the same
+ *   address, order and leading dimension); otherwise their memory must not overlap. What ld skips stays.
+ * @param alg        What the smallest are taken of.
+ * @param sparsity   Fraction of elements that are zero afterwards, at least: 0 to 1.
+ * @param workspace  Memory of the handle's device of the size that flashllmPrune_bufferSize() says, aligned to 256
+ *   bytes; NULL if that is 0.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of dense matrices, out has const values, alg is not an
+ *   enumerator, sparsity is not within 0 to 1, the shapes differ, or in and out overlap without being one matrix;
+ *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not aligned
+ *   to 256 bytes;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the elements do not have 16 bits, or not one type;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the matrix is too large for one launch;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused.
+ * @note Thread-safe for different out and workspaces; allowed during stream capture on a CUDA handle.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmPrune(flashllmHandle_t handle,
+                               flashllmConstDnMatDescr_t in,
+                               flashllmDnMatDescr_t out,
+                               flashllmPruneAlg_t alg,
+                               double sparsity,
+                               void *workspace);
+
+/**
+ * Tells how much workspace flashllmPruneCheck() needs.
+ *
+ * @param handle              The handle.
+ * @param matA                The compressed matrix.
+ * @param matB                The dense matrix.
+ * @param[out] workspaceBytes Receives the size in bytes: 0 on a host handle.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, or the shapes differ;
+ *   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmPruneCheck_bufferSize(flashllmHandle_t handle,
+                                               flashllmConstSpMatDescr_t matA,
+                                               flashllmConstDnMatDescr_t matB,
+                                               size_t *workspaceBytes);
+
+/**
+ * Tells whether a compressed matrix holds exactly the elements of a dense one, bit for bit; zeros of either sign
+ * are equal. Synchronises the handle's stream.
+ *
+ * @param handle      The handle.
+ * @param matA        The compressed matrix, converted or adopted.
+ * @param matB        The dense matrix of the same shape and type, any order.
+ * @param[out] agrees Receives 1 if all elements agree, else 0.
+ * @param workspace   Memory of the handle's device of the size that flashllmPruneCheck_bufferSize() says, aligned
+ *   to 256 bytes; NULL if that is 0.
+ * @return FLASHLLM_STATUS_SUCCESS, whether or not they agree;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, the shapes differ, matA has no compressed
+ *   data, or it was set with a handle of another device;
+ *   FLASHLLM_STATUS_NULL_POINTER: agrees is NULL, or workspace is and one is needed;
+ *   FLASHLLM_STATUS_MISALIGNED: a workspace is needed and it is not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the decoded matrix (host handle);
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver says so;
+ *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe for different workspaces.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmPruneCheck(flashllmHandle_t handle,
+                                    flashllmConstSpMatDescr_t matA,
+                                    flashllmConstDnMatDescr_t matB,
+                                    int32_t *agrees,
+                                    void *workspace);
 
 /**
  * Tells how much workspace flashllmSpMM_preprocess() and flashllmSpMM() need.
@@ -1667,6 +2017,661 @@ flashllmStatus_t flashllmSpMMGrouped(flashllmHandle_t handle,
                                      flashllmDataType_t computeType,
                                      flashllmSpMMAlg_t alg,
                                      void *workspace);
+
+/**
+ * Tells how many bytes flashllmSpMatSerialize() writes.
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param spMatDescr  The matrix; it holds compressed data.
+ * @param[out] bytes  Receives the size in bytes, a multiple of 256.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, or they
+ *   were set with a handle of another device;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: they lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: bytes is NULL;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: they do not fit the address space.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatSerializedSize(flashllmHandle_t handle,
+                                             flashllmConstSpMatDescr_t spMatDescr,
+                                             size_t *bytes);
+
+/**
+ * Writes a compressed matrix to host memory in the form that flashllmSpMatDeserialize() reads: a header with
+ * checksums, and the compressed buffer (docs/format-store.md). The form is the same on every machine.
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param spMatDescr  The matrix; it holds compressed data, which are read in order with the handle's stream.
+ * @param[out] serialized  Host memory, bytes long, of any alignment; it does not overlap the matrix. When the
+ *   device fails, what it then holds is refused by flashllmSpMatDeserialize().
+ * @param bytes       At least flashllmSpMatSerializedSize(); more is left as it was.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, they were
+ *   set with a handle of another device, or they overlap serialized;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: they lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: serialized is NULL;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bytes is too small;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: bytes is more than an address space holds;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was overwritten by something else;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused.
+ * @note Thread-safe. On a CUDA handle it synchronises with the stream.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatSerialize(flashllmHandle_t handle,
+                                        flashllmConstSpMatDescr_t spMatDescr,
+                                        void *serialized,
+                                        size_t bytes);
+
+/**
+ * Tells from its header what a stored matrix is, so that a buffer can be allocated for it.
+ *
+ * @param serialized  Host memory with a stored matrix or the first 256 bytes of one. Any alignment.
+ * @param bytes       How many bytes there are.
+ * @param[out] rows   Receives the rows (M).
+ * @param[out] cols   Receives the columns (K).
+ * @param[out] nnz    Receives the number of stored non-zeros.
+ * @param[out] type   Receives the element type.
+ * @param[out] format Receives the format.
+ * @param[out] bufferBytes      Receives the bytes of the compressed buffer, for flashllmSpMatDeserialize().
+ * @param[out] serializedBytes  Receives the bytes of the stored matrix.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: bytes is more than an address space holds;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: it is not the header of a stored matrix, or a damaged one;
+ *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version.
+ * @note Thread-safe; allowed during stream capture. The header's checksum is verified; whether the rest
+ *   agrees with it flashllmSpMatDeserialize() finds out.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
+                                                size_t bytes,
+                                                int64_t *rows,
+                                                int64_t *cols,
+                                                int64_t *nnz,
+                                                flashllmDataType_t *type,
+                                                flashllmFormat_t *format,
+                                                size_t *bufferBytes,
+                                                size_t *serializedBytes);
+
+/**
+ * Reads a stored matrix into the caller's buffer and describes it.
+ *
+ * They are checked before the first one is copied: header, table and checksums, and on a host handle also that
+ * every byte agrees with the format (a checksum is no signature). A CUDA handle checks the latter with a kernel,
+ * in buffer, which takes a fraction of the time. Whatever the bytes are, nothing outside of them is read.
+ *
+ * @param handle           The handle that will use the matrix.
+ * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
+ *   flashllmDestroySpMat().
+ * @param serialized       Host memory with the stored matrix, of any alignment; a mapped file, for example.
+ * @param bytes            How many bytes there are; those behind the stored matrix are not looked at.
+ * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the bytes are trusted.
+ * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes, which does not overlap
+ *   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when the
+ *   device fails or refuses the blocks.
+ * @param bufferBytes      Its size, at least what flashllmSpMatGetSerializedInfo() tells.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the bytes are not a stored matrix, a damaged one, or a part of one;
+ *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version;
+ *   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
+ *   FLASHLLM_STATUS_INVALID_VALUE: verify is not an enumerator, or (host) buffer overlaps serialized;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: a size is more than an address space holds;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
+ *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe. On a CUDA handle it copies in order with the stream, through pinned memory that the
+ *   handle keeps, and synchronises.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatDeserialize(flashllmHandle_t handle,
+                                          flashllmSpMatDescr_t *spMatDescr,
+                                          const void *serialized,
+                                          size_t bytes,
+                                          flashllmVerify_t verify,
+                                          void *buffer,
+                                          size_t bufferBytes);
+
+/**
+ * Writes a compressed matrix to a file, in the form of flashllmSpMatSerialize().
+ *
+ * It is written to a temporary file in the same folder, put on the disk, and renamed: at every moment, and
+ * after a crash, path leads to the old file or to the new one, whole. A failure removes the temporary file.
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param spMatDescr  The matrix; it holds compressed data, which are read in order with the handle's stream.
+ * @param path        The file, NUL-terminated. An existing one is replaced and its permissions are kept; a
+ *   symbolic link is followed.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, they were
+ *   set with a handle of another device, or path is empty or a folder;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the data lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: path is NULL;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be written;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was overwritten by something else;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the stored matrix does not fit the address space;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused.
+ * @note Thread-safe. On a CUDA handle it synchronises with the stream; the matrix is never in host memory as
+ *   a whole.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatSave(flashllmHandle_t handle,
+                                   flashllmConstSpMatDescr_t spMatDescr,
+                                   const char *path);
+
+/**
+ * Tells what the matrix in a file is, as flashllmSpMatGetSerializedInfo() does.
+ *
+ * @param path        The file, NUL-terminated.
+ * @param[out] rows   Receives the rows (M).
+ * @param[out] cols   Receives the columns (K).
+ * @param[out] nnz    Receives the number of stored non-zeros.
+ * @param[out] type   Receives the element type.
+ * @param[out] format Receives the format.
+ * @param[out] bufferBytes      Receives the bytes of the compressed buffer, for flashllmSpMatLoad().
+ * @param[out] serializedBytes  Receives the bytes of the stored matrix.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_INVALID_VALUE: path is empty;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: it does not begin with the header of a stored matrix, or a damaged one;
+ *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatGetFileInfo(const char *path,
+                                          int64_t *rows,
+                                          int64_t *cols,
+                                          int64_t *nnz,
+                                          flashllmDataType_t *type,
+                                          flashllmFormat_t *format,
+                                          size_t *bufferBytes,
+                                          size_t *serializedBytes);
+
+/**
+ * Reads the matrix in a file into the caller's buffer and describes it, as flashllmSpMatDeserialize() does.
+ *
+ * The file is mapped, so that its bytes go from the system's cache to the buffer without a copy between.
+ * Nobody may write to it or make it shorter during the call (replacing it, as flashllmSpMatSave() does, is
+ * fine).
+ *
+ * @param handle           The handle that will use the matrix.
+ * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
+ *   flashllmDestroySpMat().
+ * @param path             The file, NUL-terminated.
+ * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
+ * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
+ *   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
+ * @param bufferBytes      Its size, at least what flashllmSpMatGetFileInfo() tells.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_INVALID_VALUE: verify is not an enumerator, or path is empty;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the file is not a stored matrix, a damaged one, or a part of one;
+ *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version;
+ *   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: a size is more than an address space holds;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
+ *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe. On a CUDA handle it copies in order with the stream, through pinned memory that the
+ *   handle keeps, and synchronises.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatLoad(flashllmHandle_t handle,
+                                   flashllmSpMatDescr_t *spMatDescr,
+                                   const char *path,
+                                   flashllmVerify_t verify,
+                                   void *buffer,
+                                   size_t bufferBytes);
+
+/**
+ * Gives the shape of the blocks that a compressed matrix consists of: flashllmSpMatSlice() cuts between them.
+ *
+ * @param spMatDescr     The matrix, analysed or with compressed data.
+ * @param[out] tileRows  Receives the rows of a block: 32 (Bitmap, Slots) or 128 (Tiled-CSL).
+ * @param[out] tileCols  Receives its columns: 64 (Tiled-CSL), 256 (Slots), 256, 512 or 1024 (Bitmap, chosen by
+ *   the analysis: the sparser the matrix, the wider).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, or neither analysed nor with data;
+ *   FLASHLLM_STATUS_NULL_POINTER: an out-parameter is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatGetTileSize(flashllmConstSpMatDescr_t spMatDescr,
+                                          int64_t *tileRows,
+                                          int64_t *tileCols);
+
+/**
+ * Tells how large the compressed buffer of a part of a matrix is.
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param spMatDescr  The whole matrix; it holds compressed data.
+ * @param rowBegin    First row of the part: a multiple of the tile (flashllmSpMatGetTileSize()).
+ * @param rowEnd      One past its last row: a multiple of the tile, or the matrix's rows.
+ * @param colBegin    First column of the part: a multiple of the tile.
+ * @param colEnd      One past its last column: a multiple of the tile, or the matrix's columns.
+ * @param[out] bytes  Receives the size in bytes.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, they were
+ *   set with a handle of another device, or the part is empty, not inside the matrix, or not of whole tiles;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the data lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: bytes is NULL;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was overwritten by something else;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused.
+ * @note Thread-safe. On a CUDA handle it copies the matrix's table and synchronises with the stream.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatSlice_bufferSize(flashllmHandle_t handle,
+                                               flashllmConstSpMatDescr_t spMatDescr,
+                                               int64_t rowBegin,
+                                               int64_t rowEnd,
+                                               int64_t colBegin,
+                                               int64_t colEnd,
+                                               size_t *bytes);
+
+/**
+ * Makes a compressed matrix of some rows and columns of another one, for tensor parallelism.
+ *
+ * Whole blocks are copied, nothing is compressed again; the part has the format, tile and order of the whole.
+ * C = A B is the rows' parts below each other, or the sum of the columns' parts times their rows of B. To
+ * compress a shard in the first place, describe the part of the dense weight (values at its first element,
+ * the whole weight's ld) and convert that: no copy of the weight is needed.
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param spMatDescr  The whole matrix; it holds compressed data, which are read in order with the handle's
+ *   stream.
+ * @param rowBegin    First row of the part: a multiple of the tile (flashllmSpMatGetTileSize()).
+ * @param rowEnd      One past its last row: a multiple of the tile, or the matrix's rows.
+ * @param colBegin    First column of the part: a multiple of the tile.
+ * @param colEnd      One past its last column: a multiple of the tile, or the matrix's columns.
+ * @param[out] partDescr  Receives the part's descriptor; NULL on failure. The caller owns it:
+ *   flashllmDestroySpMat(). It is independent of the whole matrix.
+ * @param[out] buffer     Memory of the handle's device, aligned to 256 bytes, which does not overlap the
+ *   matrix. The caller keeps it alive while the part is used. Written only on success, or when the device
+ *   fails, or the matrix's own data turn out to be damaged.
+ * @param bufferBytes     Its size, at least what flashllmSpMatSlice_bufferSize() tells.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, they were
+ *   set with a handle of another device, the part is empty, not inside the matrix, or not of whole tiles, or
+ *   buffer overlaps the matrix;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the data lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: partDescr or buffer is NULL;
+ *   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: bufferBytes is more than an address space holds;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the matrix's buffer was overwritten by something else;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused.
+ * @note Thread-safe. On a CUDA handle it stages the part's rows in host memory and synchronises with the
+ *   stream; a weight is cut once, so nothing is kept.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMatSlice(flashllmHandle_t handle,
+                                    flashllmConstSpMatDescr_t spMatDescr,
+                                    int64_t rowBegin,
+                                    int64_t rowEnd,
+                                    int64_t colBegin,
+                                    int64_t colEnd,
+                                    flashllmSpMatDescr_t *partDescr,
+                                    void *buffer,
+                                    size_t bufferBytes);
+
+/**
+ * Opens a .safetensors file for reading. Its header is checked whole, and so is the header of each compressed
+ * matrix; the data are when they are loaded.
+ *
+ * The file is mapped: it takes no memory of its own, and what is loaded goes from the system's cache to its
+ * buffer without a copy between. Nobody may write to the file, or make it shorter, while it is open
+ * (replacing it by another of the same name is fine).
+ *
+ * @param[out] file  Receives the file; NULL on failure. The caller owns it: flashllmSafetensorsClose().
+ * @param path       The file, NUL-terminated.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_INVALID_VALUE: path is empty;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: it is not a .safetensors file, it is damaged or a part of one, or its
+ *   compressed matrices contradict their metadata;
+ *   FLASHLLM_STATUS_VERSION_MISMATCH: its compressed matrices are of another version;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a compressed matrix has an element type that this library does
+ *   not know.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsOpen(flashllmSafetensors_t *file,
+                                         const char *path);
+
+/**
+ * Closes a file. The texts and shapes that it gave end with it; what was loaded stays.
+ *
+ * @param file  The file, or NULL (then nothing happens).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, or closed already.
+ * @note Thread-safe; allowed during stream capture. A call of another thread that uses the file completes.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsClose(flashllmSafetensors_t file);
+
+/**
+ * Tells how many tensors a file has, a compressed matrix being one.
+ *
+ * @param file        The file.
+ * @param[out] count  Receives the number.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file;
+ *   FLASHLLM_STATUS_NULL_POINTER: count is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsGetCount(flashllmSafetensors_t file,
+                                             size_t *count);
+
+/**
+ * Finds a tensor by its name.
+ *
+ * @param file        The file.
+ * @param name        The name, NUL-terminated UTF-8: of a compressed matrix without ".flash_llm".
+ * @param[out] index  Receives its index.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, name is not UTF-8, or there is no such tensor;
+ *   FLASHLLM_STATUS_NULL_POINTER: name or index is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsFind(flashllmSafetensors_t file,
+                                         const char *name,
+                                         size_t *index);
+
+/**
+ * Gives a text of the file's metadata.
+ *
+ * @param file        The file.
+ * @param key         The key, NUL-terminated UTF-8, such as "format".
+ * @param[out] value  Receives the text, NUL-terminated UTF-8, which lives until the file is closed; NULL if
+ *   there is none.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, or key is not UTF-8;
+ *   FLASHLLM_STATUS_NULL_POINTER: key or value is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsGetMetadata(flashllmSafetensors_t file,
+                                                const char *key,
+                                                const char **value);
+
+/**
+ * Tells what a tensor is.
+ *
+ * @param file             The file.
+ * @param index            Its index, less than flashllmSafetensorsGetCount(). Tensors are in the order in
+ *   which they lie in the file.
+ * @param[out] name        Receives its name, NUL-terminated UTF-8: of a compressed matrix without
+ *   ".flash_llm".
+ * @param[out] compressed  Receives 1 for a compressed matrix, of which flashllmSafetensorsGetSpMat() tells
+ *   more, otherwise 0.
+ * @param[out] dtype       Receives its element type in the file's spelling: "F32", "F16", "BF16", "I64", ...; of
+ *   a compressed matrix "U8".
+ * @param[out] rank        Receives the number of dimensions.
+ * @param[out] shape       Receives the dimensions, rank of them.
+ * @param[out] offset      Receives the offset of its first byte in the file.
+ * @param[out] bytes       Receives its size in bytes. name, dtype and shape live until the file is closed.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, or index is too large;
+ *   FLASHLLM_STATUS_NULL_POINTER: an out-parameter is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsGetTensor(flashllmSafetensors_t file,
+                                              size_t index,
+                                              const char **name,
+                                              int32_t *compressed,
+                                              const char **dtype,
+                                              int32_t *rank,
+                                              const int64_t **shape,
+                                              size_t *offset,
+                                              size_t *bytes);
+
+/**
+ * Tells what a compressed matrix of a file is, so that a buffer can be allocated for it.
+ *
+ * @param file              The file.
+ * @param index             Its index.
+ * @param[out] rows         Receives the rows (M).
+ * @param[out] cols         Receives the columns (K).
+ * @param[out] nnz          Receives the number of stored non-zeros.
+ * @param[out] type         Receives the element type.
+ * @param[out] format       Receives the format.
+ * @param[out] bufferBytes  Receives the bytes of the compressed buffer, for flashllmSafetensorsLoadSpMat().
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, index is too large, or that is a dense tensor;
+ *   FLASHLLM_STATUS_NULL_POINTER: an out-parameter is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsGetSpMat(flashllmSafetensors_t file,
+                                             size_t index,
+                                             int64_t *rows,
+                                             int64_t *cols,
+                                             int64_t *nnz,
+                                             flashllmDataType_t *type,
+                                             flashllmFormat_t *format,
+                                             size_t *bufferBytes);
+
+/**
+ * Copies a dense tensor of a file into the caller's buffer.
+ *
+ * @param handle       The handle that will use it.
+ * @param file         The file.
+ * @param index        Its index.
+ * @param[out] buffer  Memory of the handle's device, of any alignment; may be NULL if the tensor is empty.
+ *   Written only on success, or when the device fails.
+ * @param bufferBytes  Its size, at least the tensor's (flashllmSafetensorsGetTensor()).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, index is too large, or that is a compressed matrix;
+ *   FLASHLLM_STATUS_NULL_POINTER: buffer is NULL;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
+ *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe. On a CUDA handle it copies in order with the stream, through pinned memory that the
+ *   handle keeps, and synchronises.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsLoadDense(flashllmHandle_t handle,
+                                              flashllmSafetensors_t file,
+                                              size_t index,
+                                              void *buffer,
+                                              size_t bufferBytes);
+
+/**
+ * Copies a compressed matrix of a file into the caller's buffer and describes it. Header, table and
+ * checksum are checked before the first byte is copied, and that every byte agrees with the format as well on a
+ * host handle; a CUDA handle checks the latter with a kernel in buffer.
+ *
+ * @param handle           The handle that will use the matrix.
+ * @param file             The file.
+ * @param index            Its index.
+ * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
+ *   flashllmDestroySpMat(). It is independent of the file.
+ * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
+ * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
+ *   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
+ * @param bufferBytes      Its size, at least what flashllmSafetensorsGetSpMat() tells.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not an open file, verify is not an enumerator, index is too large, or
+ *   that is a dense tensor;
+ *   FLASHLLM_STATUS_NULL_POINTER: spMatDescr or buffer is NULL;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the matrix is damaged;
+ *   FLASHLLM_STATUS_MISALIGNED: buffer is not aligned to 256 bytes;
+ *   FLASHLLM_STATUS_WORKSPACE_TOO_SMALL: bufferBytes is too small;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: a size is more than an address space holds;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
+ *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ * @note Thread-safe. On a CUDA handle it copies in order with the stream, through pinned memory that the
+ *   handle keeps, and synchronises.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsLoadSpMat(flashllmHandle_t handle,
+                                              flashllmSafetensors_t file,
+                                              size_t index,
+                                              flashllmSpMatDescr_t *spMatDescr,
+                                              flashllmVerify_t verify,
+                                              void *buffer,
+                                              size_t bufferBytes);
+
+/**
+ * Begins a .safetensors file.
+ *
+ * Each tensor goes to the disk as it is added, so that a model larger than memory can be written, compressed
+ * layer by layer. Until flashllmSafetensorsWriterFinish() everything is in temporary files in the same
+ * folder; a file that has the name already stays as it is. In the finished file compressed matrices, and all
+ * tensors of a multiple of 256 bytes, begin at multiples of 256 bytes.
+ *
+ * @param[out] writer      Receives the writer; NULL on failure. The caller owns it:
+ *   flashllmSafetensorsWriterDestroy().
+ * @param path             The file, NUL-terminated. An existing one is replaced and its permissions are kept;
+ *   a symbolic link is followed.
+ * @param expectedTensors  About how many tensors there will be, or 0. Where there are many more, or their
+ *   names are very long, finishing takes longer, because the data have to be moved.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
+ *   FLASHLLM_STATUS_INVALID_VALUE: path is empty or a folder, or expectedTensors is more than a header has
+ *   room for;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be created.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterCreate(flashllmSafetensorsWriter_t *writer,
+                                                 const char *path,
+                                                 size_t expectedTensors);
+
+/**
+ * Adds a text to the file's metadata, such as "format" = "pt", which some readers want.
+ *
+ * @param writer  The writer.
+ * @param key     The key, NUL-terminated UTF-8, not beginning with "flash_llm.". Its earlier text is replaced.
+ * @param value   The text, NUL-terminated UTF-8.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a writer, it is finished, a text is not UTF-8, or key is empty or
+ *   reserved;
+ *   FLASHLLM_STATUS_NULL_POINTER: key or value is NULL.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterAddMetadata(flashllmSafetensorsWriter_t writer,
+                                                      const char *key,
+                                                      const char *value);
+
+/**
+ * Adds a compressed matrix to the file, as the U8 tensor name + ".flash_llm".
+ *
+ * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
+ * @param writer      The writer.
+ * @param name        Its name, NUL-terminated UTF-8, which no other tensor of the file has.
+ * @param spMatDescr  The matrix; it holds compressed data, which are read in order with the handle's stream.
+ *   They are not needed any more when the call returns.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a writer, it is finished, not a compressed matrix descriptor, it has no
+ *   compressed data, they were set with a handle of another device, or name is empty, not UTF-8, taken, or
+ *   reserved;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: the data lie in another CUDA context;
+ *   FLASHLLM_STATUS_NULL_POINTER: name is NULL;
+ *   FLASHLLM_STATUS_IO_ERROR: the disk is full, for example;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: the matrix's buffer was overwritten by something else;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the file would be larger than an address space;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
+ *   refused. After a failure the file is as if the matrix had not been added, and others can be.
+ * @note Thread-safe; calls with the same writer wait for each other. On a CUDA handle it synchronises with
+ *   the stream; the matrix is never in host memory as a whole.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterAddSpMat(flashllmHandle_t handle,
+                                                   flashllmSafetensorsWriter_t writer,
+                                                   const char *name,
+                                                   flashllmConstSpMatDescr_t spMatDescr);
+
+/**
+ * Adds a dense tensor to the file.
+ *
+ * @param handle  The handle in whose memory the data are.
+ * @param writer  The writer.
+ * @param name    Its name, NUL-terminated UTF-8, which no other tensor of the file has, and which does not
+ *   end in ".flash_llm".
+ * @param dtype   Its element type in the file's spelling, NUL-terminated: "F32", "F16", "BF16", "I64", ...
+ * @param rank    Number of dimensions, at least 0.
+ * @param shape   The dimensions, rank of them, each at least 0; may be NULL if rank is 0. Host memory.
+ * @param data    The elements in row-major order without gaps; may be NULL if there are none. They are read in
+ *   order with the handle's stream, and not needed any more when the call returns.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a writer, it is finished, dtype is not a type, rank or a dimension is
+ *   negative, or name is empty, not UTF-8, taken, or reserved;
+ *   FLASHLLM_STATUS_NULL_POINTER: name, dtype, shape or data is NULL;
+ *   FLASHLLM_STATUS_IO_ERROR: the disk is full, for example;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the tensor or the file would be larger than an address space;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED, FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED,
+ *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused. After a failure the file is as if the tensor had not
+ *   been added, and others can be.
+ * @note Thread-safe; calls with the same writer wait for each other. On a CUDA handle it synchronises with
+ *   the stream.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterAddDense(flashllmHandle_t handle,
+                                                   flashllmSafetensorsWriter_t writer,
+                                                   const char *name,
+                                                   const char *dtype,
+                                                   int32_t rank,
+                                                   const int64_t *shape,
+                                                   const void *data);
+
+/**
+ * Completes the file: writes its header, puts it on the disk, and gives it its name.
+ *
+ * @param writer  The writer. Afterwards, also after a failure, it can only be destroyed.
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a writer, it is finished already, or the header would be larger than
+ *   readers accept;
+ *   FLASHLLM_STATUS_IO_ERROR: the file cannot be written or renamed. An older file of the name is then as it
+ *   was, and the temporary files are gone.
+ * @note Thread-safe; allowed during stream capture.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterFinish(flashllmSafetensorsWriter_t writer);
+
+/**
+ * Destroys a writer. If it was not finished, the file is given up and its temporary files are removed.
+ *
+ * @param writer  The writer, or NULL (then nothing happens).
+ * @return FLASHLLM_STATUS_SUCCESS;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a writer, or destroyed already.
+ * @note Thread-safe; allowed during stream capture. A call of another thread that uses the writer completes.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSafetensorsWriterDestroy(flashllmSafetensorsWriter_t writer);
 
 /**
  * Sends messages to a callback instead of the log file.

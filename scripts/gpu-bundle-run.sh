@@ -4,7 +4,9 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-export LD_LIBRARY_PATH
+# Where the tests of the C++ examples find them.
+FLASHLLM_EXAMPLES=$here/examples
+export LD_LIBRARY_PATH FLASHLLM_EXAMPLES
 
 if [ "${1:-test}" = bench ]; then
     shift

@@ -23,6 +23,8 @@ cp "$target/release/flash_llm_bench" "$directory/bin/"
 make --no-print-directory -C c-examples BUILD="$directory/examples" PREFIX_INC="$root/include" \
     LIBDIR="$target/release" LDFLAGS='-Wl,-rpath,\$$ORIGIN/../lib'
 
+rm -f "$directory"/examples/*.o
+
 strip "$directory"/lib/* "$directory"/bin/* "$directory"/tests/*
 for file in "$directory"/examples/*; do
     if [ -x "$file" ] && [ -f "$file" ]; then strip "$file"; fi

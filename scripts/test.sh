@@ -29,6 +29,26 @@ reasons=$(sed -n 's/^test .* \.\.\. ignored, //p' "$log" | sort | uniq -c | sed 
 if [ "$ignored" -gt 0 ]; then
     skipped="${skipped:+$skipped; and }$ignored ignored tests (${reasons:-no reason given})"
 fi
+
+# The Python package, from a wheel around the library that has just been tested, which `cargo test` leaves in deps/.
+target=${CARGO_TARGET_DIR:-target}
+python_log=$target/python-test.log
+python_status=0
+scripts/test-python.sh "$target/debug/deps/libflash_llm.so" "$(cd "$target" && pwd)/python-test" -q >"$python_log" 2>&1 || python_status=$?
+cat "$python_log"
+count() { grep -o "[0-9]* $1" "$python_log" | tail -n 1 | cut -d ' ' -f 1; }
+python_passed=$(count passed)
+python_failed=$(count failed)
+python_skipped=$(count skipped)
+passed=$((passed + ${python_passed:-0}))
+failed=$((failed + ${python_failed:-0}))
+if [ "$python_status" -ne 0 ]; then
+    status=$python_status
+    [ -n "$python_passed" ] || echo "make test: the Python package's tests did not run" >&2
+fi
+if [ "${python_skipped:-0}" -gt 0 ]; then
+    skipped="${skipped:+$skipped; and }$python_skipped Python tests that need PyTorch or a GPU (make test-python PYTHON_EXTRAS='torch transformers')"
+fi
 if [ "$status" -ne 0 ]; then
     echo "make test: FAILED: $failed tests failed, $passed passed; skipped: ${skipped:-nothing}."
     exit 1

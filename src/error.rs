@@ -40,6 +40,8 @@ pub enum Kind {
     SizeOverflow,
     /// The stream or memory belongs to another context.
     WrongContext,
+    /// A file could not be read or written; the operating system's reason is in the sentence.
+    Io,
 }
 
 /// A [`Kind`] and the sentence that names the argument, its value and what was needed.

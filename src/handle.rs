@@ -16,7 +16,7 @@ pub enum Device {
     /// All cores of this machine.
     Host,
     /// One CUDA context.
-    Cuda(DeviceContext),
+    Cuda(Box<DeviceContext>),
 }
 
 /// One unit of host memory that the library hands out: it carries the alignment.
@@ -47,7 +47,7 @@ impl Context {
 
     /// A context for the CUDA context current to the calling thread, else device 0's primary one.
     pub fn cuda() -> Result<Self> {
-        Ok(Self::new(Device::Cuda(DeviceContext::bind()?)))
+        Ok(Self::new(Device::Cuda(Box::new(DeviceContext::bind()?))))
     }
 
     fn new(device: Device) -> Self {

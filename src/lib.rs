@@ -14,5 +14,6 @@ pub mod host;
 pub mod log;
 pub mod plan;
 pub mod reference;
+pub mod store;
 pub mod types;
 pub mod version;

@@ -23,13 +23,16 @@ enum Outcome {
 
 type Test = (String, Box<dyn Fn() -> Outcome>);
 
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 10] = [
     "01_version",
     "02_host_compress",
     "03_spmm",
     "04_graph_capture",
     "05_plan_bias_relu",
     "06_runtime_interop",
+    "07_save_load",
+    "08_tensor_parallel",
+    "09_gpu_compress",
     "demo",
 ];
 
@@ -87,7 +90,7 @@ fn tests() -> Vec<Test> {
                 Outcome::Passed
             }),
         );
-        let programs: [(&str, &[&str]); 8] = [
+        let programs: [(&str, &[&str]); 14] = [
             ("01_version", &[]),
             ("02_host_compress", &[]),
             ("03_spmm", &["--device", "host"]),
@@ -96,6 +99,12 @@ fn tests() -> Vec<Test> {
             ("05_plan_bias_relu", &["--device", "host"]),
             ("05_plan_bias_relu", &["--device", "cuda"]),
             ("06_runtime_interop", &[]),
+            ("07_save_load", &["--device", "host"]),
+            ("07_save_load", &["--device", "cuda"]),
+            ("08_tensor_parallel", &["--device", "host"]),
+            ("08_tensor_parallel", &["--device", "cuda"]),
+            ("09_gpu_compress", &["--device", "host"]),
+            ("09_gpu_compress", &["--device", "cuda"]),
         ];
         for (program, arguments) in programs {
             let needs_gpu = ["04_graph_capture", "06_runtime_interop"].contains(&program)
@@ -108,7 +117,10 @@ fn tests() -> Vec<Test> {
                     if device.is_empty() { "" } else { "_" }
                 ),
                 Box::new(move || {
-                    let output = execute(Command::new(&path).args(arguments), &lib);
+                    let mut command = Command::new(&path);
+                    // Where an example writes a file.
+                    command.current_dir(path.parent().expect("a program lies in a folder"));
+                    let output = execute(command.args(arguments), &lib);
                     match output.status.code() {
                         Some(0) => Outcome::Passed,
                         Some(77) if needs_gpu => {
@@ -177,7 +189,7 @@ fn make(library: &Path, dir: &Path) -> Command {
 
 fn build_with_make(library: &Path, dir: &Path, standard: &str, is_static: bool) {
     let mut make = make(library, dir);
-    make.arg(format!("STD={standard}"));
+    make.arg("c").arg(format!("STD={standard}"));
     if is_static {
         make.arg("STATIC=1");
     }

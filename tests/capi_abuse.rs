@@ -12,6 +12,8 @@
 mod build_support;
 #[path = "capi_abuse/plan.rs"]
 mod plan;
+#[path = "capi_abuse/prune_csr.rs"]
+mod prune_csr;
 
 // The product's own guard, compiled into this test, so that the product needs no way to panic on demand.
 #[allow(dead_code)]
@@ -20,6 +22,9 @@ mod guard;
 #[allow(dead_code)]
 #[path = "../src/capi/status.rs"]
 mod status;
+
+#[path = "capi_abuse/store.rs"]
+mod store_cases;
 
 use flash_llm::capi::context::*;
 use flash_llm::capi::convert::*;
@@ -43,7 +48,7 @@ const M: usize = 40;
 const K: usize = 70;
 const N: usize = 6;
 /// No enumerator of any enum.
-const UNKNOWN: [c_int; 5] = [-1, 3, 77, c_int::MIN, c_int::MAX];
+const UNKNOWN: [c_int; 5] = [-1, 5, 77, c_int::MIN, c_int::MAX];
 
 /// Live objects of every kind and state, dead ones, and their memory.
 struct World {
@@ -1270,6 +1275,8 @@ fn table(world: &World) -> Vec<Case> {
     convert_cases(&mut t, world);
     spmm_cases(&mut t, world);
     plan::cases(&mut t, world);
+    store_cases::cases(&mut t, world);
+    prune_csr::cases(&mut t, world);
     t.0
 }
 
@@ -1331,7 +1338,8 @@ fn every_exported_function_is_abused() {
 
 #[test]
 fn names_and_texts_of_statuses_are_their_own() {
-    let numbers = [0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 100, 101, 102, 103, 104, 105, 106, 107, 108];
+    let numbers =
+        [0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109];
     let names: BTreeSet<_> =
         numbers.iter().map(|&n| text(flashllmGetErrorName(RawStatus(n)))).collect();
     let texts: BTreeSet<_> =

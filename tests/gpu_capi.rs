@@ -254,24 +254,59 @@ fn a_captured_graph_replays_the_multiplication() {
 }
 
 #[test]
-fn conversion_is_refused_while_the_stream_is_capturing() {
+fn an_analysis_is_refused_while_the_stream_is_capturing() {
     let driver = driver();
     let stream = driver.stream().unwrap();
     let handle = device();
     let (m, k) = (64, 64);
     let dense = handle.upload(&random_weights(m, k, 50, 1)).unwrap();
-    let (matrix, _buffer) =
-        SpMat::compress(&handle, m, k, k, api::ORDER_ROW, dense.pointer(), api::FORMAT_BITMAP)
-            .unwrap();
-    let target = DnMat::new(m, k, k, dense.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
+    let source = DnMat::new(m, k, k, dense.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
+    let matrix = SpMat::new(m, k, api::FORMAT_BITMAP).unwrap();
+    let scratch = handle.alloc(matrix.compress_scratch_bytes(&handle, &source).unwrap()).unwrap();
     handle.set_stream(stream.raw()).unwrap();
 
     stream.begin_capture().unwrap();
-    let refused = matrix.decompress(&handle, &target).err().map(|e| e.status);
+    let refused = matrix.analyse(&handle, &source, &scratch).err().map(|e| e.status);
     // A refusal must leave the caller's capture intact.
     let graph = stream.end_capture();
     assert_eq!(refused, Some(STATUS_NOT_SUPPORTED));
     assert!(graph.is_ok(), "the refused call broke the capture: {:?}", graph.err());
+}
+
+#[test]
+fn a_captured_graph_replays_conversions_of_new_values() {
+    let driver = driver();
+    let stream = driver.stream().unwrap();
+    let handle = device();
+    handle.set_stream(stream.raw()).unwrap();
+    let (m, k) = (100, 700);
+    let values = random_weights(m, k, 50, 1);
+    for format in FORMATS {
+        let dense = handle.upload(&values).unwrap();
+        let source = DnMat::new(m, k, k, dense.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
+        let back = handle.upload(&vec![0u16; m * k]).unwrap();
+        let target = DnMat::new(m, k, k, back.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
+        let matrix = SpMat::new(m, k, format).unwrap();
+        let scratch =
+            handle.alloc(matrix.compress_scratch_bytes(&handle, &source).unwrap()).unwrap();
+        matrix.analyse(&handle, &source, &scratch).unwrap();
+        let buffer = handle.alloc(matrix.size().unwrap().bytes).unwrap();
+        matrix.set_buffer(&handle, &buffer).unwrap();
+
+        stream.begin_capture().unwrap();
+        matrix.convert(&handle, &source, &scratch).unwrap();
+        matrix.start_decompress(&handle, &target).unwrap();
+        let graph = stream.end_capture().unwrap();
+        // The same pattern with other values.
+        let new: Vec<u16> =
+            values.iter().map(|&v| if v == 0 { 0 } else { v ^ 0x8001 | 2 }).collect();
+        dense.write(0, &new).unwrap();
+        for _ in 0..2 {
+            graph.launch(&stream).unwrap();
+        }
+        stream.synchronize().unwrap();
+        assert!(back.read::<u16>(0, m * k).unwrap() == new, "format {format}: the replay differs");
+    }
 }
 
 #[test]

@@ -185,6 +185,49 @@ fn consumer_builds_and_runs_with_find_package() {
 }
 
 #[test]
+fn examples_build_and_run_with_cmake_from_an_installed_tree_and_in_the_source_tree() {
+    let base = scratch("install_examples_cmake");
+    install(&base.join("stage"), "/usr/lib");
+    let prefix = base.join("stage/usr");
+    let installed = [format!("-DCMAKE_PREFIX_PATH={}", prefix.display())];
+    let in_tree = [
+        format!("-DFLASH_LLM_INCLUDE_DIR={}", root().join("include").display()),
+        format!("-DFLASH_LLM_LIBRARY={}", build_dir().join("libflash_llm.so").display()),
+    ];
+    let programs: Vec<String> = fs::read_dir(root().join("c-examples"))
+        .expect("the examples")
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter_map(|name| Some(name.strip_suffix(".c")?.to_owned()))
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_digit()))
+        .collect();
+    assert!(programs.len() >= 6, "{programs:?}");
+    for (name, arguments) in [("installed", &installed[..]), ("in_tree", &in_tree[..])] {
+        let build = base.join(name);
+        let cmake = |arguments: &[&str]| {
+            let mut cmake = Command::new("cmake");
+            cmake.args(arguments).env_remove("MAKEFLAGS").env_remove("MFLAGS");
+            cmake
+        };
+        run(cmake(&["-S", "c-examples", "-B"]).arg(&build).args(arguments).current_dir(root()));
+        run(cmake(&["--build"]).arg(&build));
+        // Some end with 77, which CTest reports as skipped and not as a failure.
+        let mut ctest = Command::new("ctest");
+        ctest.arg("--output-on-failure").current_dir(&build);
+        // The library in the tree has no link of its SONAME's name beside it.
+        let soname = VERSION.rsplit_once('.').expect("three parts").0;
+        let link = build.join(format!("libflash_llm.so.{soname}"));
+        std::os::unix::fs::symlink(build_dir().join("libflash_llm.so"), link).expect("a link");
+        ctest.env("LD_LIBRARY_PATH", &build);
+        let said = run(&mut ctest);
+        for program in &programs {
+            assert!(said.contains(program), "CTest does not run {program}:\n{said}");
+        }
+        assert!(said.contains("100% tests passed"), "{said}");
+    }
+}
+
+#[test]
 fn static_archive_defines_our_functions_and_nothing_else() {
     let destdir = scratch("install_archive");
     install(&destdir, "/usr/lib");

@@ -5,6 +5,7 @@
 mod api;
 mod args;
 mod codec;
+mod convert;
 mod csv;
 mod cublas;
 mod data;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", &[][..]),
     };
-    let help = [spmm::HELP, codec::HELP, host::HELP, report::HELP].join("\n\n");
+    let help = [spmm::HELP, codec::HELP, convert::HELP, host::HELP, report::HELP].join("\n\n");
     let result = match command {
         "help" | "--help" | "-h" => {
             println!("usage: flash_llm_bench COMMAND [OPTIONS]\n\n{help}");
@@ -38,9 +39,12 @@ fn main() -> ExitCode {
         }
         "spmm" => spmm::run(rest),
         "codec" => codec::run(rest),
+        "convert" => convert::run(rest),
         "host" => host::run(rest),
         "report" => report::run(rest),
-        other => Err(format!("no command {other}; there are spmm, codec, host, report and help")),
+        other => Err(format!(
+            "no command {other}; there are spmm, codec, convert, host, report and help"
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::{ptr, slice};
 
 use super::context::place;
-use super::guard::{guard, out};
+use super::guard::{aligned, guard, null, out};
 use super::object;
 use super::status::flashllmStatus_t;
 use super::types::{
@@ -13,14 +13,20 @@ use super::types::{
     flashllmDenseToSparseAlg_t, flashllmDnMatDescr_t, flashllmHandle_t, flashllmSpMatDescr_t,
     flashllmSparseToDenseAlg_t,
 };
-use crate::descr::{DnMat, SpMat, Stage};
+use crate::descr::{DnMat, Origin, SpMat, Stage};
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, EncodeOptions};
 use crate::gpu;
 use crate::handle::{Context, Device};
+use crate::plan::convert::{ALIGN, Workspace};
 
 /// Refuses a dense and a compressed matrix that do not belong together.
-fn fits(dense: &DnMat, sparse: &SpMat, dense_name: &str, sparse_name: &str) -> Result<()> {
+pub(super) fn fits(
+    dense: &DnMat,
+    sparse: &SpMat,
+    dense_name: &str,
+    sparse_name: &str,
+) -> Result<()> {
     if dense.dtype() != sparse.dtype() {
         return Err(Error::new(
             Kind::MatrixTypeNotSupported,
@@ -58,6 +64,19 @@ pub(super) fn disjoint(a: (usize, usize, &str), b: (usize, usize, &str)) -> Resu
 }
 
 /// The elements of a dense matrix of a 16-bit type in host memory.
+/// The address of a workspace that a CUDA handle needs; 0 on a host handle, which does not look at it.
+pub(super) fn scratch(context: &Context, workspace: *mut c_void) -> Result<usize> {
+    match context.device() {
+        Device::Host => Ok(0),
+        Device::Cuda(_) if workspace.is_null() => Err(null("workspace")),
+        Device::Cuda(_) => {
+            aligned(workspace.addr(), ALIGN, "workspace")?;
+            Ok(workspace.addr())
+        }
+    }
+}
+
+/// The elements of a dense matrix of a 16-bit type in host memory.
 ///
 /// # Safety
 /// The descriptor's values must be readable host memory for its whole extent, unchanged for `'a`.
@@ -76,13 +95,15 @@ pub(super) unsafe fn half_slice<'a>(dense: &DnMat) -> &'a [u16] {
 /// @param matA                The dense matrix.
 /// @param matB                The compressed matrix.
 /// @param alg                 FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
-/// @param[out] workspaceBytes Receives the size in bytes; 0 in this release.
+/// @param[out] workspaceBytes Receives the size in bytes: 0 on a host handle, else about a hundredth of a percent
+///   of the dense matrix.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
 ///   shapes differ;
 ///   FLASHLLM_STATUS_NULL_POINTER: workspaceBytes is NULL;
-///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type.
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
+///   FLASHLLM_STATUS_SIZE_OVERFLOW: the workspace would not fit the address space.
 /// @note Thread-safe; allowed during stream capture.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmDenseToSparse_bufferSize(
@@ -93,14 +114,20 @@ pub unsafe extern "C" fn flashllmDenseToSparse_bufferSize(
     workspaceBytes: *mut usize,
 ) -> flashllmStatus_t {
     guard("flashllmDenseToSparse_bufferSize", || {
-        object::get::<Context>(handle, "handle")?;
+        let context = object::get::<Context>(handle, "handle")?;
         let dense = object::get::<DnMat>(matA, "matA")?;
         let sparse = object::get::<SpMat>(matB, "matB")?;
         flashllmDenseToSparseAlg_t::try_from(alg)?;
         let bytes = out(workspaceBytes, "workspaceBytes")?;
         fits(&dense, &sparse, "matA", "matB")?;
+        let need = match context.device() {
+            Device::Host => 0,
+            Device::Cuda(_) => {
+                Workspace::new(sparse.rows(), sparse.cols(), sparse.requested())?.bytes
+            }
+        };
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
-        unsafe { bytes.write(0) };
+        unsafe { bytes.write(need) };
         Ok(())
     })
 }
@@ -109,22 +136,25 @@ pub unsafe extern "C" fn flashllmDenseToSparse_bufferSize(
 /// flashllmSpMatGetSize() and flashllmSpMatGetFormat() tell them. A buffer that was set before is
 /// forgotten: set one after the analysis.
 ///
-/// On a CUDA handle matA is device memory; it is copied to host memory and analysed there, and the stream is
-/// synchronised. The copy is not kept: flashllmDenseToSparse_convert() makes its own.
+/// On a CUDA handle matA is device memory, and kernels on the handle's stream look at it; the stream is then
+/// synchronised, because the exact size is known when the call returns. The workspace keeps where each block
+/// goes: flashllmDenseToSparse_convert() needs it as the analysis left it.
 ///
 /// @param handle     The handle.
 /// @param matA       The dense matrix, of matB's type, any order. An element is a non-zero unless it is +0 or
 ///   -0: NaN, infinities and subnormals are kept.
 /// @param matB       The compressed matrix, of the same shape.
 /// @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
-/// @param workspace  Memory of the size that flashllmDenseToSparse_bufferSize() says; NULL if that is 0.
+/// @param workspace  Memory of the handle's device of the size that flashllmDenseToSparse_bufferSize() says,
+///   aligned to 256 bytes; NULL if that is 0.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, or the
 ///   shapes differ;
+///   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
+///   aligned to 256 bytes;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
-///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copy;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
 ///   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
 ///   driver refused. On failure matB is as it was.
@@ -143,8 +173,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
         let sparse = object::get::<SpMat>(matB, "matB")?;
         flashllmDenseToSparseAlg_t::try_from(alg)?;
         fits(&dense, &sparse, "matA", "matB")?;
-        // No workspace is needed, so none is looked at.
-        let _ = workspace;
+        let scratch = scratch(&context, workspace)?;
         sparse.update(|state| {
             let options = EncodeOptions {
                 format: sparse.requested(),
@@ -165,11 +194,13 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
                         dense.layout(),
                         dense.values(),
                         &options,
+                        scratch,
                     )
                 }?,
             };
             state.stage = Stage::Analysed(Arc::new(analysis.of_type(sparse.dtype())));
             state.buffer = None;
+            state.analysed = Some((place(&context), Origin::Dense, scratch));
             Ok(())
         })
     })
@@ -178,28 +209,33 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
 /// Writes the compressed matrix to the buffer that flashllmSpMatSetBuffer() gave after the analysis. Then
 /// the matrix is ready for flashllmSpMM(), and the analysis is used up.
 ///
-/// On a CUDA handle matA and the buffer are device memory; the work is done in host memory, and the stream
-/// is synchronised.
+/// On a CUDA handle matA and the buffer are device memory and must not overlap. The work is put on the handle's
+/// stream and not waited for: matA, the buffer and the workspace must live until it is done. It is not known
+/// then whether matA is still what was analysed; blocks whose size has changed are written as zeros.
 ///
 /// @param handle     The handle.
 /// @param matA       The dense matrix, unchanged since the analysis.
 /// @param matB       The compressed matrix, analysed and with a buffer.
 /// @param alg        FLASHLLM_DENSETOSPARSE_ALG_DEFAULT.
-/// @param workspace  Memory of the size that flashllmDenseToSparse_bufferSize() says; NULL if that is 0.
+/// @param workspace  On a CUDA handle the workspace of the analysis, with the contents that it left there; else
+///   it is not looked at.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, alg is not an enumerator, the shapes
-///   differ, matB is not analysed or has no buffer, matA was changed since the analysis, the buffer
-///   overlaps matA, or it was set with a handle of another device;
+///   differ, matB is not analysed or has no buffer, matA was changed since the analysis (host), workspace is
+///   not the analysis' one (CUDA), the buffer overlaps matA (host), or it was set, or the analysis done, with
+///   a handle of another device;
+///   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
+///   aligned to 256 bytes;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
-///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
-///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
-///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
-///   says so;
+///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set, or the analysis done, with a handle of another CUDA
+///   context, or the driver says so;
 ///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
 ///   If the failure came after the checks of the arguments, the buffer's contents are undefined; the
 ///   descriptor is as it was, and the conversion can be tried again.
-/// @note Not concurrently with another use of matB (memory-safe, but the order is unspecified).
+/// @note Not concurrently with another use of matB (memory-safe, but the order is unspecified). Allowed during
+///   stream capture on a CUDA handle, once: a graph can be replayed with new values in matA, of which blocks that
+///   would need another size become zeros.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmDenseToSparse_convert(
     handle: flashllmHandle_t,
@@ -214,7 +250,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
         let sparse = object::get::<SpMat>(matB, "matB")?;
         flashllmDenseToSparseAlg_t::try_from(alg)?;
         fits(&dense, &sparse, "matA", "matB")?;
-        let _ = workspace;
+        let scratch = scratch(&context, workspace)?;
         // The state's lock is held all the while, so that two conversions cannot write to one buffer.
         sparse.update(|state| {
             let Stage::Analysed(analysis) = &state.stage else {
@@ -229,6 +265,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
                 )));
             };
             buffer.place.usable_from(place(&context))?;
+            state.convertible(place(&context), Origin::Dense, scratch)?;
             let size = analysis.bytes();
             match context.device() {
                 Device::Host => {
@@ -257,6 +294,8 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
                         analysis,
                         dense.layout(),
                         dense.values(),
+                        sparse.requested(),
+                        scratch,
                         buffer.address,
                     )
                 }?,
@@ -321,8 +360,8 @@ pub unsafe extern "C" fn flashllmSparseToDense_bufferSize(
 /// Writes every element of a compressed matrix, zeros too, to a dense one. Memory between the columns
 /// (or rows) that ld skips stays as it is.
 ///
-/// On a CUDA handle both are device memory; the work is done in host memory, and the stream is
-/// synchronised.
+/// On a CUDA handle both are device memory and must not overlap. The work is put on the handle's stream and not
+/// waited for: the memory of both must live until it is done.
 ///
 /// @param handle     The handle.
 /// @param matA       The compressed matrix, converted or adopted.
@@ -332,16 +371,15 @@ pub unsafe extern "C" fn flashllmSparseToDense_bufferSize(
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matB has const values, alg is not an
-///   enumerator, the shapes differ, matA has no compressed data, the buffer overlaps matB, or it was set
-///   with a handle of another device;
+///   enumerator, the shapes differ, matA has no compressed data, the buffer overlaps matB (host), or it was
+///   set with a handle of another device;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type;
-///   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked;
-///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the copies;
-///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+///   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked (host; on a CUDA handle such
+///   blocks are left out);
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
 ///   says so;
 ///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
-/// @note Thread-safe for different matB.
+/// @note Thread-safe for different matB; allowed during stream capture.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmSparseToDense(
     handle: flashllmHandle_t,
@@ -383,7 +421,7 @@ pub unsafe extern "C" fn flashllmSparseToDense(
                 gpu::convert::decode(
                     cuda,
                     context.stream(),
-                    size,
+                    &header,
                     buffer.address,
                     dense.layout(),
                     dense.values(),

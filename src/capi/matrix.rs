@@ -424,7 +424,8 @@ pub unsafe extern "C" fn flashllmSpMatGetFormat(
 /// After flashllmDenseToSparse_analysis() the buffer is where flashllmDenseToSparse_convert() will write;
 /// its contents do not matter. Otherwise the buffer holds a compressed matrix, which is checked byte by
 /// byte and then used in place: a buffer that is accepted cannot make a later call read or write outside
-/// it. On a CUDA handle the check copies the buffer to host memory once and synchronises the stream.
+/// it. On a CUDA handle kernels check it where it lies, and the stream is synchronised; only a buffer that is
+/// refused is copied to host memory, to say what is wrong with it.
 ///
 /// @param handle      The handle with whose kind of memory the buffer is made; the matrix can be used with
 ///   handles of the same device and CUDA context only.
@@ -444,7 +445,7 @@ pub unsafe extern "C" fn flashllmSpMatGetFormat(
 ///   FLASHLLM_STATUS_VERSION_MISMATCH: the buffer has another format version;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the buffer holds another element type;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: bytes is more than an address space holds;
-///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the check of a device buffer;
+///   FLASHLLM_STATUS_ALLOC_FAILED: no memory for the check of a device buffer;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: a device buffer has to be checked and the handle's stream is capturing;
 ///   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
 ///   driver refused. On failure the descriptor is as it was.

@@ -10,9 +10,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 
+use super::csr::flashllmCsrDescr;
 use super::plan::SpMMPlan;
-use super::types::{flashllmContext, flashllmDnMatDescr, flashllmSpMMPlan, flashllmSpMatDescr};
-use crate::descr::{DnMat, SpMat};
+use super::safetensors::{SafetensorsFile, SafetensorsWriter};
+use super::types::{
+    flashllmContext, flashllmDnMatDescr, flashllmSafetensors, flashllmSafetensorsWriter,
+    flashllmSpMMPlan, flashllmSpMatDescr,
+};
+use crate::descr::{CsrMat, DnMat, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::handle::Context;
 
@@ -23,6 +28,9 @@ enum Object {
     DnMat(Arc<DnMat>),
     SpMat(Arc<SpMat>),
     Plan(Arc<SpMMPlan>),
+    SafetensorsFile(Arc<SafetensorsFile>),
+    SafetensorsWriter(Arc<SafetensorsWriter>),
+    CsrMat(Arc<CsrMat>),
 }
 
 impl Object {
@@ -32,6 +40,9 @@ impl Object {
             Self::DnMat(_) => "a dense matrix descriptor",
             Self::SpMat(_) => "a compressed matrix descriptor",
             Self::Plan(_) => "a plan",
+            Self::SafetensorsFile(_) => "an open .safetensors file",
+            Self::SafetensorsWriter(_) => "a writer of a .safetensors file",
+            Self::CsrMat(_) => "a CSR matrix descriptor",
         }
     }
 }
@@ -77,6 +88,21 @@ macro_rules! registered {
 }
 registered!(Context, Context, flashllmContext, "a library handle", Kind::NotInitialized);
 registered!(DnMat, DnMat, flashllmDnMatDescr, "a dense matrix descriptor", Kind::InvalidValue);
+registered!(
+    SafetensorsFile,
+    SafetensorsFile,
+    flashllmSafetensors,
+    "an open .safetensors file",
+    Kind::InvalidValue
+);
+registered!(
+    SafetensorsWriter,
+    SafetensorsWriter,
+    flashllmSafetensorsWriter,
+    "a writer of a .safetensors file",
+    Kind::InvalidValue
+);
+registered!(CsrMat, CsrMat, flashllmCsrDescr, "a CSR matrix descriptor", Kind::InvalidValue);
 registered!(SpMat, SpMat, flashllmSpMatDescr, "a compressed matrix descriptor", Kind::InvalidValue);
 registered!(SpMMPlan, Plan, flashllmSpMMPlan, "a plan", Kind::InvalidValue);
 

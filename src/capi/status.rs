@@ -50,6 +50,8 @@ pub enum flashllmStatus_t {
     FLASHLLM_STATUS_SIZE_OVERFLOW = 107,
     /// A stream or a buffer belongs to another CUDA context than the handle.
     FLASHLLM_STATUS_WRONG_CONTEXT = 108,
+    /// A file could not be opened, read, written or renamed; the message has the operating system's reason.
+    FLASHLLM_STATUS_IO_ERROR = 109,
 }
 
 /// A status as C hands it over: any int.
@@ -145,6 +147,7 @@ const TEXTS: &[(flashllmStatus_t, &CStr, &CStr)] = &[
         c"FLASHLLM_STATUS_WRONG_CONTEXT",
         c"a stream or buffer belongs to another CUDA context",
     ),
+    (FLASHLLM_STATUS_IO_ERROR, c"FLASHLLM_STATUS_IO_ERROR", c"a file could not be read or written"),
 ];
 
 /// The enumerator's name, or "unrecognized status".
@@ -177,6 +180,7 @@ impl From<Kind> for flashllmStatus_t {
             Kind::VersionMismatch => FLASHLLM_STATUS_VERSION_MISMATCH,
             Kind::SizeOverflow => FLASHLLM_STATUS_SIZE_OVERFLOW,
             Kind::WrongContext => FLASHLLM_STATUS_WRONG_CONTEXT,
+            Kind::Io => FLASHLLM_STATUS_IO_ERROR,
             // The guard turns every panic into this kind, and a kind that is not listed is a defect too.
             _ => FLASHLLM_STATUS_INTERNAL_ERROR,
         }

@@ -7,6 +7,7 @@
 use std::ffi::c_int;
 
 use crate::error::Error;
+use crate::format::Verify;
 use crate::types::{Activation, DType, Format, Order};
 
 /// Opaque object behind flashllmHandle_t.
@@ -30,6 +31,18 @@ pub struct flashllmSpMatDescr {
 /// Opaque object behind flashllmSpMMPlan_t.
 #[repr(C)]
 pub struct flashllmSpMMPlan {
+    _private: [u8; 0],
+}
+
+/// Opaque object behind flashllmSafetensors_t.
+#[repr(C)]
+pub struct flashllmSafetensors {
+    _private: [u8; 0],
+}
+
+/// Opaque object behind flashllmSafetensorsWriter_t.
+#[repr(C)]
+pub struct flashllmSafetensorsWriter {
     _private: [u8; 0],
 }
 
@@ -61,6 +74,12 @@ pub type flashllmConstSpMatDescr_t = *const flashllmSpMatDescr;
 
 /// A product that is planned once and executed often. A key, as flashllmHandle_t.
 pub type flashllmSpMMPlan_t = *mut flashllmSpMMPlan;
+
+/// A .safetensors file that is open for reading. A key, as flashllmHandle_t.
+pub type flashllmSafetensors_t = *mut flashllmSafetensors;
+
+/// A .safetensors file that is being written. A key, as flashllmHandle_t.
+pub type flashllmSafetensorsWriter_t = *mut flashllmSafetensorsWriter;
 
 /// The type of CUstream and cudaStream_t, so that this header needs no CUDA header.
 pub type flashllmStream_t = *mut CUstream_st;
@@ -250,6 +269,21 @@ pub enum flashllmSpMMPlanAttribute_t {
     FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT = 8,
 }
 
+/// How much of a stored matrix is checked before it is used. Whatever the choice, a header or table that
+/// contradicts itself or the size of the bytes is refused, and nothing outside of the bytes is read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum flashllmVerify_t {
+    /// Every byte: for files that anybody may have made. A CUDA handle checks the blocks on the device; on a host
+    /// handle all cores take longer for them than reading does.
+    FLASHLLM_VERIFY_FULL = 0,
+    /// The checksums, which find damage but not malice: for files that are trusted as the program itself is. What
+    /// a kernel does with blocks that were made to harm is undefined.
+    FLASHLLM_VERIFY_CHECKSUM = 1,
+    /// Header and table only: for files whose checksums were verified before, by the same reader.
+    FLASHLLM_VERIFY_HEADER = 2,
+}
+
 /// flashllmDataType_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,12 +354,17 @@ pub struct RawActivation(pub c_int);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawSpMMPlanAttribute(pub c_int);
 
+/// flashllmVerify_t as C passes it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawVerify(pub c_int);
+
 /// `TryFrom<Raw>` for a C enum: one list, so that no enumerator is forgotten in one of two places.
 macro_rules! checked {
     ($raw:ident => $enum:ident: $($variant:ident),+) => {
         impl TryFrom<$raw> for $enum {
             type Error = Error;
-            fn try_from(raw: $raw) -> Result<Self, Error> {
+            fn try_from(raw: $raw) -> std::result::Result<Self, Error> {
                 $(if raw.0 == $enum::$variant as c_int {
                     return Ok($enum::$variant);
                 })+
@@ -339,6 +378,8 @@ macro_rules! checked {
         }
     };
 }
+pub(super) use checked;
+
 checked!(RawDataType => flashllmDataType_t: FLASHLLM_R_32F, FLASHLLM_R_16F, FLASHLLM_R_16BF);
 checked!(RawOrder => flashllmOrder_t: FLASHLLM_ORDER_COL, FLASHLLM_ORDER_ROW);
 checked!(RawOperation => flashllmOperation_t: FLASHLLM_OPERATION_NON_TRANSPOSE, FLASHLLM_OPERATION_TRANSPOSE);
@@ -381,6 +422,19 @@ impl From<Activation> for flashllmActivation_t {
             Activation::GeluErf => Self::FLASHLLM_ACTIVATION_GELU_ERF,
             Activation::Silu => Self::FLASHLLM_ACTIVATION_SILU,
         }
+    }
+}
+
+checked!(RawVerify => flashllmVerify_t: FLASHLLM_VERIFY_FULL, FLASHLLM_VERIFY_CHECKSUM, FLASHLLM_VERIFY_HEADER);
+
+impl TryFrom<RawVerify> for Verify {
+    type Error = Error;
+    fn try_from(raw: RawVerify) -> Result<Self, Error> {
+        Ok(match flashllmVerify_t::try_from(raw)? {
+            flashllmVerify_t::FLASHLLM_VERIFY_FULL => Self::Full,
+            flashllmVerify_t::FLASHLLM_VERIFY_CHECKSUM => Self::Checksum,
+            flashllmVerify_t::FLASHLLM_VERIFY_HEADER => Self::Header,
+        })
     }
 }
 

@@ -55,6 +55,15 @@ pub struct Buffer {
     pub place: Place,
 }
 
+/// What was analysed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A dense matrix.
+    Dense,
+    /// A CSR matrix.
+    Csr,
+}
+
 /// How far the matrix is.
 #[derive(Clone, Debug)]
 pub enum Stage {
@@ -77,9 +86,49 @@ pub struct SpState {
     pub stage: Stage,
     /// The caller's memory, if set.
     pub buffer: Option<Buffer>,
+    /// Analysed: where and from what, and the address of the workspace that holds the table, 0 on a host.
+    pub analysed: Option<(Place, Origin, usize)>,
 }
 
 impl SpState {
+    /// Refuses to convert in another place, from another kind of matrix, or with another workspace, than the
+    /// analysis.
+    pub fn convertible(&self, place: Place, origin: Origin, workspace: usize) -> Result<()> {
+        let Some((at, from, table)) = self.analysed else {
+            return Err(Error::invalid("the matrix is not analysed"));
+        };
+        match (at, place) {
+            _ if at == place => {}
+            (Place::Cuda(_), Place::Cuda(_)) => {
+                return Err(Error::new(
+                    Kind::WrongContext,
+                    "the matrix was analysed with a handle of another CUDA context",
+                ));
+            }
+            (Place::Cuda(_), _) => {
+                return Err(Error::invalid(
+                    "the matrix was analysed with a CUDA handle, and this is a host handle",
+                ));
+            }
+            (Place::Host, _) => {
+                return Err(Error::invalid(
+                    "the matrix was analysed with a host handle, and this is a CUDA handle",
+                ));
+            }
+        }
+        if from != origin {
+            return Err(Error::invalid(format!(
+                "the matrix was analysed from a {from:?} matrix, and this conversion is from a {origin:?} one"
+            )));
+        }
+        if place != Place::Host && table != workspace {
+            return Err(Error::invalid(format!(
+                "workspace = {workspace:#x}, and the analysis left its results in {table:#x}"
+            )));
+        }
+        Ok(())
+    }
+
     /// The header, known from the analysis on.
     pub fn header(&self) -> Option<&Header> {
         match &self.stage {
@@ -114,8 +163,13 @@ impl SpMat {
         }
         let (rows, cols) = (positive("rows", rows)?, positive("cols", cols)?);
         DenseLayout::new(rows, cols, cols, Order::Row)?;
-        let state =
-            SpState { reorder: true, prefer_footprint: false, stage: Stage::Empty, buffer: None };
+        let state = SpState {
+            reorder: true,
+            prefer_footprint: false,
+            stage: Stage::Empty,
+            buffer: None,
+            analysed: None,
+        };
         Ok(Self { rows, cols, dtype, requested, state: RwLock::new(state) })
     }
 
@@ -223,6 +277,25 @@ mod tests {
         );
         assert_eq!(Place::Host.usable_from(Place::Cuda(2)).unwrap_err().kind(), Kind::InvalidValue);
         assert_eq!(Place::Cuda(1).usable_from(Place::Host).unwrap_err().kind(), Kind::InvalidValue);
+    }
+
+    #[test]
+    fn a_conversion_belongs_to_its_analysis() {
+        let m = SpMat::new(8, 8, DType::F16, None).unwrap();
+        let refusal = |place, origin, workspace| {
+            m.read(|s| s.convertible(place, origin, workspace)).err().map(|e| e.kind())
+        };
+        let (host, cuda, other) = (Place::Host, Place::Cuda(1), Place::Cuda(2));
+        assert_eq!(refusal(host, Origin::Dense, 0), Some(Kind::InvalidValue));
+        m.update(|s| s.analysed = Some((cuda, Origin::Csr, 256)));
+        assert_eq!(refusal(cuda, Origin::Csr, 256), None);
+        assert_eq!(refusal(cuda, Origin::Csr, 512), Some(Kind::InvalidValue));
+        assert_eq!(refusal(cuda, Origin::Dense, 256), Some(Kind::InvalidValue));
+        assert_eq!(refusal(other, Origin::Csr, 256), Some(Kind::WrongContext));
+        assert_eq!(refusal(host, Origin::Csr, 256), Some(Kind::InvalidValue));
+        m.update(|s| s.analysed = Some((host, Origin::Dense, 0)));
+        assert_eq!(refusal(host, Origin::Dense, 64), None);
+        assert_eq!(refusal(cuda, Origin::Dense, 64), Some(Kind::InvalidValue));
     }
 
     #[test]

@@ -6,8 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod bitmap;
+pub mod csr;
 pub mod header;
 pub(crate) mod list;
+mod measured;
+pub mod slice;
 pub mod slots;
 mod tile;
 pub mod tiled_csl;
@@ -15,6 +18,7 @@ pub mod tiled_csl;
 use rayon::prelude::*;
 
 pub use header::Header;
+pub use measured::{Measured, bitmap_width};
 
 use crate::error::{Error, Kind, Result};
 use crate::types::{DType, DenseLayout, Format, Order};
@@ -90,8 +94,8 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
 }
 
 /// FORMAT_AUTO. Below 95 % sparsity Bitmap is both smaller and faster; above it the masks dominate and
-/// Tiled-CSL can be smaller. Preferring footprint, size alone decides.
-fn choose(
+/// Tiled-CSL can be smaller. Preferring footprint, size alone decides. Only the headers are looked at.
+pub fn choose(
     bitmap: Analysis,
     tiled_csl: impl FnOnce() -> Result<Analysis>,
     prefer_footprint: bool,
@@ -157,20 +161,22 @@ pub fn parse_header(buffer: &[u8]) -> Result<Header> {
     Ok(header)
 }
 
+/// How much of a buffer is checked before it is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Every byte: for bytes that anybody may have made.
+    #[default]
+    Full,
+    /// Header, table, and the checksum that is stored beside the buffer: damage is found, malice is not.
+    Checksum,
+    /// Header and table: for bytes whose checksum was verified before.
+    Header,
+}
+
 /// Full check: every byte of the buffer is consistent with the specification. Bytes after the header's
 /// `total bytes` are not part of the matrix and are not looked at.
 pub fn validate(buffer: &[u8]) -> Result<Header> {
-    let header = parse_header(buffer)?;
-    let table_end = Header::BYTES + header.table_entries as usize * 4;
-    let gap = &buffer[table_end..header.data_offset as usize];
-    if let Some(at) = gap.iter().position(|&byte| byte != 0) {
-        return Err(corrupt(format!(
-            "table padding: byte {} is {:#04x}, needs zero",
-            table_end + at,
-            gap[at]
-        )));
-    }
-    check_table(buffer, &header)?;
+    let header = validate_front(buffer)?;
     let (nnz, max_block) = match header.format {
         Format::Bitmap => bitmap::validate(buffer, &header)?,
         Format::TiledCsl => tiled_csl::validate(buffer, &header)?,
@@ -185,6 +191,23 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
             header.max_block
         )));
     }
+    Ok(header)
+}
+
+/// The part of [`validate`] that does not look into the blocks: header, table, and the gap behind it. Every
+/// block then has a size that a block can have, and lies in the data.
+pub fn validate_front(buffer: &[u8]) -> Result<Header> {
+    let header = parse_header(buffer)?;
+    let table_end = Header::BYTES + header.table_entries as usize * 4;
+    let gap = &buffer[table_end..header.data_offset as usize];
+    if let Some(at) = gap.iter().position(|&byte| byte != 0) {
+        return Err(corrupt(format!(
+            "table padding: byte {} is {:#04x}, needs zero",
+            table_end + at,
+            gap[at]
+        )));
+    }
+    check_table(buffer, &header)?;
     Ok(header)
 }
 

@@ -165,10 +165,15 @@ impl Masks {
         self.overflow.map(|entries| (entries as usize).div_ceil(ROUND))
     }
 
-    /// Units of the block.
-    fn units(&self) -> u32 {
+    /// How the lanes use the streams of both planes.
+    fn planes(&self) -> [Plane; 2] {
+        [Plane::of(self, 0), Plane::of(self, 1)]
+    }
+
+    /// Units of the block, of which `planes` are the planes.
+    fn units(&self, planes: &[Plane; 2]) -> u32 {
         let overflow = self.rounds().iter().sum::<usize>() * ROUND_BYTES;
-        let rows = (0..2).map(|plane| Plane::of(self, plane).rows).max().unwrap_or(0);
+        let rows = planes[0].rows.max(planes[1].rows);
         FIXED_UNITS + (overflow.div_ceil(UNIT) + rows) as u32
     }
 }
@@ -248,7 +253,7 @@ fn size_block(
 ) -> (u32, u32) {
     gather(layout, values, at.0 * TILE_ROWS, at.1 * TILE_COLS, tile);
     let masks = Masks::of(tile);
-    (masks.nnz, masks.units())
+    (masks.nnz, masks.units(&masks.planes()))
 }
 
 fn new_tile() -> Box<BlockTile> {
@@ -316,11 +321,12 @@ fn spread(entries: &mut [(u32, u32)]) {
 /// Writes one block over whatever `out` held; `out` is as long as the analysis said.
 fn encode_block(
     tile: &BlockTile,
+    masks: &Masks,
+    planes: &[Plane; 2],
     overflow: &mut [Vec<(u32, u32)>; 2],
     out: &mut [u8],
-) -> Result<u32> {
-    let masks = Masks::of(tile);
-    if masks.units() as usize * UNIT != out.len() {
+) -> Result<()> {
+    if masks.units(planes) as usize * UNIT != out.len() {
         return Err(changed());
     }
     out.fill(0);
@@ -338,7 +344,6 @@ fn encode_block(
             head[at..at + 4].copy_from_slice(&(half(row) | half(row + 8) << 16).to_le_bytes());
         }
     }
-    let planes = [Plane::of(&masks, 0), Plane::of(&masks, 1)];
     for lane in 0..LANES {
         let info = rounds.get(lane).map_or(0, |&rounds| rounds as u32);
         let word = u32::from(planes[0].starts[lane])
@@ -386,7 +391,7 @@ fn encode_block(
         }
         at += rounds * ROUND_BYTES;
     }
-    Ok(masks.nnz)
+    Ok(())
 }
 
 /// Second pass: writes the data section, whose length is the header's.
@@ -412,7 +417,8 @@ pub(crate) fn encode(
                 index % blocks * TILE_COLS,
                 &mut tile,
             );
-            encode_block(&tile, &mut overflow, out)?;
+            let masks = Masks::of(&tile);
+            encode_block(&tile, &masks, &masks.planes(), &mut overflow, out)?;
         }
         Ok(())
     })
@@ -539,7 +545,9 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                     )));
                 }
             }
-            let units = Masks::of(&tile).units();
+            let masks = Masks::of(&tile);
+            let planes = masks.planes();
+            let units = masks.units(&planes);
             if units as usize * UNIT != bytes.len() {
                 return Err(corrupt(format!(
                     "table: block {index} has {} units, its elements need {units}",
@@ -547,7 +555,7 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                 )));
             }
             again.resize(bytes.len(), 0);
-            let nnz = encode_block(&tile, &mut overflow, &mut again)?;
+            encode_block(&tile, &masks, &planes, &mut overflow, &mut again)?;
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 let rounds = usize::from(again[STARTS + 3]) + usize::from(again[STARTS + 7]);
                 return Err(corrupt(format!(
@@ -557,7 +565,7 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                     again[at]
                 )));
             }
-            sum = (sum.0 + u64::from(nnz), sum.1.max(units));
+            sum = (sum.0 + u64::from(masks.nnz), sum.1.max(units));
         }
         Ok(sum)
     };
@@ -586,8 +594,7 @@ mod tests {
 
     #[test]
     fn codes_name_different_columns_and_tell_their_number_as_the_kernels_read_it() {
-        for mask in 0..16usize {
-            let group = GROUPS[mask];
+        for (mask, group) in GROUPS.into_iter().enumerate() {
             let (a, b) = (u32::from(group.code) & 3, u32::from(group.code) >> 2);
             assert_ne!(a, b, "an instruction's two columns differ");
             let bit = |x: u32, i: u32| x >> i & 1 == 1;
@@ -608,8 +615,12 @@ mod tests {
 
     #[test]
     fn a_dense_block_is_the_largest() {
-        assert_eq!(Masks::of(&[[0x3c00; TILE_COLS]; TILE_ROWS]).units(), MOST_UNITS);
-        assert_eq!(Masks::of(&[[0x8000; TILE_COLS]; TILE_ROWS]).units(), FIXED_UNITS);
+        let units = |value| {
+            let masks = Masks::of(&[[value; TILE_COLS]; TILE_ROWS]);
+            masks.units(&masks.planes())
+        };
+        assert_eq!(units(0x3c00), MOST_UNITS);
+        assert_eq!(units(0x8000), FIXED_UNITS);
     }
 
     #[test]

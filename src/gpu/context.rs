@@ -14,8 +14,9 @@ use cust::context::CurrentContext;
 use cust::device::Device;
 use cust::{CudaFlags, memory::DevicePointer};
 
-use super::kernels::KernelId;
+use super::kernels::{ConvertKernel, KernelId};
 use super::module::Kernels;
+use super::staging::Stage;
 use super::sys::{self, RawContext, RawFunction, RawStream};
 use crate::error::{Error, Kind, Result};
 use crate::plan::DeviceProps;
@@ -104,6 +105,8 @@ pub struct DeviceContext {
     props: DeviceProps,
     kernels: Kernels,
     allocations: Mutex<HashSet<usize>>,
+    /// Pinned memory, once a copy has needed it.
+    stage: Mutex<Option<Stage>>,
     binding: Binding,
 }
 
@@ -145,7 +148,7 @@ impl DeviceContext {
         }
         let kernels = Kernels::load(&props)?;
         drop(entered);
-        Ok(Self { props, kernels, allocations: Mutex::default(), binding })
+        Ok(Self { props, kernels, allocations: Mutex::default(), stage: Mutex::default(), binding })
     }
 
     /// Facts about the device that the plans are made from.
@@ -171,6 +174,11 @@ impl DeviceContext {
     /// The entry point for groups of such a kernel.
     pub fn group_function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
         self.kernels.group(id, dtype)
+    }
+
+    /// A conversion kernel that was loaded when the context was bound.
+    pub fn convert_function(&self, kernel: ConvertKernel) -> Result<RawFunction> {
+        self.kernels.convert_function(kernel)
     }
 
     /// Refuses a stream of another context.
@@ -213,12 +221,18 @@ impl DeviceContext {
     pub(super) fn allocations(&self) -> MutexGuard<'_, HashSet<usize>> {
         self.allocations.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The pinned memory, for one copy at a time.
+    pub(super) fn stage(&self) -> MutexGuard<'_, Option<Stage>> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for DeviceContext {
     fn drop(&mut self) {
         let kernels = std::mem::take(&mut self.kernels);
         let allocations = std::mem::take(&mut *self.allocations());
+        let stage = self.stage().take();
         // A context that cannot be entered is gone or the driver is shutting down: so are its modules and
         // memory, and there is nothing to give back but the reference to the primary context.
         let Ok(_entered) = self.binding.enter() else {
@@ -230,6 +244,9 @@ impl Drop for DeviceContext {
             // report an earlier failure of the device here; Destroy has no use for it.
             let _ =
                 unsafe { cust::memory::cuda_free(DevicePointer::<u8>::from_raw(address as u64)) };
+        }
+        if let Some(stage) = stage {
+            stage.free();
         }
         drop(kernels);
     }

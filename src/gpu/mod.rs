@@ -9,12 +9,16 @@
 
 pub mod context;
 pub mod convert;
+pub mod csr;
 pub mod kernels;
 pub mod launch;
 pub mod memory;
 mod module;
 pub mod params;
+pub mod params_convert;
+pub mod prune;
 pub mod spmm;
+pub mod staging;
 pub mod sys;
 
 pub use context::{ContextGuard, DeviceContext};

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use cust::module::Module;
 
-use super::kernels::KernelId;
+use super::kernels::{ConvertKernel, KernelId};
 use super::sys::{self, RawFunction};
 use crate::error::{Error, Kind, Result};
 use crate::plan::DeviceProps;
@@ -33,6 +33,8 @@ pub(super) struct Kernels {
     functions: Vec<[Option<RawFunction>; 2]>,
     /// The same for the entry points of groups.
     groups: Vec<[Option<RawFunction>; 2]>,
+    /// By `ConvertKernel as usize`; every device can run them, and they do not look at the element type.
+    conversions: Vec<RawFunction>,
 }
 
 impl Kernels {
@@ -54,6 +56,11 @@ impl Kernels {
             }
             this.functions.push(functions);
             this.groups.push(groups);
+        }
+        for &kernel in ConvertKernel::ALL {
+            let smem = kernel.max_dynamic_smem(props.smem_per_block_optin);
+            let function = this.load_function(kernel.image(), kernel.symbol(), smem)?;
+            this.conversions.push(function);
         }
         Ok(this)
     }
@@ -130,6 +137,13 @@ impl Kernels {
                 Kind::ArchMismatch,
                 format!("kernel {} cannot run on this device", id.symbol(dtype)),
             )
+        })
+    }
+
+    /// A loaded conversion kernel.
+    pub(super) fn convert_function(&self, kernel: ConvertKernel) -> Result<RawFunction> {
+        self.conversions.get(kernel as usize).copied().ok_or_else(|| {
+            Error::new(Kind::InternalError, format!("kernel {} is not loaded", kernel.symbol()))
         })
     }
 

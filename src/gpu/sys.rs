@@ -3,7 +3,7 @@
 //! `cust` declares most of these too, but with a Rust enum of CUDA 11.4 as the result: a newer driver's
 //! code would be undefined behaviour. What is declared here returns a plain integer. The symbols are the hidden trampolines of shim/cuda_shim.c.
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::ptr;
 
 use crate::error::{Error, Kind, Result};
@@ -12,6 +12,8 @@ use crate::error::{Error, Kind, Result};
 pub type RawContext = *mut c_void;
 /// CUstream.
 pub type RawStream = *mut c_void;
+/// CUevent.
+pub type RawEvent = *mut c_void;
 /// CUfunction.
 pub type RawFunction = *mut c_void;
 
@@ -37,6 +39,10 @@ pub const DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: c_int = 76;
 pub const DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: c_int = 81;
 /// CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN.
 pub const DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: c_int = 97;
+/// CU_MEMHOSTALLOC_PORTABLE: pinned for every context.
+pub const MEMHOSTALLOC_PORTABLE: c_uint = 1;
+/// CU_EVENT_DISABLE_TIMING.
+pub const EVENT_DISABLE_TIMING: c_uint = 2;
 /// CU_STREAM_CAPTURE_STATUS_NONE.
 pub const STREAM_CAPTURE_STATUS_NONE: c_int = 0;
 
@@ -80,6 +86,21 @@ unsafe extern "C" {
     pub(super) fn cuMemcpyDtoDAsync_v2(
         dst: u64,
         src: u64,
+        bytes: usize,
+        stream: RawStream,
+    ) -> CuResult;
+
+    pub(super) fn cuMemHostAlloc(memory: *mut *mut c_void, bytes: usize, flags: c_uint)
+    -> CuResult;
+    pub(super) fn cuMemFreeHost(memory: *mut c_void) -> CuResult;
+    pub(super) fn cuEventCreate(event: *mut RawEvent, flags: c_uint) -> CuResult;
+    pub(super) fn cuEventDestroy_v2(event: RawEvent) -> CuResult;
+    pub(super) fn cuEventRecord(event: RawEvent, stream: RawStream) -> CuResult;
+    pub(super) fn cuEventSynchronize(event: RawEvent) -> CuResult;
+
+    pub(super) fn cuMemsetD8Async(
+        dst: u64,
+        value: c_uchar,
         bytes: usize,
         stream: RawStream,
     ) -> CuResult;

@@ -13,6 +13,7 @@
 //!
 //! Zeros of A are not multiplied: an Inf or NaN in B that meets only zeros of A does not reach C.
 
+pub mod prune;
 mod row;
 
 use std::sync::Mutex;

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod choice;
+pub mod convert;
 mod kernels;
 
 pub use choice::{Choice, GroupShape, Planned, algorithms, gate_bytes, group};

@@ -28,6 +28,7 @@ VALUE(FLASHLLM_STATUS_DRIVER_ERROR, 105);
 VALUE(FLASHLLM_STATUS_VERSION_MISMATCH, 106);
 VALUE(FLASHLLM_STATUS_SIZE_OVERFLOW, 107);
 VALUE(FLASHLLM_STATUS_WRONG_CONTEXT, 108);
+VALUE(FLASHLLM_STATUS_IO_ERROR, 109);
 
 /* flashllmDataType_t: cudaDataType's numbers */
 VALUE(FLASHLLM_R_32F, 0);
@@ -97,6 +98,21 @@ VALUE(FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT, 8);
 SIZE(flashllmSpMMPlanAttribute_t, 4);
 SIZE(flashllmSpMMPlan_t, 8);
 
+/* flashllmVerify_t */
+VALUE(FLASHLLM_VERIFY_FULL, 0);
+VALUE(FLASHLLM_VERIFY_CHECKSUM, 1);
+VALUE(FLASHLLM_VERIFY_HEADER, 2);
+
+/* flashllmIndexType_t, flashllmIndexBase_t: cuSPARSE's numbers */
+VALUE(FLASHLLM_INDEX_32I, 2);
+VALUE(FLASHLLM_INDEX_64I, 3);
+VALUE(FLASHLLM_INDEX_BASE_ZERO, 0);
+VALUE(FLASHLLM_INDEX_BASE_ONE, 1);
+
+/* flashllmPruneAlg_t */
+VALUE(FLASHLLM_PRUNE_ALG_MAGNITUDE_MATRIX, 0);
+VALUE(FLASHLLM_PRUNE_ALG_MAGNITUDE_ROW, 1);
+
 /* Enums are passed as int. */
 SIZE(flashllmStatus_t, 4);
 SIZE(flashllmDataType_t, 4);
@@ -111,6 +127,10 @@ SIZE(flashllmMemcpyKind_t, 4);
 SIZE(flashllmPointerMode_t, 4);
 SIZE(flashllmDeviceType_t, 4);
 SIZE(flashllmSpMatAttribute_t, 4);
+SIZE(flashllmVerify_t, 4);
+SIZE(flashllmIndexType_t, 4);
+SIZE(flashllmIndexBase_t, 4);
+SIZE(flashllmPruneAlg_t, 4);
 
 /* Handles are passed as pointers. */
 SIZE(flashllmHandle_t, 8);
@@ -118,4 +138,7 @@ SIZE(flashllmDnMatDescr_t, 8);
 SIZE(flashllmConstDnMatDescr_t, 8);
 SIZE(flashllmSpMatDescr_t, 8);
 SIZE(flashllmConstSpMatDescr_t, 8);
+SIZE(flashllmSafetensors_t, 8);
+SIZE(flashllmSafetensorsWriter_t, 8);
+SIZE(flashllmCsrDescr_t, 8);
 SIZE(flashllmStream_t, 8);

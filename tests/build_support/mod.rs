@@ -57,6 +57,28 @@ pub fn compiler(standard: &str) -> Command {
     command
 }
 
+/// A libcuda.so.1 that counts and refuses (`fakecuda/`) and runs the conversion kernels on the host
+/// (`emulation/`), in a folder of its own; `absent` names an entry point that an older driver does not have.
+pub fn fake_driver(absent: Option<&str>) -> PathBuf {
+    let dir = scratch(&format!("fakecuda-{}-{}", absent.unwrap_or("all"), std::process::id()));
+    let driver = dir.join("fakecuda.o");
+    let mut cc = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    cc.args(["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fPIC", "-c"]);
+    if let Some(name) = absent {
+        // The function is still there, but nobody asks for it by this name.
+        cc.arg(format!("-D{name}=fake_absent"));
+    }
+    run(cc.arg("-o").arg(&driver).arg(root().join("tests/fakecuda/fakecuda.c")));
+    let mut cxx = Command::new(env::var_os("CXX").unwrap_or_else(|| "c++".into()));
+    // Checked longjmp would take a fibre's stack for a corrupted one.
+    cxx.args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]);
+    cxx.args(["-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-fPIC", "-shared", "-pthread"]);
+    cxx.args(["-Wl,-soname,libcuda.so.1", "-o"]).arg(dir.join("libcuda.so.1"));
+    cxx.arg("-I").arg(root().join("kernels/include"));
+    run(cxx.arg(root().join("tests/emulation/kernels.cpp")).arg(&driver));
+    dir
+}
+
 /// Compares with a committed file, or rewrites it when FLASHLLM_BLESS is set.
 pub fn assert_golden(path: &Path, actual: &str, what: &str) {
     if env::var_os("FLASHLLM_BLESS").is_some() {

@@ -70,6 +70,7 @@ static struct {
 } calls[MAX_NAMES];
 static char failing[64];
 static int failing_in, failing_code, failed;
+static int pinned, events;
 static struct {
     unsigned grid[3], block[3], smem;
     void *stream;
@@ -281,6 +282,9 @@ int cuFuncGetAttribute(int *value, int attribute, void *f) {
     return OK;
 }
 
+/* tests/emulation/kernels.cpp. */
+int fl_emulate(const char *name, const unsigned *grid, unsigned threads, unsigned smem, unsigned order, void **params);
+
 static int launch(const function *f, const unsigned *grid, const unsigned *block, unsigned smem, void *s) {
     unsigned allowed = f->opted_in > 48 * 1024 ? (unsigned)f->opted_in : 48 * 1024;
     int i;
@@ -301,10 +305,16 @@ static int launch(const function *f, const unsigned *grid, const unsigned *block
 int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned smem, void *s, void **params, void **extra) {
     unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
-    (void)params;
+    int result;
     ENTER_CURRENT();
     if (extra) return INVALID_VALUE;
-    return launch(f, grid, block, smem, s);
+    result = launch(f, grid, block, smem, s);
+    /* The kernels that make the data of later calls run for real; of the others only the launch is looked at.
+       While a stream captures nothing runs. */
+    if (result == OK && !(s && ((stream *)s)->capturing)) {
+        fl_emulate(((function *)f)->name, grid, bx * by * bz, smem, 0, params);
+    }
+    return result;
 }
 
 int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
@@ -409,6 +419,61 @@ int cuStreamSynchronize(void *s) {
     return OK;
 }
 
+/* Pinned memory and events: copies are done when they return, so an event only has to be alive. */
+int cuMemHostAlloc(void **memory, size_t bytes, unsigned flags) {
+    ENTER_CURRENT();
+    if (bytes == 0 || flags > 7) return INVALID_VALUE;
+    *memory = malloc(bytes);
+    if (!*memory) return OUT_OF_MEMORY;
+    pthread_mutex_lock(&lock);
+    pinned++;
+    pthread_mutex_unlock(&lock);
+    return OK;
+}
+
+int cuMemFreeHost(void *memory) {
+    ENTER_CURRENT();
+    if (!memory || pinned == 0) return INVALID_VALUE;
+    free(memory);
+    pthread_mutex_lock(&lock);
+    pinned--;
+    pthread_mutex_unlock(&lock);
+    return OK;
+}
+
+int cuEventCreate(void **event, unsigned flags) {
+    ENTER_CURRENT();
+    if (flags > 7) return INVALID_VALUE;
+    *event = calloc(1, sizeof(context *));
+    if (!*event) return OUT_OF_MEMORY;
+    *(context **)*event = current();
+    pthread_mutex_lock(&lock);
+    events++;
+    pthread_mutex_unlock(&lock);
+    return OK;
+}
+
+int cuEventDestroy_v2(void *event) {
+    ENTER_CURRENT();
+    if (!event || events == 0) return INVALID_HANDLE;
+    free(event);
+    pthread_mutex_lock(&lock);
+    events--;
+    pthread_mutex_unlock(&lock);
+    return OK;
+}
+
+int cuEventRecord(void *event, void *s) {
+    ENTER_CURRENT();
+    if (*(context **)event != current() || !stream_ok(s)) return INVALID_HANDLE;
+    return OK;
+}
+
+int cuEventSynchronize(void *event) {
+    ENTER_CURRENT();
+    return *(context **)event == current() ? OK : INVALID_HANDLE;
+}
+
 /* ---- controls ---- */
 
 /* Forgets counts and wishes, and gives the device its usual properties. What is alive stays. */
@@ -470,6 +535,11 @@ int fake_live_allocations(void) {
     int i, n = 0;
     for (i = 0; i < MAX; i++) n += allocations[i].address != 0;
     return n;
+}
+
+/* Pinned buffers and events. */
+int fake_live_staging(void) {
+    return pinned + events;
 }
 
 int fake_live_modules(void) {
@@ -535,6 +605,8 @@ void fake_clear(void) {
     memset(modules, 0, sizeof modules);
     memset(functions, 0, sizeof functions);
     primary_references = 0;
+    pinned = 0;
+    events = 0;
     primary.alive = 0;
     depth = 0;
 }

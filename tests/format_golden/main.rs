@@ -16,7 +16,7 @@ struct Case {
     keep_permille: u32,
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 9] = [
     Case {
         name: "bitmap_ragged",
         format: Format::Bitmap,
@@ -65,6 +65,30 @@ const CASES: [Case; 6] = [
         cols: 9,
         keep_permille: 1000,
     },
+    Case {
+        name: "slots_ragged",
+        format: Format::Slots,
+        reorder: false,
+        rows: 37,
+        cols: 70,
+        keep_permille: 300,
+    },
+    Case {
+        name: "slots_wide",
+        format: Format::Slots,
+        reorder: false,
+        rows: 33,
+        cols: 600,
+        keep_permille: 100,
+    },
+    Case {
+        name: "slots_dense",
+        format: Format::Slots,
+        reorder: false,
+        rows: 3,
+        cols: 35,
+        keep_permille: 1000,
+    },
 ];
 
 /// The inputs: a 32-bit linear congruential generator (Numerical Recipes) from seed 1, two draws an
@@ -98,11 +122,22 @@ fn compress(rows: usize, cols: usize, values: &[u16], format: Format, reorder: b
     out
 }
 
-/// Sixteen bytes a line behind their offset; lines of zeros are left out, the last line tells the length.
+/// Sixteen bytes a line behind their offset; lines of zeros are left out, lines that repeat the one before
+/// are one `*`, as hexdump has it, and the last line tells the length.
 fn to_text(bytes: &[u8]) -> String {
     let mut text = String::new();
+    let mut previous: &[u8] = &[];
     for (index, line) in bytes.chunks(16).enumerate() {
-        if line.iter().any(|&b| b != 0) {
+        let repeats = line == previous;
+        previous = line;
+        // After a `*` a line of zeros has to be there, or it would be taken for one that repeats.
+        if line.iter().any(|&b| b != 0) || text.ends_with("*\n") {
+            if repeats && line.iter().any(|&b| b != 0) {
+                if !text.ends_with("*\n") {
+                    text += "*\n";
+                }
+                continue;
+            }
             write!(text, "{:04x}:", index * 16).unwrap();
             for byte in line {
                 write!(text, " {byte:02x}").unwrap();
@@ -116,11 +151,22 @@ fn to_text(bytes: &[u8]) -> String {
 
 fn from_text(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
+    let mut repeats = false;
     for line in text.lines().filter(|line| !line.is_empty()) {
+        if line == "*" {
+            repeats = true;
+            continue;
+        }
         let (offset, rest) =
             line.split_once(':').unwrap_or_else(|| panic!("no offset in {line:?}"));
         let offset = usize::from_str_radix(offset, 16).unwrap();
         assert!(offset >= bytes.len(), "{line:?} goes back");
+        if std::mem::take(&mut repeats) {
+            let last: Vec<u8> = bytes.last_chunk::<16>().expect("a line to repeat").to_vec();
+            while bytes.len() < offset {
+                bytes.extend(&last);
+            }
+        }
         bytes.resize(offset, 0);
         if rest.trim() != "end" {
             bytes.extend(rest.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()));
@@ -171,7 +217,7 @@ fn example(page: &str) -> Vec<u8> {
     from_text(hex)
 }
 
-/// 10 x 40: the matrix of both worked examples.
+/// 10 x 40: the matrix of the worked examples.
 fn example_matrix() -> Vec<u16> {
     let mut values = vec![0; 10 * 40];
     for (r, c, bits) in
@@ -194,4 +240,14 @@ fn the_worked_example_of_the_tiled_csl_page_is_what_is_written() {
     values[40 + 34] = 0x3c00;
     let bytes = compress(10, 40, &values, Format::TiledCsl, true);
     assert!(example("format-tiled-csl.md") == bytes, "the page should show\n{}", to_text(&bytes));
+}
+
+#[test]
+fn the_worked_example_of_the_slots_page_is_what_is_written() {
+    let mut values = example_matrix();
+    // A second and a third element in the group of columns 0 to 3 of row 9.
+    values[9 * 40] = 0x3c00;
+    values[9 * 40 + 3] = 0x4000;
+    let bytes = compress(10, 40, &values, Format::Slots, false);
+    assert!(example("format-slots.md") == bytes, "the page should show\n{}", to_text(&bytes));
 }

@@ -13,6 +13,7 @@ pub type Raw = *mut c_void;
 
 pub const R_32F: c_int = 0;
 pub const R_16F: c_int = 2;
+pub const R_16BF: c_int = 14;
 pub const ORDER_COL: c_int = 1;
 pub const ORDER_ROW: c_int = 2;
 pub const NON_TRANSPOSE: c_int = 0;
@@ -23,6 +24,10 @@ pub const FORMAT_BITMAP: c_int = 2;
 pub const FORMAT_SLOTS: c_int = 3;
 pub const DEVICE_CUDA: c_int = 1;
 pub const ALG_DEFAULT: c_int = 0;
+pub const INDEX_32I: c_int = 2;
+pub const INDEX_64I: c_int = 3;
+pub const PRUNE_MATRIX: c_int = 0;
+pub const PRUNE_ROW: c_int = 1;
 
 mod ffi {
     use super::{Raw, c_char, c_int, c_void};
@@ -102,6 +107,64 @@ mod ffi {
             bytes: *mut usize,
         ) -> c_int;
         pub fn flashllmSparseToDense(h: Raw, a: Raw, b: Raw, alg: c_int, workspace: Raw) -> c_int;
+        pub fn flashllmCreateCsr(
+            out: *mut Raw,
+            rows: i64,
+            cols: i64,
+            nnz: i64,
+            offsets: *const c_void,
+            columns: *const c_void,
+            values: *const c_void,
+            offsets_type: c_int,
+            columns_type: c_int,
+            base: c_int,
+            dtype: c_int,
+        ) -> c_int;
+        pub fn flashllmDestroyCsr(descr: Raw) -> c_int;
+        pub fn flashllmCsrToSparse_bufferSize(
+            h: Raw,
+            a: Raw,
+            b: Raw,
+            alg: c_int,
+            bytes: *mut usize,
+        ) -> c_int;
+        pub fn flashllmCsrToSparse_analysis(
+            h: Raw,
+            a: Raw,
+            b: Raw,
+            alg: c_int,
+            workspace: Raw,
+        ) -> c_int;
+        pub fn flashllmCsrToSparse_convert(
+            h: Raw,
+            a: Raw,
+            b: Raw,
+            alg: c_int,
+            workspace: Raw,
+        ) -> c_int;
+        pub fn flashllmPrune_bufferSize(
+            h: Raw,
+            from: Raw,
+            to: Raw,
+            alg: c_int,
+            bytes: *mut usize,
+        ) -> c_int;
+        pub fn flashllmPrune(
+            h: Raw,
+            from: Raw,
+            to: Raw,
+            alg: c_int,
+            sparsity: f64,
+            workspace: Raw,
+        ) -> c_int;
+        pub fn flashllmPruneCheck_bufferSize(h: Raw, a: Raw, b: Raw, bytes: *mut usize) -> c_int;
+        pub fn flashllmPruneCheck(
+            h: Raw,
+            a: Raw,
+            b: Raw,
+            agrees: *mut i32,
+            workspace: Raw,
+        ) -> c_int;
         pub fn flashllmSpMM_bufferSize(
             h: Raw,
             op_a: c_int,
@@ -525,6 +588,12 @@ impl SpMat {
 
     /// Decompresses into dense fp16 bits where the handle computes.
     pub fn decompress(&self, handle: &Handle, dense: &DnMat) -> Result<()> {
+        self.start_decompress(handle, dense)?;
+        handle.synchronize()
+    }
+
+    /// Puts that on the handle's stream.
+    pub fn start_decompress(&self, handle: &Handle, dense: &DnMat) -> Result<()> {
         let mut bytes = 0;
         // SAFETY: all three objects are alive; `bytes` is a place for the size.
         check(unsafe {
@@ -546,8 +615,7 @@ impl SpMat {
                 ALG_DEFAULT,
                 scratch.pointer,
             )
-        })?;
-        handle.synchronize()
+        })
     }
 }
 
@@ -555,6 +623,152 @@ impl Drop for SpMat {
     fn drop(&mut self) {
         // SAFETY: destroyed once.
         let _ = unsafe { ffi::flashllmDestroySpMat(self.raw) };
+    }
+}
+
+impl DnMat {
+    /// Bytes of workspace that [`DnMat::prune`] needs.
+    pub fn prune_scratch_bytes(&self, handle: &Handle, to: &Self, alg: c_int) -> Result<usize> {
+        let mut bytes = 0;
+        // SAFETY: live objects, a place for the size.
+        check(unsafe {
+            ffi::flashllmPrune_bufferSize(handle.raw, self.raw, to.raw, alg, &mut bytes)
+        })?;
+        Ok(bytes)
+    }
+
+    /// Prunes into `to`, which may be `self`.
+    pub fn prune(
+        &self,
+        handle: &Handle,
+        to: &Self,
+        alg: c_int,
+        sparsity: f64,
+        scratch: &Buffer<'_>,
+    ) -> Result<()> {
+        // SAFETY: live objects; the scratch is as large as was asked for.
+        check(unsafe {
+            ffi::flashllmPrune(handle.raw, self.raw, to.raw, alg, sparsity, scratch.pointer)
+        })
+    }
+}
+
+impl SpMat {
+    /// Whether this is the dense matrix compressed.
+    pub fn agrees(&self, handle: &Handle, dense: &DnMat) -> Result<bool> {
+        let (mut bytes, mut agrees) = (0, -1);
+        // SAFETY: live objects, a place for the size.
+        check(unsafe {
+            ffi::flashllmPruneCheck_bufferSize(handle.raw, self.raw, dense.raw, &mut bytes)
+        })?;
+        let scratch = handle.alloc(bytes)?;
+        // SAFETY: as above, with a scratch of that size and a place for the answer.
+        check(unsafe {
+            ffi::flashllmPruneCheck(handle.raw, self.raw, dense.raw, &mut agrees, scratch.pointer)
+        })?;
+        assert!(agrees == 0 || agrees == 1, "agrees = {agrees}");
+        Ok(agrees == 1)
+    }
+
+    /// Compresses a CSR matrix that lies where the handle computes; both passes.
+    pub fn compress_csr<'h>(
+        handle: &'h Handle,
+        rows: usize,
+        cols: usize,
+        csr: &CsrMat,
+        format: c_int,
+    ) -> Result<(Self, Buffer<'h>)> {
+        let sparse = Self::with_type(rows, cols, format, csr.dtype)?;
+        let mut bytes = 0;
+        // SAFETY: live objects, a place for the size.
+        check(unsafe {
+            ffi::flashllmCsrToSparse_bufferSize(
+                handle.raw,
+                csr.raw,
+                sparse.raw,
+                ALG_DEFAULT,
+                &mut bytes,
+            )
+        })?;
+        let scratch = handle.alloc(bytes)?;
+        // SAFETY: as above, with a scratch of that size.
+        check(unsafe {
+            ffi::flashllmCsrToSparse_analysis(
+                handle.raw,
+                csr.raw,
+                sparse.raw,
+                ALG_DEFAULT,
+                scratch.pointer,
+            )
+        })?;
+        let buffer = handle.alloc(sparse.size()?.bytes)?;
+        sparse.set_buffer(handle, &buffer)?;
+        // SAFETY: as above.
+        check(unsafe {
+            ffi::flashllmCsrToSparse_convert(
+                handle.raw,
+                csr.raw,
+                sparse.raw,
+                ALG_DEFAULT,
+                scratch.pointer,
+            )
+        })?;
+        handle.synchronize()?;
+        Ok((sparse, buffer))
+    }
+}
+
+/// A CSR descriptor. It borrows memory by address, unchecked.
+pub struct CsrMat {
+    raw: Raw,
+    dtype: c_int,
+}
+
+impl CsrMat {
+    /// `offsets` and `columns` are (address, type).
+    pub fn new(
+        shape: (usize, usize, usize),
+        offsets: (Raw, c_int),
+        columns: (Raw, c_int),
+        values: Raw,
+        base: c_int,
+    ) -> Result<Self> {
+        Self::with_type(shape, offsets, columns, values, base, R_16F)
+    }
+
+    pub fn with_type(
+        shape: (usize, usize, usize),
+        offsets: (Raw, c_int),
+        columns: (Raw, c_int),
+        values: Raw,
+        base: c_int,
+        dtype: c_int,
+    ) -> Result<Self> {
+        let mut raw = std::ptr::null_mut();
+        // SAFETY: `raw` is a place for the descriptor; creating one does not touch the arrays.
+        check(unsafe {
+            ffi::flashllmCreateCsr(
+                &mut raw,
+                shape.0 as i64,
+                shape.1 as i64,
+                shape.2 as i64,
+                offsets.0,
+                columns.0,
+                values,
+                offsets.1,
+                columns.1,
+                base,
+                dtype,
+            )
+        })?;
+        Ok(Self { raw, dtype })
+    }
+}
+
+impl Drop for CsrMat {
+    fn drop(&mut self) {
+        // SAFETY: destroyed once.
+        let _ = unsafe { ffi::flashllmDestroyCsr(self.raw) };
     }
 }
 

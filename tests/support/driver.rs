@@ -34,6 +34,7 @@ macro_rules! driver {
 driver! {
     init = b"cuInit\0" (c_uint);
     driver_get_version = b"cuDriverGetVersion\0" (*mut c_int);
+    device_get_count = b"cuDeviceGetCount\0" (*mut c_int);
     device_get = b"cuDeviceGet\0" (*mut c_int, c_int);
     device_get_name = b"cuDeviceGetName\0" (*mut c_char, c_int, c_int);
     device_get_attribute = b"cuDeviceGetAttribute\0" (*mut c_int, c_int, c_int);
@@ -124,6 +125,20 @@ impl Driver {
         let mut value = 0;
         call!(self, device_get_attribute(&mut value, attribute, self.device))?;
         usize::try_from(value).map_err(|e| e.to_string())
+    }
+
+    pub fn device_count(&self) -> Result<c_int> {
+        let mut count = 0;
+        call!(self, device_get_count(&mut count))?;
+        Ok(count)
+    }
+
+    /// The primary context of another device, retained for good.
+    pub fn primary_of(&self, ordinal: c_int) -> Result<Ptr> {
+        let (mut device, mut context) = (0, std::ptr::null_mut());
+        call!(self, device_get(&mut device, ordinal))?;
+        call!(self, primary_retain(&mut context, device))?;
+        Ok(context)
     }
 
     pub fn primary(&self) -> Ptr {

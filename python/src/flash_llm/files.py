@@ -1,0 +1,182 @@
+"""Compressed matrices in safetensors files.
+
+The convention, which the C library's file functions follow too: a matrix called NAME is the uint8 tensor
+`NAME.flash_llm` of shape [bytes] that holds its compressed buffer and zeros up to a multiple of 256. The file's
+metadata has `flash_llm.version` = "1" and for each matrix `flash_llm.NAME`, compact JSON with its format, dtype, rows,
+cols, nnz and xxh3, XXH3-64 of the tensor's bytes in 16 hexadecimal digits. Other tensors are as in any safetensors
+file.
+
+The checksum needs the package xxhash. Without it files are written without, which only this package reads, and read
+unchecked; the matrices' own structure is always checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from typing import Any, Mapping, Optional, Union
+
+import numpy as np
+from safetensors import safe_open
+
+from . import _dense as dn
+from .matrix import ALIGNMENT, SparseMatrix, allocate
+
+Path = Union[str, "os.PathLike[str]"]
+
+SUFFIX = ".flash_llm"
+VERSION_KEY = "flash_llm.version"
+VERSION = "1"
+
+
+def _xxh3(buffer: Any) -> Optional[str]:
+    try:
+        import xxhash
+    except ImportError:
+        return None
+    array = buffer.cpu().numpy() if dn.is_tensor(buffer) else buffer
+    digest: str = xxhash.xxh3_64_hexdigest(memoryview(array))
+    return digest
+
+
+def _stored(matrix: SparseMatrix) -> Any:
+    """The tensor that holds a matrix in a file."""
+    size = -(-matrix.nbytes // ALIGNMENT) * ALIGNMENT
+    buffer = matrix.buffer.cpu() if dn.is_tensor(matrix.buffer) else matrix.buffer
+    stored = allocate(size, None, dn.is_tensor(buffer))
+    stored[: matrix.nbytes] = buffer
+    stored[matrix.nbytes :] = 0
+    return stored
+
+
+def _describe(matrix: SparseMatrix, stored: Any) -> str:
+    """The metadata entry of a matrix."""
+    entry: dict[str, Any] = {
+        "format": matrix.format,
+        "dtype": {"float16": "F16", "bfloat16": "BF16"}[matrix.dtype],
+        "rows": matrix.shape[0],
+        "cols": matrix.shape[1],
+        "nnz": matrix.nnz,
+    }
+    digest = _xxh3(stored)
+    if digest is not None:
+        entry["xxh3"] = digest
+    return json.dumps(entry, separators=(",", ":"))
+
+
+def save_file(
+    tensors: Mapping[str, Any], path: Path, metadata: Optional[Mapping[str, str]] = None
+) -> None:
+    """Writes compressed matrices and dense arrays to one safetensors file.
+
+    The file is written under a temporary name and renamed, so that a crash leaves an older file as it was.
+
+    Args:
+        tensors: names to :class:`SparseMatrix`, numpy arrays or tensors (all dense ones of one kind).
+        path: the file.
+        metadata: further entries for its metadata.
+    """
+    plain: dict[str, Any] = {}
+    notes = dict(metadata or {})
+    notes[VERSION_KEY] = VERSION
+    torch_wanted = any(dn.is_tensor(t.buffer if isinstance(t, SparseMatrix) else t) for t in tensors.values())
+    for name, tensor in tensors.items():
+        if isinstance(tensor, SparseMatrix):
+            plain[name + SUFFIX] = _stored(tensor)
+            notes["flash_llm." + name] = _describe(tensor, plain[name + SUFFIX])
+        else:
+            plain[name] = tensor
+    if len(plain) != len(tensors):
+        raise ValueError("two tensors would have the same name in the file")
+    directory = os.path.dirname(os.path.abspath(path))
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=os.path.basename(path), suffix=".tmp")
+    os.close(handle)
+    try:
+        if torch_wanted:
+            import torch
+            from safetensors.torch import save_file as write
+
+            write({k: (v if dn.is_tensor(v) else torch.from_numpy(v)).contiguous() for k, v in plain.items()},
+                  temporary, notes)
+        else:
+            from safetensors.numpy import save_file as write_numpy
+
+            write_numpy({k: np.ascontiguousarray(v) for k, v in plain.items()}, temporary, notes)
+        # mkstemp makes a private file; the result gets the rights that open() would have given it.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load_file(path: Path, device: Optional[str] = None) -> dict[str, Any]:
+    """Reads a safetensors file: compressed matrices as :class:`SparseMatrix`, everything else as it is.
+
+    Args:
+        path: the file.
+        device: None for numpy, or a PyTorch device such as "cpu" or "cuda:0".
+
+    Raises:
+        ValueError: the file was written by a later version of the convention, or a checksum is wrong.
+        FlashLLMError: a compressed matrix is not valid.
+    """
+    with _open(path, device) as file:
+        notes = _notes(file, path)
+        loaded: dict[str, Any] = {}
+        for key in file.keys():
+            if key.endswith(SUFFIX):
+                name = key[: -len(SUFFIX)]
+                loaded[name] = _adopt(file.get_tensor(key), name, notes, path, device)
+            else:
+                tensor = file.get_tensor(key)
+                loaded[key] = tensor if device is None else tensor.to(device)
+        return loaded
+
+
+def load_matrix(path: Path, name: Optional[str], device: Optional[str]) -> SparseMatrix:
+    """One compressed matrix of a file."""
+    with _open(path, device) as file:
+        notes = _notes(file, path)
+        names = [key[: -len(SUFFIX)] for key in file.keys() if key.endswith(SUFFIX)]
+        if name is None:
+            if len(names) != 1:
+                raise ValueError(f"{os.fspath(path)} has {len(names)} compressed matrices: name one of {names}")
+            name = names[0]
+        if name not in names:
+            raise KeyError(f"{os.fspath(path)} has no compressed matrix {name!r}: it has {names}")
+        return _adopt(file.get_tensor(name + SUFFIX), name, notes, path, device)
+
+
+def _open(path: Path, device: Optional[str]) -> Any:
+    # On the host first, where checksums are taken.
+    return safe_open(os.fspath(path), framework="numpy" if device is None else "pt")
+
+
+def _notes(file: Any, path: Path) -> dict[str, str]:
+    notes: dict[str, str] = file.metadata() or {}
+    version = notes.get(VERSION_KEY, VERSION)
+    if version != VERSION:
+        raise ValueError(f"{os.fspath(path)} has {VERSION_KEY} {version!r}: this package reads {VERSION!r}")
+    return notes
+
+
+def _adopt(buffer: Any, name: str, notes: Mapping[str, str], path: Path, device: Optional[str]) -> SparseMatrix:
+    entry = json.loads(notes.get("flash_llm." + name, "{}"))
+    where = f"{os.fspath(path)}: {name}"
+    if "xxh3" in entry:
+        found = _xxh3(buffer)
+        if found is not None and found != entry["xxh3"]:
+            raise ValueError(f"{where}: the checksum of the bytes is {found}, the file says {entry['xxh3']}")
+    total = int.from_bytes(bytes(buffer[88:96].tolist()), "little")  # the header's size of the whole
+    padding = buffer[total:]
+    if 0 < len(padding) < ALIGNMENT and not padding.any():
+        buffer = buffer[:total]
+    matrix = SparseMatrix.from_buffer(buffer if device is None else buffer.to(device))
+    for key, value in (("rows", matrix.shape[0]), ("cols", matrix.shape[1]), ("nnz", matrix.nnz)):
+        if entry.get(key, value) != value:
+            raise ValueError(f"{where}: the metadata says {key} {entry[key]}, the matrix has {value}")
+    return matrix

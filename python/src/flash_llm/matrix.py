@@ -1,0 +1,499 @@
+"""Compressed matrices and their product with dense ones, for numpy arrays and PyTorch tensors."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from contextlib import nullcontext
+from ctypes import byref, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p, sizeof
+from typing import Any, ContextManager, Literal, Optional, Union
+
+import numpy as np
+
+from . import _dense as dn
+from ._dense import DenseDescr
+from ._handle import Handle, cuda_handle, host_handle
+from ._library import (
+    ACTIVATIONS,
+    ALG_DEFAULT,
+    NON_TRANSPOSE,
+    PLAN_ACTIVATION,
+    PLAN_BIAS,
+    PLAN_BIAS_TYPE,
+    PLAN_RESIDUAL,
+    PRUNE_ALG,
+    SPMAT_PREFERENCE,
+    DataType,
+    Format,
+    library,
+)
+
+FormatName = Literal["auto", "slots", "bitmap", "tiled_csl"]
+"""Formats of a compressed matrix. `auto` chooses for speed or size from the matrix's sparsity."""
+
+Preference = Literal["speed", "size"]
+
+ALIGNMENT = 256
+"""Alignment in bytes of a compressed buffer."""
+
+_DTYPE_NAMES = {DataType.R_16F: "float16", DataType.R_16BF: "bfloat16"}
+_PREFERENCES = {"speed": 0, "size": 1}
+
+
+def format_number(name: str) -> Format:
+    """The library's format of a name."""
+    try:
+        return Format[name.upper()]
+    except KeyError:
+        raise ValueError(f"format is {name!r}: auto, slots, bitmap or tiled_csl is needed") from None
+
+
+def handle_for(device: Optional[int]) -> Handle:
+    """The handle of a CUDA ordinal, or the host's for None."""
+    return host_handle() if device is None else cuda_handle(device)
+
+
+def _current_stream(device: Optional[int]) -> int:
+    if device is None:
+        return 0
+    import torch
+
+    stream: int = torch.cuda.current_stream(device).cuda_stream
+    return stream
+
+
+def _on_device(device: Optional[int]) -> ContextManager[Any]:
+    if device is None:
+        return nullcontext()
+    import torch
+
+    context: ContextManager[Any] = torch.cuda.device(device)
+    return context
+
+
+def allocate(size: int, device: Optional[int], like_tensor: bool) -> Any:
+    """`size` uninitialised bytes at an address that is a multiple of 256: a uint8 array or tensor."""
+    if device is not None:
+        import torch
+
+        # The caching allocator aligns to 512.
+        return torch.empty(size, dtype=torch.uint8, device=f"cuda:{device}")
+    if like_tensor:
+        import torch
+
+        whole = torch.empty(size + ALIGNMENT - 1, dtype=torch.uint8)
+        return whole[-whole.data_ptr() % ALIGNMENT :][:size]
+    array = np.empty(size + ALIGNMENT - 1, dtype=np.uint8)
+    return array[-array.ctypes.data % ALIGNMENT :][:size]
+
+
+def prune_in_place(dense: Any, sparsity: float, scope: str) -> None:
+    """flashllmPrune() on an array or tensor whose rows or columns are contiguous; only if the library has it."""
+    device = dn.device_of(dense)
+    handle = handle_for(device)
+    algorithm = PRUNE_ALG[scope]
+    with _on_device(device), handle.lock, DenseDescr.of(dense, "weight") as matrix:
+        handle.use_stream(_current_stream(device))
+        need = c_size_t()
+        handle.call("flashllmPrune_bufferSize", matrix, matrix, algorithm, byref(need))
+        workspace = allocate(need.value, device, dn.is_tensor(dense)) if need.value else None
+        space = c_void_p(dn.pointer(workspace)) if workspace is not None else None
+        handle.call("flashllmPrune", matrix, matrix, algorithm, sparsity, space)
+
+
+class _Descriptor:
+    """A flashllmSpMatDescr_t that is destroyed with this object."""
+
+    __slots__ = ("key", "__weakref__")
+
+    def __init__(self, rows: int, cols: int, dtype: int, format: int) -> None:
+        self.key = c_void_p()
+        library().call("flashllmCreateSpMat", byref(self.key), rows, cols, int(dtype), int(format))
+        weakref.finalize(self, library().quietly, "flashllmDestroySpMat", c_void_p(self.key.value))
+
+
+class _Plan:
+    """A flashllmSpMMPlan_t for one shape and activation. Bias and residual may change from call to call."""
+
+    __slots__ = ("key", "workspace", "_bias", "_residual", "__weakref__")
+
+    def __init__(self, handle: Handle, a: c_void_p, b: c_void_p, c: c_void_p, activation: str) -> None:
+        self.key = c_void_p()
+        handle.call(
+            "flashllmSpMMPlanCreate", byref(self.key), NON_TRANSPOSE, NON_TRANSPOSE, a, b, c, int(DataType.R_32F),
+            ALG_DEFAULT,
+        )  # fmt: skip
+        weakref.finalize(self, library().quietly, "flashllmSpMMPlanDestroy", c_void_p(self.key.value))
+        self._bias: Optional[tuple[int, int]] = None
+        self._residual = False
+        self._set(PLAN_ACTIVATION, c_int32(ACTIVATIONS[activation]))
+        self.workspace = 0
+        self._measure(handle)
+
+    def _set(self, attribute: int, value: Any) -> None:
+        library().call("flashllmSpMMPlanSetAttribute", self.key, attribute, byref(value), sizeof(value))
+
+    def _measure(self, handle: Handle) -> None:
+        size = c_size_t()
+        handle.call("flashllmSpMMPlan_bufferSize", self.key, byref(size))
+        self.workspace = size.value
+
+    def finish_with(self, handle: Handle, bias: Optional[tuple[int, int]], residual: Optional[c_void_p]) -> None:
+        """Sets the address and type of the bias, and the residual's descriptor, for the next execution."""
+        if bias == self._bias and residual is None and not self._residual:
+            return
+        if bias is not None:
+            self._set(PLAN_BIAS_TYPE, c_int32(bias[1]))
+        self._set(PLAN_BIAS, c_void_p(bias[0] if bias is not None else None))
+        self._set(PLAN_RESIDUAL, c_void_p(residual.value if residual is not None else None))
+        self._bias, self._residual = bias, residual is not None
+        self._measure(handle)
+
+
+class SparseMatrix:
+    """A pruned weight matrix [rows, cols] in compressed form: A of C = A B.
+
+    Make one with :meth:`compress`, :meth:`from_buffer` or :meth:`load`. It is immutable, lives in host memory or on a
+    CUDA device, and may be used from several threads at once.
+
+    Attributes:
+        shape: (rows, cols).
+        nnz: stored non-zeros.
+        nbytes: bytes of the compressed buffer.
+        format: "slots", "bitmap" or "tiled_csl".
+        dtype: "float16" or "bfloat16".
+        buffer: the compressed bytes, a uint8 numpy array or tensor. They describe themselves; do not change them.
+    """
+
+    shape: tuple[int, int]
+    nnz: int
+    nbytes: int
+    format: str
+    dtype: str
+    buffer: Any
+    _descriptor: _Descriptor
+    _device: Optional[int]
+    _workspaces: dict[tuple[int, int], int]
+    _plans: dict[tuple[int, int, str], _Plan]
+
+    def __init__(self) -> None:
+        raise TypeError("use SparseMatrix.compress(), from_buffer() or load()")
+
+    @classmethod
+    def _make(cls, descriptor: _Descriptor, buffer: Any, dtype: DataType) -> "SparseMatrix":
+        self = object.__new__(cls)
+        self._descriptor = descriptor
+        self.buffer = buffer
+        self._device = dn.device_of(buffer)
+        self._workspaces = {}
+        self._plans = {}
+        rows, cols, nnz = c_int64(), c_int64(), c_int64()
+        size, format = c_size_t(), c_int()
+        library().call("flashllmSpMatGetSize", descriptor.key, byref(rows), byref(cols), byref(nnz), byref(size))
+        library().call("flashllmSpMatGetFormat", descriptor.key, byref(format))
+        self.shape = (rows.value, cols.value)
+        self.nnz = nnz.value
+        self.nbytes = size.value
+        self.format = Format(format.value).name.lower()
+        self.dtype = _DTYPE_NAMES[dtype]
+        return self
+
+    # ----------------------------------------------------------------------------------------------- making one
+
+    @classmethod
+    def compress(
+        cls, dense: Any, format: FormatName = "auto", *, prefer: Preference = "speed"
+    ) -> "SparseMatrix":
+        """Compresses a dense matrix [rows, cols] of float16 or bfloat16. Elements that are +0 or -0 are left out.
+
+        The result is where the matrix is: on the host for numpy and CPU tensors, on its device for a CUDA tensor.
+        Either dimension may be the contiguous one; other layouts are copied first.
+
+        Args:
+            dense: the pruned matrix. Only zeros are dropped: prune it first.
+            format: a format, or "auto" to let the library choose.
+            prefer: what "auto" chooses for.
+
+        Raises:
+            TypeError: not a float16 or bfloat16 matrix.
+            FlashLLMError: the library refused; for instance the matrix is too large for the format.
+        """
+        if not dn.is_tensor(dense):
+            dense = np.asarray(dense)
+        if dense.ndim != 2 or 0 in dense.shape:
+            raise ValueError(f"dense has shape {tuple(dense.shape)}: two dimensions, both at least 1, are needed")
+        dtype = dn.data_type(dense, "dense")
+        if dtype == DataType.R_32F:
+            raise TypeError("dense is float32: convert it to float16 or bfloat16 first, so that the rounding is yours")
+        if prefer not in _PREFERENCES:
+            raise ValueError(f"prefer is {prefer!r}: 'speed' or 'size' is needed")
+        dense = dn.describable(dense.detach() if dn.is_tensor(dense) else dense)
+        device = dn.device_of(dense)
+        handle = handle_for(device)
+        rows, cols = dense.shape
+        descriptor = _Descriptor(rows, cols, dtype, format_number(format))
+        preference = c_int32(_PREFERENCES[prefer])
+        library().call(
+            "flashllmSpMatSetAttribute", descriptor.key, SPMAT_PREFERENCE, byref(preference), sizeof(preference)
+        )
+        with _on_device(device), handle.lock, DenseDescr.of(dense, "dense") as source:
+            handle.use_stream(_current_stream(device))
+            need = c_size_t()
+            handle.call("flashllmDenseToSparse_bufferSize", source, descriptor.key, ALG_DEFAULT, byref(need))
+            workspace = allocate(need.value, device, dn.is_tensor(dense)) if need.value else None
+            space = c_void_p(dn.pointer(workspace)) if workspace is not None else None
+            handle.call("flashllmDenseToSparse_analysis", source, descriptor.key, ALG_DEFAULT, space)
+            size = c_size_t()
+            ignored = [c_int64() for _ in range(3)]
+            library().call("flashllmSpMatGetSize", descriptor.key, *map(byref, ignored), byref(size))
+            buffer = allocate(size.value, device, dn.is_tensor(dense))
+            handle.call("flashllmSpMatSetBuffer", descriptor.key, c_void_p(dn.pointer(buffer)), size.value)
+            handle.call("flashllmDenseToSparse_convert", source, descriptor.key, ALG_DEFAULT, space)
+        return cls._make(descriptor, buffer, dtype)
+
+    @classmethod
+    def from_buffer(cls, buffer: Any) -> "SparseMatrix":
+        """Adopts compressed bytes, a one-dimensional uint8 array or tensor, after checking every one of them.
+
+        They are used in place and must not change any more; bytes on the host that are not aligned to 256 are copied.
+
+        Raises:
+            FlashLLMError: the bytes are not a whole, valid compressed matrix.
+        """
+        if not dn.is_tensor(buffer):
+            buffer = np.asarray(buffer)
+        if dn.dtype_name(buffer) != "uint8" or buffer.ndim != 1:
+            raise TypeError(
+                f"buffer is {dn.dtype_name(buffer)} with {buffer.ndim} dimensions: uint8 with one is needed"
+            )
+        device = dn.device_of(buffer)
+        tensor = dn.is_tensor(buffer)
+        buffer = buffer.detach().contiguous() if tensor else np.ascontiguousarray(buffer)
+        if dn.pointer(buffer) % ALIGNMENT:
+            aligned = allocate(len(buffer), device, tensor)
+            aligned[:] = buffer
+            buffer = aligned
+        head = buffer[:48].cpu().numpy() if tensor else buffer[:48]
+        rows, cols, dtype = _read_header(head.tobytes())
+        descriptor = _Descriptor(rows, cols, dtype, Format.AUTO)
+        handle = handle_for(device)
+        with _on_device(device), handle.lock:
+            handle.use_stream(_current_stream(device))
+            handle.call("flashllmSpMatSetBuffer", descriptor.key, c_void_p(dn.pointer(buffer)), len(buffer))
+        return cls._make(descriptor, buffer, dtype)
+
+    @classmethod
+    def load(
+        cls, path: Union[str, "os.PathLike[str]"], name: Optional[str] = None, device: Optional[str] = None
+    ) -> "SparseMatrix":
+        """Reads a compressed matrix from a safetensors file, see :func:`flash_llm.load_file`.
+
+        Args:
+            path: the file.
+            name: which matrix; may be left out if there is only one.
+            device: None for a numpy buffer, or a PyTorch device such as "cpu" or "cuda:0".
+        """
+        from .files import load_matrix
+
+        return load_matrix(path, name, device)
+
+    def save(self, path: Union[str, "os.PathLike[str]"], name: str = "weight") -> None:
+        """Writes a safetensors file that holds this matrix alone, see :func:`flash_llm.save_file`."""
+        from .files import save_file
+
+        save_file({name: self}, path)
+
+    # ------------------------------------------------------------------------------------------------ using one
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda:N"."""
+        return "cpu" if self._device is None else f"cuda:{self._device}"
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of elements that are not stored."""
+        return 1.0 - self.nnz / (self.shape[0] * self.shape[1])
+
+    def __repr__(self) -> str:
+        return (
+            f"SparseMatrix({self.shape[0]}x{self.shape[1]}, {self.dtype}, {self.format}, sparsity={self.sparsity:.4f}, "
+            f"nbytes={self.nbytes}, device={self.device})"
+        )
+
+    def to(self, device: str) -> "SparseMatrix":
+        """This matrix on another PyTorch device, itself if it is there already. A copy is checked again."""
+        import torch
+
+        buffer = self.buffer if dn.is_tensor(self.buffer) else torch.from_numpy(self.buffer)
+        there = buffer.to(device)
+        return self if there is self.buffer else SparseMatrix.from_buffer(there)
+
+    def numpy(self) -> "SparseMatrix":
+        """This matrix in a numpy buffer of host memory; shares the memory of a CPU tensor."""
+        return SparseMatrix.from_buffer(self.buffer.cpu().numpy()) if dn.is_tensor(self.buffer) else self
+
+    def to_dense(self, out: Optional[Any] = None) -> Any:
+        """The dense matrix, zeros included: a numpy array or a tensor, like `buffer`.
+
+        Args:
+            out: where to write it: same shape, type and device, rows or columns contiguous.
+        """
+        tensor = dn.is_tensor(self.buffer)
+        if out is None:
+            if tensor:
+                import torch
+
+                out = torch.empty(self.shape, dtype=getattr(torch, self.dtype), device=self.buffer.device)
+            else:
+                out = np.empty(self.shape, dtype=dn.numpy_type(self.dtype))
+        self._check_output(out, self.shape, (self.dtype,))
+        handle = handle_for(self._device)
+        with _on_device(self._device), handle.lock, DenseDescr.of(out, "out") as target:
+            handle.use_stream(_current_stream(self._device))
+            need = c_size_t()
+            handle.call("flashllmSparseToDense_bufferSize", self._descriptor.key, target, ALG_DEFAULT, byref(need))
+            workspace = allocate(need.value, self._device, tensor) if need.value else None
+            space = c_void_p(dn.pointer(workspace)) if workspace is not None else None
+            handle.call("flashllmSparseToDense", self._descriptor.key, target, ALG_DEFAULT, space)
+        return out
+
+    def __matmul__(self, other: Any) -> Any:
+        return spmm(self, other)
+
+    def _check_output(self, out: Any, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
+        if tuple(out.shape) != shape:
+            raise ValueError(f"out has shape {tuple(out.shape)}: {shape} is needed")
+        if dn.dtype_name(out) not in dtypes:
+            raise TypeError(f"out is {dn.dtype_name(out)}: {' or '.join(dtypes)} is needed")
+        if dn.device_of(out) != self._device:
+            raise ValueError(f"out is not on {self.device}, where the matrix is")
+        if not dn.is_tensor(out) and not out.flags.writeable:
+            raise ValueError("out is read-only")
+        if dn.layout(out) is None:
+            raise ValueError("out has neither contiguous rows nor contiguous columns")
+
+    def _multiply(self, b: DenseDescr, c: DenseDescr, n: int, c_type: int, alpha: float, beta: float) -> None:
+        """C = alpha A B + beta C on the current stream, with a workspace of the caller's allocator."""
+        device = self._device
+        handle = handle_for(device)
+        one, zero = c_float(alpha), c_float(beta)
+        scalars = (byref(one), byref(zero))
+        with b as source, c as target, handle.lock:
+            handle.use_stream(_current_stream(device))
+            arguments = (NON_TRANSPOSE, NON_TRANSPOSE, scalars[0], self._descriptor.key, source, scalars[1], target)
+            need = self._workspaces.get((n, c_type))
+            if need is None:
+                size = c_size_t()
+                handle.call("flashllmSpMM_bufferSize", *arguments, int(DataType.R_32F), ALG_DEFAULT, byref(size))
+                need = self._workspaces[n, c_type] = size.value
+            # Freed at the end, which is in stream order: the allocator gives it to later work of this stream only.
+            workspace = allocate(need, device, dn.is_tensor(self.buffer)) if need else None
+            space = c_void_p(dn.pointer(workspace)) if workspace is not None else None
+            handle.call("flashllmSpMM", *arguments, int(DataType.R_32F), ALG_DEFAULT, space)
+
+    def _multiply_fused(
+        self,
+        b: DenseDescr,
+        c: DenseDescr,
+        n: int,
+        c_type: int,
+        bias: Optional[tuple[int, int]],
+        activation: str,
+        residual: Optional[DenseDescr],
+    ) -> None:
+        """C = activation(A B + bias) + residual in one pass; only if the library has plans. bias: address and type."""
+        device = self._device
+        handle = handle_for(device)
+        one, zero = c_float(1.0), c_float(0.0)
+        with b as source, c as target, residual or nullcontext() as added, handle.lock:
+            handle.use_stream(_current_stream(device))
+            plan = self._plans.get((n, c_type, activation))
+            if plan is None:
+                while len(self._plans) >= 16:  # of the last few batch sizes
+                    self._plans.pop(next(iter(self._plans)))
+                plan = _Plan(handle, self._descriptor.key, source, target, activation)
+                self._plans[n, c_type, activation] = plan
+            plan.finish_with(handle, bias, added)
+            need = plan.workspace
+            workspace = allocate(need, device, dn.is_tensor(self.buffer)) if need else None
+            space = c_void_p(dn.pointer(workspace)) if workspace is not None else None
+            handle.call(
+                "flashllmSpMMPlanExecute", plan.key, byref(one), self._descriptor.key, source, byref(zero), target, space
+            )
+
+
+def spmm(
+    a: SparseMatrix,
+    b: Any,
+    *,
+    out: Optional[Any] = None,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    out_dtype: Optional[str] = None,
+) -> Any:
+    """C = alpha * A @ B + beta * C with fp32 accumulation, rounded once to the type of C.
+
+    On the host it is done on all cores when the call returns; on CUDA it is put on PyTorch's current stream.
+
+    Args:
+        a: the compressed matrix, M x K.
+        b: dense, K x N, or a vector of K; of A's element type and on its device.
+        out: C, M x N (or M), where to write; read only if beta is not 0. Must not overlap B.
+        alpha: factor of the product.
+        beta: factor of C; with another value than 0 `out` is needed.
+        out_dtype: "float32" or A's type (the default), if `out` is not given.
+
+    Returns:
+        C, a numpy array or a tensor like `b`, row-major unless `out` says otherwise.
+    """
+    tensor = dn.is_tensor(b)
+    if not tensor:
+        b = np.asarray(b)
+    rows, cols = a.shape
+    if b.ndim not in (1, 2) or b.shape[0] != cols:
+        raise ValueError(f"b has shape {tuple(b.shape)}: ({cols}, N) is needed for a matrix of {rows} x {cols}")
+    if dn.dtype_name(b) != a.dtype:
+        raise TypeError(f"b is {dn.dtype_name(b)}: {a.dtype} is needed, the type of the matrix")
+    if dn.device_of(b) != a._device:
+        raise ValueError(f"b is not on {a.device}, where the matrix is")
+    if out is None and beta != 0.0:
+        raise ValueError(f"beta is {beta} and there is no out to read C from")
+    shape = (rows,) + tuple(b.shape[1:])
+    if out is None:
+        name = out_dtype or a.dtype
+        if name not in (a.dtype, "float32"):
+            raise TypeError(f"out_dtype is {name!r}: 'float32' or {a.dtype!r} is needed")
+        if tensor:
+            import torch
+
+            out = torch.empty(shape, dtype=getattr(torch, name), device=b.device)
+        else:
+            out = np.empty(shape, dtype=dn.numpy_type(name))
+    elif dn.is_tensor(out) != tensor:
+        raise TypeError("b and out are not of one library: both numpy or both PyTorch is needed")
+    c = out if out.ndim == 2 else out.reshape(-1, 1) if out.ndim == 1 else out
+    b = b if b.ndim == 2 else b.reshape(-1, 1)
+    if tuple(out.shape) != shape:
+        raise ValueError(f"out has shape {tuple(out.shape)}: {shape} is needed")
+    a._check_output(c, (rows, b.shape[1]), (a.dtype, "float32"))
+    if b.shape[1] == 0:
+        return out
+    b = dn.describable(b.detach() if tensor else b)
+    with _on_device(a._device):
+        a._multiply(
+            DenseDescr.of(b, "b"), DenseDescr.of(c, "out"), b.shape[1], int(dn.data_type(c, "out")), alpha, beta
+        )
+    return out
+
+
+def _read_header(head: bytes) -> tuple[int, int, DataType]:
+    """(rows, cols, type) of a compressed buffer (docs/format-bitmap.md). What is no header is left to the library."""
+    if len(head) < 48 or not head.startswith(b"FLLM"):
+        return 1, 1, DataType.R_16F
+    dtype = int.from_bytes(head[16:20], "little")
+    rows, cols = (int.from_bytes(head[at : at + 8], "little") for at in (24, 32))
+    limit = 1 << 31  # more than any format's; keeps the descriptor's own checks out of the way
+    if not (0 < rows < limit and 0 < cols < limit):
+        rows = cols = 1
+    return rows, cols, DataType.R_16BF if dtype == DataType.R_16BF else DataType.R_16F

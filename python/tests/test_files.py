@@ -1,0 +1,112 @@
+"""safetensors files."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from conftest import FORMATS, needs_torch, pruned
+from safetensors import safe_open
+
+from flash_llm import FlashLLMError, SparseMatrix, load_file, save_file
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_matrix_is_the_same_after_save_and_load(rng, tmp_path, format) -> None:
+    a = SparseMatrix.compress(pruned(rng, 100, 200, 0.7), format)
+    a.save(tmp_path / "a.safetensors")
+    b = SparseMatrix.load(tmp_path / "a.safetensors")
+    assert np.array_equal(a.buffer, b.buffer) and b.format == format
+
+
+def test_a_file_follows_the_convention(rng, tmp_path) -> None:
+    xxhash = pytest.importorskip("xxhash", reason="xxhash is not installed")
+    a = SparseMatrix.compress(pruned(rng, 100, 203, 0.7), "slots")
+    bias = np.arange(100, dtype=np.float16)
+    path = tmp_path / "m.safetensors"
+    save_file({"fc.weight": a, "fc.bias": bias}, path, {"by": "test"})
+    with safe_open(path, framework="numpy") as file:
+        notes = file.metadata()
+        assert sorted(file.keys()) == ["fc.bias", "fc.weight.flash_llm"]
+        stored = file.get_tensor("fc.weight.flash_llm")
+    assert stored.dtype == np.uint8 and len(stored) % 256 == 0 and len(stored) - a.nbytes < 256
+    assert np.array_equal(stored[: a.nbytes], a.buffer) and not stored[a.nbytes :].any()
+    assert notes["flash_llm.version"] == "1" and notes["by"] == "test"
+    text = notes["flash_llm.fc.weight"]
+    assert " " not in text
+    assert json.loads(text) == {
+        "format": "slots", "dtype": "F16", "rows": 100, "cols": 203, "nnz": a.nnz,
+        "xxh3": xxhash.xxh3_64_hexdigest(stored.tobytes()),
+    }  # fmt: skip
+    loaded = load_file(path)
+    assert np.array_equal(loaded["fc.bias"], bias)
+    assert np.array_equal(loaded["fc.weight"].to_dense(), a.to_dense())
+
+
+def test_one_matrix_of_several_is_named(rng, tmp_path) -> None:
+    a, b = (SparseMatrix.compress(pruned(rng, 10, 20, s)) for s in (0.5, 0.9))
+    path = tmp_path / "two.safetensors"
+    save_file({"a": a, "b": b}, path)
+    assert SparseMatrix.load(path, "b").nnz == b.nnz
+    with pytest.raises(ValueError, match="2 compressed matrices"):
+        SparseMatrix.load(path)
+    with pytest.raises(KeyError, match="no compressed matrix 'c'"):
+        SparseMatrix.load(path, "c")
+
+
+def test_a_file_that_is_damaged_is_refused(rng, tmp_path) -> None:
+    path = tmp_path / "a.safetensors"
+    SparseMatrix.compress(pruned(rng, 100, 200, 0.7)).save(path)
+    good = path.read_bytes()
+    for at in (len(good) - 300, len(good) // 2):
+        bad = bytearray(good)
+        bad[at] ^= 0x10
+        path.write_bytes(bad)
+        with pytest.raises((ValueError, FlashLLMError)):
+            SparseMatrix.load(path)
+
+
+def test_a_later_version_is_refused(rng, tmp_path) -> None:
+    path = tmp_path / "a.safetensors"
+    SparseMatrix.compress(pruned(rng, 10, 20, 0.7)).save(path)
+    path.write_bytes(path.read_bytes().replace(b'"flash_llm.version":"1"', b'"flash_llm.version":"2"'))
+    with pytest.raises(ValueError, match="flash_llm.version '2'"):
+        load_file(path)
+
+
+def test_metadata_that_contradicts_the_matrix_is_refused(rng, tmp_path) -> None:
+    path = tmp_path / "a.safetensors"
+    SparseMatrix.compress(pruned(rng, 10, 20, 0.7)).save(path)
+    path.write_bytes(path.read_bytes().replace(b'\\"rows\\":10', b'\\"rows\\":11'))
+    with pytest.raises(ValueError, match="rows 11, the matrix has 10"):
+        load_file(path)
+
+
+def test_a_failed_save_leaves_the_old_file(rng, tmp_path) -> None:
+    path = tmp_path / "a.safetensors"
+    a = SparseMatrix.compress(pruned(rng, 10, 20, 0.7))
+    a.save(path)
+    before = path.read_bytes()
+    with pytest.raises(Exception):
+        save_file({"a": a, "b": np.array([object()])}, path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.safetensors"], "no temporary file is left"
+
+
+def test_the_file_has_the_rights_of_any_new_file(rng, tmp_path) -> None:
+    SparseMatrix.compress(pruned(rng, 10, 20, 0.7)).save(tmp_path / "a.safetensors")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@needs_torch
+def test_numpy_and_torch_read_the_same_file(rng, tmp_path) -> None:
+    import torch
+
+    dense = pruned(rng, 100, 200, 0.7)
+    path = tmp_path / "a.safetensors"
+    SparseMatrix.compress(torch.from_numpy(dense)).save(path)
+    assert np.array_equal(SparseMatrix.load(path).to_dense(), dense)
+    assert torch.equal(SparseMatrix.load(path, device="cpu").to_dense(), torch.from_numpy(dense))

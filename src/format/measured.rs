@@ -1,0 +1,116 @@
+//! The header that follows from sizes that were measured elsewhere: on a device.
+
+use super::header::{Content, Header};
+use super::{bitmap, slots, tiled_csl};
+use crate::error::{Error, Kind, Result};
+use crate::types::Format;
+
+/// What the first pass finds out of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Format.
+    pub format: Format,
+    /// Tiled-CSL: items are ordered by bank.
+    pub reordered: bool,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Stored elements.
+    pub nnz: u64,
+    /// Bitmap: columns of a block.
+    pub width: usize,
+    /// Units of all blocks.
+    pub units: u64,
+    /// Units (items of Tiled-CSL) of the largest block.
+    pub max_block: u32,
+}
+
+impl Measured {
+    /// The header, or SIZE_OVERFLOW if the table's offsets cannot hold the units.
+    pub fn header(&self) -> Result<Header> {
+        let (tile_cols, unit, limit, sentence) = match self.format {
+            Format::Bitmap => (
+                self.width,
+                bitmap::UNIT,
+                u64::from(u32::MAX),
+                "Bitmap: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
+            ),
+            Format::Slots => (
+                slots::TILE_COLS,
+                slots::UNIT,
+                u64::from(u32::MAX),
+                "Slots: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
+            ),
+            Format::TiledCsl => (
+                tiled_csl::TILE_COLS,
+                tiled_csl::UNIT,
+                i32::MAX as u64,
+                "Tiled-CSL: the tiles exceed 31-bit offsets of 16 bytes (32 GiB)",
+            ),
+        };
+        if self.units > limit {
+            return Err(Error::new(Kind::SizeOverflow, sentence));
+        }
+        Header::new(&Content {
+            format: self.format,
+            reordered: self.reordered && self.format == Format::TiledCsl,
+            rows: self.rows as u64,
+            cols: self.cols as u64,
+            nnz: self.nnz,
+            tile_cols: tile_cols as u32,
+            data_bytes: self.units * unit as u64,
+            max_block: self.max_block,
+        })
+    }
+}
+
+/// The width of Bitmap's blocks for a matrix of `nnz` stored elements.
+pub fn bitmap_width(rows: usize, cols: usize, nnz: u64, prefer_footprint: bool) -> usize {
+    bitmap::choose_width(rows as u64, cols as u64, nnz, prefer_footprint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{EncodeOptions, analyse};
+    use crate::types::{DenseLayout, Order};
+
+    #[test]
+    fn the_header_is_that_of_the_encoder() {
+        let layout = DenseLayout::new(70, 700, 700, Order::Row).unwrap();
+        let values: Vec<u16> =
+            (0..layout.extent()).map(|i| u16::from(i % 3 == 0) * 0x3c00).collect();
+        for format in [Format::Bitmap, Format::Slots, Format::TiledCsl] {
+            let options =
+                EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
+            let header = analyse(&layout, &values, &options).unwrap().header;
+            let measured = Measured {
+                format,
+                reordered: true,
+                rows: 70,
+                cols: 700,
+                nnz: header.nnz,
+                width: bitmap_width(70, 700, header.nnz, false),
+                units: header.data_bytes / header.unit_bytes(),
+                max_block: header.max_block,
+            };
+            assert_eq!(measured.header().unwrap(), header);
+        }
+    }
+
+    #[test]
+    fn offsets_that_do_not_fit_are_refused() {
+        let measured = Measured {
+            format: Format::TiledCsl,
+            reordered: false,
+            rows: 1 << 20,
+            cols: 1 << 20,
+            nnz: 1 << 33,
+            width: 0,
+            units: 1 << 31,
+            max_block: 8,
+        };
+        assert_eq!(measured.header().unwrap_err().kind(), Kind::SizeOverflow);
+    }
+}

@@ -1,0 +1,167 @@
+//! Files that are whole or not there.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::io;
+use crate::error::{Error, Result};
+
+/// A new file under a temporary name in the folder of its final one. Until [`AtomicFile::commit`] whatever
+/// has the final name stays as it is; without it the temporary file is removed.
+#[derive(Debug)]
+pub struct AtomicFile {
+    file: File,
+    temporary: PathBuf,
+    target: PathBuf,
+    committed: bool,
+}
+
+impl AtomicFile {
+    /// Creates the temporary file for `path`.
+    pub fn create(path: &Path) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // A rename would replace a symbolic link instead of the file it leads to.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let Some(name) = target.file_name() else {
+            return Err(Error::invalid(format!("path = {} names no file", path.display())));
+        };
+        if target.is_dir() {
+            return Err(Error::invalid(format!("path = {} is a folder", path.display())));
+        }
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let mut temporary = OsString::from(".");
+            temporary.push(name);
+            temporary.push(format!(".{}-{number}.tmp", process::id()));
+            let temporary = target.with_file_name(temporary);
+            match OpenOptions::new().read(true).write(true).create_new(true).open(&temporary) {
+                Ok(file) => return Ok(Self { file, temporary, target, committed: false }),
+                // Left by a process of the same number that was killed.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(io("cannot create", &temporary, &error)),
+            }
+        }
+    }
+
+    /// Writes at an offset.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file
+            .write_all_at(bytes, offset)
+            .map_err(|error| io("cannot write", &self.temporary, &error))
+    }
+
+    /// Reads back what was written.
+    pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        self.file
+            .read_exact_at(bytes, offset)
+            .map_err(|error| io("cannot read", &self.temporary, &error))
+    }
+
+    /// Puts the complete file on the disk and then in the place of the old one.
+    pub fn commit(mut self, bytes: u64) -> Result<()> {
+        let failed = |error| io("cannot write", &self.temporary, &error);
+        // What a tensor that was given up has left behind the end.
+        self.file.set_len(bytes).map_err(failed)?;
+        if let Ok(old) = fs::metadata(&self.target) {
+            self.file.set_permissions(old.permissions()).map_err(failed)?;
+        }
+        // Before the rename: after a crash the name must not lead to a file whose bytes were never written.
+        self.file.sync_all().map_err(failed)?;
+        fs::rename(&self.temporary, &self.target)
+            .map_err(|error| io("cannot rename to", &self.target, &error))?;
+        self.committed = true;
+        // The rename itself is on the disk once the folder is. Some file systems cannot sync a folder;
+        // then a crash may bring the old file back, whole.
+        let folder = self.target.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if !self.committed {
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn folder(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("flash_llm-{name}-{}", process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_old_file_stays_until_the_new_one_is_whole() {
+        let dir = folder("atomic");
+        let path = dir.join("weights");
+        fs::write(&path, b"old").unwrap();
+        let given_up = AtomicFile::create(&path).unwrap();
+        given_up.write_at(b"half of", 0).unwrap();
+        assert_eq!(names(&dir).len(), 2);
+        drop(given_up);
+        assert_eq!(
+            (names(&dir), fs::read(&path).unwrap()),
+            (vec!["weights".into()], b"old".into())
+        );
+
+        let new = AtomicFile::create(&path).unwrap();
+        new.write_at(b"newer file and rubbish", 0).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        new.commit(10).unwrap();
+        assert_eq!(
+            (names(&dir), fs::read(&path).unwrap()),
+            (vec!["weights".into()], b"newer file".into())
+        );
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn permissions_and_links_survive() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = folder("links");
+        let (path, link) = (dir.join("weights"), dir.join("link"));
+        fs::write(&path, b"old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("weights", &link).unwrap();
+        let new = AtomicFile::create(&link).unwrap();
+        new.write_at(b"new", 0).unwrap();
+        new.commit(3).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_written_is_named() {
+        let error = AtomicFile::create(Path::new("/no such folder/weights")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Io);
+        assert!(error.message().contains("/no such folder/"), "{error}");
+        for path in ["/", "", ".."] {
+            let error = AtomicFile::create(Path::new(path)).unwrap_err();
+            assert_eq!(error.kind(), Kind::InvalidValue, "{path:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! Conversions on a device handle, compared with the host's encoder: run on a GPU by gpu_convert.rs and on an
+//! emulation of the kernels by emulated_convert.rs.
+#![allow(dead_code)] // each test program uses its part
+
+use super::support::api::{self, Buffer, DnMat, Handle, SpMat};
+use super::support::{Placed, Rng};
+
+pub const FORMATS: [i32; 3] = [api::FORMAT_SLOTS, api::FORMAT_BITMAP, api::FORMAT_TILED_CSL];
+pub const ORDERS: [i32; 2] = [api::ORDER_ROW, api::ORDER_COL];
+
+const CORRUPT_DATA: i32 = 102;
+const VERSION_MISMATCH: i32 = 106;
+
+/// fp16 bits, row-major: `percent` of them zeros of either sign, and among the others NaN, infinities,
+/// subnormals and negative numbers.
+pub fn weights(rows: usize, cols: usize, percent: usize, seed: u64) -> Vec<u16> {
+    let mut rng = Rng(seed);
+    (0..rows * cols)
+        .map(|_| {
+            let bits = rng.next();
+            if (bits >> 32) % 100 < percent as u64 {
+                return if bits >> 60 == 0 { 0x8000 } else { 0 };
+            }
+            match bits >> 56 {
+                0 => 0x7c00,
+                1 => 0xfc00,
+                2 => 0x7e01,
+                3 => 0x0001,
+                4 => 0x8001,
+                _ => match bits as u16 {
+                    0 | 0x8000 => 1,
+                    other => other,
+                },
+            }
+        })
+        .collect()
+}
+
+/// Where every element lies, what is between holding 0xfe00.
+pub fn laid_out(place: &Placed, values: &[u16]) -> Vec<u16> {
+    let mut dense = vec![0xfe00u16; place.extent()];
+    for row in 0..place.rows {
+        for col in 0..place.cols {
+            dense[place.index(row, col)] = values[row * place.cols + col];
+        }
+    }
+    dense
+}
+
+/// Guarded device memory for a compressed buffer: poisoned, with a canary behind.
+pub struct Target<'h> {
+    pub buffer: Buffer<'h>,
+    bytes: usize,
+}
+
+impl<'h> Target<'h> {
+    const CANARY: usize = 256;
+
+    pub fn new(handle: &'h Handle, bytes: usize) -> Self {
+        let buffer = handle.upload(&vec![0xa5u8; bytes + Self::CANARY]).unwrap();
+        Self { buffer, bytes }
+    }
+
+    pub fn read(&self) -> Vec<u8> {
+        let mut all = self.buffer.read::<u8>(0, self.bytes + Self::CANARY).unwrap();
+        let canary = all.split_off(self.bytes);
+        assert!(canary.iter().all(|&byte| byte == 0xa5), "written past the buffer");
+        all
+    }
+}
+
+/// Compresses on the handle; `offset` elements off an aligned address.
+pub fn compress(
+    handle: &Handle,
+    place: &Placed,
+    dense: &[u16],
+    offset: usize,
+    format: i32,
+) -> (SpMat, Vec<u8>, i32) {
+    compress_typed(handle, place, dense, offset, format, api::R_16F)
+}
+
+/// The same of either 16-bit type.
+fn compress_typed(
+    handle: &Handle,
+    place: &Placed,
+    dense: &[u16],
+    offset: usize,
+    format: i32,
+    dtype: i32,
+) -> (SpMat, Vec<u8>, i32) {
+    let source = handle.alloc((dense.len() + offset) * 2).unwrap();
+    source.write(offset * 2, dense).unwrap();
+    let descr =
+        DnMat::new(place.rows, place.cols, place.ld, source.at(offset * 2), dtype, place.order)
+            .unwrap();
+    let sparse = SpMat::with_type(place.rows, place.cols, format, dtype).unwrap();
+    let scratch = handle.alloc(sparse.compress_scratch_bytes(handle, &descr).unwrap()).unwrap();
+    sparse.analyse(handle, &descr, &scratch).unwrap();
+    let target = Target::new(handle, sparse.size().unwrap().bytes);
+    sparse.set_buffer(handle, &target.buffer).unwrap();
+    sparse.convert(handle, &descr, &scratch).unwrap();
+    handle.synchronize().unwrap();
+    let bytes = target.read();
+    let format = sparse.format().unwrap();
+    (sparse, bytes, format)
+}
+
+/// The first byte in which two buffers differ, in words.
+fn same_bytes(got: &[u8], want: &[u8], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}: size");
+    if let Some(at) = got.iter().zip(want).position(|(a, b)| a != b) {
+        panic!("{what}: byte {at} of {} is {:#04x}, not {:#04x}", want.len(), got[at], want[at]);
+    }
+}
+
+/// Device bytes are host bytes, and unpack to what was packed.
+pub fn converts_as_the_host_does(
+    device: &Handle,
+    shape: (usize, usize),
+    percent: usize,
+    extra_ld: usize,
+    offset: usize,
+    formats: &[i32],
+) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = shape;
+    let values = weights(rows, cols, percent, (rows * 31 + cols * 7 + percent) as u64);
+    for order in ORDERS {
+        let place = Placed::new(rows, cols, extra_ld, order);
+        let dense = laid_out(&place, &values);
+        for &format in formats {
+            let what = format!(
+                "{rows} x {cols}, {percent} %, order {order}, ld + {extra_ld}, offset {offset}, format {format}"
+            );
+            let (_, want, want_format) = compress(&host, &place, &dense, 0, format);
+            let (_, got, got_format) = compress(device, &place, &dense, offset, format);
+            assert_eq!(got_format, want_format, "{what}");
+            same_bytes(&got, &want, &what);
+            // Adopted, which checks every block, and unpacked; what ld skips stays.
+            let buffer = device.upload(&got).unwrap();
+            let adopted = SpMat::adopt(device, rows, cols, got_format, &buffer)
+                .unwrap_or_else(|e| panic!("{what}: {e}"));
+            let back = device.upload(&vec![0xfe00u16; offset + place.extent() + 8]).unwrap();
+            let target =
+                DnMat::new(rows, cols, place.ld, back.at(2 * offset), api::R_16F, order).unwrap();
+            adopted.decompress(device, &target).unwrap();
+            let mut unpacked = back.read::<u16>(0, offset + place.extent() + 8).unwrap();
+            let tail = unpacked.split_off(offset + place.extent());
+            assert_eq!(tail, [0xfe00; 8], "{what}: written past the matrix");
+            for (at, (&got, &want)) in unpacked[offset..].iter().zip(&dense).enumerate() {
+                let same = got == want || got == 0 && want == 0x8000;
+                assert!(same, "{what}: element {at} became {got:#06x}, was {want:#06x}");
+            }
+        }
+    }
+}
+
+/// bfloat16 is compressed, from dense and CSR, adopted, unpacked, compared and pruned on the device as on the host:
+/// only the header tells its bytes from fp16's.
+pub fn bfloat16_converts_as_the_host_does(device: &Handle, shape: (usize, usize)) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = shape;
+    for percent in [0, 60, 90] {
+        let values = weights(rows, cols, percent, 17 + percent as u64);
+        let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
+        for format in [FORMATS[0], FORMATS[1], FORMATS[2], api::FORMAT_AUTO] {
+            let what = format!("{rows} x {cols}, {percent} %, format {format}");
+            let (_, half, _) = compress(&host, &place, &values, 0, format);
+            let (_, want, chosen) = compress_typed(&host, &place, &values, 0, format, api::R_16BF);
+            let (_, got, got_format) =
+                compress_typed(device, &place, &values, 0, format, api::R_16BF);
+            assert_eq!(got_format, chosen, "{what}");
+            same_bytes(&got, &want, &what);
+            assert!(got[..256] != half[..256], "{what}: the header does not tell the type");
+            same_bytes(&got[256..], &half[256..], &format!("{what}, beside fp16"));
+
+            let buffer = device.upload(&got).unwrap();
+            assert!(
+                SpMat::adopt(device, rows, cols, chosen, &buffer).is_err(),
+                "{what}: an fp16 descriptor adopted bfloat16"
+            );
+            let adopted = SpMat::with_type(rows, cols, chosen, api::R_16BF).unwrap();
+            adopted.set_buffer(device, &buffer).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let back = device.upload(&vec![0xfe00u16; rows * cols]).unwrap();
+            let dense =
+                DnMat::new(rows, cols, cols, back.pointer(), api::R_16BF, api::ORDER_ROW).unwrap();
+            adopted.decompress(device, &dense).unwrap();
+            for (got, want) in back.read::<u16>(0, rows * cols).unwrap().iter().zip(&values) {
+                assert!(got == want || *got == 0 && *want == 0x8000, "{what}: {got:#06x}");
+            }
+            assert!(adopted.agrees(device, &dense).unwrap(), "{what}");
+
+            let (offsets, columns, stored) = csr_of(rows, cols, &values, 0);
+            let nnz = columns.len();
+            let (offsets, offsets_type) = index_array(device, false, &offsets);
+            let (columns, columns_type) = index_array(device, true, &columns);
+            let stored = device.upload(&stored).unwrap();
+            let csr = api::CsrMat::with_type(
+                (rows, cols, nnz),
+                (offsets.pointer(), offsets_type),
+                (columns.pointer(), columns_type),
+                stored.pointer(),
+                0,
+                api::R_16BF,
+            )
+            .unwrap();
+            let (_, buffer) = SpMat::compress_csr(device, rows, cols, &csr, format).unwrap();
+            let got = buffer.read::<u8>(0, buffer.bytes()).unwrap();
+            same_bytes(&got, &want, &format!("{what}, from CSR"));
+        }
+        let memory = device.upload(&values).unwrap();
+        let dense =
+            DnMat::new(rows, cols, cols, memory.pointer(), api::R_16BF, api::ORDER_ROW).unwrap();
+        let bytes = dense.prune_scratch_bytes(device, &dense, api::PRUNE_ROW).unwrap();
+        let scratch = device.alloc(bytes).unwrap();
+        dense.prune(device, &dense, api::PRUNE_ROW, 0.95, &scratch).unwrap();
+        device.synchronize().unwrap();
+        let want = pruned(rows, cols, &values, true, 0.95);
+        assert!(memory.read::<u16>(0, rows * cols).unwrap() == want, "{percent} %: pruned");
+    }
+}
+
+/// Damaged buffers are refused with the host's sentence, or are whole on both.
+pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), damages: usize) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = shape;
+    let mut rng = Rng(rows as u64 ^ 0x5eed);
+    let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
+    for format in FORMATS {
+        let dense = weights(rows, cols, 70, 11);
+        let (_, good, _) = compress(&host, &place, &dense, 0, format);
+        for damage in 0..damages {
+            let mut bad = good.clone();
+            let at = match damage % 4 {
+                // The header, the table, and anywhere.
+                0 => rng.below(104),
+                1 => 256 + rng.below((bad.len() - 256).min(64)),
+                _ => rng.below(bad.len()),
+            };
+            match damage % 3 {
+                0 => bad[at] ^= 1 << rng.below(8),
+                1 => bad[at] = rng.next() as u8,
+                _ => {
+                    let end = (at + 1 + rng.below(64)).min(bad.len());
+                    bad[at..end].fill([0u8, 0xff][rng.below(2)]);
+                }
+            }
+            let given = if damage % 7 == 6 { rng.below(bad.len()) + 1 } else { bad.len() };
+            let outcome = |handle: &Handle| {
+                // As long as it says it is: a read past it is seen by compute-sanitizer and AddressSanitizer.
+                let buffer = handle.upload(&bad[..given]).unwrap();
+                SpMat::adopt(handle, rows, cols, format, &buffer).err()
+            };
+            let (got, want) = (outcome(device), outcome(&host));
+            assert_eq!(
+                got.as_ref().map(|f| &f.text),
+                want.as_ref().map(|f| &f.text),
+                "format {format}, damage {damage} at {at} of {given}"
+            );
+            if let Some(failure) = got {
+                assert!(
+                    [CORRUPT_DATA, VERSION_MISMATCH, 7, 1].contains(&failure.status)
+                        || !failure.text.is_empty(),
+                    "{failure}"
+                );
+            }
+        }
+    }
+}
+
+/// Values that change between the analysis and the conversion give a buffer that is whole all the same.
+pub fn changed_values_never_break_the_buffer(device: &Handle, shape: (usize, usize)) {
+    let (rows, cols) = shape;
+    for format in FORMATS {
+        for (before, after) in [(90, 20), (20, 90), (50, 50), (100, 0), (0, 100)] {
+            let source = device.upload(&weights(rows, cols, before, 1)).unwrap();
+            let descr =
+                DnMat::new(rows, cols, cols, source.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
+            let sparse = SpMat::new(rows, cols, format).unwrap();
+            let scratch =
+                device.alloc(sparse.compress_scratch_bytes(device, &descr).unwrap()).unwrap();
+            sparse.analyse(device, &descr, &scratch).unwrap();
+            let target = Target::new(device, sparse.size().unwrap().bytes);
+            sparse.set_buffer(device, &target.buffer).unwrap();
+            source.write(0, &weights(rows, cols, after, 2)).unwrap();
+            sparse.convert(device, &descr, &scratch).unwrap();
+            device.synchronize().unwrap();
+            target.read();
+            // Every element is the new one or zero, also where a block was left empty.
+            let back = device.upload(&vec![0xfe00u16; rows * cols]).unwrap();
+            let dense =
+                DnMat::new(rows, cols, cols, back.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
+            sparse.decompress(device, &dense).unwrap();
+            let values = weights(rows, cols, after, 2);
+            for (got, want) in back.read::<u16>(0, rows * cols).unwrap().iter().zip(&values) {
+                assert!(*got == 0 || got == want, "format {format}: {got:#06x} for {want:#06x}");
+            }
+        }
+    }
+}
+
+/// What pruning means, done in the plainest way: sort by magnitude and row-major position.
+fn pruned(rows: usize, cols: usize, values: &[u16], by_row: bool, sparsity: f64) -> Vec<u16> {
+    let mut out = values.to_vec();
+    let spans = if by_row { rows } else { 1 };
+    for span in out.chunks_mut(rows * cols / spans) {
+        let mut order: Vec<usize> = (0..span.len()).collect();
+        order.sort_by_key(|&i| (span[i] & 0x7fff, i));
+        for &i in &order[..(sparsity * span.len() as f64).round() as usize] {
+            span[i] = 0;
+        }
+    }
+    out
+}
+
+/// Pruning zeroes what a sort would, in place and not, from and to any layout.
+pub fn prunes_exactly(handle: &Handle, shape: (usize, usize), sparsities: &[f64]) {
+    let (rows, cols) = shape;
+    // Few magnitudes, so that there are ties, and all bits.
+    let few: Vec<u16> = weights(rows, cols, 30, 3).iter().map(|v| v & 0x8003 | 0x3c00).collect();
+    let mut sources = vec![few, weights(rows, cols, 10, 4)];
+    sources.push(vec![0x4200; rows * cols]);
+    for values in &sources {
+        for &sparsity in sparsities {
+            for alg in [api::PRUNE_MATRIX, api::PRUNE_ROW] {
+                let want = pruned(rows, cols, values, alg == api::PRUNE_ROW, sparsity);
+                for (from, to, extra) in [
+                    (api::ORDER_ROW, api::ORDER_ROW, 0),
+                    (api::ORDER_COL, api::ORDER_ROW, 3),
+                    (api::ORDER_ROW, api::ORDER_COL, 8),
+                ] {
+                    let place = Placed::new(rows, cols, extra, from);
+                    let target = Placed::new(rows, cols, 0, to);
+                    let source = handle.upload(&laid_out(&place, values)).unwrap();
+                    let out = handle.upload(&vec![0xfe00u16; target.extent() + 4]).unwrap();
+                    let descr = |place: &Placed, memory: &Buffer<'_>| {
+                        DnMat::new(rows, cols, place.ld, memory.pointer(), api::R_16F, place.order)
+                            .unwrap()
+                    };
+                    let (a, b) = (descr(&place, &source), descr(&target, &out));
+                    let bytes = a.prune_scratch_bytes(handle, &b, alg).unwrap();
+                    let scratch = handle.alloc(bytes).unwrap();
+                    a.prune(handle, &b, alg, sparsity, &scratch).unwrap();
+                    handle.synchronize().unwrap();
+                    let what =
+                        format!("{rows} x {cols}, {sparsity}, alg {alg}, order {from} to {to}");
+                    let mut expected = laid_out(&target, &want);
+                    expected.extend([0xfe00; 4]);
+                    assert!(out.read::<u16>(0, expected.len()).unwrap() == expected, "{what}");
+                    let kept = source.read::<u16>(0, place.extent()).unwrap();
+                    assert!(kept == laid_out(&place, values), "{what}: the source changed");
+                    // In place; what ld skips stays.
+                    a.prune(handle, &a, alg, sparsity, &scratch).unwrap();
+                    handle.synchronize().unwrap();
+                    let inside = source.read::<u16>(0, place.extent()).unwrap();
+                    assert!(inside == laid_out(&place, &want), "{what}, in place");
+                }
+            }
+        }
+    }
+}
+
+/// A compressed matrix agrees with what it was made from, and with nothing that differs in one element.
+pub fn agrees_with_its_source_alone(handle: &Handle, shape: (usize, usize)) {
+    let (rows, cols) = shape;
+    let mut rng = Rng(99);
+    for format in FORMATS {
+        for order in ORDERS {
+            let place = Placed::new(rows, cols, 2, order);
+            let values = weights(rows, cols, 60, 8);
+            let dense = laid_out(&place, &values);
+            let memory = handle.upload(&dense).unwrap();
+            let descr =
+                DnMat::new(rows, cols, place.ld, memory.pointer(), api::R_16F, order).unwrap();
+            let (sparse, _buffer) =
+                SpMat::compress(handle, rows, cols, place.ld, order, memory.pointer(), format)
+                    .unwrap();
+            assert!(sparse.agrees(handle, &descr).unwrap(), "format {format}, order {order}");
+            // Zeros of either sign are equal.
+            let flipped: Vec<u16> =
+                dense.iter().map(|&v| if v & 0x7fff == 0 { v ^ 0x8000 } else { v }).collect();
+            memory.write(0, &flipped).unwrap();
+            assert!(sparse.agrees(handle, &descr).unwrap(), "format {format}, order {order}");
+            for round in 0..4 {
+                let (row, col) = match round {
+                    0 => (0, 0),
+                    1 => (rows - 1, cols - 1),
+                    _ => (rng.below(rows), rng.below(cols)),
+                };
+                let at = place.index(row, col);
+                let mut other = dense.clone();
+                other[at] = if dense[at] & 0x7fff == 0 { 1 } else { dense[at] ^ 0x8000 };
+                memory.write(0, &other).unwrap();
+                assert!(!sparse.agrees(handle, &descr).unwrap(), "({row}, {col}) went unnoticed");
+            }
+        }
+    }
+}
+
+/// Rows of a dense matrix: offsets, columns, values.
+fn csr_of(rows: usize, cols: usize, values: &[u16], base: i64) -> (Vec<i64>, Vec<i64>, Vec<u16>) {
+    let (mut offsets, mut columns, mut stored) = (vec![base], Vec::new(), Vec::new());
+    for row in 0..rows {
+        for col in 0..cols {
+            let value = values[row * cols + col];
+            // A stored zero now and then: it is no element.
+            if value & 0x7fff != 0 || (row * cols + col) % 17 == 0 {
+                columns.push(col as i64 + base);
+                stored.push(value);
+            }
+        }
+        offsets.push(columns.len() as i64 + base);
+    }
+    (offsets, columns, stored)
+}
+
+/// Indices of one width, where the handle computes.
+fn index_array<'h>(handle: &'h Handle, wide: bool, indices: &[i64]) -> (Buffer<'h>, i32) {
+    if wide {
+        return (handle.upload(indices).unwrap(), api::INDEX_64I);
+    }
+    let narrow: Vec<i32> = indices.iter().map(|&i| i as i32).collect();
+    (handle.upload(&narrow).unwrap(), api::INDEX_32I)
+}
+
+/// Bytes from CSR are those from the dense matrix, for every index width and base.
+pub fn csr_compresses_as_dense_does(handle: &Handle, shape: (usize, usize)) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = shape;
+    let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
+    for percent in [0, 70, 98, 100] {
+        let values = weights(rows, cols, percent, 21);
+        for format in [FORMATS[0], FORMATS[1], FORMATS[2], api::FORMAT_AUTO] {
+            let (_, want, _) = compress(&host, &place, &values, 0, format);
+            for (wide_offsets, wide_columns, base) in
+                [(false, false, 0), (true, false, 1), (true, true, 0), (false, true, 1)]
+            {
+                let (offsets, columns, stored) = csr_of(rows, cols, &values, base);
+                let (offsets, offsets_type) = index_array(handle, wide_offsets, &offsets);
+                let nnz = columns.len();
+                let (columns, columns_type) = index_array(handle, wide_columns, &columns);
+                let stored = handle.upload(&stored).unwrap();
+                let csr = api::CsrMat::new(
+                    (rows, cols, nnz),
+                    (offsets.pointer(), offsets_type),
+                    (columns.pointer(), columns_type),
+                    stored.pointer(),
+                    base as i32,
+                )
+                .unwrap();
+                let (_, buffer) = SpMat::compress_csr(handle, rows, cols, &csr, format).unwrap();
+                let got = buffer.read::<u8>(0, buffer.bytes()).unwrap();
+                same_bytes(&got, &want, &format!("{rows} x {cols}, {percent} %, format {format}"));
+            }
+        }
+    }
+}
+
+/// Wrong indices are refused with the same sentence on both, and nothing is read outside of the arrays.
+pub fn csr_refuses_wrong_indices(device: &Handle, rounds: usize) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = (23, 57);
+    let values = weights(rows, cols, 80, 5);
+    let mut rng = Rng(31);
+    let wild =
+        [-1, i64::MIN, i64::MAX, i64::from(i32::MIN), i64::from(i32::MAX), 1 << 20, cols as i64];
+    for round in 0..rounds {
+        let base = (round % 2) as i64;
+        let (mut offsets, mut columns, stored) = csr_of(rows, cols, &values, base);
+        let at = rng.below(if round % 3 == 0 { offsets.len() } else { columns.len() });
+        let value = if round % 4 == 0 { rng.below(80) as i64 } else { wild[rng.below(wild.len())] };
+        match round % 3 {
+            0 => offsets[at] = value,
+            1 => columns[at] = value,
+            _ => {
+                let other = (at + 1) % columns.len();
+                columns[at] = columns[other];
+            }
+        }
+        let outcome = |handle: &Handle| {
+            let (offsets, offsets_type) = index_array(handle, true, &offsets);
+            let (columns_memory, columns_type) = index_array(handle, true, &columns);
+            let stored_memory = handle.upload(&stored).unwrap();
+            let csr = api::CsrMat::new(
+                (rows, cols, columns.len()),
+                (offsets.pointer(), offsets_type),
+                (columns_memory.pointer(), columns_type),
+                stored_memory.pointer(),
+                base as i32,
+            )
+            .unwrap();
+            SpMat::compress_csr(handle, rows, cols, &csr, api::FORMAT_SLOTS).err().map(|e| e.text)
+        };
+        let (got, want) = (outcome(device), outcome(&host));
+        assert_eq!(got, want, "round {round}");
+        if round % 3 == 0 && value < 0 {
+            assert!(want.is_some(), "round {round}: {value} as an offset was taken");
+        }
+    }
+}

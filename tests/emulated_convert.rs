@@ -1,0 +1,116 @@
+//! The conversion kernels on an emulation of a GPU's thread blocks (`emulation/`), through the C functions and the
+//! fake driver: what they compute, where there is no GPU. tests/gpu_convert.rs has the same cases and more.
+#![cfg(not(no_kernels))]
+
+mod build_support;
+mod convert_cases;
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use build_support::{fake_driver, run};
+use convert_cases::FORMATS;
+use support::api::{self, Handle};
+
+const CHILD: &str = "FLASH_LLM_TEST_CHILD";
+
+/// In the parent: runs the calling test again in a child with the fake driver. In the child: the body.
+fn emulated(test: &str, body: impl FnOnce(&Handle)) {
+    if std::env::var_os(CHILD).is_some() {
+        // SAFETY: the fake driver is loaded in this process, and its function takes nothing.
+        let driver = unsafe { libloading::Library::new("libcuda.so.1") }.unwrap();
+        // SAFETY: as above.
+        unsafe { driver.get::<unsafe extern "C" fn()>(b"fake_reset\0").unwrap()() };
+        body(&Handle::device().unwrap());
+        return;
+    }
+    static DRIVER: OnceLock<PathBuf> = OnceLock::new();
+    let driver = DRIVER.get_or_init(|| fake_driver(None));
+    let output = run(Command::new(std::env::current_exe().expect("a test knows its own path"))
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .env("LD_LIBRARY_PATH", driver));
+    assert!(output.contains("1 passed"), "the child ran no test called {test}:\n{output}");
+}
+
+#[test]
+fn conversions_are_the_hosts() {
+    emulated("conversions_are_the_hosts", |device| {
+        for (shape, percents, extra, offset) in [
+            ((1, 1), &[0, 100][..], 0, 0),
+            ((33, 300), &[0, 20, 50, 80, 95, 100], 0, 0),
+            ((33, 300), &[70], 5, 1),
+            ((64, 256), &[0, 60], 8, 0),
+            ((130, 70), &[10, 90], 0, 3),
+            ((31, 1100), &[50, 97, 100], 4, 0),
+        ] {
+            for &percent in percents {
+                convert_cases::converts_as_the_host_does(
+                    device, shape, percent, extra, offset, &FORMATS,
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn bfloat16_converts_as_the_host_does() {
+    emulated("bfloat16_converts_as_the_host_does", |device| {
+        convert_cases::bfloat16_converts_as_the_host_does(device, (33, 300));
+    });
+}
+
+#[test]
+fn auto_chooses_as_the_host_does() {
+    emulated("auto_chooses_as_the_host_does", |device| {
+        for percent in [50, 96, 99, 100] {
+            let formats = &[api::FORMAT_AUTO];
+            convert_cases::converts_as_the_host_does(device, (40, 600), percent, 0, 0, formats);
+        }
+    });
+}
+
+#[test]
+fn damaged_buffers_are_refused_as_by_the_host() {
+    emulated("damaged_buffers_are_refused_as_by_the_host", |device| {
+        convert_cases::refuses_what_the_host_refuses(device, (40, 300), 120);
+    });
+}
+
+#[test]
+fn changed_values_never_break_the_buffer() {
+    emulated("changed_values_never_break_the_buffer", |device| {
+        convert_cases::changed_values_never_break_the_buffer(device, (40, 300));
+    });
+}
+
+#[test]
+fn pruning_is_exact() {
+    emulated("pruning_is_exact", |device| {
+        convert_cases::prunes_exactly(device, (33, 300), &[0.0, 0.5, 0.8, 1.0]);
+        convert_cases::prunes_exactly(device, (1, 1), &[0.4, 0.5]);
+    });
+}
+
+#[test]
+fn a_compressed_matrix_agrees_with_its_source_alone() {
+    emulated("a_compressed_matrix_agrees_with_its_source_alone", |device| {
+        convert_cases::agrees_with_its_source_alone(device, (40, 300));
+    });
+}
+
+#[test]
+fn csr_compresses_as_dense_does() {
+    emulated("csr_compresses_as_dense_does", |device| {
+        convert_cases::csr_compresses_as_dense_does(device, (130, 70));
+    });
+}
+
+#[test]
+fn csr_refuses_wrong_indices() {
+    emulated("csr_refuses_wrong_indices", |device| {
+        convert_cases::csr_refuses_wrong_indices(device, 90);
+    });
+}

@@ -1,0 +1,130 @@
+//! docs/integration.md: its programs are compiled and run, and its fragments are compiled, where the tools
+//! are on the machine. Needs c++ and python3.
+
+mod build_support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use build_support::{build_dir, compiler, root, run, scratch};
+
+/// The fenced blocks of a language, with the line that each begins at.
+fn blocks(language: &str) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(root().join("docs/integration.md")).expect("the page is there");
+    let mut found = Vec::new();
+    let mut current: Option<(usize, String)> = None;
+    for (number, line) in text.lines().enumerate() {
+        if let Some(block) = &mut current {
+            if line == "```" {
+                found.extend(current.take());
+            } else {
+                block.1.push_str(line);
+                block.1.push('\n');
+            }
+        } else if line.strip_prefix("```") == Some(language) {
+            current = Some((number + 2, String::new()));
+        }
+    }
+    assert!(current.is_none(), "a block of {language} does not end");
+    found
+}
+
+/// The library under the name that a program asks for.
+fn library(dir: &Path) -> PathBuf {
+    let abi: Vec<&str> = env!("CARGO_PKG_VERSION").split('.').collect();
+    let abi = if abi[0] == "0" { format!("0.{}", abi[1]) } else { abi[0].to_owned() };
+    for name in ["libflash_llm.so".to_owned(), format!("libflash_llm.so.{abi}")] {
+        symlink(build_dir().join("libflash_llm.so"), dir.join(name)).expect("a link can be made");
+    }
+    dir.to_owned()
+}
+
+#[test]
+fn cxx_program_compiles_without_warnings_and_runs() {
+    let dir = scratch("integration-cxx");
+    let library = library(&dir);
+    let programs = blocks("cpp");
+    assert_eq!(programs.len(), 1);
+    let source = dir.join("engine.cc");
+    fs::write(&source, &programs[0].1).expect("a scratch file can be written");
+    let program = dir.join("engine");
+    let mut command = compiler("c++17");
+    command.arg("-I").arg(root().join("include")).arg(&source).arg("-o").arg(&program);
+    run(command.arg("-L").arg(&library).arg("-lflash_llm"));
+    let printed = run(Command::new(&program).env("LD_LIBRARY_PATH", &library));
+    assert_eq!(printed, "288 outputs are right\n");
+}
+
+#[test]
+fn c_fragments_compile_without_warnings() {
+    let dir = scratch("integration-c");
+    let fragments = blocks("c");
+    assert!(fragments.len() >= 5, "only {} fragments", fragments.len());
+    let mut source = String::from("#include <flash_llm.h>\n#include <stdio.h>\n");
+    for (line, fragment) in &fragments {
+        source.push_str(&format!(
+            "void fragment_{line}(flashllmHandle_t handle, flashllmStream_t stream, flashllmConstSpMatDescr_t matrix,\n\
+             \x20   const void *weights, const void *inputs, void *outputs, int64_t M, int64_t K, int64_t max_tokens,\n\
+             \x20   int64_t rank, int64_t ranks, float alpha, float beta);\n\
+             void fragment_{line}(flashllmHandle_t handle, flashllmStream_t stream, flashllmConstSpMatDescr_t matrix,\n\
+             \x20   const void *weights, const void *inputs, void *outputs, int64_t M, int64_t K, int64_t max_tokens,\n\
+             \x20   int64_t rank, int64_t ranks, float alpha, float beta) {{\n\
+             (void)handle; (void)stream; (void)matrix; (void)weights; (void)inputs; (void)outputs; (void)M; (void)K;\n\
+             (void)max_tokens; (void)rank; (void)ranks; (void)alpha; (void)beta;\n\
+             #line {line} \"docs/integration.md\"\n{fragment}}}\n"
+        ));
+    }
+    let path = dir.join("fragments.c");
+    fs::write(&path, source).expect("a scratch file can be written");
+    let mut command = compiler("c99");
+    command.arg("-I").arg(root().join("include")).arg("-c").arg(&path);
+    run(command.arg("-o").arg(dir.join("fragments.o")));
+}
+
+#[test]
+fn python_program_runs() {
+    let dir = scratch("integration-python");
+    let library = library(&dir);
+    let programs = blocks("python");
+    assert_eq!(programs.len(), 1);
+    let program = dir.join("engine.py");
+    fs::write(&program, &programs[0].1).expect("a scratch file can be written");
+    let printed = run(Command::new("python3").arg(&program).env("LD_LIBRARY_PATH", &library));
+    assert!(printed.contains("refused, as it should be:"), "{printed}");
+    assert!(printed.contains("flash_llm "), "{printed}");
+}
+
+/// cgo and pkg-config are needed; machines without Go leave it to those with.
+#[test]
+fn go_and_zig_programs_build_where_the_tools_are() {
+    let dir = scratch("integration-other");
+    let library = library(&dir);
+    let (go, zig) = (blocks("go"), blocks("zig"));
+    assert_eq!((go.len(), zig.len()), (1, 1));
+    let there =
+        |tool: &str| Command::new(tool).arg("version").output().is_ok_and(|o| o.status.success());
+    if there("go") {
+        let source = go[0].1.replace(
+            "// #cgo pkg-config: flash_llm",
+            &format!(
+                "// #cgo CFLAGS: -I{}\n// #cgo LDFLAGS: -L{} -lflash_llm",
+                root().join("include").display(),
+                library.display()
+            ),
+        );
+        fs::write(dir.join("engine.go"), source).expect("a scratch file can be written");
+        let mut command = Command::new("go");
+        command.args(["run", "engine.go"]).current_dir(&dir).env("GOFLAGS", "-mod=mod");
+        assert!(run(command.env("LD_LIBRARY_PATH", &library)).contains("flash_llm"));
+    }
+    if there("zig") {
+        fs::write(dir.join("engine.zig"), &zig[0].1).expect("a scratch file can be written");
+        let mut command = Command::new("zig");
+        command.args(["build-exe", "engine.zig", "-lc", "-lflash_llm"]).current_dir(&dir);
+        command.arg("-I").arg(root().join("include")).arg("-L").arg(&library);
+        run(&mut command);
+        run(Command::new(dir.join("engine")).env("LD_LIBRARY_PATH", &library));
+    }
+}

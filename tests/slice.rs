@@ -1,0 +1,176 @@
+//! Parts of compressed matrices: their bytes are those of the part compressed by itself, and the products of
+//! all parts make up the product of the whole.
+
+use std::ops::Range;
+
+use flash_llm::error::Kind;
+use flash_llm::format::slice::{slice, slice_bytes};
+use flash_llm::format::{EncodeOptions, Header, analyse, decode, encode, validate};
+use flash_llm::types::{DenseLayout, Format, Order};
+use proptest::prelude::*;
+
+const FORMATS: [(Format, bool); 4] = [
+    (Format::Bitmap, false),
+    (Format::TiledCsl, false),
+    (Format::TiledCsl, true),
+    (Format::Slots, false),
+];
+
+/// A matrix with about `permille` of its elements, by a fixed generator.
+fn dense(rows: usize, cols: usize, permille: u32) -> Vec<u16> {
+    let mut x = 1u32;
+    let mut draw = || {
+        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        x >> 8
+    };
+    (0..rows * cols)
+        .map(|_| if draw() % 1000 < permille { (draw() % 30_000) as u16 + 1 } else { 0 })
+        .collect()
+}
+
+fn compress(
+    rows: usize,
+    cols: usize,
+    values: &[u16],
+    format: (Format, bool),
+    small: bool,
+) -> Vec<u8> {
+    let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
+    let options =
+        EncodeOptions { format: Some(format.0), reorder: format.1, prefer_footprint: small };
+    let analysis = analyse(&layout, values, &options).unwrap();
+    let mut out = vec![0; analysis.bytes()];
+    encode(&analysis, &layout, values, &mut out).unwrap();
+    out
+}
+
+fn part_of(values: &[u16], cols: usize, r: &Range<usize>, c: &Range<usize>) -> Vec<u16> {
+    r.clone().flat_map(|row| values[row * cols + c.start..row * cols + c.end].to_vec()).collect()
+}
+
+fn cut(buffer: &[u8], r: &Range<usize>, c: &Range<usize>) -> Vec<u8> {
+    let (r, c) = (r.start as u64..r.end as u64, c.start as u64..c.end as u64);
+    let bytes = slice_bytes(buffer, r.clone(), c.clone()).unwrap();
+    let mut out = vec![0xa5; bytes + 64];
+    let header = slice(buffer, r, c, &mut out).unwrap();
+    assert_eq!(header.total_bytes as usize, bytes);
+    assert!(out[bytes..].iter().all(|&b| b == 0xa5), "written behind the part");
+    out.truncate(bytes);
+    assert_eq!(validate(&out).unwrap(), header);
+    out
+}
+
+#[test]
+fn parts_decode_to_the_parts_of_the_dense_matrix() {
+    for format in FORMATS {
+        for (rows, cols, permille, small) in [
+            (300, 1100, 200, false),
+            (129, 600, 0, false),
+            (128, 512, 1000, false),
+            (260, 2100, 20, true),
+        ] {
+            let values = dense(rows, cols, permille);
+            let buffer = compress(rows, cols, &values, format, small);
+            let header = validate(&buffer).unwrap();
+            let (tr, tc) = (header.tile_rows as usize, header.tile_cols as usize);
+            let cuts = |size: usize, tile: usize| {
+                let middle = size.div_ceil(tile) / 2 * tile;
+                vec![0..size, 0..middle, middle..size, tile.min(size)..size]
+                    .into_iter()
+                    .filter(|range| range.start < range.end)
+                    .collect::<Vec<_>>()
+            };
+            for r in cuts(rows, tr) {
+                for c in cuts(cols, tc) {
+                    let out = cut(&buffer, &r, &c);
+                    let layout = DenseLayout::new(r.len(), c.len(), c.len(), Order::Row).unwrap();
+                    let mut got = vec![1; r.len() * c.len()];
+                    decode(&out, &layout, &mut got).unwrap();
+                    assert!(got == part_of(&values, cols, &r, &c), "{format:?} {r:?} {c:?}");
+                }
+            }
+            assert!(
+                cut(&buffer, &(0..rows), &(0..cols)) == buffer,
+                "{format:?}: the whole is the whole"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_part_has_the_bytes_of_the_part_compressed_by_itself() {
+    let (rows, cols) = (389, 1300);
+    let values = dense(rows, cols, 300);
+    for format in FORMATS {
+        let buffer = compress(rows, cols, &values, format, false);
+        let header = Header::from_bytes(&buffer).unwrap();
+        // At this density Bitmap has blocks of 256 columns whatever the shape.
+        assert!(header.tile_cols <= 256);
+        for (r, c) in [(128..389, 256..1300), (0..256, 768..1024), (256..384, 0..256)] {
+            let alone = compress(r.len(), c.len(), &part_of(&values, cols, &r, &c), format, false);
+            assert!(cut(&buffer, &r, &c) == alone, "{format:?} {r:?} {c:?}");
+        }
+    }
+}
+
+#[test]
+fn ranges_that_are_no_whole_tiles_are_named() {
+    let values = dense(300, 700, 300);
+    for format in FORMATS {
+        let buffer = compress(300, 700, &values, format, false);
+        let header = Header::from_bytes(&buffer).unwrap();
+        let (tr, tc) = (u64::from(header.tile_rows), u64::from(header.tile_cols));
+        let refused = |r: Range<u64>, c: Range<u64>, name: &str| {
+            let error = slice_bytes(&buffer, r.clone(), c.clone()).unwrap_err();
+            assert_eq!(error.kind(), Kind::InvalidValue);
+            assert!(error.message().contains(name), "{r:?} {c:?}: {error}");
+            let mut out = vec![7; buffer.len()];
+            assert!(slice(&buffer, r, c, &mut out).is_err());
+            assert!(out.iter().all(|&b| b == 7), "something was written");
+        };
+        refused(1..300, 0..700, "rowBegin = 1");
+        refused(0..tr + 1, 0..700, "rowEnd = ");
+        refused(0..301, 0..700, "rowEnd = 301");
+        refused(0..u64::MAX, 0..700, "rowEnd");
+        refused(tr..tr, 0..700, "rowBegin");
+        refused(2 * tr..tr, 0..700, "rowBegin");
+        refused(0..300, 8..700, "colBegin = 8");
+        refused(0..300, 0..tc - 1, "colEnd = ");
+        refused(0..300, 0..701, "colEnd = 701");
+        refused(0..300, tc..tc, "colBegin");
+        let mut small = vec![7; 100];
+        let error = slice(&buffer, 0..300, 0..700, &mut small).unwrap_err();
+        assert_eq!(error.kind(), Kind::WorkspaceTooSmall);
+        assert!(small.iter().all(|&b| b == 7));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_matrices_are_cut_in_bounds_or_refused(
+        which in 0usize..4,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        tiles in (0u64..4, 0u64..4, 0u64..3, 0u64..3),
+    ) {
+        let values = dense(390, 600, 100);
+        let mut buffer = compress(390, 600, &values, FORMATS[which], false);
+        // The header is checked before anything else; damage what lies behind it.
+        let len = buffer.len() - Header::BYTES;
+        for (at, byte) in damage {
+            buffer[Header::BYTES + at.index(len)] ^= byte;
+        }
+        let header = Header::from_bytes(&buffer).unwrap();
+        let (tr, tc) = (u64::from(header.tile_rows), u64::from(header.tile_cols));
+        let r = tiles.0 * tr..(tiles.1 * tr).min(390);
+        let c = tiles.2 * tc..(tiles.3 * tc).min(600);
+        if let Ok(bytes) = slice_bytes(&buffer, r.clone(), c.clone()) {
+            prop_assume!(bytes < 1 << 24);
+            let mut out = vec![0; bytes];
+            if let Ok(header) = slice(&buffer, r, c, &mut out) {
+                prop_assert_eq!(header.total_bytes as usize, bytes);
+            }
+        }
+    }
+}
