@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import datetime
 import gc
 import math
@@ -118,6 +119,14 @@ def _commit() -> str:
         return "unknown"
 
 
+def _driver_version() -> int:
+    """The driver's CUDA version as 1000 * major + 10 * minor; 0 if it does not say."""
+    version = ctypes.c_int(0)
+    if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return 0
+    return version.value
+
+
 def _worker(rank: int, args: argparse.Namespace, port: Optional[int]) -> None:
     """One rank: all configurations, one after the other."""
     if args.device == "cuda":
@@ -203,7 +212,7 @@ def _row(
 ) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     on_gpu = args.device == "cuda"
-    driver: int = getattr(torch._C, "_cuda_getDriverVersion")() if on_gpu else 0
+    driver = _driver_version() if on_gpu else 0
     formats = set()
     if weights is not None:
         for linear in weights.layers[0].linears().values():
