@@ -308,8 +308,10 @@ fn automatic_choice_follows_sparsity_and_preference() {
     };
     assert_eq!(choose(500, false), Format::Bitmap);
     assert_eq!(choose(500, true), Format::Bitmap);
-    assert_eq!(choose(60, false), Format::Bitmap);
-    assert_eq!(choose(10, false), Format::TiledCsl);
+    assert_eq!(choose(400, false), Format::Bitmap);
+    assert_eq!(choose(300, false), Format::Slots);
+    assert_eq!(choose(200, true), Format::Bitmap);
+    assert_eq!(choose(10, false), Format::Slots);
     assert_eq!(choose(10, true), Format::TiledCsl);
 }
 

@@ -84,30 +84,34 @@ impl Analysis {
 pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> Result<Analysis> {
     check_dense(layout, values.len())?;
     let bitmap = || bitmap::analyse(layout, values, options.prefer_footprint);
-    let tiled_csl = || tiled_csl::analyse(layout, values, options.reorder);
+    let one = |format| match format {
+        Format::Bitmap => bitmap(),
+        Format::TiledCsl => tiled_csl::analyse(layout, values, options.reorder),
+        Format::Slots => slots::analyse(layout, values),
+    };
     match options.format {
-        Some(Format::Bitmap) => bitmap(),
-        Some(Format::TiledCsl) => tiled_csl(),
-        Some(Format::Slots) => slots::analyse(layout, values),
-        None => choose(bitmap()?, tiled_csl, options.prefer_footprint),
+        Some(format) => one(format),
+        None => choose(bitmap()?, one, options.prefer_footprint),
     }
 }
 
-/// FORMAT_AUTO. Below 95 % sparsity Bitmap is both smaller and faster; above it the masks dominate and
-/// Tiled-CSL can be smaller. Preferring footprint, size alone decides. Only the headers are looked at.
+/// FORMAT_AUTO. For speed, Slots from 65 % zeros on and Bitmap below: between 60 and 70 % one overtakes the other
+/// (docs/kernels.md). For footprint, the smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
 pub fn choose(
     bitmap: Analysis,
-    tiled_csl: impl FnOnce() -> Result<Analysis>,
+    other: impl FnOnce(Format) -> Result<Analysis>,
     prefer_footprint: bool,
 ) -> Result<Analysis> {
     let Header { rows, cols, nnz, .. } = bitmap.header;
-    let sparse = u128::from(nnz) * 20 <= u128::from(rows) * u128::from(cols);
-    if !sparse && !prefer_footprint {
-        return Ok(bitmap);
-    }
-    match tiled_csl() {
-        Ok(tiled_csl) if tiled_csl.bytes() < bitmap.bytes() => Ok(tiled_csl),
-        // Larger than Tiled-CSL can address: Bitmap can.
+    let sparse = u128::from(nnz) * 20 <= u128::from(rows) * u128::from(cols) * 7;
+    let found = match (prefer_footprint, sparse) {
+        (true, _) => other(Format::TiledCsl),
+        (false, true) => other(Format::Slots),
+        (false, false) => return Ok(bitmap),
+    };
+    match found {
+        Ok(found) if !prefer_footprint || found.bytes() < bitmap.bytes() => Ok(found),
+        // Larger than the other format can address: Bitmap can.
         Err(error) if error.kind() != Kind::SizeOverflow => Err(error),
         _ => Ok(bitmap),
     }

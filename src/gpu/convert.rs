@@ -319,9 +319,7 @@ pub(super) unsafe fn analyse_source(
     };
     match options.format {
         Some(format) => one(format),
-        None => {
-            format::choose(one(Format::Bitmap)?, || one(Format::TiledCsl), options.prefer_footprint)
-        }
+        None => format::choose(one(Format::Bitmap)?, one, options.prefer_footprint),
     }
 }
 

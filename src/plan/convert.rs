@@ -196,13 +196,19 @@ impl Workspace {
             let narrow = blocks((bitmap::TILE_ROWS, bitmap::WIDTHS[2]))?;
             bitmap_table = part(checked_add(narrow, 1, "blocks")?, 4)?;
         }
-        let other = match format {
-            None | Some(Format::TiledCsl) => Some(Format::TiledCsl),
-            Some(Format::Slots) => Some(Format::Slots),
-            Some(Format::Bitmap) => None,
+        let others: &[Format] = match format {
+            // One of the two is measured beside Bitmap.
+            None => &[Format::Slots, Format::TiledCsl],
+            Some(Format::TiledCsl) => &[Format::TiledCsl],
+            Some(Format::Slots) => &[Format::Slots],
+            Some(Format::Bitmap) => &[],
         };
-        if let Some(format) = other {
-            table = part(checked_add(blocks(size_tile(format))?, 2, "blocks")?, 4)?;
+        let mut most = None;
+        for &format in others {
+            most = most.max(Some(blocks(size_tile(format))?));
+        }
+        if let Some(most) = most {
+            table = part(checked_add(most, 2, "blocks")?, 4)?;
         }
         Ok(Self { groups, bitmap_table, table, bytes: end })
     }

@@ -426,7 +426,11 @@ fn stagings<'a>(
         move |(group_tiles, a_slots)| {
             let per_warp = match facts.family {
                 Family::SlotsSm90 => {
-                    if facts.warps_a_tile == 2 { facts.n_tiles * 512 } else { 512 }
+                    if facts.warps_a_tile == 2 {
+                        facts.n_tiles * 512
+                    } else {
+                        512
+                    }
                 }
                 _ => 0,
             };
