@@ -12,6 +12,7 @@ mod data;
 #[path = "../../tests/support/driver.rs"]
 #[allow(dead_code)]
 mod driver;
+mod e2e;
 mod env;
 mod host;
 mod report;

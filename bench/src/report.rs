@@ -1,39 +1,51 @@
-//! `report`: the number tables of README.md, generated from the recorded rows.
+//! `report`: the number tables of README.md and docs/end-to-end.md, generated from the recorded rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::args::Args;
 use crate::csv::{self, Row};
+use crate::e2e::E2e;
 
 pub const HELP: &str = "\
 report: rewrites the tables between <!-- bench:NAME:begin --> and <!-- bench:NAME:end -->
-  --results DIR     the recorded rows                                       [bench/results]
-  --readme FILE     the file with the markers                               [README.md]
-  --check           change nothing; fail if the file is not up to date
-names: spmm-gpu, spmm-host, codec";
+  --results DIR     the recorded rows; those of whole models are in DIR/e2e [bench/results]
+  --readme FILE     a file with markers                                     [README.md]
+  --models FILE     another one; plots go to plots/ beside it               [docs/end-to-end.md]
+  --check           change nothing; fail if a file is not up to date
+names: spmm-gpu, spmm-host, codec; e2e, e2e-details, e2e-profile";
 
 /// What a marked place that has no rows says.
 const NOTHING: &str = "_No measurements are recorded yet._\n";
 
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let args = Args::parse(arguments, &["results", "readme"], &["check"])?;
-    let readme = args.text("readme", "README.md");
-    let rows = load(Path::new(args.text("results", "bench/results")))?;
-    let text = std::fs::read_to_string(readme).map_err(|e| format!("{readme}: {e}"))?;
-    let updated = update(&text, &rows)?;
-    if args.flag("check") {
-        return if text == updated {
-            Ok(())
-        } else {
-            Err(format!("{readme} is not what the rows say"))
-        };
+    let args = Args::parse(arguments, &["results", "readme", "models"], &["check"])?;
+    let results = Path::new(args.text("results", "bench/results"));
+    let rows = load(results)?;
+    let models = E2e::load(&results.join("e2e"))?;
+    let pages = [args.text("readme", "README.md"), args.text("models", "docs/end-to-end.md")];
+    let mut files = Vec::new();
+    for page in pages {
+        let text = std::fs::read_to_string(page).map_err(|e| format!("{page}: {e}"))?;
+        files.push((PathBuf::from(page), update(&text, &rows, &models)?));
     }
-    if text != updated {
-        std::fs::write(readme, updated).map_err(|e| format!("{readme}: {e}"))?;
+    let plots = Path::new(pages[1]).with_file_name("plots");
+    files.extend(models.plots().into_iter().map(|(name, svg)| (plots.join(name), svg)));
+    for (path, wanted) in files {
+        let name = path.display();
+        if std::fs::read_to_string(&path).is_ok_and(|text| text == wanted) {
+            continue;
+        }
+        if args.flag("check") {
+            return Err(format!("{name} is not what the rows say"));
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| format!("{name}: {e}"))?;
+        }
+        std::fs::write(&path, wanted).map_err(|e| format!("{name}: {e}"))?;
     }
-    println!("{readme}: tables from {} rows", rows.len());
+    println!("{}: tables from {} and {} rows", pages.join(", "), rows.len(), models.rows());
     Ok(())
 }
 
@@ -54,7 +66,7 @@ fn load(dir: &Path) -> Result<Vec<Row>, String> {
 }
 
 /// Replaces what is between each pair of markers.
-fn update(text: &str, rows: &[Row]) -> Result<String, String> {
+fn update(text: &str, rows: &[Row], models: &E2e) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("<!-- bench:") {
@@ -66,6 +78,9 @@ fn update(text: &str, rows: &[Row]) -> Result<String, String> {
             "spmm-gpu" => spmm_gpu(rows),
             "spmm-host" => spmm_host(rows),
             "codec" => codec(rows),
+            "e2e" => models.tables(),
+            "e2e-details" => models.details(),
+            "e2e-profile" => models.profiles(),
             other => return Err(format!("there is no table called {other}")),
         };
         let table = if table.is_empty() { NOTHING.to_owned() } else { table };
@@ -208,12 +223,16 @@ mod tests {
     use super::*;
     use crate::csv::tests::sample;
 
+    fn updated(text: &str, rows: &[Row]) -> Result<String, String> {
+        update(text, rows, &E2e::default())
+    }
+
     const PAGE: &str = "before\n<!-- bench:spmm-gpu:begin -->\nold\n<!-- bench:spmm-gpu:end -->\nmiddle\n\
                         <!-- bench:codec:begin --><!-- bench:codec:end -->\nafter\n";
 
     #[test]
     fn without_rows_the_tables_say_so_and_the_text_around_them_stays() {
-        let page = update(PAGE, &[]).unwrap();
+        let page = updated(PAGE, &[]).unwrap();
         assert_eq!(page.matches(NOTHING).count(), 2);
         assert!(
             page.starts_with("before\n")
@@ -221,37 +240,46 @@ mod tests {
                 && page.contains("\nmiddle\n")
         );
         assert!(!page.contains("old"));
-        assert_eq!(update(&page, &[]).unwrap(), page);
+        assert_eq!(updated(&page, &[]).unwrap(), page);
     }
 
     #[test]
     fn the_newest_row_wins_and_missing_cells_are_dashes() {
         let old = Row { us: 160.0, ..sample() };
         let other = Row { n: 8, sparsity: 0.5, ..sample() };
-        let page = update(PAGE, &[old, sample(), other]).unwrap();
+        let page = updated(PAGE, &[old, sample(), other]).unwrap();
         assert!(page.contains("| N | format | 50 % | 80 % |"), "{page}");
         assert!(page.contains("| 16 | bitmap | - | 2.00 (80.0) |"), "{page}");
         assert!(page.contains("| 8 | bitmap | 2.00 (80.0) | - |"), "{page}");
-        assert_eq!(update(&page, &[sample()]).unwrap().matches("1.00").count(), 0);
+        assert_eq!(updated(&page, &[sample()]).unwrap().matches("1.00").count(), 0);
     }
 
     #[test]
     fn uneven_rows_stay_out_of_the_headline_table() {
         let row = Row { kernel: "default uneven".into(), ..sample() };
-        assert!(update(PAGE, &[row]).unwrap().contains(NOTHING));
+        assert!(updated(PAGE, &[row]).unwrap().contains(NOTHING));
     }
 
     #[test]
     fn codec_rows_pair_up() {
         let encode = Row { op: "encode".into(), kernel: "host".into(), gbps: 3.5, ..sample() };
         let decode = Row { op: "decode".into(), gbps: 7.25, ..encode.clone() };
-        let page = update(PAGE, &[encode, decode]).unwrap();
+        let page = updated(PAGE, &[encode, decode]).unwrap();
         assert!(page.contains("| 3.50 | 7.25 |"), "{page}");
     }
 
     #[test]
     fn broken_markers_are_errors() {
-        assert!(update("<!-- bench:spmm-gpu:begin -->", &[]).is_err());
-        assert!(update("<!-- bench:bogus:begin --><!-- bench:bogus:end -->", &[]).is_err());
+        assert!(updated("<!-- bench:spmm-gpu:begin -->", &[]).is_err());
+        assert!(updated("<!-- bench:bogus:begin --><!-- bench:bogus:end -->", &[]).is_err());
+    }
+
+    #[test]
+    fn tables_of_models_have_names_of_their_own() {
+        let page = "<!-- bench:e2e:begin --><!-- bench:e2e:end --><!-- bench:e2e-details:begin -->\
+                    <!-- bench:e2e-details:end --><!-- bench:e2e-profile:begin --><!-- bench:e2e-profile:end -->";
+        let text = update(page, &[], &crate::e2e::tests::rows()).unwrap();
+        assert!(text.contains("2.25x") && text.contains("prefill ms") && text.contains("together"));
+        assert_eq!(updated(page, &[]).unwrap().matches(NOTHING).count(), 3);
     }
 }

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any, Optional, Sequence
 
@@ -54,18 +55,22 @@ PARTS = (
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     args = _arguments(argv)
+    # The profiler runs more than once, and CUDA graphs do not survive that CUPTI is taken down and set up again.
+    os.environ.setdefault("TEARDOWN_CUPTI", "0")
+    os.environ.setdefault("DISABLE_CUPTI_LAZY_REINIT", "1")
     if "RANK" in os.environ:  # started by torchrun
-        _worker(int(os.environ.get("LOCAL_RANK", os.environ["RANK"])), args, None)
+        return _worker(int(os.environ.get("LOCAL_RANK", os.environ["RANK"])), args, None)
     elif args.tp > 1:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        torch.multiprocessing.spawn(_worker, (args, port), nprocs=args.tp)
-    else:
-        # Fewer holes, where a model nearly fills the device.
-        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-        _worker(0, args, None)
-    return 0
+        torch.multiprocessing.spawn(_spawned, (args, port), nprocs=args.tp)
+        return 0
+    return _worker(0, args, None)
+
+
+def _spawned(rank: int, args: argparse.Namespace, port: int) -> None:
+    sys.exit(_worker(rank, args, port))
 
 
 def _numbers(text: str) -> list[int]:
@@ -127,8 +132,8 @@ def _driver_version() -> int:
     return version.value
 
 
-def _worker(rank: int, args: argparse.Namespace, port: Optional[int]) -> None:
-    """One rank: all configurations, one after the other."""
+def _worker(rank: int, args: argparse.Namespace, port: Optional[int]) -> int:
+    """One rank: all configurations, one after the other. Returns 1 if one of them failed, 0 if not."""
     if args.device == "cuda":
         torch.cuda.set_device(rank)
     distributed = args.tp > 1 or "RANK" in os.environ
@@ -148,14 +153,16 @@ def _worker(rank: int, args: argparse.Namespace, port: Optional[int]) -> None:
         wanted: list[Optional[float]] = [None] if args.dense else []
         if args.sparse or not args.dense:
             wanted += args.sparsity
-        for sparsity in wanted:
-            _measure_model(args, config, sparsity, group)
+        failures = [_measure_model(args, config, sparsity, group) for sparsity in wanted]
+        return int(any(failures))
     finally:
         if distributed:
             torch.distributed.destroy_process_group()
 
 
-def _measure_model(args: argparse.Namespace, config: ModelConfig, sparsity: Optional[float], group: Group) -> None:
+def _measure_model(args: argparse.Namespace, config: ModelConfig, sparsity: Optional[float], group: Group) -> bool:
+    """All batches of one model. Whether one failed for another reason than memory."""
+    failed = False
     began = time.monotonic()
     weights: Optional[Weights] = None
     note = ""
@@ -164,33 +171,41 @@ def _measure_model(args: argparse.Namespace, config: ModelConfig, sparsity: Opti
             config, sparsity=sparsity, format=args.format, prefer=args.prefer, device=args.device, group=group,
             seed=args.seed, copies=args.copies, progress=True,
         )  # fmt: skip
-    except _OUT_OF_MEMORY as error:
-        note = _memory_note(error, "making the model")
+    except (RuntimeError, FlashLLMError) as error:
+        if not _is_memory(error):
+            raise
+        note = "out of memory making the model"
     build = time.monotonic() - began
     for batch in args.batch:
         row = _row(args, config, sparsity, group, batch, weights, build)
         if weights is None:
             row["note"] = note
+            _write(row, COLUMNS, args.out, group)
         else:
             try:
                 _measure_batch(args, weights, batch, row, group)
-            except _OUT_OF_MEMORY as error:
-                row["note"] = _memory_note(error, "running")
-        if group.rank == 0:
-            _write(row, COLUMNS, args.out)
+            except Exception as error:
+                if _is_memory(error):
+                    row["note"] = "out of memory running"
+                    _write(row, COLUMNS, args.out, group)
+                elif group.size > 1:
+                    raise  # the other ranks would wait for this one
+                else:  # the rows that come after it are worth having
+                    traceback.print_exc()
+                    failed = True
         _release()
     del weights
     _release()
+    return failed
 
 
-_OUT_OF_MEMORY = (torch.OutOfMemoryError, FlashLLMError)
-
-
-def _memory_note(error: Exception, when: str) -> str:
-    """What a row says in place of numbers; an error that is not about memory goes on."""
-    if isinstance(error, FlashLLMError) and error.status != Status.ALLOC_FAILED:
-        raise error
-    return f"out of memory {when}"
+def _is_memory(error: Exception) -> bool:
+    """Whether there was too little memory: PyTorch's own error, ours, or one of CUDA's and cuBLAS's by its text."""
+    if isinstance(error, FlashLLMError):
+        return error.status == Status.ALLOC_FAILED
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and re.search("out of memory|ALLOC_FAILED", str(error)) is not None
+    )
 
 
 def _release() -> None:
@@ -229,7 +244,7 @@ def _row(
         dtype={torch.float16: "f16", torch.bfloat16: "bf16"}.get(config.dtype, str(config.dtype)),
         n=batch,
         sparsity="" if sparsity is None else f"{sparsity:.4f}",
-        model=config.name,
+        model=config.name + (f" ({config.layers} layers)" if args.layers else ""),
         layers=config.layers,
         gpus=group.size,
         batch=batch,
@@ -300,6 +315,7 @@ def _measure_batch(args: argparse.Namespace, weights: Weights, batch: int, row: 
     if on_gpu:
         free, whole = torch.cuda.mem_get_info()
         row.update(peak_bytes=torch.cuda.max_memory_allocated(), device_bytes=whole - free)
+    _write(row, COLUMNS, args.out, group)
     if args.profile:
         _profile(args, engine, row, group, _quantile(us, 0.5))
 
@@ -369,11 +385,15 @@ def _profile(args: argparse.Namespace, engine: Engine, row: dict[str, Any], grou
     beside = args.out.with_name(args.out.stem + "-profile.csv") if args.out else None
     for (part, kernel), (calls, us) in sorted(kernels.items(), key=lambda item: -item[1][1]):
         line = dict(same, part=part, kernel=kernel[:200], calls=f"{calls:.1f}", us=f"{us:.2f}", share=f"{us / whole:.4f}")
-        _write(line, PROFILE_COLUMNS, beside, quiet=True)
+        _write(line, PROFILE_COLUMNS, beside, group, quiet=True)
 
 
-def _write(row: dict[str, Any], columns: Sequence[str], path: Optional[Path], quiet: bool = False) -> None:
-    """Appends a row, and tells it."""
+def _write(
+    row: dict[str, Any], columns: Sequence[str], path: Optional[Path], group: Group, quiet: bool = False
+) -> None:
+    """Appends a row, and tells it. The first rank does."""
+    if group.rank:
+        return
     if not quiet:
         told = ("model", "format", "sparsity", "gpus", "batch", "context", "tokens_per_s", "tokens_per_gpu_s", "ms_p50",
                 "ms_p99", "prefill_ms", "peak_bytes", "build_s", "note")  # fmt: skip
@@ -381,7 +401,7 @@ def _write(row: dict[str, Any], columns: Sequence[str], path: Optional[Path], qu
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
+    new = not path.exists() or path.stat().st_size == 0
     if not new:
         with path.open(newline="") as file:
             if next(csv.reader(file), None) != list(columns):
@@ -390,7 +410,8 @@ def _write(row: dict[str, Any], columns: Sequence[str], path: Optional[Path], qu
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         if new:
             writer.writeheader()
-        writer.writerow(row)
+        # No quotes, as in the other benchmarks' files: what would need them is made harmless.
+        writer.writerow({name: re.sub(r'[,"\r\n]', " ", str(value)) for name, value in row.items()})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The elementwise and attention steps of a decoder layer: Triton on a GPU, plain PyTorch on the host.
 
-Both forms are the same function, which tests/test_engine_kernels.py checks, so that the engine's text has one path.
+Both forms are the same function, which tests/test_engine.py checks, so that the engine's text has one path.
 Sums are in fp32, and each result is rounded once to the model's type.
 """
 
@@ -95,7 +95,8 @@ if triton is not None:
             x += tl.load(bias_ptr + head * D + d, mask=mask, other=0.0).to(tl.float32)
         return x
 
-    @triton.jit
+    # Not compiled anew for other capacities and numbers of pieces: heads of D elements keep the addresses aligned anyhow.
+    @triton.jit(do_not_specialize=["capacity", "splits"])
     def _decode_attention_kernel(
         qkv_ptr, bias_ptr, k_ptr, v_ptr, position_ptr, cos_ptr, sin_ptr, out_ptr, part_ptr, scale, capacity, splits,
         H: tl.constexpr, KV: tl.constexpr, G: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
@@ -175,7 +176,7 @@ if triton is not None:
             out = total / weight[:, None]
             tl.store(out_ptr + (b * H + head)[:, None] * D + d[None, :], out.to(dtype), mask=used)
 
-    @triton.jit
+    @triton.jit(do_not_specialize=["splits"])
     def _combine_kernel(part_ptr, out_ptr, splits, D: tl.constexpr, PIECES: tl.constexpr):
         """Joins the pieces of a (sequence, head), one program each."""
         row = tl.program_id(0).to(tl.int64)
@@ -257,9 +258,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def split_heads(qkv: Tensor, bias: Optional[Tensor], heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """q, k, v as [tokens, heads of it, head_dim], with the bias of the projection."""
+    """q, k, v as [tokens, heads of it, head_dim]: views of qkv, to which the bias of the projection is added."""
     if bias is not None:
-        qkv = (qkv.float() + bias.float()).to(qkv.dtype)
+        qkv += bias  # PyTorch adds in fp32 and rounds once
     q, k, v = qkv.unflatten(-1, (heads + 2 * kv_heads, -1)).split((heads, kv_heads, kv_heads), dim=-2)
     return q, k, v
 

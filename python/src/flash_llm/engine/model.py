@@ -14,6 +14,10 @@ from .kernels import AttentionPlan
 from .weights import Layer, Norm, Weights
 
 
+# Shapes of the attention kernel that are tried when the decode step is captured: (block, warps, stages).
+ATTENTION_SHAPES = ((64, 4, 2), (32, 2, 3), (64, 4, 3), (128, 4, 2))
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen: the likeliest one, or with top_p below 1 at random from the smallest set of tokens
@@ -94,8 +98,8 @@ class Engine:
         """How a step runs, in a few words."""
         a = self._attention
         return (
-            f"{'graph' if self.captured else 'no graph'}; attention in {a.splits} of blocks {a.block}, {a.warps} warps, "
-            f"{a.stages} stages"
+            f"{'graph' if self.captured else 'no graph'}; attention: pieces {a.splits}; block {a.block}; warps {a.warps}; "
+            f"stages {a.stages}"
         )
 
     # ------------------------------------------------------------------------------------------------- one layer
@@ -195,7 +199,7 @@ class Engine:
         plans = [
             AttentionPlan(pieces, block, warps, stages)
             for pieces in (splits, 2 * splits)
-            for block, warps, stages in ((32, 2, 3), (64, 4, 2), (64, 4, 3), (128, 4, 2))
+            for block, warps, stages in ATTENTION_SHAPES
         ]
         layers = min(self.config.layers, 8)  # rotating: as in a step, each finds its cache cold
 

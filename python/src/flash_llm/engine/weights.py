@@ -28,6 +28,7 @@ class DenseLinear:
 
     # Which way is faster for so many tokens of such a matrix, found when it is first needed.
     _fused_relu: dict[tuple[int, int, int], bool] = {}
+    _library: dict[tuple[int, int, int], str] = {}
 
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight
@@ -37,7 +38,25 @@ class DenseLinear:
         return self.weight.numel() * self.weight.element_size()
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight)
+        """By the faster of cuBLAS and cuBLASLt, whose choices of a kernel differ for few tokens."""
+        if not x.is_cuda:
+            return F.linear(x, self.weight)
+        key = (*self.weight.shape, x.shape[0])
+        if key not in self._library:
+            choices: dict[str, Callable[[], Tensor]] = {
+                "cublas": lambda: self._through("cublas", x),
+                "cublaslt": lambda: self._through("cublaslt", x),
+            }
+            self._library[key] = kernels.fastest(choices)
+        return self._through(self._library[key], x)
+
+    def _through(self, library: str, x: Tensor) -> Tensor:
+        before = torch.backends.cuda.preferred_blas_library()
+        torch.backends.cuda.preferred_blas_library(library)
+        try:
+            return F.linear(x, self.weight)
+        finally:
+            torch.backends.cuda.preferred_blas_library(before)
 
     def many(self, x: Tensor) -> Tensor:
         """The same for many tokens."""
@@ -203,16 +222,17 @@ def random_weights(
     device = torch.device(device)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
-    generator = torch.Generator(device).manual_seed(seed * 1000 + group.rank)
+    generator = torch.Generator(device).manual_seed(seed * 1000 + 1 + group.rank)
+    # What every rank has whole is the same on every rank.
+    shared = torch.Generator(device).manual_seed(seed * 1000)
     dtype, hidden = config.dtype, config.hidden
     shapes = config.matrices(group.size)
     # One buffer for all dense matrices on their way, so that the allocator keeps no holes of their size.
     scratch = None
     if sparsity is not None:
-        scratch = torch.empty(max(rows * cols for rows, cols in shapes.values()), dtype=dtype, device=device)
-
         if not 0.0 <= sparsity < 1.0:
             raise ValueError(f"sparsity is {sparsity}: from 0 to less than 1 is needed")
+        scratch = torch.empty(max(rows * cols for rows, cols in shapes.values()), dtype=dtype, device=device)
     threshold = 0.02 * math.sqrt(2.0) * float(torch.erfinv(torch.tensor(sparsity or 0.0, dtype=torch.float64)))
 
     def make(rows: int, cols: int) -> Linear:
@@ -229,8 +249,8 @@ def random_weights(
         assert isinstance(linear, SparseLinear)
         return SparseLinear(SparseMatrix.from_buffer(linear.matrix.buffer.clone()))
 
-    def vector(size: int, mean: float = 0.0) -> Tensor:
-        return torch.empty(size, dtype=dtype, device=device).normal_(mean, 0.02, generator=generator)
+    def vector(size: int, mean: float = 0.0, of: torch.Generator = shared) -> Tensor:
+        return torch.empty(size, dtype=dtype, device=device).normal_(mean, 0.02, generator=of)
 
     def norm() -> Norm:
         return Norm(vector(hidden, 1.0), vector(hidden) if config.arch == "opt" else None)
@@ -246,9 +266,9 @@ def random_weights(
             linears = {name: make(rows, cols) for name, (rows, cols) in shapes.items()}
         layers.append(
             Layer(
-                norm(), linears["qkv"], vector(shapes["qkv"][0]) if biased or config.qkv_bias else None,
+                norm(), linears["qkv"], vector(shapes["qkv"][0], of=generator) if biased or config.qkv_bias else None,
                 linears["out"], vector(hidden) if biased else None,
-                norm(), linears["up"], vector(shapes["up"][0]) if biased else None,
+                norm(), linears["up"], vector(shapes["up"][0], of=generator) if biased else None,
                 linears["down"], vector(hidden) if biased else None,
             )
         )  # fmt: skip
@@ -262,9 +282,7 @@ def random_weights(
             copying = (time.monotonic() - began) * config.layers > budget_s
         if progress and group.rank == 0 and (number % 8 == 7 or number < 2):
             print(f"layer {number + 1} of {config.layers}: {time.monotonic() - began:.1f} s", file=sys.stderr)
-    embedding = torch.empty((config.vocab, hidden), dtype=dtype, device=device).normal_(
-        0.0, 0.02, generator=torch.Generator(device).manual_seed(seed)
-    )
+    embedding = torch.empty((config.vocab, hidden), dtype=dtype, device=device).normal_(0.0, 0.02, generator=shared)
     weights = Weights(
         config=config,
         group=group,
