@@ -12,7 +12,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::{Error, Kind, Result};
-use crate::format::{Analysis, Header};
+use crate::format::{Analysis, EncodeOptions, Header};
 use crate::types::{DType, DenseLayout, Format, Order};
 
 /// Which memory a buffer lies in.
@@ -64,6 +64,16 @@ pub enum Origin {
     Csr,
 }
 
+impl Origin {
+    /// The function that analyses such a matrix.
+    fn analysis(self) -> &'static str {
+        match self {
+            Self::Dense => "flashllmDenseToSparse_analysis",
+            Self::Csr => "flashllmCsrToSparse_analysis",
+        }
+    }
+}
+
 /// How far the matrix is.
 #[derive(Clone, Debug)]
 pub enum Stage {
@@ -91,9 +101,48 @@ pub struct SpState {
 }
 
 impl SpState {
+    /// Goes to Analysed, where a buffer is set anew.
+    pub fn set_analysed(
+        &mut self,
+        analysis: Analysis,
+        place: Place,
+        origin: Origin,
+        workspace: usize,
+    ) {
+        self.stage = Stage::Analysed(Arc::new(analysis));
+        self.buffer = None;
+        self.analysed = Some((place, origin, workspace));
+    }
+
+    /// What a conversion writes, and where to. Refuses one of matrix `name` that is not analysed, has no buffer, or was
+    /// given it for another place.
+    pub fn target(
+        &self,
+        name: &str,
+        place: Place,
+        origin: Origin,
+        workspace: usize,
+    ) -> Result<(Arc<Analysis>, Buffer)> {
+        let Stage::Analysed(analysis) = &self.stage else {
+            return Err(Error::invalid(format!(
+                "{name} is not analysed: call {} first",
+                origin.analysis()
+            )));
+        };
+        let Some(buffer) = self.buffer else {
+            return Err(Error::invalid(format!(
+                "{name} has no buffer: give it {} bytes with flashllmSpMatSetBuffer first",
+                analysis.bytes()
+            )));
+        };
+        buffer.place.usable_from(place)?;
+        self.convertible(place, origin, workspace)?;
+        Ok((Arc::clone(analysis), buffer))
+    }
+
     /// Refuses to convert in another place, from another kind of matrix, or with another workspace, than the
     /// analysis.
-    pub fn convertible(&self, place: Place, origin: Origin, workspace: usize) -> Result<()> {
+    fn convertible(&self, place: Place, origin: Origin, workspace: usize) -> Result<()> {
         let Some((at, from, table)) = self.analysed else {
             return Err(Error::invalid("the matrix is not analysed"));
         };
@@ -188,9 +237,23 @@ impl SpMat {
         self.dtype
     }
 
+    /// Element type, rows and columns.
+    pub fn typed_shape(&self) -> (DType, usize, usize) {
+        (self.dtype, self.rows, self.cols)
+    }
+
     /// The format asked for at creation; `None` is AUTO.
     pub fn requested(&self) -> Option<Format> {
         self.requested
+    }
+
+    /// What an analysis of this matrix in this state may choose.
+    pub fn encode_options(&self, state: &SpState) -> EncodeOptions {
+        EncodeOptions {
+            format: self.requested,
+            reorder: state.reorder,
+            prefer_footprint: state.prefer_footprint,
+        }
     }
 
     /// Reads the state.
@@ -251,6 +314,7 @@ fn positive(name: &str, value: i64) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::analyse;
 
     fn kind(rows: i64, cols: i64, dtype: DType) -> Option<Kind> {
         SpMat::new(rows, cols, dtype, None).err().map(|e| e.kind())
@@ -296,6 +360,33 @@ mod tests {
         m.update(|s| s.analysed = Some((host, Origin::Dense, 0)));
         assert_eq!(refusal(host, Origin::Dense, 64), None);
         assert_eq!(refusal(cuda, Origin::Dense, 64), Some(Kind::InvalidValue));
+    }
+
+    #[test]
+    fn a_conversion_needs_an_analysis_and_a_buffer() {
+        let m = SpMat::new(8, 8, DType::F16, None).unwrap();
+        let refusal = |origin| {
+            m.read(|s| s.target("matB", Place::Host, origin, 0))
+                .err()
+                .map(|e| e.message().to_owned())
+        };
+        let text = refusal(Origin::Csr).unwrap();
+        assert_eq!(text, "matB is not analysed: call flashllmCsrToSparse_analysis first");
+        let text = refusal(Origin::Dense).unwrap();
+        assert_eq!(text, "matB is not analysed: call flashllmDenseToSparse_analysis first");
+        let layout = DenseLayout::new(8, 8, 8, Order::Row).unwrap();
+        let options = m.read(|s| m.encode_options(s));
+        let analysis = analyse(&layout, &[0x3c00; 64], &options).unwrap();
+        let bytes = analysis.bytes();
+        m.update(|s| s.set_analysed(analysis, Place::Host, Origin::Dense, 0));
+        let text = refusal(Origin::Dense).unwrap();
+        assert!(text.starts_with(&format!("matB has no buffer: give it {bytes} bytes")), "{text}");
+        let given = |place| Some(Buffer { address: 256, bytes, place });
+        m.update(|s| s.buffer = given(Place::Cuda(1)));
+        assert!(refusal(Origin::Dense).unwrap().contains("set with a CUDA handle"));
+        m.update(|s| s.buffer = given(Place::Host));
+        assert_eq!(refusal(Origin::Dense), None);
+        assert!(refusal(Origin::Csr).unwrap().contains("analysed from a Dense matrix"));
     }
 
     #[test]
