@@ -13,13 +13,13 @@ use super::types::{
     flashllmSpMatDescr_t,
 };
 use crate::descr::{CsrMat, Origin, SpMat, Stage};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::format;
 use crate::format::csr::{Csr, Indices};
 use crate::gpu;
 use crate::handle::{Context, Device};
 use crate::plan::convert::CsrWorkspace;
-use crate::types::{DType, DenseLayout, Order, checked_mul};
+use crate::types::{DType, DenseLayout, Order, checked_mul, zeros};
 
 /// Opaque object behind flashllmCsrDescr_t.
 #[repr(C)]
@@ -173,11 +173,7 @@ unsafe fn expand(csr: &CsrMat) -> Result<(DenseLayout, Vec<u16>)> {
     matrix.check()?;
     let layout = DenseLayout::new(shape.rows, shape.cols, shape.cols, Order::Row)?;
     let count = checked_mul(shape.rows, shape.cols, "rows x cols")?;
-    let mut dense = Vec::new();
-    dense.try_reserve_exact(count).map_err(|_| {
-        Error::new(Kind::AllocFailed, format!("{count} elements of the dense matrix"))
-    })?;
-    dense.resize(count, 0);
+    let mut dense = zeros(count, "the dense matrix")?;
     matrix.expand(&mut dense)?;
     Ok((layout, dense))
 }

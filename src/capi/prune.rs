@@ -15,7 +15,7 @@ use crate::descr::{DnMat, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::handle::{Context, Device};
 use crate::plan::convert::{COMPARE_BYTES, PruneWorkspace};
-use crate::types::DType;
+use crate::types::{DType, zeros};
 use crate::{format, gpu, host};
 
 /// Algorithms of flashllmPrune().
@@ -277,14 +277,7 @@ pub unsafe extern "C" fn flashllmPruneCheck(
                 // SAFETY: the caller gave this many readable bytes and leaves them unchanged.
                 let bytes = unsafe { host_buffer(&header, &buffer) };
                 let layout = *dense.layout();
-                let mut decoded = Vec::new();
-                decoded.try_reserve_exact(layout.extent()).map_err(|_| {
-                    Error::new(
-                        Kind::AllocFailed,
-                        format!("{} bytes for the decoded matrix", 2 * layout.extent()),
-                    )
-                })?;
-                decoded.resize(layout.extent(), 0_u16);
+                let mut decoded = zeros(layout.extent(), "the decoded matrix")?;
                 format::decode(bytes, &layout, &mut decoded)?;
                 // SAFETY: the caller's descriptor describes readable host memory.
                 host::prune::same(&layout, &decoded, &layout, unsafe { half_slice(&dense) })
