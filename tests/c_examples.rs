@@ -275,8 +275,9 @@ fn demo_passes(demo: &Path, library: &Path) {
         "33x129",
         "third.weight",
         "auto: bitmap",
+        "auto: slots",
         "tiled-csl",
-        "demo: PASS: 48 products (4 matrices, 4 sparsities, 3 formats) on the host, 0 wrong",
+        "demo: PASS: 64 products (4 matrices, 4 sparsities, 4 formats) on the host, 0 wrong",
     ] {
         assert!(text.contains(needed), "'{needed}' is not in the demo's output:\n{text}");
     }
