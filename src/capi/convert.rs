@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::context::place;
 use super::guard::{aligned, guard, host_slice, host_slice_mut, null, out};
-use super::object;
+use super::object::{self, Registered};
 use super::status::flashllmStatus_t;
 use super::types::{
     RawDenseToSparseAlg, RawSparseToDenseAlg, flashllmConstDnMatDescr_t, flashllmConstSpMatDescr_t,
@@ -91,6 +91,20 @@ pub(super) unsafe fn host_buffer<'a>(header: &Header, buffer: &Buffer) -> &'a [u
     unsafe { host_slice(buffer.address, header.total_bytes as usize) }
 }
 
+/// The operands of a conversion to a compressed matrix, checked up to the shapes.
+pub(super) fn to_sparse<Source: Registered>(
+    handle: flashllmHandle_t,
+    matA: *const Source::Opaque,
+    matB: flashllmSpMatDescr_t,
+    alg: RawDenseToSparseAlg,
+) -> Result<(Arc<Context>, Arc<Source>, Arc<SpMat>)> {
+    let context = object::get::<Context>(handle, "handle")?;
+    let source = object::get::<Source>(matA, "matA")?;
+    let sparse = object::get::<SpMat>(matB, "matB")?;
+    flashllmDenseToSparseAlg_t::try_from(alg)?;
+    Ok((context, source, sparse))
+}
+
 /// Tells how much workspace the conversion of a dense matrix to a compressed one needs.
 ///
 /// @param handle              The handle.
@@ -116,10 +130,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_bufferSize(
     workspaceBytes: *mut usize,
 ) -> flashllmStatus_t {
     guard("flashllmDenseToSparse_bufferSize", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let dense = object::get::<DnMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        let (context, dense, sparse) = to_sparse::<DnMat>(handle, matA, matB, alg)?;
         let bytes = out(workspaceBytes, "workspaceBytes")?;
         fits(("matA", dense.typed_shape()), ("matB", sparse.typed_shape()))?;
         let need = match context.device() {
@@ -170,10 +181,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
     workspace: *mut c_void,
 ) -> flashllmStatus_t {
     guard("flashllmDenseToSparse_analysis", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let dense = object::get::<DnMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        let (context, dense, sparse) = to_sparse::<DnMat>(handle, matA, matB, alg)?;
         fits(("matA", dense.typed_shape()), ("matB", sparse.typed_shape()))?;
         let scratch = scratch(&context, workspace)?;
         sparse.update(|state| {
@@ -242,10 +250,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
     workspace: *mut c_void,
 ) -> flashllmStatus_t {
     guard("flashllmDenseToSparse_convert", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let dense = object::get::<DnMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        let (context, dense, sparse) = to_sparse::<DnMat>(handle, matA, matB, alg)?;
         fits(("matA", dense.typed_shape()), ("matB", sparse.typed_shape()))?;
         let scratch = scratch(&context, workspace)?;
         // The state's lock is held all the while, so that two conversions cannot write to one buffer.

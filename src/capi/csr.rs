@@ -4,20 +4,19 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 
 use super::context::place;
-use super::convert::{disjoint, fits, scratch};
+use super::convert::{disjoint, fits, scratch, to_sparse};
 use super::guard::{guard, host_slice, host_slice_mut, out};
 use super::object;
 use super::status::flashllmStatus_t;
 use super::types::{
-    RawDataType, RawDenseToSparseAlg, checked, flashllmDenseToSparseAlg_t, flashllmHandle_t,
-    flashllmSpMatDescr_t,
+    RawDataType, RawDenseToSparseAlg, checked, flashllmHandle_t, flashllmSpMatDescr_t,
 };
-use crate::descr::{CsrMat, Origin, SpMat, Stage};
+use crate::descr::{CsrMat, Origin, Stage};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::format::csr::{Csr, Indices};
 use crate::gpu;
-use crate::handle::{Context, Device};
+use crate::handle::Device;
 use crate::plan::convert::CsrWorkspace;
 use crate::types::{DType, DenseLayout, Order, checked_mul, zeros};
 
@@ -203,10 +202,7 @@ pub unsafe extern "C" fn flashllmCsrToSparse_bufferSize(
     workspaceBytes: *mut usize,
 ) -> flashllmStatus_t {
     guard("flashllmCsrToSparse_bufferSize", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let csr = object::get::<CsrMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        let (context, csr, sparse) = to_sparse::<CsrMat>(handle, matA, matB, alg)?;
         let bytes = out(workspaceBytes, "workspaceBytes")?;
         fits(("matA", csr.typed_shape()), ("matB", sparse.typed_shape()))?;
         let need = match context.device() {
@@ -253,10 +249,7 @@ pub unsafe extern "C" fn flashllmCsrToSparse_analysis(
     workspace: *mut c_void,
 ) -> flashllmStatus_t {
     guard("flashllmCsrToSparse_analysis", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let csr = object::get::<CsrMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        let (context, csr, sparse) = to_sparse::<CsrMat>(handle, matA, matB, alg)?;
         fits(("matA", csr.typed_shape()), ("matB", sparse.typed_shape()))?;
         let scratch = scratch(&context, workspace)?;
         sparse.update(|state| {
@@ -316,10 +309,7 @@ pub unsafe extern "C" fn flashllmCsrToSparse_convert(
     workspace: *mut c_void,
 ) -> flashllmStatus_t {
     guard("flashllmCsrToSparse_convert", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let csr = object::get::<CsrMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        let (context, csr, sparse) = to_sparse::<CsrMat>(handle, matA, matB, alg)?;
         fits(("matA", csr.typed_shape()), ("matB", sparse.typed_shape()))?;
         let scratch = scratch(&context, workspace)?;
         sparse.update(|state| {
