@@ -377,8 +377,7 @@ pub unsafe extern "C" fn flashllmSparseToDense(
     guard("flashllmSparseToDense", || {
         let (context, sparse, dense) = sparse_to_dense(handle, matA, matB, alg)?;
         fits(("matB", dense.typed_shape()), ("matA", sparse.typed_shape()))?;
-        let (header, buffer) = sparse.ready("matA")?;
-        buffer.place.usable_from(place(&context))?;
+        let (header, buffer) = sparse.ready("matA", place(&context))?;
         let _ = workspace;
         let size = header.total_bytes as usize;
         match context.device() {

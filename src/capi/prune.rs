@@ -269,8 +269,7 @@ pub unsafe extern "C" fn flashllmPruneCheck(
         let dense = object::get::<DnMat>(matB, "matB")?;
         let agrees = out(agrees, "agrees")?;
         fits(("matB", dense.typed_shape()), ("matA", sparse.typed_shape()))?;
-        let (header, buffer) = sparse.ready("matA")?;
-        buffer.place.usable_from(place(&context))?;
+        let (header, buffer) = sparse.ready("matA", place(&context))?;
         let scratch = scratch(&context, workspace)?;
         let same = match context.device() {
             Device::Host => {

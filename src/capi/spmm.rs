@@ -284,21 +284,12 @@ impl Product {
 
     /// The header, once an analysis or a buffer has given one; on this handle's side if there is a buffer.
     pub(super) fn header(&self) -> Result<Header> {
-        self.on.a.read(|state| {
-            if let Some(buffer) = state.buffer {
-                buffer.place.usable_from(place(&self.on.context))?;
-            }
-            state.header().copied().ok_or_else(|| {
-                Error::invalid("matA has no size yet: analyse a dense matrix, or adopt a buffer with flashllmSpMatSetBuffer")
-            })
-        })
+        self.on.a.header("matA", place(&self.on.context))
     }
 
     /// The compressed matrix, on this handle's side.
     pub(super) fn ready(&self) -> Result<(Header, Buffer)> {
-        let (header, buffer) = self.on.a.ready("matA")?;
-        buffer.place.usable_from(place(&self.on.context))?;
-        Ok((header, buffer))
+        self.on.a.ready("matA", place(&self.on.context))
     }
 
     fn workspace_bytes(&self, header: &Header) -> Result<usize> {

@@ -93,9 +93,7 @@ pub(super) unsafe fn path<'a>(pointer: *const c_char) -> Result<&'a Path> {
 
 /// The header and buffer of a matrix that this handle can use.
 pub(super) fn ready(context: &Context, descr: &SpMat) -> Result<(Header, Buffer)> {
-    let (header, buffer) = descr.ready("spMatDescr")?;
-    buffer.place.usable_from(place(context))?;
-    Ok((header, buffer))
+    descr.ready("spMatDescr", place(context))
 }
 
 /// Gives the compressed buffer of a matrix to `sink`, piece by piece.

@@ -26,7 +26,7 @@ pub enum Place {
 
 impl Place {
     /// Refuses a buffer in `self` for a handle that works in `handle`.
-    pub fn usable_from(self, handle: Place) -> Result<()> {
+    fn usable_from(self, handle: Place) -> Result<()> {
         match (self, handle) {
             (Self::Host, Self::Host) => Ok(()),
             (Self::Cuda(a), Self::Cuda(b)) if a == b => Ok(()),
@@ -186,6 +186,15 @@ impl SpState {
             Stage::Ready(header) => Some(header),
         }
     }
+
+    /// The header of matrix `name`.
+    pub fn sized(&self, name: &str) -> Result<Header> {
+        self.header().copied().ok_or_else(|| {
+            Error::invalid(format!(
+                "{name} has no size yet: analyse a dense matrix, or adopt a buffer with flashllmSpMatSetBuffer"
+            ))
+        })
+    }
 }
 
 /// Shape, type and state of a compressed matrix.
@@ -267,10 +276,23 @@ impl SpMat {
         f(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The header and buffer of a matrix that can be multiplied or decoded.
-    pub fn ready(&self, name: &str) -> Result<(Header, Buffer)> {
+    /// The header, known from the analysis on; a buffer, if there is one, has to be usable from `place`.
+    pub fn header(&self, name: &str, place: Place) -> Result<Header> {
+        self.read(|state| {
+            if let Some(buffer) = state.buffer {
+                buffer.place.usable_from(place)?;
+            }
+            state.sized(name)
+        })
+    }
+
+    /// The header and buffer of a matrix that can be multiplied or decoded in `place`.
+    pub fn ready(&self, name: &str, place: Place) -> Result<(Header, Buffer)> {
         self.read(|state| match (&state.stage, state.buffer) {
-            (Stage::Ready(header), Some(buffer)) => Ok((*header, buffer)),
+            (Stage::Ready(header), Some(buffer)) => {
+                buffer.place.usable_from(place)?;
+                Ok((*header, buffer))
+            }
             (Stage::Analysed(_), _) => {
                 Err(Error::invalid(format!("{name} is analysed but not converted: call flashllmDenseToSparse_convert")))
             }
@@ -392,7 +414,7 @@ mod tests {
     #[test]
     fn nothing_is_ready_before_a_buffer() {
         let m = SpMat::new(8, 8, DType::F16, None).unwrap();
-        assert_eq!(m.ready("matA").unwrap_err().kind(), Kind::InvalidValue);
+        assert_eq!(m.ready("matA", Place::Host).unwrap_err().kind(), Kind::InvalidValue);
         assert!(m.read(|s| s.header().is_none()));
     }
 }
