@@ -74,11 +74,11 @@ test-gpu: gpu-bundle
 gpu-bundle: all
 	@scripts/gpu-bundle.sh $(TARGET)/gpu-bundle
 
-## demo: compress real trained weights and multiply them, on the GPU if there is one
+## demo: compress trained weights (DEMO_WEIGHTS=FILE, else fetched) and multiply them, on the GPU if there is one
 demo: all
-	$(PYTHON) scripts/fetch_demo_weights.py $(TARGET)/demo
+	$(if $(DEMO_WEIGHTS),,$(PYTHON) scripts/fetch_demo_weights.py $(TARGET)/demo)
 	$(MAKE) --no-print-directory -C c-examples BUILD=$(TARGET)/demo PREFIX_INC=$(CURDIR)/include LIBDIR=$(TARGET)/release $(TARGET)/demo/demo
-	$(TARGET)/demo/demo $(DEMO_ARGS) $(TARGET)/demo/model.safetensors
+	$(TARGET)/demo/demo $(DEMO_ARGS) '$(or $(DEMO_WEIGHTS),$(TARGET)/demo/model.safetensors)'
 
 ## bench: the benchmark against the machine's own dense library; BENCH_ARGS are passed on
 bench: all

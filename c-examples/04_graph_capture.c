@@ -5,9 +5,7 @@
  * The graph calls of the driver are loaded with dlopen and declared by hand, so that this example
  * compiles where no CUDA toolkit is installed. A program with the toolkit includes <cuda.h> or
  * <cuda_runtime.h> instead: flashllmStream_t is CUstream and cudaStream_t. */
-#include "common.h"
-
-#include <dlfcn.h>
+#include "dynamic.h"
 
 enum { M = 96, K = 256, TOKENS = 8, REPLAYS = 3 };
 
@@ -41,21 +39,6 @@ static struct {
             exit(EXIT_FAILURE);                                                         \
         }                                                                               \
     } while (0)
-
-/* POSIX lets dlsym's result be a function; ISO C has no cast for it, hence the copy. */
-static void load(void *library, const char *name, void *function) {
-    void *symbol = dlsym(library, name);
-    if (symbol == NULL) {
-        fprintf(stderr, "the driver has no %s\n", name);
-        exit(EXIT_FAILURE);
-    }
-    memcpy(function, &symbol, sizeof symbol);
-}
-
-static void skip(const char *why) {
-    printf("no GPU: %s\n", why);
-    exit(EXIT_SKIPPED);
-}
 
 static void load_driver(void) {
     void *library = dlopen("libcuda.so.1", RTLD_NOW);

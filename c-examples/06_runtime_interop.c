@@ -6,9 +6,7 @@
  * The runtime is loaded with dlopen and declared by hand, so that this example compiles where no CUDA
  * toolkit is installed. A program with the toolkit includes <cuda_runtime.h> instead: flashllmStream_t
  * is cudaStream_t. */
-#include "common.h"
-
-#include <dlfcn.h>
+#include "dynamic.h"
 
 enum { M = 96, K = 256, TOKENS = 8 };
 
@@ -31,21 +29,6 @@ static struct {
             exit(EXIT_FAILURE);                                                         \
         }                                                                               \
     } while (0)
-
-/* POSIX lets dlsym's result be a function; ISO C has no cast for it, hence the copy. */
-static void load(void *library, const char *name, void *function) {
-    void *symbol = dlsym(library, name);
-    if (symbol == NULL) {
-        fprintf(stderr, "the CUDA runtime has no %s\n", name);
-        exit(EXIT_FAILURE);
-    }
-    memcpy(function, &symbol, sizeof symbol);
-}
-
-static void skip(const char *why) {
-    printf("skipped: %s\n", why);
-    exit(EXIT_SKIPPED);
-}
 
 static void load_runtime(void) {
     static const char *const names[] = {"libcudart.so.13", "libcudart.so.12", "libcudart.so",

@@ -93,6 +93,19 @@ static inline const char *format_name(flashllmFormat_t format) {
     }
 }
 
+/* The format of that name: 1, or 0 if there is none. */
+static inline int format_from_name(const char *name, flashllmFormat_t *format) {
+    static const flashllmFormat_t formats[] = {FLASHLLM_FORMAT_AUTO, FLASHLLM_FORMAT_TILED_CSL,
+                                               FLASHLLM_FORMAT_BITMAP, FLASHLLM_FORMAT_SLOTS};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; ++i) {
+        if (strcmp(name, format_name(formats[i])) == 0) {
+            *format = formats[i];
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Memory where the handle computes; zero bytes give NULL. */
 static inline void *allocate(flashllmHandle_t handle, size_t bytes) {
     void *pointer = NULL;

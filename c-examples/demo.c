@@ -5,7 +5,7 @@
  * usage: demo [--device auto|cuda|host] [--sparsity 50,60,70,80] [--tokens 16] [--all-rows] FILE
  *
  * Reads the 2-D weights of a safetensors file, converts them to fp16, zeroes the smallest magnitudes
- * up to each sparsity, compresses with both formats and with FORMAT_AUTO, multiplies by random
+ * up to each sparsity, compresses with each format and with FORMAT_AUTO, multiplies by random
  * activations on the GPU if there is one and on the host if not, and compares every element with a
  * dense product in double that this program computes itself.
  *
@@ -17,10 +17,10 @@
 
 #include <math.h>
 
-enum { MAX_SPARSITIES = 16, FORMATS = 3, MAX_TOKENS = 4096 };
+enum { MAX_SPARSITIES = 16, FORMATS = 4, MAX_TOKENS = 4096 };
 
 static const flashllmFormat_t formats[FORMATS] = {FLASHLLM_FORMAT_AUTO, FLASHLLM_FORMAT_BITMAP,
-                                                  FLASHLLM_FORMAT_TILED_CSL};
+                                                  FLASHLLM_FORMAT_SLOTS, FLASHLLM_FORMAT_TILED_CSL};
 
 typedef struct {
     const char *path, *device;

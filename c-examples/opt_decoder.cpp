@@ -89,15 +89,9 @@ Options parse_arguments(int argc, char **argv) {
         } else if (name == "--logits") {
             o.logits = value;
         } else if (name == "--format") {
-            bool known = false;
-            for (flashllmFormat_t format : {FLASHLLM_FORMAT_AUTO, FLASHLLM_FORMAT_TILED_CSL,
-                                            FLASHLLM_FORMAT_BITMAP, FLASHLLM_FORMAT_SLOTS}) {
-                if (value == format_name(format)) {
-                    o.format = format;
-                    known = true;
-                }
+            if (!format_from_name(value.c_str(), &o.format)) {
+                refuse("--format is auto, bitmap, slots or tiled-csl, not '" + value + "'");
             }
-            if (!known) refuse("--format is auto, bitmap, slots or tiled-csl, not '" + value + "'");
         } else if (name == "--prompt") {
             std::vector<int32_t> tokens;
             std::stringstream list(value);

@@ -1692,8 +1692,8 @@ flashllmStatus_t flashllmSpMM(flashllmHandle_t handle,
  * flashllmSpMMPlanExecute() does not have to.
  *
  * The plan is for the shapes, types, batch count and device of its operands, and for a compressed matrix like
- * A: of the same format, with blocks of the same width that do not hold more. It keeps none of the descriptors; other ones
- * may be executed. Attributes add what follows the product: flashllmSpMMPlanAttribute_t.
+ * A: of the same format, with blocks of the same width that do not hold more. It keeps none of the descriptors;
+ * other ones may be executed. Attributes add what follows the product: flashllmSpMMPlanAttribute_t.
  *
  * @param handle       The handle.
  * @param[out] plan    Receives the plan; NULL on failure. The caller owns it: flashllmSpMMPlanDestroy().

@@ -59,15 +59,8 @@ extern "C" __global__ void __launch_bounds__(kScanThreads) fl_convert_scan(const
             nnz += size.nnz;
             largest = size.largest > largest ? size.largest : largest;
         }
-        const uint32_t upto = inclusive(mine, lane);
-        if (lane == 31) sums[warp] = upto;
-        __syncthreads();
-        uint32_t before = 0, all = 0;
-        for (uint32_t w = 0; w < 32; ++w) {
-            if (w == warp) before = all;
-            all += sums[w];
-        }
-        uint64_t at = carry + before + upto - mine;
+        uint32_t all;
+        uint64_t at = carry + exclusive(mine, sums, all);
         if (write) {
 #pragma unroll
             for (uint32_t i = 0; i < kEach; ++i) {
@@ -76,7 +69,6 @@ extern "C" __global__ void __launch_bounds__(kScanThreads) fl_convert_scan(const
             }
         }
         carry += all;
-        __syncthreads();
     }
     for (int d = 16; d > 0; d /= 2) nnz += __shfl_down_sync(kAll, nnz, d);
     largest = __reduce_max_sync(kAll, largest);

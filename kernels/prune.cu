@@ -131,7 +131,6 @@ extern "C" __global__ void __launch_bounds__(kThreads) fl_prune_ties(const __gri
 
 extern "C" __global__ void __launch_bounds__(1024) fl_prune_scan(const __grid_constant__ FlPruneParams p) {
     __shared__ uint32_t sums[32];
-    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint64_t* counts = reinterpret_cast<uint64_t*>(p.counts);
     const uint64_t n = static_cast<uint64_t>(p.in.rows) * p.across;
     uint64_t carry = 0;
@@ -143,22 +142,14 @@ extern "C" __global__ void __launch_bounds__(1024) fl_prune_scan(const __grid_co
             each[i] = first + i < n ? static_cast<uint32_t>(counts[first + i]) : 0;
             mine += each[i];
         }
-        const uint32_t upto = inclusive(mine, lane);
-        if (lane == 31) sums[warp] = upto;
-        __syncthreads();
-        uint32_t before = 0, all = 0;
-        for (uint32_t w = 0; w < 32; ++w) {
-            if (w == warp) before = all;
-            all += sums[w];
-        }
-        uint64_t at = carry + before + upto - mine;
+        uint32_t all;
+        uint64_t at = carry + exclusive(mine, sums, all);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             if (first + i < n) counts[first + i] = at;
             at += each[i];
         }
         carry += all;
-        __syncthreads();
     }
 }
 

@@ -161,6 +161,18 @@ pub fn checked_mul(a: usize, b: usize, what: &str) -> Result<usize> {
     })
 }
 
+/// `count` zeros in host memory for `what`, or ALLOC_FAILED.
+pub fn zeros<T: Clone + Default>(count: usize, what: &str) -> Result<Vec<T>> {
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(count).map_err(|_| {
+        let bytes = count.saturating_mul(size_of::<T>());
+        let sentence = format!("{bytes} bytes of host memory for {what} could not be allocated");
+        Error::new(Kind::AllocFailed, sentence)
+    })?;
+    memory.resize(count, T::default());
+    Ok(memory)
+}
+
 /// `a + b`, or SIZE_OVERFLOW naming `what`.
 pub fn checked_add(a: usize, b: usize, what: &str) -> Result<usize> {
     a.checked_add(b).filter(|&v| isize::try_from(v).is_ok()).ok_or_else(|| {

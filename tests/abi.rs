@@ -2,7 +2,7 @@
 
 mod build_support;
 
-use build_support::{assert_golden, build_dir, compiler, root, run};
+use build_support::{assert_golden, build_dir, compiler, root, run, soname};
 use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME, FileHeader64};
 use object::read::elf::{Dyn, FileHeader};
 use object::{Endianness, Object, ObjectSymbol};
@@ -82,9 +82,7 @@ fn every_function_of_the_header_is_exported() {
 
 #[test]
 fn soname_has_the_abi_version() {
-    let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
-    let abi = if major == "0" { format!("0.{minor}") } else { major.to_owned() };
-    assert_eq!(dynamic_strings(&library(), DT_SONAME), [format!("libflash_llm.so.{abi}")]);
+    assert_eq!(dynamic_strings(&library(), DT_SONAME), [soname()]);
 }
 
 #[test]

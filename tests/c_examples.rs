@@ -8,13 +8,12 @@ mod build_support;
 
 use std::env;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Output};
 use std::time::Instant;
 
-use build_support::{build_dir, compiler, root, run, scratch};
+use build_support::{compiler, link_libraries, make_examples, root, run, scratch};
 
 enum Outcome {
     Passed,
@@ -74,7 +73,8 @@ fn main() -> ExitCode {
 fn tests() -> Vec<Test> {
     let mut tests: Vec<Test> = Vec::new();
     let mut add = |name: String, test: Box<dyn Fn() -> Outcome>| tests.push((name, test));
-    let library = library_dir();
+    let library = scratch("examples-lib");
+    link_libraries(&library);
     let builds = [("c99", "shared"), ("c11", "shared"), ("c11", "static"), ("c++11", "shared")];
     for (standard, linking) in builds {
         let dir = scratch(&format!("examples-{}-{linking}", standard.replace('+', "x")));
@@ -161,34 +161,8 @@ fn tests() -> Vec<Test> {
     tests
 }
 
-/// The libraries under the names that the linker and the loader look for.
-fn library_dir() -> PathBuf {
-    let dir = scratch("examples-lib");
-    let built = build_dir();
-    for name in ["libflash_llm.so", "libflash_llm.a"] {
-        symlink(built.join(name), dir.join(name)).expect("a link can be made");
-    }
-    let mut version = env!("CARGO_PKG_VERSION").split('.');
-    let (major, minor) = (version.next().unwrap_or_default(), version.next().unwrap_or_default());
-    let abi = if major == "0" { format!("0.{minor}") } else { major.to_owned() };
-    let soname = format!("libflash_llm.so.{abi}");
-    symlink(built.join("libflash_llm.so"), dir.join(soname)).expect("a link can be made");
-    dir
-}
-
-fn make(library: &Path, dir: &Path) -> Command {
-    let mut make = Command::new("make");
-    make.arg("--no-print-directory").arg("-C").arg(root().join("c-examples"));
-    make.arg(format!("BUILD={}", dir.display()));
-    make.arg(format!("PREFIX_INC={}", root().join("include").display()));
-    make.arg(format!("LIBDIR={}", library.display()));
-    // A job server of the make that started cargo is not ours to use.
-    make.env_remove("MAKEFLAGS").env_remove("MFLAGS");
-    make
-}
-
 fn build_with_make(library: &Path, dir: &Path, standard: &str, is_static: bool) {
-    let mut make = make(library, dir);
+    let mut make = make_examples(library, dir);
     make.arg("c").arg(format!("STD={standard}"));
     if is_static {
         make.arg("STATIC=1");
@@ -220,7 +194,7 @@ fn build_as_cxx(library: &Path, dir: &Path) {
 
 fn build_sanitized(library: &Path, dir: &Path) {
     let flags = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all";
-    run(make(library, dir).arg(format!("CFLAGS={flags}")).arg(dir.join("demo")));
+    run(make_examples(library, dir).arg(format!("CFLAGS={flags}")).arg(dir.join("demo")));
 }
 
 fn execute(command: &mut Command, library: &Path) -> Output {
@@ -301,8 +275,9 @@ fn demo_passes(demo: &Path, library: &Path) {
         "33x129",
         "third.weight",
         "auto: bitmap",
+        "auto: slots",
         "tiled-csl",
-        "demo: PASS: 48 products (4 matrices, 4 sparsities, 3 formats) on the host, 0 wrong",
+        "demo: PASS: 64 products (4 matrices, 4 sparsities, 4 formats) on the host, 0 wrong",
     ] {
         assert!(text.contains(needed), "'{needed}' is not in the demo's output:\n{text}");
     }

@@ -2,7 +2,7 @@
 
 mod build_support;
 
-use build_support::{build_dir, compiler, root, run, scratch};
+use build_support::{build_dir, compiler, link_libraries, root, run, scratch, soname};
 use object::read::archive::ArchiveFile;
 use object::{Object, ObjectSymbol};
 use std::collections::BTreeSet;
@@ -67,16 +67,16 @@ fn installed_files_are_these() {
     install(&destdir, "/usr/lib/x86_64-linux-gnu");
     let mut found = BTreeSet::new();
     tree(&destdir, &destdir, &mut found);
-    let abi = VERSION.rsplit_once('.').expect("three parts").0;
+    let soname = soname();
     let lib = "usr/lib/x86_64-linux-gnu";
     let expected = BTreeSet::from([
         "usr/include/flash_llm.h".to_owned(),
         format!("{lib}/cmake/flash_llm/flash_llmConfig.cmake"),
         format!("{lib}/cmake/flash_llm/flash_llmConfigVersion.cmake"),
         format!("{lib}/libflash_llm.a"),
-        format!("{lib}/libflash_llm.so -> libflash_llm.so.{abi}"),
+        format!("{lib}/libflash_llm.so -> {soname}"),
         format!("{lib}/libflash_llm.so.{VERSION}"),
-        format!("{lib}/libflash_llm.so.{abi} -> libflash_llm.so.{VERSION}"),
+        format!("{lib}/{soname} -> libflash_llm.so.{VERSION}"),
         format!("{lib}/pkgconfig/flash_llm.pc"),
     ]);
     assert_eq!(found, expected);
@@ -215,9 +215,7 @@ fn examples_build_and_run_with_cmake_from_an_installed_tree_and_in_the_source_tr
         let mut ctest = Command::new("ctest");
         ctest.arg("--output-on-failure").current_dir(&build);
         // The library in the tree has no link of its SONAME's name beside it.
-        let soname = VERSION.rsplit_once('.').expect("three parts").0;
-        let link = build.join(format!("libflash_llm.so.{soname}"));
-        std::os::unix::fs::symlink(build_dir().join("libflash_llm.so"), link).expect("a link");
+        link_libraries(&build);
         ctest.env("LD_LIBRARY_PATH", &build);
         let said = run(&mut ctest);
         for program in &programs {

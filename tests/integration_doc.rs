@@ -4,11 +4,9 @@
 mod build_support;
 
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use build_support::{build_dir, compiler, root, run, scratch};
+use build_support::{compiler, link_libraries, root, run, scratch};
 
 /// The fenced blocks of a language, with the line that each begins at.
 fn blocks(language: &str) -> Vec<(usize, String)> {
@@ -31,20 +29,10 @@ fn blocks(language: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The library under the name that a program asks for.
-fn library(dir: &Path) -> PathBuf {
-    let abi: Vec<&str> = env!("CARGO_PKG_VERSION").split('.').collect();
-    let abi = if abi[0] == "0" { format!("0.{}", abi[1]) } else { abi[0].to_owned() };
-    for name in ["libflash_llm.so".to_owned(), format!("libflash_llm.so.{abi}")] {
-        symlink(build_dir().join("libflash_llm.so"), dir.join(name)).expect("a link can be made");
-    }
-    dir.to_owned()
-}
-
 #[test]
 fn cxx_program_compiles_without_warnings_and_runs() {
     let dir = scratch("integration-cxx");
-    let library = library(&dir);
+    link_libraries(&dir);
     let programs = blocks("cpp");
     assert_eq!(programs.len(), 1);
     let source = dir.join("engine.cc");
@@ -52,8 +40,8 @@ fn cxx_program_compiles_without_warnings_and_runs() {
     let program = dir.join("engine");
     let mut command = compiler("c++17");
     command.arg("-I").arg(root().join("include")).arg(&source).arg("-o").arg(&program);
-    run(command.arg("-L").arg(&library).arg("-lflash_llm"));
-    let printed = run(Command::new(&program).env("LD_LIBRARY_PATH", &library));
+    run(command.arg("-L").arg(&dir).arg("-lflash_llm"));
+    let printed = run(Command::new(&program).env("LD_LIBRARY_PATH", &dir));
     assert_eq!(printed, "288 outputs are right\n");
 }
 
@@ -86,12 +74,12 @@ fn c_fragments_compile_without_warnings() {
 #[test]
 fn python_program_runs() {
     let dir = scratch("integration-python");
-    let library = library(&dir);
+    link_libraries(&dir);
     let programs = blocks("python");
     assert_eq!(programs.len(), 1);
     let program = dir.join("engine.py");
     fs::write(&program, &programs[0].1).expect("a scratch file can be written");
-    let printed = run(Command::new("python3").arg(&program).env("LD_LIBRARY_PATH", &library));
+    let printed = run(Command::new("python3").arg(&program).env("LD_LIBRARY_PATH", &dir));
     assert!(printed.contains("refused, as it should be:"), "{printed}");
     assert!(printed.contains("flash_llm "), "{printed}");
 }
@@ -100,7 +88,7 @@ fn python_program_runs() {
 #[test]
 fn go_and_zig_programs_build_where_the_tools_are() {
     let dir = scratch("integration-other");
-    let library = library(&dir);
+    link_libraries(&dir);
     let (go, zig) = (blocks("go"), blocks("zig"));
     assert_eq!((go.len(), zig.len()), (1, 1));
     let there =
@@ -111,20 +99,20 @@ fn go_and_zig_programs_build_where_the_tools_are() {
             &format!(
                 "// #cgo CFLAGS: -I{}\n// #cgo LDFLAGS: -L{} -lflash_llm",
                 root().join("include").display(),
-                library.display()
+                dir.display()
             ),
         );
         fs::write(dir.join("engine.go"), source).expect("a scratch file can be written");
         let mut command = Command::new("go");
         command.args(["run", "engine.go"]).current_dir(&dir).env("GOFLAGS", "-mod=mod");
-        assert!(run(command.env("LD_LIBRARY_PATH", &library)).contains("flash_llm"));
+        assert!(run(command.env("LD_LIBRARY_PATH", &dir)).contains("flash_llm"));
     }
     if there("zig") {
         fs::write(dir.join("engine.zig"), &zig[0].1).expect("a scratch file can be written");
         let mut command = Command::new("zig");
         command.args(["build-exe", "engine.zig", "-lc", "-lflash_llm"]).current_dir(&dir);
-        command.arg("-I").arg(root().join("include")).arg("-L").arg(&library);
+        command.arg("-I").arg(root().join("include")).arg("-L").arg(&dir);
         run(&mut command);
-        run(Command::new(dir.join("engine")).env("LD_LIBRARY_PATH", &library));
+        run(Command::new(dir.join("engine")).env("LD_LIBRARY_PATH", &dir));
     }
 }

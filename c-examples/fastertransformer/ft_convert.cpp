@@ -48,15 +48,9 @@ Options parse_arguments(int argc, char **argv) {
             o.min_sparsity = option_number(argc, argv, &i, 0, 100);
         } else if (name == "--format") {
             const std::string value = option_value(argc, argv, &i);
-            bool known = false;
-            for (flashllmFormat_t format : {FLASHLLM_FORMAT_AUTO, FLASHLLM_FORMAT_TILED_CSL,
-                                            FLASHLLM_FORMAT_BITMAP, FLASHLLM_FORMAT_SLOTS}) {
-                if (value == format_name(format)) {
-                    o.format = format;
-                    known = true;
-                }
+            if (!format_from_name(value.c_str(), &o.format)) {
+                refuse("--format is auto, bitmap, slots or tiled-csl, not '" + value + "'");
             }
-            if (!known) refuse("--format is auto, bitmap, slots or tiled-csl, not '" + value + "'");
         } else if (name == "--matrix") {
             const std::string value = option_value(argc, argv, &i);
             const size_t equals = value.find('=');

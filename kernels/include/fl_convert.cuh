@@ -149,6 +149,22 @@ __device__ __forceinline__ uint32_t inclusive(uint32_t v, uint32_t lane) {
     return v;
 }
 
+// Sum over the threads of a CTA of 1024 before this one; `all` receives that of every thread. All threads call it.
+__device__ __forceinline__ uint32_t exclusive(uint32_t v, uint32_t (&sums)[32], uint32_t& all) {
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const uint32_t upto = inclusive(v, lane);
+    if (lane == 31) sums[warp] = upto;
+    __syncthreads();
+    uint32_t before = 0;
+    all = 0;
+    for (uint32_t w = 0; w < 32; ++w) {
+        if (w == warp) before = all;
+        all += sums[w];
+    }
+    __syncthreads();
+    return before + upto - v;
+}
+
 // Half `i` of four neighbouring elements, in the low bits; i may be any number.
 __device__ __forceinline__ uint32_t pick(uint32_t low, uint32_t high, uint32_t i) {
     return __byte_perm(low, high, (2 * i) | (2 * i + 1) << 4) & 0xffff;

@@ -187,7 +187,9 @@ def test_embeddings_of_a_trained_model(device) -> None:
     )  # fmt: skip
     trained = transformers.BertModel(bert).eval()
     missing, unexpected = trained.load_state_dict(state, strict=False)
-    assert not unexpected and all(name.startswith("pooler") or "position_ids" in name for name in missing)
+    # The positions' numbers are stored by some versions of transformers and not by others.
+    assert all(name.startswith("pooler") or "position_ids" in name for name in missing)
+    assert all("position_ids" in name for name in unexpected)
     trained = trained.half().to(device)
     torch.manual_seed(5)
     ids = torch.randint(1000, vocabulary, (4, 32), device=device)

@@ -2,49 +2,38 @@
 
 use std::ffi::c_void;
 use std::sync::Arc;
-use std::{ptr, slice};
 
 use super::context::place;
-use super::guard::{aligned, guard, null, out};
-use super::object;
+use super::guard::{aligned, guard, host_slice, host_slice_mut, null, out};
+use super::object::{self, Registered};
 use super::status::flashllmStatus_t;
 use super::types::{
     RawDenseToSparseAlg, RawSparseToDenseAlg, flashllmConstDnMatDescr_t, flashllmConstSpMatDescr_t,
     flashllmDenseToSparseAlg_t, flashllmDnMatDescr_t, flashllmHandle_t, flashllmSpMatDescr_t,
     flashllmSparseToDenseAlg_t,
 };
-use crate::descr::{DnMat, Origin, SpMat, Stage};
+use crate::descr::{Buffer, DnMat, Origin, SpMat, Stage};
 use crate::error::{Error, Kind, Result};
-use crate::format::{self, EncodeOptions};
+use crate::format::{self, Header};
 use crate::gpu;
 use crate::handle::{Context, Device};
 use crate::plan::convert::{ALIGN, Workspace};
+use crate::types::DType;
 
-/// Refuses a dense and a compressed matrix that do not belong together.
+/// Refuses two matrices that are not of one type and shape; each is a name, element type, rows and columns.
 pub(super) fn fits(
-    dense: &DnMat,
-    sparse: &SpMat,
-    dense_name: &str,
-    sparse_name: &str,
+    (a_name, (a_type, a_rows, a_cols)): (&str, (DType, usize, usize)),
+    (b_name, (b_type, b_rows, b_cols)): (&str, (DType, usize, usize)),
 ) -> Result<()> {
-    if dense.dtype() != sparse.dtype() {
+    if a_type != b_type {
         return Err(Error::new(
             Kind::MatrixTypeNotSupported,
-            format!(
-                "{dense_name} holds {:?}, {sparse_name} holds {:?}",
-                dense.dtype(),
-                sparse.dtype()
-            ),
+            format!("{a_name} holds {a_type:?}, {b_name} holds {b_type:?}"),
         ));
     }
-    let layout = dense.layout();
-    if (layout.rows, layout.cols) != (sparse.rows(), sparse.cols()) {
+    if (a_rows, a_cols) != (b_rows, b_cols) {
         return Err(Error::invalid(format!(
-            "{dense_name} is {} x {}, {sparse_name} is {} x {}",
-            layout.rows,
-            layout.cols,
-            sparse.rows(),
-            sparse.cols()
+            "{a_name} is {a_rows} x {a_cols}, {b_name} is {b_rows} x {b_cols}"
         )));
     }
     Ok(())
@@ -63,7 +52,6 @@ pub(super) fn disjoint(a: (usize, usize, &str), b: (usize, usize, &str)) -> Resu
     Err(Error::invalid(format!("the memory of {a_name} and of {b_name} overlaps")))
 }
 
-/// The elements of a dense matrix of a 16-bit type in host memory.
 /// The address of a workspace that a CUDA handle needs; 0 on a host handle, which does not look at it.
 pub(super) fn scratch(context: &Context, workspace: *mut c_void) -> Result<usize> {
     match context.device() {
@@ -81,12 +69,40 @@ pub(super) fn scratch(context: &Context, workspace: *mut c_void) -> Result<usize
 /// # Safety
 /// The descriptor's values must be readable host memory for its whole extent, unchanged for `'a`.
 pub(super) unsafe fn half_slice<'a>(dense: &DnMat) -> &'a [u16] {
-    let (address, elements) = (dense.values(), dense.layout().extent());
-    if elements == 0 || address == 0 {
-        return &[];
-    }
-    // SAFETY: not NULL, aligned to 2 (checked by DnMat), as long as the caller's contract says.
-    unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(address), elements) }
+    // SAFETY: aligned to 2 (checked by DnMat); else the caller's contract.
+    unsafe { host_slice(dense.values(), dense.layout().extent()) }
+}
+
+/// As [`half_slice`], to write to.
+///
+/// # Safety
+/// The descriptor's values must be writable host memory for its whole extent, used by nobody else for `'a`.
+pub(super) unsafe fn half_slice_mut<'a>(dense: &DnMat) -> &'a mut [u16] {
+    // SAFETY: aligned to 2 (checked by DnMat); else the caller's contract.
+    unsafe { host_slice_mut(dense.values(), dense.layout().extent()) }
+}
+
+/// The compressed buffer of a matrix in host memory.
+///
+/// # Safety
+/// It must be live memory that nobody writes to for `'a`.
+pub(super) unsafe fn host_buffer<'a>(header: &Header, buffer: &Buffer) -> &'a [u8] {
+    // SAFETY: the caller's contract; the buffer is not shorter than its matrix, as was checked when it was set.
+    unsafe { host_slice(buffer.address, header.total_bytes as usize) }
+}
+
+/// The operands of a conversion to a compressed matrix, checked up to the shapes.
+pub(super) fn to_sparse<Source: Registered>(
+    handle: flashllmHandle_t,
+    matA: *const Source::Opaque,
+    matB: flashllmSpMatDescr_t,
+    alg: RawDenseToSparseAlg,
+) -> Result<(Arc<Context>, Arc<Source>, Arc<SpMat>)> {
+    let context = object::get::<Context>(handle, "handle")?;
+    let source = object::get::<Source>(matA, "matA")?;
+    let sparse = object::get::<SpMat>(matB, "matB")?;
+    flashllmDenseToSparseAlg_t::try_from(alg)?;
+    Ok((context, source, sparse))
 }
 
 /// Tells how much workspace the conversion of a dense matrix to a compressed one needs.
@@ -114,12 +130,9 @@ pub unsafe extern "C" fn flashllmDenseToSparse_bufferSize(
     workspaceBytes: *mut usize,
 ) -> flashllmStatus_t {
     guard("flashllmDenseToSparse_bufferSize", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let dense = object::get::<DnMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        let (context, dense, sparse) = to_sparse::<DnMat>(handle, matA, matB, alg)?;
         let bytes = out(workspaceBytes, "workspaceBytes")?;
-        fits(&dense, &sparse, "matA", "matB")?;
+        fits(("matA", dense.typed_shape()), ("matB", sparse.typed_shape()))?;
         let need = match context.device() {
             Device::Host => 0,
             Device::Cuda(_) => {
@@ -168,18 +181,11 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
     workspace: *mut c_void,
 ) -> flashllmStatus_t {
     guard("flashllmDenseToSparse_analysis", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let dense = object::get::<DnMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
-        fits(&dense, &sparse, "matA", "matB")?;
+        let (context, dense, sparse) = to_sparse::<DnMat>(handle, matA, matB, alg)?;
+        fits(("matA", dense.typed_shape()), ("matB", sparse.typed_shape()))?;
         let scratch = scratch(&context, workspace)?;
         sparse.update(|state| {
-            let options = EncodeOptions {
-                format: sparse.requested(),
-                reorder: state.reorder,
-                prefer_footprint: state.prefer_footprint,
-            };
+            let options = sparse.encode_options(state);
             let analysis = match context.device() {
                 Device::Host => {
                     // SAFETY: the caller's descriptor describes readable host memory.
@@ -198,9 +204,8 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
                     )
                 }?,
             };
-            state.stage = Stage::Analysed(Arc::new(analysis.of_type(sparse.dtype())));
-            state.buffer = None;
-            state.analysed = Some((place(&context), Origin::Dense, scratch));
+            let analysis = analysis.of_type(sparse.dtype());
+            state.set_analysed(analysis, place(&context), Origin::Dense, scratch);
             Ok(())
         })
     })
@@ -245,27 +250,13 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
     workspace: *mut c_void,
 ) -> flashllmStatus_t {
     guard("flashllmDenseToSparse_convert", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let dense = object::get::<DnMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
-        fits(&dense, &sparse, "matA", "matB")?;
+        let (context, dense, sparse) = to_sparse::<DnMat>(handle, matA, matB, alg)?;
+        fits(("matA", dense.typed_shape()), ("matB", sparse.typed_shape()))?;
         let scratch = scratch(&context, workspace)?;
         // The state's lock is held all the while, so that two conversions cannot write to one buffer.
         sparse.update(|state| {
-            let Stage::Analysed(analysis) = &state.stage else {
-                return Err(Error::invalid(
-                    "matB is not analysed: call flashllmDenseToSparse_analysis first",
-                ));
-            };
-            let Some(buffer) = state.buffer else {
-                return Err(Error::invalid(format!(
-                    "matB has no buffer: give it {} bytes with flashllmSpMatSetBuffer first",
-                    analysis.bytes()
-                )));
-            };
-            buffer.place.usable_from(place(&context))?;
-            state.convertible(place(&context), Origin::Dense, scratch)?;
+            let (analysis, buffer) =
+                state.target("matB", place(&context), Origin::Dense, scratch)?;
             let size = analysis.bytes();
             match context.device() {
                 Device::Host => {
@@ -277,13 +268,8 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
                     let values = unsafe { half_slice(&dense) };
                     // SAFETY: the caller gave at least `size` bytes (checked by SetBuffer); they do not
                     // overlap `values`, and the caller leaves them alone during the call.
-                    let bytes = unsafe {
-                        slice::from_raw_parts_mut(
-                            ptr::with_exposed_provenance_mut(buffer.address),
-                            size,
-                        )
-                    };
-                    format::encode(analysis, dense.layout(), values, bytes)?;
+                    let bytes = unsafe { host_slice_mut(buffer.address, size) };
+                    format::encode(&analysis, dense.layout(), values, bytes)?;
                 }
                 // SAFETY: the descriptors describe device memory of this context, `size` bytes for the
                 // buffer (checked by SetBuffer).
@@ -291,7 +277,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
                     gpu::convert::encode(
                         cuda,
                         context.stream(),
-                        analysis,
+                        &analysis,
                         dense.layout(),
                         dense.values(),
                         sparse.requested(),
@@ -350,7 +336,7 @@ pub unsafe extern "C" fn flashllmSparseToDense_bufferSize(
     guard("flashllmSparseToDense_bufferSize", || {
         let (_, sparse, dense) = sparse_to_dense(handle, matA, matB, alg)?;
         let bytes = out(workspaceBytes, "workspaceBytes")?;
-        fits(&dense, &sparse, "matB", "matA")?;
+        fits(("matB", dense.typed_shape()), ("matA", sparse.typed_shape()))?;
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
         unsafe { bytes.write(0) };
         Ok(())
@@ -390,9 +376,8 @@ pub unsafe extern "C" fn flashllmSparseToDense(
 ) -> flashllmStatus_t {
     guard("flashllmSparseToDense", || {
         let (context, sparse, dense) = sparse_to_dense(handle, matA, matB, alg)?;
-        fits(&dense, &sparse, "matB", "matA")?;
-        let (header, buffer) = sparse.ready("matA")?;
-        buffer.place.usable_from(place(&context))?;
+        fits(("matB", dense.typed_shape()), ("matA", sparse.typed_shape()))?;
+        let (header, buffer) = sparse.ready("matA", place(&context))?;
         let _ = workspace;
         let size = header.total_bytes as usize;
         match context.device() {
@@ -403,17 +388,10 @@ pub unsafe extern "C" fn flashllmSparseToDense(
                     (buffer.address, size, "matA's buffer"),
                 )?;
                 // SAFETY: the caller gave `size` readable bytes and leaves them unchanged.
-                let bytes = unsafe {
-                    slice::from_raw_parts(ptr::with_exposed_provenance(buffer.address), size)
-                };
+                let bytes = unsafe { host_buffer(&header, &buffer) };
                 // SAFETY: the descriptor describes writable host memory of this extent, aligned to 2, not
                 // empty (a compressed matrix is not) and disjoint from `bytes`.
-                let values = unsafe {
-                    slice::from_raw_parts_mut(
-                        ptr::with_exposed_provenance_mut::<u16>(dense.values()),
-                        dense.layout().extent(),
-                    )
-                };
+                let values = unsafe { half_slice_mut(&dense) };
                 format::decode(bytes, dense.layout(), values)
             }
             // SAFETY: the descriptors describe device memory of this context.

@@ -1,26 +1,24 @@
 //! CSR matrices and their compression.
 
 use std::ffi::{c_int, c_void};
-use std::sync::Arc;
-use std::{ptr, slice};
+use std::ptr;
 
 use super::context::place;
-use super::convert::{disjoint, scratch};
-use super::guard::{guard, out};
+use super::convert::{disjoint, fits, scratch, to_sparse};
+use super::guard::{guard, host_slice, host_slice_mut, out};
 use super::object;
 use super::status::flashllmStatus_t;
 use super::types::{
-    RawDataType, RawDenseToSparseAlg, checked, flashllmDenseToSparseAlg_t, flashllmHandle_t,
-    flashllmSpMatDescr_t,
+    RawDataType, RawDenseToSparseAlg, checked, flashllmHandle_t, flashllmSpMatDescr_t,
 };
-use crate::descr::{CsrMat, Origin, SpMat, Stage};
-use crate::error::{Error, Kind, Result};
+use crate::descr::{CsrMat, Origin, Stage};
+use crate::error::{Error, Result};
+use crate::format;
 use crate::format::csr::{Csr, Indices};
-use crate::format::{self, EncodeOptions};
 use crate::gpu;
-use crate::handle::{Context, Device};
+use crate::handle::Device;
 use crate::plan::convert::CsrWorkspace;
-use crate::types::{DType, DenseLayout, Order, checked_mul};
+use crate::types::{DType, DenseLayout, Order, checked_mul, zeros};
 
 /// Opaque object behind flashllmCsrDescr_t.
 #[repr(C)]
@@ -147,47 +145,15 @@ pub extern "C" fn flashllmDestroyCsr(csrDescr: flashllmCsrDescr_t) -> flashllmSt
     })
 }
 
-fn fits(csr: &CsrMat, sparse: &SpMat) -> Result<()> {
-    if csr.dtype() != sparse.dtype() {
-        return Err(Error::new(
-            Kind::MatrixTypeNotSupported,
-            format!("matA holds {:?}, matB holds {:?}", csr.dtype(), sparse.dtype()),
-        ));
-    }
-    let shape = csr.shape();
-    if (shape.rows, shape.cols) != (sparse.rows(), sparse.cols()) {
-        return Err(Error::invalid(format!(
-            "matA is {} x {}, matB is {} x {}",
-            shape.rows,
-            shape.cols,
-            sparse.rows(),
-            sparse.cols()
-        )));
-    }
-    Ok(())
-}
-
-/// `count` elements of host memory; none need an address.
-///
 /// # Safety
-/// They must be readable and aligned, and unchanged for `'a`.
-unsafe fn array<'a, T>(address: usize, count: usize) -> &'a [T] {
-    if count == 0 {
-        return &[];
-    }
-    // SAFETY: the caller's contract; CsrMat has refused NULL and misaligned addresses.
-    unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(address), count) }
-}
-
-/// # Safety
-/// As [`array`].
+/// As [`host_slice`].
 unsafe fn indices<'a>(address: usize, bytes: usize, count: usize) -> Indices<'a> {
     if bytes == 8 {
         // SAFETY: the caller's contract.
-        return Indices::I64(unsafe { array(address, count) });
+        return Indices::I64(unsafe { host_slice(address, count) });
     }
     // SAFETY: as above.
-    Indices::I32(unsafe { array(address, count) })
+    Indices::I32(unsafe { host_slice(address, count) })
 }
 
 /// The matrix made dense, after all its indices have been checked.
@@ -201,16 +167,12 @@ unsafe fn expand(csr: &CsrMat) -> Result<(DenseLayout, Vec<u16>)> {
     // SAFETY: as above.
     let columns = unsafe { indices(csr.columns(), csr.column_bytes(), shape.nnz) };
     // SAFETY: as above.
-    let values = unsafe { array(csr.values(), shape.nnz) };
+    let values = unsafe { host_slice(csr.values(), shape.nnz) };
     let matrix = Csr { shape, offsets, columns, values };
     matrix.check()?;
     let layout = DenseLayout::new(shape.rows, shape.cols, shape.cols, Order::Row)?;
     let count = checked_mul(shape.rows, shape.cols, "rows x cols")?;
-    let mut dense = Vec::new();
-    dense.try_reserve_exact(count).map_err(|_| {
-        Error::new(Kind::AllocFailed, format!("{count} elements of the dense matrix"))
-    })?;
-    dense.resize(count, 0);
+    let mut dense = zeros(count, "the dense matrix")?;
     matrix.expand(&mut dense)?;
     Ok((layout, dense))
 }
@@ -240,12 +202,9 @@ pub unsafe extern "C" fn flashllmCsrToSparse_bufferSize(
     workspaceBytes: *mut usize,
 ) -> flashllmStatus_t {
     guard("flashllmCsrToSparse_bufferSize", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let csr = object::get::<CsrMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
+        let (context, csr, sparse) = to_sparse::<CsrMat>(handle, matA, matB, alg)?;
         let bytes = out(workspaceBytes, "workspaceBytes")?;
-        fits(&csr, &sparse)?;
+        fits(("matA", csr.typed_shape()), ("matB", sparse.typed_shape()))?;
         let need = match context.device() {
             Device::Host => 0,
             Device::Cuda(_) => {
@@ -290,18 +249,11 @@ pub unsafe extern "C" fn flashllmCsrToSparse_analysis(
     workspace: *mut c_void,
 ) -> flashllmStatus_t {
     guard("flashllmCsrToSparse_analysis", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let csr = object::get::<CsrMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
-        fits(&csr, &sparse)?;
+        let (context, csr, sparse) = to_sparse::<CsrMat>(handle, matA, matB, alg)?;
+        fits(("matA", csr.typed_shape()), ("matB", sparse.typed_shape()))?;
         let scratch = scratch(&context, workspace)?;
         sparse.update(|state| {
-            let options = EncodeOptions {
-                format: sparse.requested(),
-                reorder: state.reorder,
-                prefer_footprint: state.prefer_footprint,
-            };
+            let options = sparse.encode_options(state);
             let analysis = match context.device() {
                 Device::Host => {
                     // SAFETY: the caller's descriptor describes readable host memory.
@@ -313,9 +265,8 @@ pub unsafe extern "C" fn flashllmCsrToSparse_analysis(
                     unsafe { gpu::csr::analyse(cuda, context.stream(), &csr, &options, scratch) }?
                 }
             };
-            state.stage = Stage::Analysed(Arc::new(analysis.of_type(sparse.dtype())));
-            state.buffer = None;
-            state.analysed = Some((place(&context), Origin::Csr, scratch));
+            let analysis = analysis.of_type(sparse.dtype());
+            state.set_analysed(analysis, place(&context), Origin::Csr, scratch);
             Ok(())
         })
     })
@@ -358,26 +309,11 @@ pub unsafe extern "C" fn flashllmCsrToSparse_convert(
     workspace: *mut c_void,
 ) -> flashllmStatus_t {
     guard("flashllmCsrToSparse_convert", || {
-        let context = object::get::<Context>(handle, "handle")?;
-        let csr = object::get::<CsrMat>(matA, "matA")?;
-        let sparse = object::get::<SpMat>(matB, "matB")?;
-        flashllmDenseToSparseAlg_t::try_from(alg)?;
-        fits(&csr, &sparse)?;
+        let (context, csr, sparse) = to_sparse::<CsrMat>(handle, matA, matB, alg)?;
+        fits(("matA", csr.typed_shape()), ("matB", sparse.typed_shape()))?;
         let scratch = scratch(&context, workspace)?;
         sparse.update(|state| {
-            let Stage::Analysed(analysis) = &state.stage else {
-                return Err(Error::invalid(
-                    "matB is not analysed: call flashllmCsrToSparse_analysis first",
-                ));
-            };
-            let Some(buffer) = state.buffer else {
-                return Err(Error::invalid(format!(
-                    "matB has no buffer: give it {} bytes with flashllmSpMatSetBuffer first",
-                    analysis.bytes()
-                )));
-            };
-            buffer.place.usable_from(place(&context))?;
-            state.convertible(place(&context), Origin::Csr, scratch)?;
+            let (analysis, buffer) = state.target("matB", place(&context), Origin::Csr, scratch)?;
             let size = analysis.bytes();
             match context.device() {
                 Device::Host => {
@@ -392,20 +328,15 @@ pub unsafe extern "C" fn flashllmCsrToSparse_convert(
                     let (layout, dense) = unsafe { expand(&csr) }?;
                     // SAFETY: the caller gave at least `size` bytes (checked by SetBuffer) and leaves them alone
                     // during the call; they overlap none of the arrays.
-                    let bytes = unsafe {
-                        slice::from_raw_parts_mut(
-                            ptr::with_exposed_provenance_mut(buffer.address),
-                            size,
-                        )
-                    };
-                    format::encode(analysis, &layout, &dense, bytes)?;
+                    let bytes = unsafe { host_slice_mut(buffer.address, size) };
+                    format::encode(&analysis, &layout, &dense, bytes)?;
                 }
                 // SAFETY: the descriptors and the workspace are as the documentation asks of the caller.
                 Device::Cuda(cuda) => unsafe {
                     gpu::csr::encode(
                         cuda,
                         context.stream(),
-                        analysis,
+                        &analysis,
                         &csr,
                         sparse.requested(),
                         scratch,

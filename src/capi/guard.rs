@@ -5,7 +5,8 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
+use std::slice;
 use std::time::Instant;
 
 use super::status::{flashllmStatus_t, record};
@@ -94,6 +95,30 @@ pub unsafe fn scalar<T: Copy>(pointer: *const T, name: &str) -> Result<T> {
     }
     // SAFETY: not NULL, valid by the caller's contract; no alignment is assumed.
     Ok(unsafe { pointer.read_unaligned() })
+}
+
+/// `count` elements of the caller's host memory; none need an address.
+///
+/// # Safety
+/// They must be readable, aligned to their type, and unchanged for `'a`.
+pub unsafe fn host_slice<'a, T>(address: usize, count: usize) -> &'a [T] {
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: the caller's contract.
+    unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(address), count) }
+}
+
+/// As [`host_slice`], to write to.
+///
+/// # Safety
+/// They must be writable, hold values of their type, be aligned to it, and be used by nobody else for `'a`.
+pub unsafe fn host_slice_mut<'a, T>(address: usize, count: usize) -> &'a mut [T] {
+    if count == 0 {
+        return &mut [];
+    }
+    // SAFETY: the caller's contract.
+    unsafe { slice::from_raw_parts_mut(ptr::with_exposed_provenance_mut(address), count) }
 }
 
 /// The NULL_POINTER error of argument `name`.

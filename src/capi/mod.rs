@@ -11,8 +11,8 @@
 //!   shapes of an open file, and the memory of flashllmMalloc.
 //!
 //! build.rs generates include/flash_llm.h from status, types, context, memory, matrix, convert, csr, prune,
-//! spmm, plan, batch, store, safetensors and logger, in that order; the documentation comments on exported items are the
-//! header's and speak C.
+//! spmm, plan, batch, store, safetensors and logger, in that order; the documentation comments on exported items
+//! are the header's and speak C.
 //! Functions written by a macro would be missing from the header, so there are none.
 #![allow(non_camel_case_types, non_snake_case)]
 // The C documentation states each contract with @param and @note; a Rust section would end in the header.

@@ -295,8 +295,8 @@ impl Shape {
 /// flashllmSpMMPlanExecute() does not have to.
 ///
 /// The plan is for the shapes, types, batch count and device of its operands, and for a compressed matrix like
-/// A: of the same format, with blocks of the same width that do not hold more. It keeps none of the descriptors; other ones
-/// may be executed. Attributes add what follows the product: flashllmSpMMPlanAttribute_t.
+/// A: of the same format, with blocks of the same width that do not hold more. It keeps none of the descriptors;
+/// other ones may be executed. Attributes add what follows the product: flashllmSpMMPlanAttribute_t.
 ///
 /// @param handle       The handle.
 /// @param[out] plan    Receives the plan; NULL on failure. The caller owns it: flashllmSpMMPlanDestroy().
@@ -498,9 +498,7 @@ fn gate(plan: &SpMMPlan, key: flashllmConstSpMatDescr_t) -> Result<(Arc<SpMat>, 
             a.cols
         )));
     }
-    let header = gate.read(|state| state.header().copied()).ok_or_else(|| {
-        Error::invalid("the gate has no size yet: analyse a dense matrix, or adopt a buffer with flashllmSpMatSetBuffer")
-    })?;
+    let header = gate.read(|state| state.sized("the gate"))?;
     Ok((gate, key.addr(), header))
 }
 
@@ -681,8 +679,7 @@ pub unsafe extern "C" fn flashllmSpMMPlanExecute(
         let gate = match &state.gate {
             None => None,
             Some((gate, _, planned)) => {
-                let (header, buffer) = gate.ready("the gate")?;
-                buffer.place.usable_from(shape.place)?;
+                let (header, buffer) = gate.ready("the gate", shape.place)?;
                 Some((header, buffer, planned))
             }
         };
@@ -842,14 +839,7 @@ pub unsafe extern "C" fn flashllmSpMMAlgGetIds(
             Err(_) => return Err(Error::invalid(format!("count = {room} is negative"))),
         };
         aligned(ids.addr(), align_of::<c_int>(), "ids")?;
-        let header = a.read(|state| {
-            if let Some(buffer) = state.buffer {
-                buffer.place.usable_from(place(&context))?;
-            }
-            state.header().copied().ok_or_else(|| {
-                Error::invalid("matA has no size yet: analyse a dense matrix, or adopt a buffer with flashllmSpMatSetBuffer")
-            })
-        })?;
+        let header = a.header("matA", place(&context))?;
         let found: Vec<c_int> = match context.device() {
             Device::Host => vec![HOST_ALGORITHM],
             Device::Cuda(cuda) => {

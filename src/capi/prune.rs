@@ -1,10 +1,9 @@
 //! Magnitude pruning, and the comparison of a compressed matrix with a dense one.
 
 use std::ffi::{c_int, c_void};
-use std::{ptr, slice};
 
 use super::context::place;
-use super::convert::{disjoint, fits, half_slice, scratch};
+use super::convert::{disjoint, fits, half_slice, half_slice_mut, host_buffer, scratch};
 use super::guard::{guard, out};
 use super::object;
 use super::status::flashllmStatus_t;
@@ -16,7 +15,7 @@ use crate::descr::{DnMat, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::handle::{Context, Device};
 use crate::plan::convert::{COMPARE_BYTES, PruneWorkspace};
-use crate::types::DType;
+use crate::types::{DType, zeros};
 use crate::{format, gpu, host};
 
 /// Algorithms of flashllmPrune().
@@ -53,14 +52,7 @@ fn pair(source: &DnMat, target: &DnMat) -> Result<()> {
             ),
         ));
     }
-    let (a, b) = (source.layout(), target.layout());
-    if (a.rows, a.cols) != (b.rows, b.cols) {
-        return Err(Error::invalid(format!(
-            "in is {} x {}, out is {} x {}",
-            a.rows, a.cols, b.rows, b.cols
-        )));
-    }
-    Ok(())
+    fits(("in", source.typed_shape()), ("out", target.typed_shape()))
 }
 
 /// Whether both are one matrix; refused if they overlap otherwise.
@@ -178,12 +170,7 @@ pub unsafe extern "C" fn flashllmPrune(
             Device::Host => {
                 // SAFETY: the descriptor describes writable host memory of this extent, aligned to 2 and not empty,
                 // which nobody else uses during the call.
-                let values = unsafe {
-                    slice::from_raw_parts_mut(
-                        ptr::with_exposed_provenance_mut::<u16>(target.values()),
-                        to.extent(),
-                    )
-                };
+                let values = unsafe { half_slice_mut(&target) };
                 if !in_place {
                     // SAFETY: readable host memory, apart from `values`.
                     host::prune::copy(&from, unsafe { half_slice(&source) }, &to, values);
@@ -235,7 +222,7 @@ pub unsafe extern "C" fn flashllmPruneCheck_bufferSize(
         let sparse = object::get::<SpMat>(matA, "matA")?;
         let dense = object::get::<DnMat>(matB, "matB")?;
         let bytes = out(workspaceBytes, "workspaceBytes")?;
-        fits(&dense, &sparse, "matB", "matA")?;
+        fits(("matB", dense.typed_shape()), ("matA", sparse.typed_shape()))?;
         let need = match context.device() {
             Device::Host => 0,
             Device::Cuda(_) => COMPARE_BYTES,
@@ -281,28 +268,15 @@ pub unsafe extern "C" fn flashllmPruneCheck(
         let sparse = object::get::<SpMat>(matA, "matA")?;
         let dense = object::get::<DnMat>(matB, "matB")?;
         let agrees = out(agrees, "agrees")?;
-        fits(&dense, &sparse, "matB", "matA")?;
-        let (header, buffer) = sparse.ready("matA")?;
-        buffer.place.usable_from(place(&context))?;
+        fits(("matB", dense.typed_shape()), ("matA", sparse.typed_shape()))?;
+        let (header, buffer) = sparse.ready("matA", place(&context))?;
         let scratch = scratch(&context, workspace)?;
         let same = match context.device() {
             Device::Host => {
                 // SAFETY: the caller gave this many readable bytes and leaves them unchanged.
-                let bytes = unsafe {
-                    slice::from_raw_parts(
-                        ptr::with_exposed_provenance(buffer.address),
-                        header.total_bytes as usize,
-                    )
-                };
+                let bytes = unsafe { host_buffer(&header, &buffer) };
                 let layout = *dense.layout();
-                let mut decoded = Vec::new();
-                decoded.try_reserve_exact(layout.extent()).map_err(|_| {
-                    Error::new(
-                        Kind::AllocFailed,
-                        format!("{} bytes for the decoded matrix", 2 * layout.extent()),
-                    )
-                })?;
-                decoded.resize(layout.extent(), 0_u16);
+                let mut decoded = zeros(layout.extent(), "the decoded matrix")?;
                 format::decode(bytes, &layout, &mut decoded)?;
                 // SAFETY: the caller's descriptor describes readable host memory.
                 host::prune::same(&layout, &decoded, &layout, unsafe { half_slice(&dense) })

@@ -1,12 +1,12 @@
 //! C = alpha * op(A) * op(B) + beta * C with a compressed A.
 
 use std::ffi::c_void;
+use std::slice;
 use std::sync::Arc;
-use std::{ptr, slice};
 
 use super::context::place;
-use super::convert::disjoint;
-use super::guard::{aligned, guard, null, out, scalar};
+use super::convert::{disjoint, host_buffer};
+use super::guard::{aligned, guard, host_slice, host_slice_mut, null, out, scalar};
 use super::object;
 use super::status::flashllmStatus_t;
 use super::types::{
@@ -284,21 +284,12 @@ impl Product {
 
     /// The header, once an analysis or a buffer has given one; on this handle's side if there is a buffer.
     pub(super) fn header(&self) -> Result<Header> {
-        self.on.a.read(|state| {
-            if let Some(buffer) = state.buffer {
-                buffer.place.usable_from(place(&self.on.context))?;
-            }
-            state.header().copied().ok_or_else(|| {
-                Error::invalid("matA has no size yet: analyse a dense matrix, or adopt a buffer with flashllmSpMatSetBuffer")
-            })
-        })
+        self.on.a.header("matA", place(&self.on.context))
     }
 
     /// The compressed matrix, on this handle's side.
     pub(super) fn ready(&self) -> Result<(Header, Buffer)> {
-        let (header, buffer) = self.on.a.ready("matA")?;
-        buffer.place.usable_from(place(&self.on.context))?;
-        Ok((header, buffer))
+        self.on.a.ready("matA", place(&self.on.context))
     }
 
     fn workspace_bytes(&self, header: &Header) -> Result<usize> {
@@ -480,8 +471,8 @@ impl Product {
         if let Some(range) = residual_range.filter(|_| !in_place) {
             disjoint(c_range, range)?;
         }
-        // SAFETY: the caller gave this many bytes, checked when they were adopted or written.
-        let a = unsafe { host_slice::<u8>(a.address, a_bytes) };
+        // SAFETY: the caller's buffer is live memory that nobody writes to during the call.
+        let a = unsafe { host_buffer(header, &a) };
         // SAFETY: the caller gives M elements of this type, or did not set a bias.
         let bias = fused.bias.map(|(at, dtype)| unsafe { elements(at, dtype, m) });
         let gate = match fused.gate {
@@ -499,8 +490,8 @@ impl Product {
                     disjoint(range, other)?;
                 }
                 disjoint(c_range, gate_range)?;
-                // SAFETY: the caller gave this many bytes, checked when they were adopted or written.
-                let gate = unsafe { host_slice::<u8>(gate.address, gate_range.1) };
+                // SAFETY: as of matA's buffer.
+                let gate = unsafe { host_buffer(gate_header, &gate) };
                 Some((gate_header, gate))
             }
         };
@@ -609,13 +600,6 @@ pub(super) fn usable_workspace(workspace: *mut c_void, need: usize) -> Result<()
 }
 
 /// # Safety
-/// `len` elements at the address must be readable host memory, unchanged for `'a`; the address is not 0.
-unsafe fn host_slice<'a, T>(address: usize, len: usize) -> &'a [T] {
-    // SAFETY: the caller's contract.
-    unsafe { slice::from_raw_parts(ptr::with_exposed_provenance(address), len) }
-}
-
-/// # Safety
 /// As `host_slice`, for elements of `dtype`, and aligned to them.
 unsafe fn elements<'a>(address: usize, dtype: DType, len: usize) -> Dense<'a> {
     // SAFETY: the caller's contract.
@@ -631,14 +615,12 @@ unsafe fn elements<'a>(address: usize, dtype: DType, len: usize) -> Dense<'a> {
 /// # Safety
 /// `len` elements of `dtype` at the address must be host memory that nobody else uses for `'a`, aligned to them.
 unsafe fn elements_mut<'a>(address: usize, dtype: DType, len: usize) -> DenseMut<'a> {
-    let (half, single) =
-        (ptr::with_exposed_provenance_mut(address), ptr::with_exposed_provenance_mut(address));
-    // SAFETY: the caller's contract; one of the two is used.
+    // SAFETY: the caller's contract.
     unsafe {
         match dtype {
-            DType::F16 => DenseMut::F16(slice::from_raw_parts_mut(half, len)),
-            DType::BF16 => DenseMut::BF16(slice::from_raw_parts_mut(half, len)),
-            DType::F32 => DenseMut::F32(slice::from_raw_parts_mut(single, len)),
+            DType::F16 => DenseMut::F16(host_slice_mut(address, len)),
+            DType::BF16 => DenseMut::BF16(host_slice_mut(address, len)),
+            DType::F32 => DenseMut::F32(host_slice_mut(address, len)),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{ptr, slice};
 use memmap2::Mmap;
 
 use super::context::place;
-use super::convert::disjoint;
+use super::convert::{disjoint, host_buffer};
 use super::guard::{Out, aligned, guard, null, out};
 use super::object;
 use super::status::flashllmStatus_t;
@@ -93,9 +93,7 @@ pub(super) unsafe fn path<'a>(pointer: *const c_char) -> Result<&'a Path> {
 
 /// The header and buffer of a matrix that this handle can use.
 pub(super) fn ready(context: &Context, descr: &SpMat) -> Result<(Header, Buffer)> {
-    let (header, buffer) = descr.ready("spMatDescr")?;
-    buffer.place.usable_from(place(context))?;
-    Ok((header, buffer))
+    descr.ready("spMatDescr", place(context))
 }
 
 /// Gives the compressed buffer of a matrix to `sink`, piece by piece.
@@ -111,10 +109,8 @@ pub(super) unsafe fn pieces(
     let bytes = header.total_bytes as usize;
     match context.device() {
         Device::Host => {
-            let from: *const u8 = ptr::with_exposed_provenance(buffer.address);
-            // SAFETY: the caller's contract; the buffer is not shorter than its matrix, as was checked when
-            // it was set.
-            sink(unsafe { slice::from_raw_parts(from, bytes) })
+            // SAFETY: the caller's contract.
+            sink(unsafe { host_buffer(header, buffer) })
         }
         // SAFETY: the same, in device memory of this context.
         Device::Cuda(cuda) => unsafe {
@@ -731,16 +727,6 @@ pub unsafe extern "C" fn flashllmSpMatSlice_bufferSize(
         unsafe { bytes.write(size) };
         Ok(())
     })
-}
-
-/// The compressed buffer of a matrix in host memory.
-///
-/// # Safety
-/// It must be live memory that nobody writes to for `'a`.
-unsafe fn host_buffer<'a>(header: &Header, buffer: &Buffer) -> &'a [u8] {
-    let from: *const u8 = ptr::with_exposed_provenance(buffer.address);
-    // SAFETY: the caller's contract; the buffer is not shorter than its matrix, as was checked when it was set.
-    unsafe { slice::from_raw_parts(from, header.total_bytes as usize) }
 }
 
 /// Refuses a buffer that something else was written to since it was set.

@@ -89,6 +89,11 @@ impl CsrMat {
         self.dtype
     }
 
+    /// Element type, rows and columns.
+    pub fn typed_shape(&self) -> (DType, usize, usize) {
+        (self.dtype, self.shape.rows, self.shape.cols)
+    }
+
     /// Address of rows + 1 offsets.
     pub fn offsets(&self) -> usize {
         self.offsets

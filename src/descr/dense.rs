@@ -117,6 +117,11 @@ impl DnMat {
         self.dtype
     }
 
+    /// Element type, rows and columns.
+    pub fn typed_shape(&self) -> (DType, usize, usize) {
+        (self.dtype, self.layout.rows, self.layout.cols)
+    }
+
     /// Whether the values may only be read.
     pub fn read_only(&self) -> bool {
         self.read_only

@@ -12,7 +12,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::{Error, Kind, Result};
-use crate::format::{Analysis, Header};
+use crate::format::{Analysis, EncodeOptions, Header};
 use crate::types::{DType, DenseLayout, Format, Order};
 
 /// Which memory a buffer lies in.
@@ -26,7 +26,7 @@ pub enum Place {
 
 impl Place {
     /// Refuses a buffer in `self` for a handle that works in `handle`.
-    pub fn usable_from(self, handle: Place) -> Result<()> {
+    fn usable_from(self, handle: Place) -> Result<()> {
         match (self, handle) {
             (Self::Host, Self::Host) => Ok(()),
             (Self::Cuda(a), Self::Cuda(b)) if a == b => Ok(()),
@@ -64,6 +64,16 @@ pub enum Origin {
     Csr,
 }
 
+impl Origin {
+    /// The function that analyses such a matrix.
+    fn analysis(self) -> &'static str {
+        match self {
+            Self::Dense => "flashllmDenseToSparse_analysis",
+            Self::Csr => "flashllmCsrToSparse_analysis",
+        }
+    }
+}
+
 /// How far the matrix is.
 #[derive(Clone, Debug)]
 pub enum Stage {
@@ -91,9 +101,48 @@ pub struct SpState {
 }
 
 impl SpState {
+    /// Goes to Analysed, where a buffer is set anew.
+    pub fn set_analysed(
+        &mut self,
+        analysis: Analysis,
+        place: Place,
+        origin: Origin,
+        workspace: usize,
+    ) {
+        self.stage = Stage::Analysed(Arc::new(analysis));
+        self.buffer = None;
+        self.analysed = Some((place, origin, workspace));
+    }
+
+    /// What a conversion writes, and where to. Refuses one of matrix `name` that is not analysed, has no buffer, or was
+    /// given it for another place.
+    pub fn target(
+        &self,
+        name: &str,
+        place: Place,
+        origin: Origin,
+        workspace: usize,
+    ) -> Result<(Arc<Analysis>, Buffer)> {
+        let Stage::Analysed(analysis) = &self.stage else {
+            return Err(Error::invalid(format!(
+                "{name} is not analysed: call {} first",
+                origin.analysis()
+            )));
+        };
+        let Some(buffer) = self.buffer else {
+            return Err(Error::invalid(format!(
+                "{name} has no buffer: give it {} bytes with flashllmSpMatSetBuffer first",
+                analysis.bytes()
+            )));
+        };
+        buffer.place.usable_from(place)?;
+        self.convertible(place, origin, workspace)?;
+        Ok((Arc::clone(analysis), buffer))
+    }
+
     /// Refuses to convert in another place, from another kind of matrix, or with another workspace, than the
     /// analysis.
-    pub fn convertible(&self, place: Place, origin: Origin, workspace: usize) -> Result<()> {
+    fn convertible(&self, place: Place, origin: Origin, workspace: usize) -> Result<()> {
         let Some((at, from, table)) = self.analysed else {
             return Err(Error::invalid("the matrix is not analysed"));
         };
@@ -136,6 +185,15 @@ impl SpState {
             Stage::Analysed(analysis) => Some(&analysis.header),
             Stage::Ready(header) => Some(header),
         }
+    }
+
+    /// The header of matrix `name`.
+    pub fn sized(&self, name: &str) -> Result<Header> {
+        self.header().copied().ok_or_else(|| {
+            Error::invalid(format!(
+                "{name} has no size yet: analyse a dense matrix, or adopt a buffer with flashllmSpMatSetBuffer"
+            ))
+        })
     }
 }
 
@@ -188,9 +246,23 @@ impl SpMat {
         self.dtype
     }
 
+    /// Element type, rows and columns.
+    pub fn typed_shape(&self) -> (DType, usize, usize) {
+        (self.dtype, self.rows, self.cols)
+    }
+
     /// The format asked for at creation; `None` is AUTO.
     pub fn requested(&self) -> Option<Format> {
         self.requested
+    }
+
+    /// What an analysis of this matrix in this state may choose.
+    pub fn encode_options(&self, state: &SpState) -> EncodeOptions {
+        EncodeOptions {
+            format: self.requested,
+            reorder: state.reorder,
+            prefer_footprint: state.prefer_footprint,
+        }
     }
 
     /// Reads the state.
@@ -204,10 +276,23 @@ impl SpMat {
         f(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The header and buffer of a matrix that can be multiplied or decoded.
-    pub fn ready(&self, name: &str) -> Result<(Header, Buffer)> {
+    /// The header, known from the analysis on; a buffer, if there is one, has to be usable from `place`.
+    pub fn header(&self, name: &str, place: Place) -> Result<Header> {
+        self.read(|state| {
+            if let Some(buffer) = state.buffer {
+                buffer.place.usable_from(place)?;
+            }
+            state.sized(name)
+        })
+    }
+
+    /// The header and buffer of a matrix that can be multiplied or decoded in `place`.
+    pub fn ready(&self, name: &str, place: Place) -> Result<(Header, Buffer)> {
         self.read(|state| match (&state.stage, state.buffer) {
-            (Stage::Ready(header), Some(buffer)) => Ok((*header, buffer)),
+            (Stage::Ready(header), Some(buffer)) => {
+                buffer.place.usable_from(place)?;
+                Ok((*header, buffer))
+            }
             (Stage::Analysed(_), _) => {
                 Err(Error::invalid(format!("{name} is analysed but not converted: call flashllmDenseToSparse_convert")))
             }
@@ -251,6 +336,7 @@ fn positive(name: &str, value: i64) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::analyse;
 
     fn kind(rows: i64, cols: i64, dtype: DType) -> Option<Kind> {
         SpMat::new(rows, cols, dtype, None).err().map(|e| e.kind())
@@ -299,9 +385,36 @@ mod tests {
     }
 
     #[test]
+    fn a_conversion_needs_an_analysis_and_a_buffer() {
+        let m = SpMat::new(8, 8, DType::F16, None).unwrap();
+        let refusal = |origin| {
+            m.read(|s| s.target("matB", Place::Host, origin, 0))
+                .err()
+                .map(|e| e.message().to_owned())
+        };
+        let text = refusal(Origin::Csr).unwrap();
+        assert_eq!(text, "matB is not analysed: call flashllmCsrToSparse_analysis first");
+        let text = refusal(Origin::Dense).unwrap();
+        assert_eq!(text, "matB is not analysed: call flashllmDenseToSparse_analysis first");
+        let layout = DenseLayout::new(8, 8, 8, Order::Row).unwrap();
+        let options = m.read(|s| m.encode_options(s));
+        let analysis = analyse(&layout, &[0x3c00; 64], &options).unwrap();
+        let bytes = analysis.bytes();
+        m.update(|s| s.set_analysed(analysis, Place::Host, Origin::Dense, 0));
+        let text = refusal(Origin::Dense).unwrap();
+        assert!(text.starts_with(&format!("matB has no buffer: give it {bytes} bytes")), "{text}");
+        let given = |place| Some(Buffer { address: 256, bytes, place });
+        m.update(|s| s.buffer = given(Place::Cuda(1)));
+        assert!(refusal(Origin::Dense).unwrap().contains("set with a CUDA handle"));
+        m.update(|s| s.buffer = given(Place::Host));
+        assert_eq!(refusal(Origin::Dense), None);
+        assert!(refusal(Origin::Csr).unwrap().contains("analysed from a Dense matrix"));
+    }
+
+    #[test]
     fn nothing_is_ready_before_a_buffer() {
         let m = SpMat::new(8, 8, DType::F16, None).unwrap();
-        assert_eq!(m.ready("matA").unwrap_err().kind(), Kind::InvalidValue);
+        assert_eq!(m.ready("matA", Place::Host).unwrap_err().kind(), Kind::InvalidValue);
         assert!(m.read(|s| s.header().is_none()));
     }
 }

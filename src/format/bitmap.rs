@@ -11,11 +11,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::header::{Content, Header, corrupt};
+use super::header::{Header, corrupt};
 use super::list::{RowList, stored_bits};
+use super::measured::{Measured, offsets};
 use super::tile::{Tile, gather, reduce, scatter, write_blocks};
 use super::{Analysis, changed, table_entry};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::types::{DenseLayout, Format};
 
 /// Rows of a tile.
@@ -237,32 +238,21 @@ pub(crate) fn analyse(
     let steps = (width / STEP) as u32;
     let blocks = layout.cols.div_ceil(width);
     let per_group = WIDTHS[0] / width;
-    let mut table = Vec::with_capacity(tiles * blocks + 1);
-    let mut end = 0u64;
-    let mut max_block = 0;
-    table.push(0);
-    for index in 0..tiles * blocks {
+    let (table, units, max_block) = offsets((0..tiles * blocks).map(|index| {
         let (tile, block) = (index / blocks, index % blocks);
-        let units = steps + sizes[tile * groups + block / per_group].rows(width, block % per_group);
-        max_block = max_block.max(units);
-        end += u64::from(units);
-        table.push(u32::try_from(end).map_err(|_| {
-            Error::new(
-                Kind::SizeOverflow,
-                "Bitmap: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
-            )
-        })?);
-    }
-    let header = Header::new(&Content {
+        steps + sizes[tile * groups + block / per_group].rows(width, block % per_group)
+    }));
+    let header = Measured {
         format: Format::Bitmap,
         reordered: false,
-        rows: layout.rows as u64,
-        cols: layout.cols as u64,
+        rows: layout.rows,
+        cols: layout.cols,
         nnz,
-        tile_cols: width as u32,
-        data_bytes: end * UNIT as u64,
+        width,
+        units,
         max_block,
-    })?;
+    }
+    .header()?;
     Ok(Analysis { header, table })
 }
 

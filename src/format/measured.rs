@@ -1,4 +1,4 @@
-//! The header that follows from sizes that were measured elsewhere: on a device.
+//! The header that follows from measured sizes, whether on the host or on a device.
 
 use super::header::{Content, Header};
 use super::{bitmap, slots, tiled_csl};
@@ -65,6 +65,21 @@ impl Measured {
     }
 }
 
+/// Where each block begins and the last one ends, from the units of each; their sum; and the largest. Offsets that do not
+/// fit are cut: [`Measured::header`] refuses the sum then.
+pub(super) fn offsets(units: impl ExactSizeIterator<Item = u32>) -> (Vec<u32>, u64, u32) {
+    // One more is for Tiled-CSL, which has the end twice.
+    let mut table = Vec::with_capacity(units.len() + 2);
+    let (mut end, mut largest) = (0_u64, 0);
+    table.push(0);
+    for units in units {
+        largest = largest.max(units);
+        end += u64::from(units);
+        table.push(end as u32);
+    }
+    (table, end, largest)
+}
+
 /// The width of Bitmap's blocks for a matrix of `nnz` stored elements.
 pub fn bitmap_width(rows: usize, cols: usize, nnz: u64, prefer_footprint: bool) -> usize {
     bitmap::choose_width(rows as u64, cols as u64, nnz, prefer_footprint)
@@ -75,6 +90,26 @@ mod tests {
     use super::*;
     use crate::format::{EncodeOptions, analyse};
     use crate::types::{DenseLayout, Order};
+
+    #[test]
+    fn offsets_that_do_not_fit_are_refused_by_their_sum() {
+        assert_eq!(offsets([].into_iter()), (vec![0], 0, 0));
+        assert_eq!(offsets([3, 5, 0].into_iter()), (vec![0, 3, 8, 8], 8, 5));
+        let (_, units, max_block) = offsets([u32::MAX, 1].into_iter());
+        for format in [Format::Bitmap, Format::Slots, Format::TiledCsl] {
+            let measured = Measured {
+                format,
+                reordered: false,
+                rows: 70,
+                cols: 700,
+                nnz: 0,
+                width: 256,
+                units,
+                max_block,
+            };
+            assert_eq!(measured.header().unwrap_err().kind(), Kind::SizeOverflow);
+        }
+    }
 
     #[test]
     fn the_header_is_that_of_the_encoder() {

@@ -13,11 +13,12 @@
 
 use std::array::from_fn;
 
-use super::header::{Content, Header, corrupt};
+use super::header::{Header, corrupt};
 use super::list::stored_bits;
+use super::measured::{Measured, offsets};
 use super::tile::{Tile, gather, reduce, scatter, write_blocks};
 use super::{Analysis, changed, table_entry};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::types::{DenseLayout, Format};
 
 /// Rows of a tile.
@@ -272,30 +273,18 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> 
             size_block(layout, values, (index / blocks, index % blocks), tile)
         })
         .collect();
-    let mut table = Vec::with_capacity(sizes.len() + 1);
-    let (mut end, mut nnz, mut max_block) = (0u64, 0, 0);
-    table.push(0);
-    for (stored, units) in sizes {
-        nnz += u64::from(stored);
-        max_block = max_block.max(units);
-        end += u64::from(units);
-        table.push(u32::try_from(end).map_err(|_| {
-            Error::new(
-                Kind::SizeOverflow,
-                "Slots: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
-            )
-        })?);
-    }
-    let header = Header::new(&Content {
+    let (table, units, max_block) = offsets(sizes.iter().map(|&(_, units)| units));
+    let header = Measured {
         format: Format::Slots,
         reordered: false,
-        rows: layout.rows as u64,
-        cols: layout.cols as u64,
-        nnz,
-        tile_cols: TILE_COLS as u32,
-        data_bytes: end * UNIT as u64,
+        rows: layout.rows,
+        cols: layout.cols,
+        nnz: sizes.iter().map(|&(stored, _)| u64::from(stored)).sum(),
+        width: TILE_COLS,
+        units,
         max_block,
-    })?;
+    }
+    .header()?;
     Ok(Analysis { header, table })
 }
 

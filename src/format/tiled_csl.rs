@@ -7,11 +7,12 @@
 
 use rayon::prelude::*;
 
-use super::header::{Content, Header, corrupt};
+use super::header::{Header, corrupt};
 use super::list::SPAN;
+use super::measured::{Measured, offsets};
 use super::tile::{Tile, gather, reduce, scatter, write_blocks};
 use super::{Analysis, changed, table_entry};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::types::{DenseLayout, Format};
 
 /// Rows of a tile.
@@ -105,33 +106,21 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> 
         )
         .collect();
     let nnz = counts.iter().map(|&count| u64::from(count)).sum();
-    let mut table = Vec::with_capacity(counts.len() + 2);
-    let mut end = 0u64;
-    let mut max_block = 0;
-    table.push(0);
-    for &count in &counts {
-        let vectors = usize::from(count).div_ceil(VECTOR);
-        max_block = max_block.max(vectors * VECTOR);
-        end += vectors as u64;
-        table.push(i32::try_from(end).map_err(|_| {
-            Error::new(
-                Kind::SizeOverflow,
-                "Tiled-CSL: the tiles exceed 31-bit offsets of 16 bytes (32 GiB)",
-            )
-        })? as u32);
-    }
+    let vectors = |&count: &u16| u32::from(count).div_ceil(VECTOR as u32);
+    let (mut table, units, largest) = offsets(counts.iter().map(vectors));
     // A reader may fetch the offsets of the tile after the last one: it is empty.
-    table.push(end as u32);
-    let header = Header::new(&Content {
+    table.push(units as u32);
+    let header = Measured {
         format: Format::TiledCsl,
         reordered,
-        rows: layout.rows as u64,
-        cols: layout.cols as u64,
+        rows: layout.rows,
+        cols: layout.cols,
         nnz,
-        tile_cols: TILE_COLS as u32,
-        data_bytes: end * UNIT as u64,
-        max_block: max_block as u32,
-    })?;
+        width: TILE_COLS,
+        units,
+        max_block: largest * VECTOR as u32,
+    }
+    .header()?;
     Ok(Analysis { header, table })
 }
 

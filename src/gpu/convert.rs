@@ -17,21 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::slice::Part;
 use crate::format::{self, Analysis, EncodeOptions, Header, Measured};
 use crate::plan::convert::{ConvertKernel, Workspace, size_tile};
-use crate::types::{DenseLayout, Format, Order};
-
-/// `count` zeros, or ALLOC_FAILED.
-fn stage<T: Clone + Default>(count: usize) -> Result<Vec<T>> {
-    let mut memory = Vec::new();
-    memory.try_reserve_exact(count).map_err(|_| {
-        let bytes = count.saturating_mul(size_of::<T>());
-        Error::new(
-            Kind::AllocFailed,
-            format!("{bytes} bytes of host memory for staging could not be allocated"),
-        )
-    })?;
-    memory.resize(count, T::default());
-    Ok(memory)
-}
+use crate::types::{DenseLayout, Format, Order, zeros};
 
 /// Copies device memory to new host memory.
 ///
@@ -43,7 +29,7 @@ unsafe fn download(
     src: usize,
     count: usize,
 ) -> Result<Vec<u8>> {
-    let mut memory = stage::<u8>(count)?;
+    let mut memory = zeros::<u8>(count, "staging")?;
     if count == 0 {
         return Ok(memory);
     }
@@ -615,7 +601,7 @@ pub unsafe fn slice(
         ));
     }
     let range = part.span(header, &front)?;
-    let mut span = stage::<u8>(range.len())?;
+    let mut span = zeros::<u8>(range.len(), "staging")?;
     let mut done = 0;
     let from = buffer + header.data_offset as usize + range.start;
     // SAFETY: the caller's contract; `span` checked that the range lies within the data.
@@ -626,7 +612,7 @@ pub unsafe fn slice(
             Ok(())
         })
     }?;
-    let mut compressed = stage::<u8>(needed)?;
+    let mut compressed = zeros::<u8>(needed, "staging")?;
     let written = part.write(header, &front, &span, &mut compressed)?;
     // SAFETY: the caller's contract for out.
     unsafe { cuda.upload(stream, out, &compressed) }?;

@@ -1,7 +1,8 @@
 //! Our own declarations of the driver's entry points, and the mapping of its result codes.
 //!
 //! `cust` declares most of these too, but with a Rust enum of CUDA 11.4 as the result: a newer driver's
-//! code would be undefined behaviour. What is declared here returns a plain integer. The symbols are the hidden trampolines of shim/cuda_shim.c.
+//! code would be undefined behaviour. What is declared here returns a plain integer. The symbols are the hidden
+//! trampolines of shim/cuda_shim.c.
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::ptr;

@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -32,6 +33,37 @@ pub fn scratch(name: &str) -> PathBuf {
     }
     fs::create_dir_all(&dir).expect("a scratch folder can be made");
     dir
+}
+
+/// The library's file name with the version of its ABI, which is what programs ask the loader for.
+pub fn soname() -> String {
+    let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
+    let abi = if major == "0" { format!("0.{minor}") } else { major.to_owned() };
+    format!("libflash_llm.so.{abi}")
+}
+
+/// Links the libraries into a folder, under the names that the linker and the loader look for.
+pub fn link_libraries(dir: &Path) {
+    let built = build_dir();
+    for (name, file) in [
+        ("libflash_llm.so", "libflash_llm.so"),
+        (&soname(), "libflash_llm.so"),
+        ("libflash_llm.a", "libflash_llm.a"),
+    ] {
+        symlink(built.join(file), dir.join(name)).expect("a link can be made");
+    }
+}
+
+/// A make of c-examples that builds into `dir` with the libraries in `library`.
+pub fn make_examples(library: &Path, dir: &Path) -> Command {
+    let mut make = Command::new("make");
+    make.arg("--no-print-directory").arg("-C").arg(root().join("c-examples"));
+    make.arg(format!("BUILD={}", dir.display()));
+    make.arg(format!("PREFIX_INC={}", root().join("include").display()));
+    make.arg(format!("LIBDIR={}", library.display()));
+    // A job server of the make that started cargo is not ours to use.
+    make.env_remove("MAKEFLAGS").env_remove("MFLAGS");
+    make
 }
 
 /// Runs to success and returns what was printed; on failure shows everything.

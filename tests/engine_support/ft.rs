@@ -62,7 +62,6 @@ pub enum Type {
 /// A folder in FasterTransformer's layout.
 pub struct Folder {
     layers: Vec<Vec<Whole>>,
-    ranks: usize,
     gated: bool,
     pub path: PathBuf,
 }
@@ -99,7 +98,7 @@ impl Folder {
             }
             layers.push(wholes);
         }
-        let folder = Self { layers, ranks, gated, path: path.to_owned() };
+        let folder = Self { layers, gated, path: path.to_owned() };
         fs::create_dir_all(path).expect("a scratch folder can be made");
         let type_name = match kind {
             Type::Fp32 => "fp32",

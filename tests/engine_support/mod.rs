@@ -1,10 +1,10 @@
-//! What the tests of the C++ examples share: the programs, files for them to read, and references in
+//! The tests of the C++ examples: the programs, files for them to read, and references in
 //! double precision that know nothing of the programs. Used on the host by tests/cxx_examples.rs and on
 //! the GPU by tests/gpu_examples.rs.
-#![allow(dead_code)] // each test program uses its part
 
-pub mod ft;
-pub mod opt;
+mod cases;
+mod ft;
+mod opt;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -29,7 +29,7 @@ pub const INDEX_64I: c_int = 3;
 pub const PRUNE_MATRIX: c_int = 0;
 pub const PRUNE_ROW: c_int = 1;
 
-mod ffi {
+pub mod ffi {
     use super::{Raw, c_char, c_int, c_void};
 
     unsafe extern "C" {

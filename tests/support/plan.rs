@@ -80,32 +80,6 @@ mod ffi {
         ) -> c_int;
         pub fn flashllmDnMatSetStridedBatch(descr: Raw, count: i64, stride: i64) -> c_int;
         pub fn flashllmSetPointerMode(h: Raw, mode: c_int) -> c_int;
-        pub fn flashllmSpMM_bufferSize(
-            h: Raw,
-            op_a: c_int,
-            op_b: c_int,
-            alpha: *const c_void,
-            a: Raw,
-            b: Raw,
-            beta: *const c_void,
-            c: Raw,
-            compute: c_int,
-            alg: c_int,
-            bytes: *mut usize,
-        ) -> c_int;
-        pub fn flashllmSpMM(
-            h: Raw,
-            op_a: c_int,
-            op_b: c_int,
-            alpha: *const c_void,
-            a: Raw,
-            b: Raw,
-            beta: *const c_void,
-            c: Raw,
-            compute: c_int,
-            alg: c_int,
-            workspace: Raw,
-        ) -> c_int;
         pub fn flashllmSpMMGrouped_bufferSize(
             h: Raw,
             count: i64,
@@ -482,19 +456,20 @@ fn spmm(
     c: &DnMat,
     name: &str,
 ) {
+    use api::ffi::{flashllmSpMM, flashllmSpMM_bufferSize};
     let fail = |e: Failure| panic!("{name}: {e}");
     let (h, none, mut need) = (handle.raw(), api::NON_TRANSPOSE, 0);
     let (a, b, c) = (a.raw(), b.raw(), c.raw());
     let (single, alg) = (api::R_32F, api::ALG_DEFAULT);
     // SAFETY: live objects, scalars where the mode says, a place for the size.
     api::check(unsafe {
-        ffi::flashllmSpMM_bufferSize(h, none, op_b, alpha, a, b, beta, c, single, alg, &mut need)
+        flashllmSpMM_bufferSize(h, none, op_b, alpha, a, b, beta, c, single, alg, &mut need)
     })
     .unwrap_or_else(fail);
     let workspace = GuardedWorkspace::new(handle, need);
     // SAFETY: as above, and a workspace of that size.
     api::check(unsafe {
-        ffi::flashllmSpMM(h, none, op_b, alpha, a, b, beta, c, single, alg, workspace.pointer())
+        flashllmSpMM(h, none, op_b, alpha, a, b, beta, c, single, alg, workspace.pointer())
     })
     .unwrap_or_else(fail);
     handle.synchronize().unwrap_or_else(fail);

@@ -111,20 +111,11 @@ PROTOTYPES: dict[str, list[Any]] = {
     "flashllmSparseToDense": [_handle, _descr, _descr, c_int, c_void_p],
     "flashllmSpMM_bufferSize": [_handle, c_int, c_int, c_void_p, _descr, _descr, c_void_p, _descr, c_int, c_int, _size],
     "flashllmSpMM": [_handle, c_int, c_int, c_void_p, _descr, _descr, c_void_p, _descr, c_int, c_int, c_void_p],
-}
-"""Functions that every library this package works with has."""
-
-# A library has all of these or none: products with bias, activation and residual.
-PLAN_PROTOTYPES: dict[str, list[Any]] = {
     "flashllmSpMMPlanCreate": [_handle, _out, c_int, c_int, _descr, _descr, _descr, c_int, c_int],
     "flashllmSpMMPlanDestroy": [c_void_p],
     "flashllmSpMMPlanSetAttribute": [c_void_p, c_int, c_void_p, c_size_t],
     "flashllmSpMMPlan_bufferSize": [_handle, c_void_p, _size],
     "flashllmSpMMPlanExecute": [_handle, c_void_p, c_void_p, _descr, _descr, c_void_p, _descr, c_void_p],
-}
-
-# Likewise: pruning by magnitude.
-PRUNE_PROTOTYPES: dict[str, list[Any]] = {
     "flashllmPrune_bufferSize": [_handle, _descr, _descr, c_int, _size],
     "flashllmPrune": [_handle, _descr, _descr, c_int, c_double, c_void_p],
 }
@@ -182,10 +173,7 @@ class Library:
             function = getattr(dll, name)
             function.argtypes, function.restype = arguments, c_char_p
         for name, arguments in PROTOTYPES.items():
-            if not self.bind(name, arguments):
-                raise LibraryNotFoundError(f"{self.path} has no {name}: it is not a libflash_llm this package works with")
-        self.has_plans: bool = all([self.bind(name, arguments) for name, arguments in PLAN_PROTOTYPES.items()])
-        self.prunes: bool = all([self.bind(name, arguments) for name, arguments in PRUNE_PROTOTYPES.items()])
+            self._bind(name, arguments)
         version = c_int()
         self.call("flashllmGetVersion", None, ctypes.byref(version))
         self.version: int = version.value
@@ -195,15 +183,13 @@ class Library:
         if have[0] != major or (major == 0 and have[1] != minor):
             raise LibraryNotFoundError(f"{self.path} is version {have[0]}.{have[1]}; this package needs {_ABI}")
 
-    def bind(self, name: str, arguments: list[Any]) -> bool:
-        """Declares a function that returns a status; False when this library has none of that name."""
-        try:
-            function = getattr(self._dll, name)
-        except AttributeError:
-            return False
+    def _bind(self, name: str, arguments: list[Any]) -> None:
+        """Declares a function that returns a status."""
+        function = getattr(self._dll, name, None)
+        if function is None:
+            raise LibraryNotFoundError(f"{self.path} has no {name}: it is not a libflash_llm this package works with")
         function.argtypes, function.restype = arguments, c_int32
         self._functions[name] = function
-        return True
 
     def call(self, name: str, *arguments: Any) -> None:
         status = self._functions[name](*arguments)

@@ -88,7 +88,7 @@ def allocate(size: int, device: Optional[int], like_tensor: bool) -> Any:
 
 
 def prune_in_place(dense: Any, sparsity: float, scope: str) -> None:
-    """flashllmPrune() on an array or tensor whose rows or columns are contiguous; only if the library has it."""
+    """flashllmPrune() on an array or tensor whose rows or columns are contiguous."""
     device = dn.device_of(dense)
     handle = handle_for(device)
     algorithm = PRUNE_ALG[scope]
@@ -402,7 +402,7 @@ class SparseMatrix:
         activation: str,
         residual: Optional[DenseDescr],
     ) -> None:
-        """C = activation(A B + bias) + residual in one pass; only if the library has plans. bias: address and type."""
+        """C = activation(A B + bias) + residual in one pass. bias: address and type."""
         device = self._device
         handle = handle_for(device)
         one, zero = c_float(1.0), c_float(0.0)

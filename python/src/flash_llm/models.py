@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from typing import Any, Callable, Iterator, Literal, Mapping, Optional, Sequence, TypeVar, Union
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from . import ops
-from ._library import library
 from .files import SUFFIX, Path, load_file, save_file
 from .linear import KEY, FlashLinear
 from .matrix import FormatName, Preference, SparseMatrix, prune_in_place
@@ -20,16 +18,10 @@ Scope = Literal["matrix", "row"]
 Progress = Union[bool, Callable[[int, int, str], None]]
 Model = TypeVar("Model", bound=nn.Module)
 
-# Elements that a step of the pruning looks at together: bounds its scratch memory.
-_CHUNK = 1 << 26
-_MAGNITUDES = 1 << 15  # of the 16-bit types: their bits without the sign order like their absolute values
 
-
-def pruned_count(elements: int, sparsity: float) -> int:
-    """How many of so many elements a sparsity asks to be zero: rounded to nearest, halves up."""
+def _check_sparsity(sparsity: float) -> None:
     if not 0.0 <= sparsity <= 1.0:
         raise ValueError(f"sparsity is {sparsity}: a fraction from 0 to 1 is needed")
-    return min(elements, math.floor(elements * sparsity + 0.5))
 
 
 @torch.no_grad()
@@ -53,44 +45,11 @@ def prune_magnitude(weight: Tensor, sparsity: float, scope: Scope = "matrix", in
         raise ValueError("weight is not contiguous: it cannot be pruned in place")
     if scope not in ("matrix", "row"):
         raise ValueError(f"scope is {scope!r}: 'matrix' or 'row' is needed")
-    cols = weight.shape[1]
-    # Before anything is written.
-    drop = pruned_count(weight.numel() if scope == "matrix" else cols, sparsity)
+    _check_sparsity(sparsity)
     out = weight if inplace else weight.clone(memory_format=torch.contiguous_format)
-    if library().prunes and out.numel():
+    if out.numel():
         prune_in_place(out, sparsity, scope)
-    elif scope == "row":
-        step = max(1, _CHUNK // 8 // max(cols, 1))
-        for part in out.split(step):
-            order = _magnitude(part).sort(dim=1, stable=True).indices[:, :drop]
-            part.scatter_(1, order, 0.0)
-    else:
-        _prune_flat(out.view(-1), drop)
     return out
-
-
-def _magnitude(values: Tensor) -> Tensor:
-    return values.view(torch.int16) & 0x7FFF
-
-
-def _prune_flat(flat: Tensor, drop: int) -> None:
-    """Zeroes the `drop` smallest. A histogram of all magnitudes finds the threshold without sorting."""
-    if drop == 0:
-        return
-    counts = torch.zeros(_MAGNITUDES, dtype=torch.int64, device=flat.device)
-    for part in flat.split(_CHUNK):
-        counts += torch.bincount(_magnitude(part), minlength=_MAGNITUDES)
-    below = counts.cumsum(0)
-    # The first magnitude with at least `drop` elements up to and with it: all smaller ones go, and some of its own.
-    threshold = int(torch.searchsorted(below, drop))
-    ties = drop - (int(below[threshold - 1]) if threshold else 0)
-    for part in flat.split(_CHUNK):
-        bits = _magnitude(part)
-        part.masked_fill_(bits < threshold, 0.0)
-        if ties > 0:
-            equal = (bits == threshold).nonzero().view(-1)[:ties]
-            part[equal] = 0.0
-            ties -= len(equal)
 
 
 def sparsify(
@@ -126,7 +85,7 @@ def sparsify(
         ValueError: no layer is chosen, or the sparsity is not a fraction.
         TypeError: a chosen layer has another type.
     """
-    pruned_count(1, sparsity)
+    _check_sparsity(sparsity)
     chosen = [
         (name, module)
         for name, module in model.named_modules(remove_duplicate=False)

@@ -11,12 +11,11 @@ from contextlib import nullcontext
 from typing import Optional
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import _dense as dn
 from ._dense import DenseDescr
-from ._library import ACTIVATIONS, Order, library
+from ._library import ACTIVATIONS, Order
 from .matrix import SparseMatrix
 
 # The operator gets the compressed bytes as a tensor, as compilers want it, and finds the checked matrix by their
@@ -48,22 +47,6 @@ def register(matrix: SparseMatrix) -> SparseMatrix:
     return matrix
 
 
-def activate_(y: Tensor, activation: str) -> Tensor:
-    """An activation, in place where PyTorch can."""
-    if activation == "none":
-        return y
-    if activation == "relu":
-        return y.relu_()
-    if activation == "silu":
-        return F.silu(y, inplace=True)
-    return F.gelu(y, approximate="tanh" if activation == "gelu_tanh" else "none")
-
-
-def fuses() -> bool:
-    """Whether the library finishes products with bias, activation and residual itself."""
-    return library().has_plans
-
-
 def matmul(
     matrix: SparseMatrix,
     x: Tensor,
@@ -83,25 +66,15 @@ def matmul(
     plain = bias is None and residual is None and activation == "none"
     other = x.is_cuda and torch.cuda.current_device() != x.device.index
     with torch.cuda.device(x.device) if other else nullcontext():
-        if plain or not fuses():
+        if plain:
             matrix._multiply(b, c, tokens, c_type, 1.0, 0.0)
         else:
             added = None
             if residual is not None:
                 r_type = dn.data_type(residual, "residual")
-                added = DenseDescr(
-                    residual.data_ptr(), out.shape[1], tokens, residual.stride(0), r_type, Order.COL
-                )
+                added = DenseDescr(residual.data_ptr(), out.shape[1], tokens, residual.stride(0), r_type, Order.COL)
             where = None if bias is None else (bias.data_ptr(), int(dn.data_type(bias, "bias")))
             matrix._multiply_fused(b, c, tokens, c_type, where, activation, added)
-            plain = True
-    if not plain:
-        if bias is not None:
-            out += bias
-        if activation != "none":
-            out.copy_(activate_(out, activation))
-        if residual is not None:
-            out += residual
     return out
 
 

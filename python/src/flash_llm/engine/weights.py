@@ -96,11 +96,9 @@ class SparseLinear:
         return ops.matmul(self.matrix, x, out)
 
     def bias_relu(self, x: Tensor, bias: Tensor) -> Tensor:
-        """relu(x Wᵀ + bias), fused where the library can."""
-        if ops.fuses():
-            out = torch.empty((x.shape[0], self.matrix.shape[0]), dtype=x.dtype, device=x.device)
-            return ops.matmul(self.matrix, x, out, bias, "relu")
-        return kernels.bias_relu_(self(x), bias)
+        """relu(x Wᵀ + bias), fused."""
+        out = torch.empty((x.shape[0], self.matrix.shape[0]), dtype=x.dtype, device=x.device)
+        return ops.matmul(self.matrix, x, out, bias, "relu")
 
     def many(self, x: Tensor) -> Tensor:
         """The same for many tokens (prefill), where decompressing first may pay."""
