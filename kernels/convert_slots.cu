@@ -8,7 +8,7 @@
 //
 // Blocks:   one CTA of 256 threads a block of 32 x 256 elements; thread = (row, step), 32 elements in registers.
 //           Row-major: the steps of a row are neighbouring threads; column-major: the rows of a step are.
-// Shared:   the block as stored (at most 25,728 bytes), a dense tile when unpacking, and the counts and ranks that
+// Shared:   the block as stored (at most 25,984 bytes), a dense tile when unpacking, and the counts and ranks that
 //           say where each value goes.
 // Encoding a block writes each of its bytes at most once over zeros. Checking does the same over the block's own
 // bytes with XOR: what is left is zero exactly if the block is what its elements encode to.
@@ -23,22 +23,25 @@ using namespace fl::convert;
 
 constexpr uint32_t kUnit = 128;
 constexpr uint32_t kFixed = 9;
-constexpr uint32_t kMost = kFixed + 2 * 64 + 64;
 constexpr uint32_t kStarts = 8 * kUnit;
 constexpr uint32_t kOverflow = kStarts + kUnit;
-constexpr uint32_t kRound = 16;
+constexpr uint32_t kRound = 16;                    // columns
+constexpr uint32_t kRounds = 8;                    // at most: overflow is in columns 2 and 3 of a group
+constexpr uint32_t kColumns = kOverflow + 2 * kRounds;
+constexpr uint32_t kMost = kFixed + (2 * kRounds + kRounds * kRound + 4 * 32 * 128 + kUnit - 1) / kUnit + 64;
 constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
 
 struct Encoder {
     uint32_t counts[4][8][8];   // values by sub-block, g = row % 8, (step, row) in the order of the stream: a byte a t
-    uint32_t column[256];       // overflow by column: 16 rows in the order of their places, the lower half above
-    uint16_t before[2][256];    // overflow entries in columns to the left of the same bank
-    uint32_t bank[2][8];        // overflow entries of a bank
+    uint32_t columns[8][8];     // by step: columns with overflow in each four of the rows
+    uint8_t place[256];         // of a column with overflow: kRound * round + column of the round's tile
+    uint32_t distinct;          // columns with overflow
+    uint4 taken[32];            // by round: which of the 32 x 16 places of its tile have an entry, 512 bits
+    uint32_t before[128];       // entries before those of a word of `taken`
     uint16_t starts[2][32];
     uint8_t order[2][32];
     uint32_t rows[2];
-    uint32_t overflow[8];       // by warp: upper half of the rows in the low bits, lower half above
-    uint32_t nnz[8];
+    uint32_t sums[8];           // by warp: stored elements in the low bits, overflow above
     uint32_t groups[16];
 };
 
@@ -48,8 +51,7 @@ struct Block {
 };
 
 struct Sizes {
-    uint32_t units, nnz;
-    uint32_t overflow[2], rounds[2];
+    uint32_t units, nnz, distinct, rounds, overflow_units;
 };
 
 struct Place {
@@ -59,9 +61,11 @@ struct Place {
     // Of the eight pieces that a lane adds to its stream in a sub-block, which one this thread's is.
     __device__ int piece() const { return step % 2 * 4 + (row / 8 % 2) * 2 + row / 16; }
     __device__ int sub() const { return step / 2; }
-    // Where the row's bit is in a column's 16 bits; half of the rows.
-    __device__ int bit() const { return row % 8 * 2 + row / 8 % 2; }
     __device__ int half() const { return row / 16; }
+    // Index of the row's element of column k in a round's A tile; half of its byte offset.
+    __device__ uint32_t in_round(uint32_t k) const {
+        return row / 16 * 256 + k / 8 * 128 + row / 8 % 2 * 64 + row % 8 * 8 + k % 8;
+    }
 };
 
 // What a group of four columns stores: code | slot 0 << 4 | slot 1 << 6 | count << 8 | overflow << 12.
@@ -74,13 +78,19 @@ __device__ __forceinline__ uint32_t group(uint32_t mask) {
     return a | b << 2 | a << 4 | b << 6 | 2 << 8 | (rest & (rest - 1)) << 12;
 }
 
-// Values that the groups t and t + 4 keep, a byte for each t.
+// Of the elements those beyond the second of their group.
+__device__ __forceinline__ uint32_t beyond_two(uint32_t mask) {
+    const uint32_t a = mask, b = mask >> 1, c = mask >> 2;
+    const uint32_t third = a & b & c & 0x11111111u;
+    const uint32_t fourth = mask >> 3 & ((a & b) | (c & (a | b))) & 0x11111111u;
+    return third << 2 | fourth << 3;
+}
+
+// Values that the groups t and t + 4 keep, a byte for each t; `mask` is without overflow.
 __device__ __forceinline__ uint32_t kept(uint32_t mask) {
     const uint32_t pairs = mask - (mask >> 1 & 0x55555555u);
     const uint32_t n = (pairs & 0x33333333u) + (pairs >> 2 & 0x33333333u);
-    const uint32_t two = (n >> 1 | n >> 2) & 0x11111111u;
-    const uint32_t capped = two << 1 | (n & ~two & 0x11111111u);
-    uint32_t sum = (capped & 0xffff) + (capped >> 16);
+    uint32_t sum = (n & 0xffff) + (n >> 16);
     sum = (sum | sum << 8) & 0x00ff00ffu;
     return (sum | sum << 4) & 0x0f0f0f0fu;
 }
@@ -106,30 +116,74 @@ __device__ __forceinline__ void plan_streams(Encoder& s, uint32_t plane, uint32_
     if (lane == 0) s.rows[plane] = rows;
 }
 
+// Places of the columns with overflow in the rounds; the four warps whose number is the columns' mod 8.
+__device__ __forceinline__ void place_columns(Encoder& s, uint32_t warp, uint32_t lane) {
+    uint32_t columns = 0;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) columns |= s.columns[i][lane / 4];
+    columns >>= 8 * (lane % 4);
+    uint32_t mine = 0, before = 0, count[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const uint32_t bank = 2 + i + i / 2 * 2;  // 2, 3, 6, 7
+        const uint32_t lanes = __ballot_sync(kAll, columns >> bank & 1);
+        count[i] = __popc(lanes);
+        if (bank == warp) mine = lanes;
+    }
+    const uint32_t n = __popc(mine & ((1u << lane) - 1));
+    // The n-th column of a bank follows n columns of every bank, and those of the banks before.
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const uint32_t bank = 2 + i + i / 2 * 2;
+        before += (count[i] < n ? count[i] : n) + (bank < warp && count[i] > n ? 1 : 0);
+    }
+    if (mine >> lane & 1) s.place[8 * lane + warp] = static_cast<uint8_t>(before);
+    if (warp == 2 && lane == 0) s.distinct = count[0] + count[1] + count[2] + count[3];
+}
+
 // Counts and sizes of a block of which this thread has the 32 elements of `mask`. Synchronises first and last.
-__device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, const Place& at) {
+__device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, const Place& at, bool col_major) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const uint32_t values = kept(mask);
-    const uint32_t over = __popc(mask) - (values * 0x01010101u >> 24);
+    const uint32_t beyond = beyond_two(mask);
     __syncthreads();
-    s.counts[at.sub()][at.row % 8][at.piece()] = values;
-    const uint32_t overflow = __reduce_add_sync(kAll, over << (16 * at.half()));
-    const uint32_t nnz = __reduce_add_sync(kAll, static_cast<uint32_t>(__popc(mask)));
-    if (lane == 0) s.overflow[warp] = overflow, s.nnz[warp] = nnz;
+    s.counts[at.sub()][at.row % 8][at.piece()] = kept(mask & ~beyond);
+    if (threadIdx.x < 32) s.taken[threadIdx.x] = make_uint4(0, 0, 0, 0);
+    const uint32_t sum = __reduce_add_sync(kAll, static_cast<uint32_t>(__popc(mask) | __popc(beyond) << 16));
+    // Lanes that differ in a multiple of 8 have the same step, in either order.
+    uint32_t columns = beyond | __shfl_down_sync(kAll, beyond, 16);
+    columns |= __shfl_down_sync(kAll, columns, 8);
+    if (lane < 8) s.columns[col_major ? lane : warp][at.step] = columns;
+    if (lane == 0) s.sums[warp] = sum;
     __syncthreads();
     if (warp < 2) plan_streams(s, warp, lane);
+    if (warp & 2) place_columns(s, warp, lane);
     __syncthreads();
     Sizes sizes;
-    uint32_t both = 0;
-    sizes.nnz = 0;
+    uint32_t stored = 0, overflow = 0;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) both += s.overflow[i], sizes.nnz += s.nnz[i];
-    sizes.overflow[0] = both & 0xffff, sizes.overflow[1] = both >> 16;
-    sizes.rounds[0] = (sizes.overflow[0] + kRound - 1) / kRound;
-    sizes.rounds[1] = (sizes.overflow[1] + kRound - 1) / kRound;
+    for (int i = 0; i < 8; ++i) stored += s.sums[i] & 0xffff, overflow += s.sums[i] >> 16;
+    sizes.nnz = stored;
+    sizes.distinct = s.distinct;
+    sizes.rounds = (sizes.distinct + kRound - 1) / kRound;
+    const uint32_t bytes = 2 * kRounds + kRound * sizes.rounds + 4 * overflow;
+    sizes.overflow_units = overflow > 0 ? (bytes + kUnit - 1) / kUnit : 0;
     const uint32_t rows = s.rows[0] > s.rows[1] ? s.rows[0] : s.rows[1];
-    sizes.units = kFixed + (sizes.rounds[0] + sizes.rounds[1] + 1) / 2 + rows;
+    sizes.units = kFixed + sizes.overflow_units + rows;
     return sizes;
+}
+
+// Half `i` of the elements.
+__device__ __forceinline__ uint32_t element(const uint32_t (&e)[kWords], uint32_t i) {
+    uint32_t four[4], two[2];
+    // Selections: a register has no address.
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+        const uint32_t low = i & 2 ? e[4 * k + 1] : e[4 * k], high = i & 2 ? e[4 * k + 3] : e[4 * k + 2];
+        four[k] = i & 4 ? high : low;
+    }
+#pragma unroll
+    for (int k = 0; k < 2; ++k) two[k] = i & 8 ? four[2 * k + 1] : four[2 * k];
+    return (i & 16 ? two[1] : two[0]) >> (16 * (i & 1)) & 0xffff;
 }
 
 template <bool kCheck, typename T>
@@ -147,7 +201,6 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
                                        const Place& at, const Sizes& sizes) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint8_t* bytes = block.bytes();
-    s.column[threadIdx.x] = 0;
     if (threadIdx.x < 16) s.groups[threadIdx.x] = group(threadIdx.x);
     __syncthreads();
     const int g = at.row % 8, plane = at.step / 4;
@@ -156,11 +209,13 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
     for (int j = 0; j < 8; ++j) {
         const uint32_t info = s.groups[mask >> (4 * j) & 15];
         codes |= (info & 15) << (4 * j);
-#pragma unroll
-        for (int i = 2; i < 4; ++i) {
-            // The first two of a group are never overflow.
-            if (info >> (12 + i) & 1) atomicOr(&s.column[32 * at.step + 4 * j + i], 1u << (at.bit() + 16 * at.half()));
-        }
+    }
+    uint32_t* taken = reinterpret_cast<uint32_t*>(s.taken);
+    const uint32_t beyond = beyond_two(mask);
+    for (uint32_t rest = beyond; rest != 0; rest &= rest - 1) {
+        const uint32_t place = s.place[32 * at.step + __ffs(rest) - 1];
+        const uint32_t bit = place / kRound * 512 + at.in_round(place % kRound);
+        atomicOr(&taken[bit / 32], 1u << bit % 32);
     }
 #pragma unroll
     for (int x = 0; x < 2; ++x) {
@@ -168,11 +223,11 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
         put<kCheck>(reinterpret_cast<uint16_t*>(bytes + to), codes >> (16 * x) & 0xffff);
     }
     if (warp == 0) {
-        const uint32_t rounds = lane == 0 ? sizes.rounds[0] : lane == 1 ? sizes.rounds[1] : 0;
+        const uint32_t info = lane == 0 ? sizes.rounds : lane == 1 ? sizes.overflow_units : 0;
         put<kCheck>(reinterpret_cast<uint32_t*>(bytes + kStarts) + lane,
-                    s.starts[0][lane] | static_cast<uint32_t>(s.starts[1][lane]) << 12 | rounds << 24);
+                    s.starts[0][lane] | static_cast<uint32_t>(s.starts[1][lane]) << 12 | info << 24);
     }
-    const uint32_t packed = kOverflow + (sizes.rounds[0] + sizes.rounds[1] + 1) / 2 * kUnit;
+    const uint32_t packed = kOverflow + sizes.overflow_units * kUnit;
     uint16_t* values = reinterpret_cast<uint16_t*>(bytes + packed) + plane;
     uint32_t before = 0;
     for (int i = 0; i < at.piece(); ++i) before += s.counts[at.sub()][g][i];
@@ -187,45 +242,34 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
             if (count > 1) put<kCheck>(values + 2 * to, pick(e[2 * j], e[2 * j + 1], info >> 6 & 3)), to += 32;
         }
     }
+    if (sizes.rounds == 0) return;
     __syncthreads();
+    if (warp == 0) {
+        // A lane has a quarter of a round.
+        const uint4 four = s.taken[lane];
+        const uint32_t a = __popc(four.x), b = __popc(four.y), c = __popc(four.z), d = __popc(four.w);
+        const uint32_t end = inclusive(a + b + c + d, lane), begin = end - (a + b + c + d);
+        s.before[4 * lane] = begin, s.before[4 * lane + 1] = begin + a;
+        s.before[4 * lane + 2] = begin + a + b, s.before[4 * lane + 3] = end - d;
+        if (lane % 4 == 3) put<kCheck>(reinterpret_cast<uint16_t*>(bytes + kOverflow) + lane / 4, end);
+    } else if (warp & 2) {
+        const uint32_t col = 8 * lane + warp;
+        uint32_t columns = 0;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-        const uint32_t col = lane * 8 + warp;
-        const uint32_t here = __popc(s.column[col] >> (16 * half) & 0xffff);
-        const uint32_t sum = inclusive(here, lane);
-        s.before[half][col] = static_cast<uint16_t>(sum - here);
-        if (lane == 31) s.bank[half][warp] = sum;
+        for (int i = 0; i < 8; ++i) columns |= s.columns[i][col / 32];
+        if (columns >> col % 32 & 1) put<kCheck>(bytes + kColumns + s.place[col], col);
+    } else if (warp == 1) {
+        // Columns that the last round does not use lie in different banks.
+        const uint32_t place = sizes.distinct + lane;
+        if (place < sizes.rounds * kRound) put<kCheck>(bytes + kColumns + place, place % kRound);
     }
     __syncthreads();
-    uint32_t* entries = reinterpret_cast<uint32_t*>(bytes + kOverflow);
-    uint32_t* mine = entries + (at.half() ? sizes.rounds[0] * kRound : 0);
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-        const uint32_t over = s.groups[mask >> (4 * j) & 15] >> 12;
-#pragma unroll
-        for (int i = 2; i < 4; ++i) {
-            if (!(over >> i & 1)) continue;
-            const uint32_t col = 32 * at.step + 4 * j + i, bank = col % 8;
-            const uint32_t rows = s.column[col] >> (16 * at.half()) & 0xffff;
-            // The r-th entry of a bank follows r entries of every bank, and those of the banks before.
-            const uint32_t r = s.before[at.half()][col] + __popc(rows & ((1u << at.bit()) - 1));
-            uint32_t to = 0;
-#pragma unroll
-            for (uint32_t b = 0; b < 8; ++b) {
-                const uint32_t n = s.bank[at.half()][b];
-                to += (n < r ? n : r) + (b < bank && n > r ? 1 : 0);
-            }
-            const uint32_t row = at.row % 16;
-            const uint32_t value = e[2 * j + i / 2] >> (16 * (i % 2)) & 0xffff;
-            put<kCheck>(mine + to, value | col << 16 | (row % 8 * 16 + row / 8) << 24);
-        }
-    }
-    // Entries that fill the last round are zeros of columns that lie in different banks.
-    if (warp < 2 && lane < kRound) {
-        const uint32_t to = (warp ? sizes.overflow[1] : sizes.overflow[0]) + lane;
-        if (to < (warp ? sizes.rounds[1] : sizes.rounds[0]) * kRound) {
-            put<kCheck>(entries + (warp ? sizes.rounds[0] * kRound : 0) + to, to % kRound << 16);
-        }
+    uint32_t* entries = reinterpret_cast<uint32_t*>(bytes + kColumns + kRound * sizes.rounds);
+    for (uint32_t rest = beyond; rest != 0; rest &= rest - 1) {
+        const uint32_t i = __ffs(rest) - 1, place = s.place[32 * at.step + i], in_round = at.in_round(place % kRound);
+        const uint32_t bit = place / kRound * 512 + in_round;
+        const uint32_t to = s.before[bit / 32] + __popc(taken[bit / 32] & ((1u << bit % 32) - 1));
+        put<kCheck>(entries + to, element(e, i) | in_round << 17);
     }
 }
 
@@ -237,7 +281,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) fl_convert_slots_size(con
     uint32_t e[kWords];
     load(p, int64_t{blockIdx.x / p.blocks_across} * 32 + at.row, int64_t{blockIdx.x % p.blocks_across} * 256 + 32 * at.step,
          e);
-    const Sizes sizes = measure(s, stored(e), at);
+    const Sizes sizes = measure(s, stored(e), at, p.col_major);
     if (threadIdx.x == 0) {
         reinterpret_cast<uint32_t*>(p.table)[p.first_block + blockIdx.x] = sizes.units << 16 | sizes.nnz;
     }
@@ -257,10 +301,10 @@ extern "C" __global__ void __launch_bounds__(kThreads)
          e);
     for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) block.words[i] = make_uint4(0, 0, 0, 0);
     uint32_t mask = stored(e);
-    Sizes sizes = measure(s, mask, at);
+    Sizes sizes = measure(s, mask, at, p.col_major);
     if (sizes.units != units) {
         mask = 0;
-        sizes = measure(s, mask, at);
+        sizes = measure(s, mask, at, p.col_major);
     }
     encode<false>(s, block, e, mask, at, sizes);
     __syncthreads();
@@ -309,9 +353,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     }
     s.counts[at.sub()][g][at.piece()] = values;
     __syncthreads();
-    const uint32_t rounds[2] = {starts[0] >> 24, starts[1] >> 24};
-    const uint32_t length = units * kUnit;
-    const uint32_t packed = kOverflow + (rounds[0] + rounds[1] + 1) / 2 * kUnit;
+    const uint32_t rounds = starts[0] >> 24, length = units * kUnit;
+    const uint32_t packed = kOverflow + (starts[1] >> 24) * kUnit;
     uint32_t before = 0, e[kWords];
     for (int i = 0; i < at.piece(); ++i) before += s.counts[at.sub()][g][i];
 #pragma unroll
@@ -340,18 +383,29 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int i = 0; i < 4; ++i) mine[i] = make_uint4(e[4 * i], e[4 * i + 1], e[4 * i + 2], e[4 * i + 3]);
     __syncthreads();
-    for (uint32_t i = threadIdx.x; i < (rounds[0] + rounds[1]) * kRound; i += kThreads) {
-        if (kOverflow + 4 * i + 4 > length) {
-            good = false;
-            break;
+    const uint32_t first = kColumns + kRound * rounds;
+    if (rounds > 0 && first <= length) {
+        uint32_t ends[kRounds];
+#pragma unroll
+        for (uint32_t r = 0; r < kRounds; ++r) ends[r] = reinterpret_cast<const uint16_t*>(bytes + kOverflow)[r];
+        for (uint32_t i = threadIdx.x; i < ends[kRounds - 1]; i += kThreads) {
+            uint32_t round = 0;
+#pragma unroll
+            for (uint32_t r = 0; r < kRounds; ++r) round += ends[r] <= i ? 1 : 0;
+            if (round >= rounds || first + 4 * i + 4 > length) {
+                good = false;
+                break;
+            }
+            const uint32_t entry = reinterpret_cast<const uint32_t*>(bytes + first)[i], where = entry >> 17;
+            const uint32_t row = where / 256 % 2 * 16 + where / 64 % 2 * 8 + where / 8 % 8;
+            const uint32_t col = bytes[kColumns + kRound * round + where / 128 % 2 * 8 + where % 8];
+            if ((entry & 0xffff) == 0) continue;
+            // Entries that share an element do not encode again to themselves, whichever of them is taken.
+            atomicCAS(reinterpret_cast<unsigned short*>(tile + row * kTileStride + col), static_cast<unsigned short>(0),
+                      static_cast<unsigned short>(entry));
         }
-        const uint32_t entry = reinterpret_cast<const uint32_t*>(bytes + kOverflow)[i];
-        if ((entry & 0xffff) == 0) continue;
-        const uint32_t col = entry >> 16 & 0xff, where = entry >> 24;
-        const uint32_t row = where / 16 % 8 + 8 * (where & 1) + (i < rounds[0] * kRound ? 0 : 16);
-        // Entries that share an element do not encode again to themselves, whichever of them is taken.
-        atomicCAS(reinterpret_cast<unsigned short*>(tile + row * kTileStride + col), static_cast<unsigned short>(0),
-                  static_cast<unsigned short>(entry));
+    } else {
+        good &= rounds == 0;
     }
     __syncthreads();
 #pragma unroll
@@ -368,7 +422,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     const uint32_t mask = stored(e);
     const int count = inside(p, row, col);
     good &= count == kSegment || mask >> count == 0;
-    const Sizes sizes = measure(s, mask, at);
+    const Sizes sizes = measure(s, mask, at, p.col_major);
     good &= sizes.units == units;
     if (__syncthreads_or(!good)) {
         if (threadIdx.x == 0) report(p, index);

@@ -65,7 +65,9 @@ fn header_lies_are_named() {
         refused(&good[..good.len() - 1], Kind::CorruptData, &["total bytes"]);
         corrupt(&good, &["magic"], |b| b[0] = b'X');
         corrupt(&good, &["magic"], |b| b[0..8].fill(0xff));
-        for version in [0, 2, u32::MAX] {
+        let current = u32_at(&good, 8);
+        assert_eq!(current, if format == Format::Slots { 2 } else { 1 });
+        for version in [0, current - 1, current + 1, u32::MAX] {
             let mut bytes = good.clone();
             put32(&mut bytes, 8, version);
             refused(&bytes, Kind::VersionMismatch, &["version", &version.to_string()]);
@@ -203,4 +205,95 @@ fn tiled_csl_lies_are_named() {
     let mut bytes = good.clone();
     put32(&mut bytes, 20, 1);
     validate(&bytes).unwrap();
+}
+
+#[test]
+fn slots_lies_are_named() {
+    // Three elements in every group whose number is a multiple of three, one in the others: 22 columns of the first
+    // block have overflow, in two rounds.
+    let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();
+    let values: Vec<u16> = (0..ROWS * COLS)
+        .map(|i| {
+            let (group, col) = (i % COLS / 4, i % 4);
+            if col == 0 || group % 3 == 0 && col < 3 { 0x3c00 + (i % 100) as u16 } else { 0 }
+        })
+        .collect();
+    let options =
+        EncodeOptions { format: Some(Format::Slots), reorder: false, prefer_footprint: false };
+    let analysis = analyse(&layout, &values, &options).unwrap();
+    let mut good = vec![0; analysis.bytes()];
+    encode(&analysis, &layout, &values, &mut good).unwrap();
+    validate(&good).unwrap();
+    let data = u64_at(&good, 72) as usize;
+    let block = |index: usize| data + u32_at(&good, 256 + 4 * index) as usize * 128;
+    let (first, end) = (block(0), block(1));
+    let (rounds_at, units_at) = (first + 1024 + 3, first + 1024 + 7);
+    let (rounds, entries) = (2, 22 * 32);
+    assert_eq!(good[rounds_at], rounds as u8);
+    let units = usize::from(good[units_at]);
+    assert_eq!(units, (16 + 16 * rounds + 4 * entries as usize).div_ceil(128));
+    let ends = first + 1152;
+    let columns = ends + 16;
+    let stored = columns + 16 * rounds;
+    let u16_at = |at: usize| u16::from_le_bytes([good[at], good[at + 1]]);
+    assert_eq!(u16_at(ends + 14), entries);
+
+    // A code that is never written.
+    corrupt(&good, &["block 0", "code 0", "row 0", "group 0", "step 0"], |b| b[first] &= 0xf0);
+    // The last value of lane 3 in step 0 (row 24, group 7: word 3, the upper four bits) becomes its first in step 1
+    // (row 0, group 3), which is column 300.
+    corrupt(&good, &["block 1", "(0, 300)", "outside"], |b| {
+        b[block(1) + 27] = b[block(1) + 27] & 0x0f | 0x20;
+        b[block(1) + 5] = b[block(1) + 5] & 0x0f | 0x40;
+    });
+    // Streams that begin elsewhere.
+    corrupt(&good, &["block 0"], |b| b[first + 1024] ^= 1);
+    corrupt(&good, &["block 0", "before its values"], |b| b[first + 1024 + 1] |= 0x0f);
+    // Rounds and units of the overflow.
+    for wrong in [0, 1, 3, 8, 9, 255] {
+        corrupt(&good, &["block 0"], |b| b[rounds_at] = wrong);
+    }
+    corrupt(&good, &["overflow", "round 1 has entries", "1 rounds"], |b| b[rounds_at] = 1);
+    for wrong in [0, units as u8 - 1, units as u8 + 1, 130, 131, 255] {
+        corrupt(&good, &["block 0"], |b| b[units_at] = wrong);
+    }
+    for lane in 2..32 {
+        corrupt(&good, &["starts", "block 0"], |b| b[first + 1024 + 4 * lane + 3] = 1);
+    }
+    // Ends that fall, that are beyond the entries, and those of rounds that are not there.
+    for at in (ends..columns).step_by(2) {
+        for wrong in [0, 1, u16_at(at) - 1, u16_at(at) + 1, 4096, 4097, u16::MAX] {
+            if wrong != u16_at(at) {
+                corrupt(&good, &["block 0"], |b| {
+                    b[at..at + 2].copy_from_slice(&wrong.to_le_bytes());
+                });
+            }
+        }
+    }
+    corrupt(&good, &["before its overflow"], |b| b[ends + 2..ends + 4].fill(0xff));
+    // Columns: another, one twice, two exchanged, and what the last round does not use.
+    corrupt(&good, &["block 0"], |b| b[columns] ^= 1);
+    corrupt(&good, &["block 0"], |b| b[columns] = b[columns + 1]);
+    corrupt(&good, &["overflow", "block 0"], |b| b.swap(columns, columns + 1));
+    assert_eq!(good[columns + 31], 15);
+    corrupt(&good, &["overflow", "block 0", "0x0f"], |b| b[columns + 31] = 16);
+    // Entries: a zero of either sign, another place, bits that no place has, two exchanged, one twice.
+    corrupt(&good, &["block 0"], |b| b[stored..stored + 2].fill(0));
+    corrupt(&good, &["block 0"], |b| b[stored..stored + 2].copy_from_slice(&[0, 0x80]));
+    corrupt(&good, &["block 0"], |b| b[stored + 2] ^= 0x20);
+    for bit in [16, 26, 27, 28, 29, 30, 31] {
+        corrupt(&good, &["overflow", "block 0"], |b| b[stored + bit / 8] ^= 1 << (bit % 8));
+    }
+    corrupt(&good, &["overflow", "block 0"], |b| {
+        for i in 0..4 {
+            b.swap(stored + i, stored + 4 + i);
+        }
+    });
+    corrupt(&good, &["block 0"], |b| b.copy_within(stored..stored + 4, stored + 4));
+    // What fills the last unit, and halves of the values that nobody uses.
+    let filler = stored + 4 * usize::from(entries);
+    assert!(filler < ends + 128 * units, "the section has a gap");
+    corrupt(&good, &["overflow", "need 0x00"], |b| b[filler] = 1);
+    let free = (ends + 128 * units..end).step_by(2).find(|&at| u16_at(at) == 0).unwrap();
+    corrupt(&good, &["values", "need 0x00"], |b| b[free] = 1);
 }

@@ -148,6 +148,62 @@ fn naive_bitmap(matrix: &Dense, width: usize) -> Vec<u8> {
     out
 }
 
+/// The overflow of one block of Slots v2, written down element by element from docs/format-slots.md: the rounds, and
+/// the section.
+fn naive_overflow(matrix: &Dense, r0: usize, c0: usize) -> (usize, Vec<u8>) {
+    let DenseLayout { rows, cols, .. } = matrix.layout;
+    let mut elements = Vec::new();
+    for row in 0..32.min(rows - r0) {
+        for group in (0..256.min(cols - c0)).step_by(4) {
+            let stored = (group..(group + 4).min(cols - c0)).filter_map(|col| {
+                let value = matrix.values[matrix.layout.index(r0 + row, c0 + col)];
+                (value & 0x7fff != 0).then_some((row, col, value))
+            });
+            elements.extend(stored.skip(2));
+        }
+    }
+    if elements.is_empty() {
+        return (0, Vec::new());
+    }
+    let distinct: std::collections::BTreeSet<usize> =
+        elements.iter().map(|&(_, col, _)| col).collect();
+    let mut order: Vec<usize> = distinct.iter().copied().collect();
+    order.sort_by_key(|&col| {
+        (distinct.range(..col).filter(|&&other| other % 8 == col % 8).count(), col % 8)
+    });
+    let rounds = order.len().div_ceil(16);
+    let mut ends = [elements.len() as u16; 8];
+    let mut columns = Vec::new();
+    let mut entries = Vec::new();
+    for round in 0..rounds {
+        let here = &order[16 * round..order.len().min(16 * (round + 1))];
+        columns.extend((0..16).map(|k| here.get(k).map_or(k as u8, |&col| col as u8)));
+        let mut places: Vec<(u16, u16)> = elements
+            .iter()
+            .filter_map(|&(row, col, value)| {
+                let k = here.iter().position(|&c| c == col)?;
+                let offset = 512 * (row / 16)
+                    + 256 * (k / 8)
+                    + 128 * (row / 8 % 2)
+                    + 16 * (row % 8)
+                    + 2 * (k % 8);
+                Some((offset as u16, value))
+            })
+            .collect();
+        places.sort_unstable();
+        entries.extend(places);
+        ends[round] = entries.len() as u16;
+    }
+    let mut section: Vec<u8> = ends.iter().flat_map(|end| end.to_le_bytes()).collect();
+    section.extend(columns);
+    for (offset, value) in entries {
+        section.extend(value.to_le_bytes());
+        section.extend(offset.to_le_bytes());
+    }
+    section.resize(section.len().next_multiple_of(128), 0);
+    (rounds, section)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -200,8 +256,23 @@ proptest! {
     }
 
     #[test]
+    fn overflow_of_slots_is_that_of_the_specification(matrix in any_dense()) {
+        let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Slots), false));
+        let blocks = matrix.layout.cols.div_ceil(256);
+        for index in 0..analysis.table.len() - 1 {
+            let start = analysis.header.data_offset as usize + analysis.table[index] as usize * 128;
+            let end = analysis.header.data_offset as usize + analysis.table[index + 1] as usize * 128;
+            let block = &buffer[start..end];
+            let (rounds, section) = naive_overflow(&matrix, index / blocks * 32, index % blocks * 256);
+            prop_assert_eq!(usize::from(block[1024 + 3]), rounds);
+            prop_assert_eq!(usize::from(block[1024 + 7]), section.len() / 128);
+            prop_assert!(block[1152..].starts_with(&section), "block {}", index);
+        }
+    }
+
+    #[test]
     fn a_damaged_byte_is_refused_or_decodes(
-        matrix in any_dense(), which in 0usize..3, at in any::<prop::sample::Index>(), flip in 1u8..=255
+        matrix in any_dense(), which in 0..FORMATS.len(), at in any::<prop::sample::Index>(), flip in 1u8..=255
     ) {
         let (format, reorder) = FORMATS[which];
         let (_, mut buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
@@ -211,7 +282,7 @@ proptest! {
     }
 
     #[test]
-    fn truncations_are_refused(matrix in any_dense(), which in 0usize..3, at in any::<prop::sample::Index>()) {
+    fn truncations_are_refused(matrix in any_dense(), which in 0..FORMATS.len(), at in any::<prop::sample::Index>()) {
         let (format, reorder) = FORMATS[which];
         let (_, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
         let short = &buffer[..at.index(buffer.len())];
@@ -226,7 +297,7 @@ proptest! {
 
     #[test]
     fn random_bytes_behind_a_good_header_do_not_panic(
-        rows in 1u64..200, cols in 1u64..600, which in 0usize..3, seed in any::<u64>()
+        rows in 1u64..200, cols in 1u64..600, which in 0..FORMATS.len(), seed in any::<u64>()
     ) {
         let matrix = dense(rows as usize, cols as usize, 0, Order::Row, 300, seed);
         let (format, reorder) = FORMATS[which];
@@ -294,6 +365,12 @@ fn all_zero_and_all_dense_have_the_sizes_of_the_specification() {
         let (_, csl) =
             compress(&matrix.layout, &matrix.values, &options(Some(Format::TiledCsl), true));
         assert_eq!(csl.len(), 512 + csl_units * 16);
+    }
+    for (keep, units) in [(0, 9), (1000, 9 + 130 + 64)] {
+        let matrix = dense(64, 256, 0, Order::Row, keep, 9);
+        let (_, slots) =
+            compress(&matrix.layout, &matrix.values, &options(Some(Format::Slots), false));
+        assert_eq!(slots.len(), 512 + 2 * units * 128);
     }
 }
 

@@ -28,8 +28,13 @@ use crate::types::{DType, Format};
 
 use super::{bitmap, slots, tiled_csl};
 
-/// The format version this library writes, and the only one it reads.
-pub const VERSION: u32 = 1;
+/// The version of a format this library writes, and the only one it reads.
+pub const fn version(format: Format) -> u32 {
+    match format {
+        Format::Bitmap | Format::TiledCsl => 1,
+        Format::Slots => 2,
+    }
+}
 
 /// Alignment of the buffer's base and of its data section.
 pub const ALIGN: u64 = 256;
@@ -248,7 +253,7 @@ impl Header {
         });
         let flags = if self.reordered { FLAG_REORDERED } else { 0 };
         let words = [
-            (8, VERSION),
+            (8, version(self.format)),
             (12, Self::BYTES as u32),
             (16, self.dtype as u32),
             (20, flags),
@@ -302,11 +307,13 @@ impl Header {
                 )));
             }
         };
-        let version = u32_at(8);
-        if version != VERSION {
+        let (found, known) = (u32_at(8), version(format));
+        if found != known {
             return Err(Error::new(
                 Kind::VersionMismatch,
-                format!("header: version = {version}, this library reads version {VERSION}"),
+                format!(
+                    "header: version = {found}, this library reads version {known} of {format:?}"
+                ),
             ));
         }
         if u32_at(12) != Self::BYTES as u32 {

@@ -1,11 +1,11 @@
-//! Slots v1: codes that are the metadata of a sparse Tensor Core instruction, and the values that fill its
+//! Slots v2: codes that are the metadata of a sparse Tensor Core instruction, and the values that fill its
 //! slots. The byte specification is docs/format-slots.md.
 //!
 //! `mma.sp` multiplies a row's group of four columns of which at most two are kept: two value slots and a
 //! 4-bit code that says which columns they are. Slots stores that code for every group, and of the two slots
 //! only those that are used (the code tells how many). Elements beyond the second of a group, 3.6 % of the
-//! stored ones at 80 % sparsity, are *overflow*: (value, row, column) entries that the kernels multiply
-//! sixteen at a time as a small dense tile with gathered rows of B.
+//! stored ones at 80 % sparsity, are *overflow*: entries (value, place) of *rounds*, dense 32 x 16 tiles of A whose
+//! columns are sixteen columns of the block that have overflow, multiplied with gathered rows of B.
 //!
 //! A block is 32 rows x 256 columns, eight steps of 32 columns. Lane `l = 4 g + t` owns rows `g + 8 rho` and
 //! groups `t` and `t + 4` of a step. Its values go to a stream in one shared-memory bank, 16 bits a row of
@@ -30,18 +30,21 @@ pub const UNIT: usize = 128;
 /// Units of the codes and of the stream starts, which every block has.
 pub const FIXED_UNITS: u32 = (STEPS + 1) as u32;
 /// Units of a block without a zero: every group fills its slots and has two elements of overflow.
-pub const MOST_UNITS: u32 = FIXED_UNITS + 2 * 64 + 64;
+pub const MOST_UNITS: u32 =
+    FIXED_UNITS + (overflow_bytes(MOST_ROUNDS, TILE_ROWS * TILE_COLS / 2) / UNIT) as u32 + 64;
 
 const STEPS: usize = TILE_COLS / 32;
 const LANES: usize = 32;
-/// Overflow entries that are multiplied together, rows of them, and their bytes.
+/// Columns that are multiplied together, and rounds of a block whose every column 2 and 3 of a group has overflow.
 const ROUND: usize = 16;
+const MOST_ROUNDS: usize = TILE_COLS / 2 / ROUND;
 const HALF_ROWS: usize = 16;
-const ROUND_BYTES: usize = ROUND * 4;
 /// Sub-blocks of two steps; a lane changes its stream between the two of a plane.
 const SUBS: usize = 4;
 const STARTS: usize = STEPS * UNIT;
 const OVERFLOW: usize = STARTS + UNIT;
+/// Within the overflow: where the columns of the rounds begin, behind the ends.
+const COLUMNS: usize = 2 * MOST_ROUNDS;
 
 /// One block, dense.
 pub(crate) type BlockTile = Tile<TILE_ROWS, TILE_COLS>;
@@ -110,6 +113,20 @@ const PAIRS: [(u8, u8); 256] = {
     table
 };
 
+/// Bytes of the overflow of a block.
+const fn overflow_bytes(rounds: usize, entries: usize) -> usize {
+    if entries == 0 { 0 } else { (COLUMNS + ROUND * rounds + 4 * entries).next_multiple_of(UNIT) }
+}
+
+/// Of 32 neighbouring elements those beyond the second of their group: always columns 2 or 3 of one.
+#[inline]
+fn beyond_two(word: u32) -> u32 {
+    let (a, b, c) = (word, word >> 1, word >> 2);
+    let third = a & b & c & 0x1111_1111;
+    let fourth = word >> 3 & (a & b | c & (a | b)) & 0x1111_1111;
+    third << 2 | fourth << 3
+}
+
 #[inline]
 fn map_bytes(word: u32, f: impl Fn(u8) -> u8) -> u32 {
     u32::from_le_bytes(word.to_le_bytes().map(f))
@@ -120,8 +137,10 @@ struct Masks {
     words: [[u32; STEPS]; TILE_ROWS],
     /// Values of each lane in each sub-block.
     counts: [[u8; LANES]; SUBS],
-    /// Overflow entries of the upper and lower 16 rows.
-    overflow: [u32; 2],
+    /// Columns with overflow, a word a step.
+    columns: [u32; STEPS],
+    /// Overflow entries.
+    overflow: u32,
     nnz: u32,
 }
 
@@ -140,30 +159,55 @@ impl Masks {
             }
         }
         let mut counts = [[0; LANES]; SUBS];
-        let mut stored = [0; 2];
-        let mut kept = [0u32; 2];
+        let mut columns = [0; STEPS];
+        let (mut overflow, mut nnz) = (0, 0);
         for (r, words) in words.iter().enumerate() {
             for (step, &word) in words.iter().enumerate() {
                 let groups = map_bytes(word, |byte| PAIRS[usize::from(byte)].1);
-                stored[r / HALF_ROWS] += word.count_ones();
+                let beyond = beyond_two(word);
+                columns[step] |= beyond;
+                overflow += beyond.count_ones();
+                nnz += word.count_ones();
                 let lanes = &mut counts[step / 2][4 * (r % 8)..][..4];
                 for (t, count) in lanes.iter_mut().enumerate() {
-                    let values = (groups >> (4 * t) & 3) + (groups >> (4 * t + 16) & 3);
-                    kept[r / HALF_ROWS] += values;
-                    *count += values as u8;
+                    *count += ((groups >> (4 * t) & 3) + (groups >> (4 * t + 16) & 3)) as u8;
                 }
             }
         }
-        Self {
-            words,
-            counts,
-            overflow: [stored[0] - kept[0], stored[1] - kept[1]],
-            nnz: stored[0] + stored[1],
-        }
+        Self { words, counts, columns, overflow, nnz }
     }
 
-    fn rounds(&self) -> [usize; 2] {
-        self.overflow.map(|entries| (entries as usize).div_ceil(ROUND))
+    fn rounds(&self) -> usize {
+        (self.columns.iter().map(|word| word.count_ones()).sum::<u32>() as usize).div_ceil(ROUND)
+    }
+
+    fn overflow_bytes(&self) -> usize {
+        overflow_bytes(self.rounds(), self.overflow as usize)
+    }
+
+    /// Calls `f` with each column that has overflow and its place: `ROUND` times its round, plus its column in the
+    /// round's tile. Those of one shared-memory bank group of B (column mod 8) are apart from each other, so that
+    /// four neighbours, there being four such groups with overflow, read different banks where they can.
+    fn place_columns(&self, mut f: impl FnMut(usize, usize)) {
+        // Bit `r` of a bank is its r-th column, by step and byte.
+        let mut columns = [0u32; 8];
+        for (step, &word) in self.columns.iter().enumerate() {
+            for (byte, bits) in word.to_le_bytes().into_iter().enumerate() {
+                for (bank, columns) in columns.iter_mut().enumerate() {
+                    *columns |= u32::from(bits >> bank & 1) << (4 * step + byte);
+                }
+            }
+        }
+        let mut place = 0;
+        while columns != [0; 8] {
+            for (bank, columns) in columns.iter_mut().enumerate() {
+                if *columns != 0 {
+                    f(8 * columns.trailing_zeros() as usize + bank, place);
+                    *columns &= *columns - 1;
+                    place += 1;
+                }
+            }
+        }
     }
 
     /// How the lanes use the streams of both planes.
@@ -173,9 +217,8 @@ impl Masks {
 
     /// Units of the block, of which `planes` are the planes.
     fn units(&self, planes: &[Plane; 2]) -> u32 {
-        let overflow = self.rounds().iter().sum::<usize>() * ROUND_BYTES;
         let rows = planes[0].rows.max(planes[1].rows);
-        FIXED_UNITS + (overflow.div_ceil(UNIT) + rows) as u32
+        FIXED_UNITS + (self.overflow_bytes() / UNIT + rows) as u32
     }
 }
 
@@ -288,23 +331,16 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> 
     Ok(Analysis { header, table })
 }
 
-/// An overflow entry: the value, its column in the block, and its row in the shared-memory
-/// layout of an A fragment (docs/format-slots.md).
-fn entry(value: u16, col: usize, row: usize) -> u32 {
-    u32::from(value) | (col as u32) << 16 | ((row % 8 * 16 + row / 8) as u32) << 24
+/// Byte offset of an element in its round's A tile, two m16n8k16 fragments: pieces of 8 x 8, by half of the rows,
+/// columns and rows (docs/format-slots.md).
+fn tile_offset(row: usize, k: usize) -> usize {
+    row / 16 * 512 + k / 8 * 256 + row / 8 % 2 * 128 + row % 8 * 16 + k % 8 * 2
 }
 
-/// Puts entries in the order in which they are stored: those of one shared-memory bank group of B (column
-/// mod 8) apart from each other, so that eight neighbours read different banks where they can.
-fn spread(entries: &mut [(u32, u32)]) {
-    entries.sort_unstable_by_key(|&(_, e)| (e >> 16 & 0xff, e >> 24));
-    let mut rank = [0u32; 8];
-    for (key, e) in entries.iter_mut() {
-        let bank = *e >> 16 & 7;
-        *key = rank[bank as usize] * 8 + bank;
-        rank[bank as usize] += 1;
-    }
-    entries.sort_unstable_by_key(|&(key, _)| key);
+/// (row, column of the round) at an offset.
+fn tile_place(offset: usize) -> (usize, usize) {
+    let row = offset / 512 % 2 * 16 + offset / 128 % 2 * 8 + offset / 16 % 8;
+    (row, offset / 256 % 2 * 8 + offset / 2 % 8)
 }
 
 /// Writes one block over whatever `out` held; `out` is as long as the analysis said.
@@ -312,17 +348,16 @@ fn encode_block(
     tile: &BlockTile,
     masks: &Masks,
     planes: &[Plane; 2],
-    overflow: &mut [Vec<(u32, u32)>; 2],
+    entries: &mut Vec<u64>,
     out: &mut [u8],
 ) -> Result<()> {
     if masks.units(planes) as usize * UNIT != out.len() {
         return Err(changed());
     }
     out.fill(0);
-    let rounds = masks.rounds();
+    let (rounds, overflow_bytes) = (masks.rounds(), masks.overflow_bytes());
     let (head, rest) = out.split_at_mut(OVERFLOW);
-    let (entries, packed) =
-        rest.split_at_mut((rounds[0] + rounds[1]).div_ceil(UNIT / ROUND_BYTES) * UNIT);
+    let (overflow, packed) = rest.split_at_mut(overflow_bytes);
     for step in 0..STEPS {
         let codes: [u32; TILE_ROWS] =
             from_fn(|r| map_bytes(masks.words[r][step], |byte| PAIRS[usize::from(byte)].0));
@@ -334,15 +369,15 @@ fn encode_block(
         }
     }
     for lane in 0..LANES {
-        let info = rounds.get(lane).map_or(0, |&rounds| rounds as u32);
+        let info = [rounds, overflow_bytes / UNIT].get(lane).map_or(0, |&info| info as u32);
         let word = u32::from(planes[0].starts[lane])
             | u32::from(planes[1].starts[lane]) << 12
             | info << 24;
         head[STARTS + 4 * lane..][..4].copy_from_slice(&word.to_le_bytes());
     }
-    for list in overflow.iter_mut() {
-        list.clear();
-    }
+    let mut places = [0; TILE_COLS];
+    masks.place_columns(|col, place| places[col] = place);
+    entries.clear();
     for lane in 0..LANES {
         for sub in 0..SUBS {
             let plane = sub / 2;
@@ -360,25 +395,36 @@ fn encode_block(
                     let mut rest = group.overflow;
                     while rest != 0 {
                         let col = 32 * step + 4 * q + rest.trailing_zeros() as usize;
-                        overflow[row / HALF_ROWS]
-                            .push((0, entry(tile[row][col], col, row % HALF_ROWS)));
+                        let (round, k) = (places[col] / ROUND, places[col] % ROUND);
+                        // An entry is the lower half, its round above: in the order of storage.
+                        entries.push(
+                            (round as u64) << 32
+                                | (tile_offset(row, k) as u64) << 16
+                                | u64::from(tile[row][col]),
+                        );
                         rest &= rest - 1;
                     }
                 }
             }
         }
     }
-    let mut at = 0;
-    for (list, rounds) in overflow.iter_mut().zip(rounds) {
-        spread(list);
-        // Entries that fill the last round are zeros of columns that lie in different banks.
-        let filler = (0..).map(|i: usize| (0, entry(0, i % ROUND, 0)));
-        let entries = entries[at..at + rounds * ROUND_BYTES].chunks_exact_mut(4);
-        for (bytes, (_, stored)) in entries.zip(list.iter().copied().chain(filler.skip(list.len())))
-        {
-            bytes.copy_from_slice(&stored.to_le_bytes());
-        }
-        at += rounds * ROUND_BYTES;
+    if entries.is_empty() {
+        return Ok(());
+    }
+    entries.sort_unstable();
+    let (ends, rest) = overflow.split_at_mut(COLUMNS);
+    let (columns, stored) = rest.split_at_mut(rounds * ROUND);
+    for (round, bytes) in ends.chunks_exact_mut(2).enumerate() {
+        let end = entries.partition_point(|&entry| (entry >> 32) as usize <= round);
+        bytes.copy_from_slice(&(end as u16).to_le_bytes());
+    }
+    // Columns that the last round does not use lie in different banks.
+    for (place, column) in columns.iter_mut().enumerate() {
+        *column = (place % ROUND) as u8;
+    }
+    masks.place_columns(|col, place| columns[place] = col as u8);
+    for (bytes, &entry) in stored.chunks_exact_mut(4).zip(entries.iter()) {
+        bytes.copy_from_slice(&(entry as u32).to_le_bytes());
     }
     Ok(())
 }
@@ -396,7 +442,7 @@ pub(crate) fn encode(
     write_blocks(0..analysis.table.len() - 1, 8, data, &start, &|range, out| {
         let base = start(range.start);
         let mut tile = new_tile();
-        let mut overflow = [Vec::new(), Vec::new()];
+        let mut entries = Vec::new();
         for index in range {
             let out = &mut out[start(index) - base..start(index + 1) - base];
             gather(
@@ -407,7 +453,7 @@ pub(crate) fn encode(
                 &mut tile,
             );
             let masks = Masks::of(&tile);
-            encode_block(&tile, &masks, &masks.planes(), &mut overflow, out)?;
+            encode_block(&tile, &masks, &masks.planes(), &mut entries, out)?;
         }
         Ok(())
     })
@@ -445,8 +491,8 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), S
     *tile = [[0; TILE_COLS]; TILE_ROWS];
     let short = || "it ends before its values".to_owned();
     let start = |lane: usize| word(bytes, STARTS + 4 * lane).ok_or_else(short);
-    let rounds = [start(0)? >> 24, start(1)? >> 24].map(|rounds| rounds as usize);
-    let values = OVERFLOW + (rounds[0] + rounds[1]).div_ceil(UNIT / ROUND_BYTES) * UNIT;
+    let rounds = (start(0)? >> 24) as usize;
+    let values = OVERFLOW + (start(1)? >> 24) as usize * UNIT;
     for lane in 0..LANES {
         let starts = start(lane)?;
         let mut at = 0;
@@ -478,28 +524,39 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), S
             }
         }
     }
-    let mut at = OVERFLOW;
-    for (half, rounds) in rounds.into_iter().enumerate() {
-        for _ in 0..rounds * ROUND {
+    if rounds == 0 {
+        return Ok(());
+    }
+    let short = || "it ends before its overflow".to_owned();
+    let ends = bytes.get(OVERFLOW..OVERFLOW + COLUMNS).ok_or_else(short)?;
+    let columns = OVERFLOW + COLUMNS;
+    let mut at = columns + rounds * ROUND;
+    let mut first = 0;
+    for (round, end) in ends.chunks_exact(2).enumerate() {
+        let end = u16::from_le_bytes([end[0], end[1]]);
+        if round >= rounds && end > first {
+            return Err(format!(
+                "overflow: round {round} has entries, the block has {rounds} rounds"
+            ));
+        }
+        for _ in first..end {
             let entry = word(bytes, at).ok_or_else(short)?;
             at += 4;
-            if entry & 0xffff == 0 {
-                continue;
-            }
-            let (col, place) = (entry as usize >> 16 & 0xff, entry as usize >> 24);
-            let row = place / 16 % 8 + 8 * ((place % 16) & 1) + HALF_ROWS * half;
-            tile[row][col] = entry as u16;
+            let (row, k) = tile_place((entry >> 16) as usize);
+            let col = *bytes.get(columns + round * ROUND + k).ok_or_else(short)?;
+            tile[row][usize::from(col)] = entry as u16;
         }
+        first = first.max(end);
     }
     Ok(())
 }
 
 /// Name of the part of a block that a byte lies in.
-fn section(at: usize, rounds: usize) -> &'static str {
+fn section(at: usize, overflow_bytes: usize) -> &'static str {
     match at {
         _ if at < STARTS => "codes",
         _ if at < OVERFLOW => "starts",
-        _ if at < OVERFLOW + rounds.div_ceil(UNIT / ROUND_BYTES) * UNIT => "overflow",
+        _ if at < OVERFLOW + overflow_bytes => "overflow",
         _ => "values",
     }
 }
@@ -510,7 +567,7 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
     let (_, blocks) = header.grid();
     let visit = |range: std::ops::Range<usize>| {
         let mut tile = new_tile();
-        let mut overflow = [Vec::new(), Vec::new()];
+        let mut entries = Vec::new();
         let mut again = Vec::new();
         let mut sum = (0u64, 0u32);
         for index in range {
@@ -544,12 +601,11 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                 )));
             }
             again.resize(bytes.len(), 0);
-            encode_block(&tile, &masks, &planes, &mut overflow, &mut again)?;
+            encode_block(&tile, &masks, &planes, &mut entries, &mut again)?;
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
-                let rounds = usize::from(again[STARTS + 3]) + usize::from(again[STARTS + 7]);
                 return Err(corrupt(format!(
                     "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
-                    section(at, rounds),
+                    section(at, masks.overflow_bytes()),
                     bytes[at],
                     again[at]
                 )));

@@ -233,9 +233,12 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
         for damage in 0..damages {
             let mut bad = good.clone();
             let at = match damage % 4 {
-                // The header, the table, and anywhere.
+                // The header, the table, and anywhere; of Slots the starts and the overflow of the first block.
                 0 => rng.below(104),
                 1 => 256 + rng.below((bad.len() - 256).min(64)),
+                3 if format == api::FORMAT_SLOTS => {
+                    usize::from(bad[72]) + 256 * usize::from(bad[73]) + 1024 + rng.below(512)
+                }
                 _ => rng.below(bad.len()),
             };
             match damage % 3 {
