@@ -2101,9 +2101,10 @@ flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
 /**
  * Reads a stored matrix into the caller's buffer and describes it.
  *
- * They are checked before the first one is copied: header, table and checksums, and on a host handle also that
- * every byte agrees with the format (a checksum is no signature). A CUDA handle checks the latter with a kernel,
- * in buffer, which takes a fraction of the time. Whatever the bytes are, nothing outside of them is read.
+ * On a host handle everything is checked before the first byte is copied: header, table, checksums, and that every
+ * byte agrees with the format (a checksum is no signature). A CUDA handle checks header and table before, the
+ * checksum of the data while it copies them, and their agreement with a kernel, in buffer: that takes a fraction
+ * of the time. Whatever the bytes are, nothing outside of them is read.
  *
  * @param handle           The handle that will use the matrix.
  * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
@@ -2112,8 +2113,8 @@ flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
  * @param bytes            How many bytes there are; those behind the stored matrix are not looked at.
  * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the bytes are trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes, which does not overlap
- *   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when the
- *   device fails or refuses the blocks.
+ *   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when a
+ *   device fails or what it copied is refused.
  * @param bufferBytes      Its size, at least what flashllmSpMatGetSerializedInfo() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
@@ -2211,7 +2212,8 @@ flashllmStatus_t flashllmSpMatGetFileInfo(const char *path,
  * @param path             The file, NUL-terminated.
  * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
- *   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
+ *   the descriptor is used. Written only on success, or when a device fails or what it copied is
+ *   refused.
  * @param bufferBytes      Its size, at least what flashllmSpMatGetFileInfo() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
@@ -2503,9 +2505,8 @@ flashllmStatus_t flashllmSafetensorsLoadDense(flashllmHandle_t handle,
                                               size_t bufferBytes);
 
 /**
- * Copies a compressed matrix of a file into the caller's buffer and describes it. Header, table and
- * checksum are checked before the first byte is copied, and that every byte agrees with the format as well on a
- * host handle; a CUDA handle checks the latter with a kernel in buffer.
+ * Copies a compressed matrix of a file into the caller's buffer and describes it. What is checked when is as
+ * flashllmSpMatDeserialize() says.
  *
  * @param handle           The handle that will use the matrix.
  * @param file             The file.
@@ -2514,7 +2515,8 @@ flashllmStatus_t flashllmSafetensorsLoadDense(flashllmHandle_t handle,
  *   flashllmDestroySpMat(). It is independent of the file.
  * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
- *   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
+ *   the descriptor is used. Written only on success, or when a device fails or what it copied is
+ *   refused.
  * @param bufferBytes      Its size, at least what flashllmSafetensorsGetSpMat() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
