@@ -70,6 +70,10 @@ test: cuda tools
 test-gpu: gpu-bundle
 	$(TARGET)/gpu-bundle/run.sh test
 
+## sanitizer: fetch compute-sanitizer (17 MB) for make gpu-bundle to pack
+sanitizer:
+	scripts/pip-into.sh $(TARGET)/sanitizer --no-deps -r requirements-sanitizer.txt
+
 ## gpu-bundle: everything the GPU tests and benchmarks need but the driver, in target/gpu-bundle
 gpu-bundle: all
 	@scripts/gpu-bundle.sh $(TARGET)/gpu-bundle
@@ -124,5 +128,5 @@ clean:
 help:
 	@sed -n 's/^## \([^:]*\): /\1	/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-.PHONY: all lib cuda tools check docs check-docs test test-gpu gpu-bundle demo bench wheel test-python e2e header install \
+.PHONY: all lib cuda sanitizer tools check docs check-docs test test-gpu gpu-bundle demo bench wheel test-python e2e header install \
     install-files uninstall clean help

@@ -550,15 +550,15 @@ extern "C" {
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NULL_POINTER: handle is NULL;
  *   FLASHLLM_STATUS_NO_DEVICE: there is no NVIDIA driver or no device;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: the driver is older than CUDA 12.0, the library was built without
- *   GPU kernels, or a stream capture of this thread forbids it;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the driver is older than CUDA 12.0, or the library was built without
+ *   GPU kernels;
  *   FLASHLLM_STATUS_ARCH_MISMATCH: the device is older than compute capability 8.0;
  *   FLASHLLM_STATUS_ALLOC_FAILED: out of device memory;
  *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused, see flashllmGetLastDriverError();
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the current context is not usable;
  *   FLASHLLM_STATUS_EXECUTION_FAILED: the context is already broken by an earlier failure.
- * @note Thread-safe. Not for use while a stream of the calling thread is capturing. A context that the
- *   caller made must live until flashllmDestroy() has returned.
+ * @note Thread-safe; allowed during stream capture, of this thread or another, which goes on undamaged: nothing is put
+ *   on a stream. A context that the caller made must live until flashllmDestroy() has returned.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmCreate(flashllmHandle_t *handle);
@@ -586,7 +586,8 @@ FLASHLLM_API flashllmStatus_t flashllmCreateHost(flashllmHandle_t *handle);
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle, or destroyed already.
  * @note Thread-safe. A call that still uses the handle in another thread completes; the resources go
- *   when the last such call returns. Not for use while a stream of the context is capturing.
+ *   when the last such call returns. Allowed during stream capture, but a graph that was captured with the handle uses
+ *   its kernels: destroy the graph first.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmDestroy(flashllmHandle_t handle);
@@ -2101,9 +2102,10 @@ flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
 /**
  * Reads a stored matrix into the caller's buffer and describes it.
  *
- * They are checked before the first one is copied: header, table and checksums, and on a host handle also that
- * every byte agrees with the format (a checksum is no signature). A CUDA handle checks the latter with a kernel,
- * in buffer, which takes a fraction of the time. Whatever the bytes are, nothing outside of them is read.
+ * On a host handle everything is checked before the first byte is copied: header, table, checksums, and that every
+ * byte agrees with the format (a checksum is no signature). A CUDA handle checks header and table before, the
+ * checksum of the data while it copies them, and their agreement with a kernel, in buffer: that takes a fraction
+ * of the time. Whatever the bytes are, nothing outside of them is read.
  *
  * @param handle           The handle that will use the matrix.
  * @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
@@ -2112,8 +2114,8 @@ flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
  * @param bytes            How many bytes there are; those behind the stored matrix are not looked at.
  * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the bytes are trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes, which does not overlap
- *   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when the
- *   device fails or refuses the blocks.
+ *   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when a
+ *   device fails or what it copied is refused.
  * @param bufferBytes      Its size, at least what flashllmSpMatGetSerializedInfo() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
@@ -2211,7 +2213,8 @@ flashllmStatus_t flashllmSpMatGetFileInfo(const char *path,
  * @param path             The file, NUL-terminated.
  * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
- *   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
+ *   the descriptor is used. Written only on success, or when a device fails or what it copied is
+ *   refused.
  * @param bufferBytes      Its size, at least what flashllmSpMatGetFileInfo() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
@@ -2503,9 +2506,8 @@ flashllmStatus_t flashllmSafetensorsLoadDense(flashllmHandle_t handle,
                                               size_t bufferBytes);
 
 /**
- * Copies a compressed matrix of a file into the caller's buffer and describes it. Header, table and
- * checksum are checked before the first byte is copied, and that every byte agrees with the format as well on a
- * host handle; a CUDA handle checks the latter with a kernel in buffer.
+ * Copies a compressed matrix of a file into the caller's buffer and describes it. What is checked when is as
+ * flashllmSpMatDeserialize() says.
  *
  * @param handle           The handle that will use the matrix.
  * @param file             The file.
@@ -2514,7 +2516,8 @@ flashllmStatus_t flashllmSafetensorsLoadDense(flashllmHandle_t handle,
  *   flashllmDestroySpMat(). It is independent of the file.
  * @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
  * @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
- *   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
+ *   the descriptor is used. Written only on success, or when a device fails or what it copied is
+ *   refused.
  * @param bufferBytes      Its size, at least what flashllmSafetensorsGetSpMat() tells.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;

@@ -10,7 +10,9 @@
 // Blocks:   one CTA of 256 threads a tile of 128 x 64 elements; thread = (row, half of it), 32 elements in registers.
 // Shared:   encoding: `Tile`, then the items, dynamic, for the largest tile of the matrix. Unpacking: the tile at its
 //           swizzled locations.
-// Items in bank order are sorted into a bucket a bank by all threads; one warp, a lane a bank, then deals them out.
+// Items in bank order are sorted into a bucket a bank by all threads, and dealt out, a lane a bank: as long as no bank has
+// run out, a group of vectors is four items of every bank, and each warp writes its share of those; only the incomplete
+// group and the groups after the first empty bank need the turns of the specification, which one warp takes.
 // A dense matrix that was changed after its analysis cannot make a tile larger or smaller: a tile that no longer
 // has the size in the table is written as one of padding.
 
@@ -26,16 +28,19 @@ constexpr uint32_t kItems = kRows * kCols;
 constexpr uint32_t kVector = 4;
 constexpr uint32_t kWarps = kThreads / 32;
 
-struct Tile {
+struct alignas(16) Tile {
     uint32_t masks[kRows][2];
     uint32_t bucket[32];          // where the items of a bank begin
+    uint32_t next[32];            // its first one behind the incomplete group
     uint32_t padding[4];          // locations
+    uint32_t padding_rank[4];     // items of its bank before it
     uint32_t sums[kWarps];        // items by warp of 32 segments
+    uint32_t even;                // groups that take four items of every bank
     uint16_t first[kThreads];     // items before a segment
-    uint16_t fill[kWarps][32];    // items of a bank in 16 rows
+    uint16_t fill[kWarps][32];    // items of a bank in 16 rows, then where they begin
     uint8_t before[kRows][32];    // items of a bank in the rows above, of these 16
 };
-static_assert(sizeof(Tile) % 16 == 0, "the items behind it are copied in 16-byte pieces");
+static_assert(sizeof(Tile) == 6480, "src/plan/convert.rs counts on it; the items behind it are copied in 16-byte pieces");
 
 struct Place {
     int row, half;
@@ -45,7 +50,7 @@ struct Place {
 
 __device__ __forceinline__ uint32_t location(uint32_t row, uint32_t col) { return row * kCols + (col ^ row % 8 << 3); }
 
-// Chooses where a tile's padding items lie, and where the buckets begin; one warp, a lane a bank.
+// Chooses where a tile's padding items lie, and where the buckets and their 16-row parts begin; one warp, a lane a bank.
 __device__ __forceinline__ void plan_banks(Tile& s, uint32_t count, uint32_t padded, uint32_t lane, uint32_t& left) {
     left = 0;
     for (uint32_t w = 0; w < kWarps; ++w) left += s.fill[w][lane];
@@ -70,37 +75,42 @@ __device__ __forceinline__ void plan_banks(Tile& s, uint32_t count, uint32_t pad
         }
         used[i] = found;
         if (lane == 0) s.padding[i] = found;
-        if (lane == least) ++left;
+        if (lane == least) s.padding_rank[i] = left++;
     }
-    s.bucket[lane] = inclusive(left, lane) - left;
+    uint32_t begin = inclusive(left, lane) - left;
+    s.bucket[lane] = begin;
+    for (uint32_t w = 0; w < kWarps; ++w) {
+        const uint32_t here = s.fill[w][lane];
+        s.fill[w][lane] = static_cast<uint16_t>(begin);
+        begin += here;
+    }
 }
 
-// Deals the items of the buckets out to `out` in bank order; one warp, a lane a bank with `left` items.
-__device__ __forceinline__ void deal(const Tile& s, const uint32_t* items, uint32_t vectors, uint32_t lane,
-                                     uint32_t left, uint32_t* out) {
-    uint32_t next = s.bucket[lane];
-    const uint32_t tail = vectors % 32;
-    // The incomplete group first, while there is most choice.
-    for (uint32_t group = 0; group <= vectors / 32; ++group) {
-        const uint32_t first = group == 0 ? vectors - tail : (group - 1) * 32, lanes = group == 0 ? tail : 32;
-        for (uint32_t v = 0; v < kVector; ++v) {
-            uint32_t filled = 0;
-            while (filled < lanes) {
-                const uint32_t active = __ballot_sync(kAll, left > 0), room = lanes - filled;
-                if (active == 0) return;
-                uint32_t place = __popc(active & ((1u << lane) - 1));
-                uint32_t count = __popc(active);
-                if (count > room) {
-                    // The banks with most items left.
-                    place = rank(256 - left, 9, lane);
-                    count = room;
-                }
-                if (left > 0 && place < room) {
-                    out[(first + filled + place) * kVector + v] = items[next];
-                    ++next, --left;
-                }
-                filled += count;
+// The items of one lane's bank that are still to be dealt out.
+struct Bank {
+    uint32_t next, left;
+};
+
+// Deals out one group of `lanes` vectors, the first of them being `first`; one warp.
+__device__ __forceinline__ void deal(const uint32_t* items, uint32_t first, uint32_t lanes, uint32_t lane, Bank& bank,
+                                     uint32_t* out) {
+    for (uint32_t v = 0; v < kVector; ++v) {
+        uint32_t filled = 0;
+        while (filled < lanes) {
+            const uint32_t active = __ballot_sync(kAll, bank.left > 0), room = lanes - filled;
+            if (active == 0) return;
+            uint32_t place = __popc(active & ((1u << lane) - 1));
+            uint32_t count = __popc(active);
+            if (count > room) {
+                // The banks with most items left.
+                place = rank(256 - bank.left, 9, lane);
+                count = room;
             }
+            if (bank.left > 0 && place < room) {
+                out[(first + filled + place) * kVector + v] = items[bank.next];
+                ++bank.next, --bank.left;
+            }
+            filled += count;
         }
     }
 }
@@ -166,39 +176,51 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     uint32_t left = 0;
     if (warp == 0) plan_banks(s, count, padded, lane, left);
     __syncthreads();
+    // Elements 2 i and 2 i + 1 of a segment are neighbours in one bank.
     uint32_t to = s.first[2 * at.row + at.half];
 #pragma unroll
-    for (int i = 0; i < kSegment; ++i) {
-        if (!(mask >> i & 1)) continue;
-        const uint32_t col = kSegment * at.half + i;
-        const uint32_t item = (e[i / 2] >> (16 * (i % 2)) & 0xffff) | location(at.row, col) << 16;
-        if (p.reordered) {
-            const uint32_t bank = col / 2 ^ at.row % 8 << 2;
-            uint32_t slot = s.bucket[bank] + s.before[at.row][bank] + (i % 2 ? mask >> (i - i % 2) & 1 : 0);
-            for (int w = 0; w < at.row / 16; ++w) slot += s.fill[w][bank];
-            items[slot] = item;
-        } else {
-            items[to++] = item;
-        }
+    for (int i = 0; i < kWords; ++i) {
+        const uint32_t both = mask >> (2 * i) & 3;
+        if (both == 0) continue;
+        const uint32_t where = location(at.row, kSegment * at.half + 2 * i), bank = where / 2 % 32;
+        if (p.reordered) to = s.fill[at.row / 16][bank] + s.before[at.row][bank];
+        if (both & 1) items[to] = (e[i] & 0xffff) | where << 16;
+        to += both & 1;
+        if (both & 2) items[to] = e[i] >> 16 | (where + 1) << 16;
+        to += both >> 1;
     }
     // Padding lies behind the other items of its bank, or of the tile.
     if (threadIdx.x < padded - count) {
-        const uint32_t where = s.padding[threadIdx.x], bank = where / 2 % 32;
-        uint32_t slot = count + threadIdx.x;
-        if (p.reordered) {
-            slot = s.bucket[bank];
-            for (uint32_t w = 0; w < kWarps; ++w) slot += s.fill[w][bank];
-            for (uint32_t i = 0; i < threadIdx.x; ++i) slot += s.padding[i] / 2 % 32 == bank;
-        }
-        items[slot] = where << 16;
+        const uint32_t where = s.padding[threadIdx.x];
+        const uint32_t slot = s.bucket[where / 2 % 32] + s.padding_rank[threadIdx.x];
+        items[p.reordered ? slot : count + threadIdx.x] = where << 16;
     }
     __syncthreads();
-    if (p.reordered) {
-        if (warp == 0) deal(s, items, units, lane, left, out);
+    if (!p.reordered) {
+        for (uint32_t i = threadIdx.x; i < units; i += kThreads) {
+            reinterpret_cast<uint4*>(out)[i] = reinterpret_cast<const uint4*>(items)[i];
+        }
         return;
     }
-    for (uint32_t i = threadIdx.x; i < units; i += kThreads) {
-        reinterpret_cast<uint4*>(out)[i] = reinterpret_cast<const uint4*>(items)[i];
+    const uint32_t groups = units / 32, tail = units % 32;
+    Bank bank = {s.bucket[lane], left};
+    if (warp == 0) {
+        // The incomplete group first, while there is most choice.
+        deal(items, units - tail, tail, lane, bank, out);
+        const uint32_t least = ~__reduce_max_sync(kAll, ~bank.left) / kVector;
+        s.next[lane] = bank.next;
+        if (lane == 0) s.even = least < groups ? least : groups;
+    }
+    __syncthreads();
+    const uint32_t even = s.even;
+    if (warp == 0) {
+        bank.next += kVector * even, bank.left -= kVector * even;
+        for (uint32_t group = even; group < groups; ++group) deal(items, 32 * group, 32, lane, bank, out);
+    }
+    // The first warp is busy with the rest.
+    for (uint32_t group = warp - 1; group < even; group += kWarps - 1) {
+        const uint32_t* from = items + s.next[lane] + kVector * group;
+        reinterpret_cast<uint4*>(out)[32 * group + lane] = make_uint4(from[0], from[1], from[2], from[3]);
     }
 }
 

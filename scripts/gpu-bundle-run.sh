@@ -1,6 +1,9 @@
 #!/bin/sh
-# usage: run.sh [test | bench BENCH-ARGUMENTS...]
+# usage: run.sh [test | bench BENCH-ARGUMENTS... | sanitize [TOOL [TEST...]]]
 # test (the default) runs the GPU tests and the examples of this bundle and fails where there is no GPU.
+# sanitize runs the tests at small sizes under compute-sanitizer: memcheck on all, racecheck and synccheck on the
+# multiplying kernels; or one tool on the tests that are named. It takes the program of COMPUTE_SANITIZER, else the
+# bundle's (`make sanitizer` before `make gpu-bundle`), else the machine's.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
@@ -19,6 +22,49 @@ if [ ! -e /dev/nvidiactl ]; then
 fi
 command -v nvidia-smi >/dev/null 2>&1 &&
     nvidia-smi --query-gpu=name,driver_version,clocks.sm,memory.total --format=csv,noheader
+
+if [ "${1:-test}" = sanitize ]; then
+    sanitizer=${COMPUTE_SANITIZER:-}
+    for found in "$here/sanitizer/compute-sanitizer" "$(command -v compute-sanitizer || true)" \
+        /usr/local/cuda/bin/compute-sanitizer; do
+        [ -n "$sanitizer" ] || [ ! -x "$found" ] || sanitizer=$found
+    done
+    if [ -z "$sanitizer" ]; then
+        echo "run.sh: there is no compute-sanitizer: set COMPUTE_SANITIZER, or bundle it with make sanitizer." >&2
+        exit 1
+    fi
+    FLASHLLM_GPU_TESTS_SMALL=1
+    export FLASHLLM_GPU_TESTS_SMALL
+    tool=${2:-}
+    [ $# -lt 2 ] || shift
+    [ $# -lt 1 ] || shift
+    failed=
+    runs=0
+    sanitize() {
+        echo "== $1 $2"
+        [ -x "$here/tests/$2" ] || { echo "run.sh: the bundle has no test $2" >&2; exit 1; }
+        runs=$((runs + 1))
+        # What the driver refuses is what some tests are about; 86 is what only the sanitizer ends with.
+        "$sanitizer" --tool "$1" --target-processes application-only --report-api-errors no --error-exitcode 86 \
+            "$here/tests/$2" --test-threads=1 ||
+            failed="$failed $1:$2"
+    }
+    if [ $# -gt 0 ]; then
+        for test in "$@"; do sanitize "$tool" "$test"; done
+    else
+        for one in ${tool:-memcheck racecheck synccheck}; do
+            tests=gpu_spmm
+            [ "$one" != memcheck ] || tests='gpu_spmm gpu_plan gpu_convert gpu_store gpu_capi'
+            for test in $tests; do sanitize "$one" "$test"; done
+        done
+    fi
+    if [ -n "$failed" ]; then
+        echo "run.sh: FAILED under compute-sanitizer:$failed"
+        exit 1
+    fi
+    echo "run.sh: $runs runs under compute-sanitizer, no errors."
+    exit 0
+fi
 
 passed=0
 failed=

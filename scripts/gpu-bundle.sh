@@ -41,3 +41,12 @@ if [ "$packed" -ge 50 ]; then
     echo "gpu-bundle: more than 50 MiB packed (FLASHLLM_CUDA_ARCHS=90a makes it smaller)" >&2
     exit 1
 fi
+
+# Not counted: it is there for who asked for it (make sanitizer).
+sanitizer=$(find "$target/sanitizer" -path '*/compute-sanitizer/compute-sanitizer' 2>/dev/null | head -n 1)
+if [ -n "$sanitizer" ]; then
+    mkdir -p "$directory/sanitizer"
+    find "$(dirname "$sanitizer")" -maxdepth 1 -type f -exec cp {} "$directory/sanitizer/" \;
+    chmod +x "$directory"/sanitizer/*
+    echo "gpu-bundle: with compute-sanitizer; run.sh sanitize runs the tests under it."
+fi

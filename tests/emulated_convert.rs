@@ -52,6 +52,17 @@ fn conversions_are_the_hosts() {
                 );
             }
         }
+        // Whole tiles: groups of vectors with items of every bank, and the turns behind the first empty bank.
+        for percent in [5, 40, 75, 92] {
+            convert_cases::converts_as_the_host_does(
+                device,
+                (128, 128),
+                percent,
+                0,
+                0,
+                &[api::FORMAT_TILED_CSL],
+            );
+        }
     });
 }
 

@@ -590,7 +590,10 @@ mod with_kernels {
                                 }
                                 // Giving things back has nobody to report to.
                                 Ok(()) => assert!(
-                                    !fired || function == "cuCtxPopCurrent_v2",
+                                    !fired
+                                        || function == "cuCtxPopCurrent_v2"
+                                        || function == "cuThreadExchangeStreamCaptureMode"
+                                            && nth == 2,
                                     "{what} went unnoticed"
                                 ),
                             }
@@ -617,6 +620,7 @@ mod with_kernels {
             for function in [
                 "cuMemFree_v2",
                 "cuModuleUnload",
+                "cuThreadExchangeStreamCaptureMode",
                 "cuDevicePrimaryCtxRelease_v2",
                 "cuCtxPushCurrent_v2",
                 "cuCtxPopCurrent_v2",
@@ -690,6 +694,24 @@ mod with_kernels {
             fake.set_capturing(stream, 0);
             assert_eq!(flashllmSynchronize(h), FLASHLLM_STATUS_SUCCESS);
             program.end();
+            fake.assert_nothing_alive("at the end");
+        });
+    }
+
+    #[test]
+    fn handles_come_and_go_while_a_stream_is_captured() {
+        test("handles_come_and_go_while_a_stream_is_captured", |fake| {
+            let stream = fake.stream(0, ptr::null_mut());
+            fake.set_capturing(stream, 1);
+            let mut h = ptr::null_mut();
+            // SAFETY: a valid place.
+            ok(unsafe { flashllmCreate(&raw mut h) })
+                .unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+            assert_eq!(flashllmDestroy(h), FLASHLLM_STATUS_SUCCESS);
+            let state = |name| fake.pointer(name, stream).addr() as c_int;
+            assert_eq!(state("fake_capturing"), 1, "the capture is spoilt");
+            assert_eq!(state("fake_capture_mode"), 0, "the thread's mode was not restored");
+            fake.set_capturing(stream, 0);
             fake.assert_nothing_alive("at the end");
         });
     }

@@ -130,6 +130,13 @@ fn sealed_damage_is_refused_by_the_device_as_by_the_host() {
 }
 
 #[test]
+fn damage_is_found_while_it_is_copied() {
+    let gpu = device();
+    stored::damage_is_found_while_it_is_copied(gpu);
+    good(flashllmDestroy(gpu));
+}
+
+#[test]
 fn a_model_goes_from_the_device_to_a_file_and_back() {
     let (gpu, cpu) = (device(), host());
     let (rows, cols) = shape();

@@ -14,7 +14,9 @@ mod data;
 mod driver;
 mod e2e;
 mod env;
+mod fused;
 mod host;
+mod load;
 mod report;
 mod shapes;
 mod spmm;
@@ -28,7 +30,9 @@ fn main() -> ExitCode {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", &[][..]),
     };
-    let help = [spmm::HELP, codec::HELP, convert::HELP, host::HELP, report::HELP].join("\n\n");
+    let help =
+        [spmm::HELP, fused::HELP, codec::HELP, convert::HELP, load::HELP, host::HELP, report::HELP]
+            .join("\n\n");
     let result = match command {
         "help" | "--help" | "-h" => {
             println!("usage: flash_llm_bench COMMAND [OPTIONS]\n\n{help}");
@@ -41,10 +45,12 @@ fn main() -> ExitCode {
         "spmm" => spmm::run(rest),
         "codec" => codec::run(rest),
         "convert" => convert::run(rest),
+        "fused" => fused::run(rest),
+        "load" => load::run(rest),
         "host" => host::run(rest),
         "report" => report::run(rest),
         other => Err(format!(
-            "no command {other}; there are spmm, codec, convert, host, report and help"
+            "no command {other}; there are spmm, fused, codec, convert, load, host, report and help"
         )),
     };
     match result {

@@ -33,15 +33,15 @@ pub(super) fn place(context: &Context) -> Place {
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NULL_POINTER: handle is NULL;
 ///   FLASHLLM_STATUS_NO_DEVICE: there is no NVIDIA driver or no device;
-///   FLASHLLM_STATUS_NOT_SUPPORTED: the driver is older than CUDA 12.0, the library was built without
-///   GPU kernels, or a stream capture of this thread forbids it;
+///   FLASHLLM_STATUS_NOT_SUPPORTED: the driver is older than CUDA 12.0, or the library was built without
+///   GPU kernels;
 ///   FLASHLLM_STATUS_ARCH_MISMATCH: the device is older than compute capability 8.0;
 ///   FLASHLLM_STATUS_ALLOC_FAILED: out of device memory;
 ///   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused, see flashllmGetLastDriverError();
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: the current context is not usable;
 ///   FLASHLLM_STATUS_EXECUTION_FAILED: the context is already broken by an earlier failure.
-/// @note Thread-safe. Not for use while a stream of the calling thread is capturing. A context that the
-///   caller made must live until flashllmDestroy() has returned.
+/// @note Thread-safe; allowed during stream capture, of this thread or another, which goes on undamaged: nothing is put
+///   on a stream. A context that the caller made must live until flashllmDestroy() has returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmCreate(handle: *mut flashllmHandle_t) -> flashllmStatus_t {
     guard("flashllmCreate", || {
@@ -92,7 +92,8 @@ pub unsafe extern "C" fn flashllmCreateHost(handle: *mut flashllmHandle_t) -> fl
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle, or destroyed already.
 /// @note Thread-safe. A call that still uses the handle in another thread completes; the resources go
-///   when the last such call returns. Not for use while a stream of the context is capturing.
+///   when the last such call returns. Allowed during stream capture, but a graph that was captured with the handle uses
+///   its kernels: destroy the graph first.
 #[unsafe(no_mangle)]
 pub extern "C" fn flashllmDestroy(handle: flashllmHandle_t) -> flashllmStatus_t {
     guard("flashllmDestroy", || {

@@ -8,9 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use super::guard::{guard, null, out};
 use super::object;
 use super::status::flashllmStatus_t;
-use super::store::{
-    Mapped, before_copying, clear, deliver, path, pieces, place_matrix, ready, text,
-};
+use super::store::{Mapped, clear, deliver, found, path, pieces, place_matrix, ready, text};
 use super::types::{
     RawVerify, flashllmConstSpMatDescr_t, flashllmDataType_t, flashllmFormat_t, flashllmHandle_t,
     flashllmSafetensors_t, flashllmSafetensorsWriter_t, flashllmSpMatDescr_t,
@@ -353,9 +351,8 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadDense(
     })
 }
 
-/// Copies a compressed matrix of a file into the caller's buffer and describes it. Header, table and
-/// checksum are checked before the first byte is copied, and that every byte agrees with the format as well on a
-/// host handle; a CUDA handle checks the latter with a kernel in buffer.
+/// Copies a compressed matrix of a file into the caller's buffer and describes it. What is checked when is as
+/// flashllmSpMatDeserialize() says.
 ///
 /// @param handle           The handle that will use the matrix.
 /// @param file             The file.
@@ -364,7 +361,8 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadDense(
 ///   flashllmDestroySpMat(). It is independent of the file.
 /// @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
 /// @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
-///   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
+///   the descriptor is used. Written only on success, or when a device fails or what it copied is
+///   refused.
 /// @param bufferBytes      Its size, at least what flashllmSafetensorsGetSpMat() tells.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
@@ -402,17 +400,18 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadSpMat(
             return Err(null("buffer"));
         }
         file.storage().will_need(tensor.range());
-        let (header, content) = file.compressed(tensor, before_copying(&context, verify))?;
+        let all = || file.compressed(tensor, verify);
+        let found = found(&context, verify, all, || file.compressed_front(tensor, verify))?;
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device.
-        let key =
-            unsafe { place_matrix(&context, header, content, "file", verify, buffer, bufferBytes) }
-                .map_err(|error| match error.kind() {
-                    Kind::CorruptData => {
-                        let name = tensor.name().to_string_lossy();
-                        Error::new(Kind::CorruptData, format!("matrix {name:?}: {error}"))
-                    }
-                    _ => error,
-                })?;
+        let key = unsafe { place_matrix(&context, found, "file", buffer, bufferBytes) }.map_err(
+            |error| match error.kind() {
+                Kind::CorruptData if !error.message().starts_with("matrix ") => {
+                    let name = tensor.name().to_string_lossy();
+                    Error::new(Kind::CorruptData, format!("matrix {name:?}: {error}"))
+                }
+                _ => error,
+            },
+        )?;
         // SAFETY: as above.
         unsafe { descr.write(key) };
         Ok(())

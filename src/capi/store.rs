@@ -24,7 +24,7 @@ use crate::format::slice::{Part, slice as slice_host, slice_bytes as slice_bytes
 use crate::format::{self, Header, Verify};
 use crate::gpu;
 use crate::handle::{Context, Device};
-use crate::store::matrix;
+use crate::store::{Found, matrix};
 
 /// Bytes that a compressed buffer's address must be a multiple of.
 const BUFFER_ALIGNMENT: usize = 256;
@@ -175,29 +175,61 @@ fn describe(header: &Header) -> Result<SpMat> {
     SpMat::new(size(header.rows), size(header.cols), header.dtype, Some(header.format))
 }
 
-/// What of `verify` is done before the bytes are copied: a device checks the blocks itself, which the host takes
-/// many times as long for.
-pub(super) fn before_copying(context: &Context, verify: Verify) -> Verify {
-    match (context.device(), verify) {
-        (Device::Cuda(_), Verify::Full) => Verify::Checksum,
-        _ => verify,
+/// What a handle needs to know of a stored matrix before it copies it: a host handle everything, a device the header
+/// and the table. The checksum of the rest it verifies while it copies, and the blocks with a kernel, which is many
+/// times as fast as the host.
+pub(super) fn found<'a>(
+    context: &Context,
+    verify: Verify,
+    all: impl FnOnce() -> Result<(Header, &'a [u8])>,
+    front: impl FnOnce() -> Result<Found<'a>>,
+) -> Result<(Found<'a>, Verify)> {
+    match context.device() {
+        Device::Host => {
+            let (header, content) = all()?;
+            Ok((Found { header, content, unverified: None }, Verify::Header))
+        }
+        Device::Cuda(_) => Ok((front()?, verify)),
     }
 }
 
-/// Copies a compressed matrix, of which [`before_copying`] was checked, into the caller's buffer, checks the rest
-/// there, and makes its descriptor.
+/// [`deliver`], with the checksum that was left to verify.
+///
+/// # Safety
+/// As [`deliver`].
+unsafe fn deliver_found(context: &Context, found: &Found<'_>, target: *mut c_void) -> Result<()> {
+    let content = found.content;
+    match (context.device(), &found.unverified) {
+        (Device::Cuda(cuda), Some(unverified)) => {
+            let (stream, part) = (context.stream(), unverified.part.clone());
+            let mut hash = unverified.hash();
+            // SAFETY: the caller's contract; the part lies in the content.
+            unsafe { cuda.upload(stream, target.addr(), &content[..part.start]) }?;
+            let to = target.addr() + part.start;
+            // SAFETY: as above.
+            unsafe {
+                cuda.upload_with(stream, to, &content[part], &mut |to, from| hash.copy(to, from))
+            }?;
+            unverified.check(hash)
+        }
+        // SAFETY: the caller's contract.
+        _ => unsafe { deliver(context, content, target) },
+    }
+}
+
+/// Copies a compressed matrix that was [`found`] into the caller's buffer, checks the rest of it, and makes its
+/// descriptor.
 ///
 /// # Safety
 /// `buffer` must be NULL or writable memory of the handle's device, `bytes` long.
 pub(super) unsafe fn place_matrix(
     context: &Context,
-    header: Header,
-    content: &[u8],
+    (found, verify): (Found<'_>, Verify),
     source_name: &str,
-    verify: Verify,
     buffer: *mut c_void,
     bytes: usize,
 ) -> Result<flashllmSpMatDescr_t> {
+    let (header, content) = (found.header, found.content);
     check_target(buffer, bytes, content.len())?;
     if matches!(context.device(), Device::Host) {
         disjoint(
@@ -207,12 +239,13 @@ pub(super) unsafe fn place_matrix(
     }
     let descr = describe(&header)?;
     // SAFETY: checked above, and the caller's contract.
-    unsafe { deliver(context, content, buffer) }?;
+    unsafe { deliver_found(context, &found, buffer) }?;
+    // A checksum is no signature: whoever wants to can make one that fits.
     if let (Device::Cuda(cuda), Verify::Full) = (context.device(), verify) {
         // SAFETY: as above; as much was just written there.
-        let found =
+        let valid =
             unsafe { gpu::convert::validate(cuda, context.stream(), buffer, content.len()) }?;
-        if found != header {
+        if valid != header {
             return Err(Error::new(
                 Kind::CorruptData,
                 format!("{source_name} was changed while it was read: its header is another one"),
@@ -422,9 +455,10 @@ pub unsafe extern "C" fn flashllmSpMatGetSerializedInfo(
 
 /// Reads a stored matrix into the caller's buffer and describes it.
 ///
-/// They are checked before the first one is copied: header, table and checksums, and on a host handle also that
-/// every byte agrees with the format (a checksum is no signature). A CUDA handle checks the latter with a kernel,
-/// in buffer, which takes a fraction of the time. Whatever the bytes are, nothing outside of them is read.
+/// On a host handle everything is checked before the first byte is copied: header, table, checksums, and that every
+/// byte agrees with the format (a checksum is no signature). A CUDA handle checks header and table before, the
+/// checksum of the data while it copies them, and their agreement with a kernel, in buffer: that takes a fraction
+/// of the time. Whatever the bytes are, nothing outside of them is read.
 ///
 /// @param handle           The handle that will use the matrix.
 /// @param[out] spMatDescr  Receives the descriptor; NULL on failure. The caller owns it:
@@ -433,8 +467,8 @@ pub unsafe extern "C" fn flashllmSpMatGetSerializedInfo(
 /// @param bytes            How many bytes there are; those behind the stored matrix are not looked at.
 /// @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the bytes are trusted.
 /// @param[out] buffer      Memory of the handle's device, aligned to 256 bytes, which does not overlap
-///   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when the
-///   device fails or refuses the blocks.
+///   serialized. The caller keeps it alive while the descriptor is used. Written only on success, or when a
+///   device fails or what it copied is refused.
 /// @param bufferBytes      Its size, at least what flashllmSpMatGetSerializedInfo() tells.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
@@ -475,11 +509,10 @@ pub unsafe extern "C" fn flashllmSpMatDeserialize(
         crate::types::checked_add(bytes, 0, "bytes")?;
         // SAFETY: the caller gives `bytes` readable bytes that nobody changes during the call.
         let stored = unsafe { slice::from_raw_parts(serialized.cast::<u8>(), bytes) };
-        let (header, content) = matrix::read(stored, before_copying(&context, verify))?;
+        let (all, front) = (|| matrix::read(stored, verify), || matrix::find(stored, verify));
+        let found = found(&context, verify, all, front)?;
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device.
-        let key = unsafe {
-            place_matrix(&context, header, content, "serialized", verify, buffer, bufferBytes)
-        }?;
+        let key = unsafe { place_matrix(&context, found, "serialized", buffer, bufferBytes) }?;
         // SAFETY: as above.
         unsafe { descr.write(key) };
         Ok(())
@@ -577,7 +610,8 @@ pub unsafe extern "C" fn flashllmSpMatGetFileInfo(
 /// @param path             The file, NUL-terminated.
 /// @param verify           How much is checked: FLASHLLM_VERIFY_FULL unless the file is trusted.
 /// @param[out] buffer      Memory of the handle's device, aligned to 256 bytes. The caller keeps it alive while
-///   the descriptor is used. Written only on success, or when the device fails or refuses the blocks.
+///   the descriptor is used. Written only on success, or when a device fails or what it copied is
+///   refused.
 /// @param bufferBytes      Its size, at least what flashllmSpMatGetFileInfo() tells.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
@@ -616,11 +650,11 @@ pub unsafe extern "C" fn flashllmSpMatLoad(
         }
         let file = Mapped::open(path)?;
         file.will_need(0..file.as_ref().len());
-        let (header, content) = matrix::read(file.as_ref(), before_copying(&context, verify))?;
+        let stored = file.as_ref();
+        let (all, front) = (|| matrix::read(stored, verify), || matrix::find(stored, verify));
+        let found = found(&context, verify, all, front)?;
         // SAFETY: the caller gives `bufferBytes` writable bytes of the handle's device.
-        let key = unsafe {
-            place_matrix(&context, header, content, "path", verify, buffer, bufferBytes)
-        }?;
+        let key = unsafe { place_matrix(&context, found, "path", buffer, bufferBytes) }?;
         // SAFETY: as above.
         unsafe { descr.write(key) };
         Ok(())

@@ -67,6 +67,29 @@ impl Drop for ContextGuard<'_> {
     }
 }
 
+/// Lets this thread load, allocate and free while streams are captured, its own or, in CUDA's default mode, those of
+/// other threads: without it such a call fails, and spoils those captures. None of it is put on a stream.
+struct AsideFromCaptures {
+    mode: c_int,
+}
+
+impl AsideFromCaptures {
+    fn new() -> Result<Self> {
+        let mut mode = sys::STREAM_CAPTURE_MODE_RELAXED;
+        // SAFETY: a valid place for an integer; it receives the mode of before.
+        unsafe { sys::cuThreadExchangeStreamCaptureMode(&raw mut mode) }
+            .check("cuThreadExchangeStreamCaptureMode")?;
+        Ok(Self { mode })
+    }
+}
+
+impl Drop for AsideFromCaptures {
+    fn drop(&mut self) {
+        // SAFETY: as above. It was accepted before; a refusal leaves nothing to try.
+        let _ = unsafe { sys::cuThreadExchangeStreamCaptureMode(&raw mut self.mode) };
+    }
+}
+
 impl Binding {
     fn new() -> Result<Self> {
         let current = current()?;
@@ -133,6 +156,7 @@ impl DeviceContext {
                 "this library was built without GPU kernels (no nvcc was found); flashllmCreateHost works",
             ));
         }
+        let aside = AsideFromCaptures::new()?;
         let binding = Binding::new()?;
         // Declared after `binding`, so that it pops before a failure releases the context.
         let entered = binding.enter()?;
@@ -148,6 +172,7 @@ impl DeviceContext {
         }
         let kernels = Kernels::load(&props)?;
         drop(entered);
+        drop(aside);
         Ok(Self { props, kernels, allocations: Mutex::default(), stage: Mutex::default(), binding })
     }
 
@@ -233,6 +258,7 @@ impl Drop for DeviceContext {
         let kernels = std::mem::take(&mut self.kernels);
         let allocations = std::mem::take(&mut *self.allocations());
         let stage = self.stage().take();
+        let _aside = AsideFromCaptures::new();
         // A context that cannot be entered is gone or the driver is shutting down: so are its modules and
         // memory, and there is nothing to give back but the reference to the primary context.
         let Ok(_entered) = self.binding.enter() else {

@@ -94,13 +94,19 @@ impl Stage {
         unsafe { sys::cuEventSynchronize(self.events[slot]) }.check("cuEventSynchronize")
     }
 
-    fn upload(&mut self, stream: RawStream, dst: u64, src: &[u8]) -> Result<()> {
+    fn upload(
+        &mut self,
+        stream: RawStream,
+        dst: u64,
+        src: &[u8],
+        fill: &mut dyn FnMut(&mut [u8], &[u8]),
+    ) -> Result<()> {
         for (index, chunk) in src.chunks(STAGE_BYTES).enumerate() {
             let slot = index % 2;
             self.wait(slot)?;
             // SAFETY: the copy that used this buffer is done, as its event says.
             let buffer = unsafe { &mut self.buffer(slot)[..chunk.len()] };
-            copy(buffer, chunk);
+            fill(buffer, chunk);
             let to = dst + (index * STAGE_BYTES) as u64;
             // SAFETY: dst is as long as src by the caller's contract; the buffer stays until its event has
             // come, or, at the end, the stream was waited for.
@@ -192,19 +198,55 @@ impl DeviceContext {
     /// `dst` must be writable device memory of the context, as long as `src`.
     pub unsafe fn upload(&self, stream: RawStream, dst: usize, src: &[u8]) -> Result<()> {
         self.staged(stream, src.len(), |stage| match stage {
-            Some(stage) => stage.upload(stream, dst as u64, src),
+            Some(stage) => stage.upload(stream, dst as u64, src, &mut copy),
             None if src.is_empty() => Ok(()),
             // SAFETY: the caller's contract for dst; src is as long as it says.
-            None => unsafe {
-                self.copy(
-                    stream,
-                    ptr::without_provenance_mut(dst),
-                    src.as_ptr().cast(),
-                    src.len(),
-                    Direction::HostToDevice,
-                )
-            },
+            None => unsafe { self.upload_piece(stream, dst, src) },
         })
+    }
+
+    /// [`DeviceContext::upload`] of what `fill` copies: it gets memory and the next bytes of `src`, as many, a
+    /// multiple of 1 MiB unless they are the last.
+    ///
+    /// # Safety
+    /// `dst` must be writable device memory of the context, as long as `src`.
+    pub unsafe fn upload_with(
+        &self,
+        stream: RawStream,
+        dst: usize,
+        src: &[u8],
+        fill: &mut dyn FnMut(&mut [u8], &[u8]),
+    ) -> Result<()> {
+        self.staged(stream, src.len(), |stage| match stage {
+            Some(stage) => stage.upload(stream, dst as u64, src, fill),
+            None => {
+                let mut memory = vec![0u8; src.len().min(STAGE_BYTES)];
+                for (index, chunk) in src.chunks(STAGE_BYTES).enumerate() {
+                    let memory = &mut memory[..chunk.len()];
+                    fill(memory, chunk);
+                    // SAFETY: the caller's contract for dst; the memory is as long as it says.
+                    unsafe { self.upload_piece(stream, dst + index * STAGE_BYTES, memory) }?;
+                }
+                Ok(())
+            }
+        })
+    }
+
+    /// Copies pageable memory.
+    ///
+    /// # Safety
+    /// `dst` must be writable device memory of the context, as long as `src`.
+    unsafe fn upload_piece(&self, stream: RawStream, dst: usize, src: &[u8]) -> Result<()> {
+        // SAFETY: the caller's contract for dst; src is as long as it says.
+        unsafe {
+            self.copy(
+                stream,
+                ptr::without_provenance_mut(dst),
+                src.as_ptr().cast(),
+                src.len(),
+                Direction::HostToDevice,
+            )
+        }
     }
 
     /// Gives device memory to `sink` in pieces and in order, after all work on the stream. A piece is at

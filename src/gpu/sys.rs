@@ -46,6 +46,8 @@ pub const MEMHOSTALLOC_PORTABLE: c_uint = 1;
 pub const EVENT_DISABLE_TIMING: c_uint = 2;
 /// CU_STREAM_CAPTURE_STATUS_NONE.
 pub const STREAM_CAPTURE_STATUS_NONE: c_int = 0;
+/// CU_STREAM_CAPTURE_MODE_RELAXED.
+pub const STREAM_CAPTURE_MODE_RELAXED: c_int = 2;
 
 unsafe extern "C" {
     /// 1 if the driver library could be opened.
@@ -70,6 +72,7 @@ unsafe extern "C" {
 
     pub(super) fn cuStreamGetCtx(stream: RawStream, context: *mut RawContext) -> CuResult;
     pub(super) fn cuStreamIsCapturing(stream: RawStream, status: *mut c_int) -> CuResult;
+    pub(super) fn cuThreadExchangeStreamCaptureMode(mode: *mut c_int) -> CuResult;
     pub(super) fn cuStreamSynchronize(stream: RawStream) -> CuResult;
 
     pub(super) fn cuMemcpyHtoDAsync_v2(

@@ -133,7 +133,7 @@ impl ConvertKernel {
     pub const fn dynamic_smem(self, header: &Header) -> u32 {
         match self {
             BitmapEncode | BitmapUnpack => 1664 + header.max_block * bitmap::UNIT as u32,
-            TiledCslEncode => 6320 + header.max_block * 4,
+            TiledCslEncode => 6480 + header.max_block * 4,
             _ => 0,
         }
     }

@@ -3,7 +3,7 @@
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::{ALIGN, AtomicFile, corrupt};
+use super::{ALIGN, AtomicFile, Found, Unverified, corrupt};
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, Header, Verify};
 use crate::types::{Format, checked_add};
@@ -277,6 +277,20 @@ pub fn info(bytes: &[u8]) -> Result<Info> {
 
 /// Checks a stored matrix and gives the compressed buffer in it.
 pub fn read(bytes: &[u8], verify: Verify) -> Result<(Header, &[u8])> {
+    let found = find(bytes, verify)?;
+    if let Some(unverified) = &found.unverified {
+        unverified.check(unverified.hash())?;
+    }
+    // A checksum is no signature: whoever wants to can make one that fits.
+    if verify == Verify::Full {
+        format::validate(found.content)?;
+    }
+    Ok((found.header, found.content))
+}
+
+/// [`read`] of a matrix that is checked further while, and after, it is copied: the checksum of its data and the
+/// contents of its blocks are left to do.
+pub fn find(bytes: &[u8], verify: Verify) -> Result<Found<'_>> {
     let info = info(bytes)?;
     let Some(bytes) = bytes.get(..info.serialized_bytes) else {
         return Err(corrupt(format!(
@@ -285,27 +299,28 @@ pub fn read(bytes: &[u8], verify: Verify) -> Result<(Header, &[u8])> {
             bytes.len()
         )));
     };
-    let hashed = if verify == Verify::Header { &[][..] } else { &info.sections[..] };
-    for (index, section) in hashed.iter().enumerate() {
-        let content = &bytes[section.offset as usize..][..section.bytes as usize];
-        let checksum = xxh3_64(content);
-        if checksum != section.xxh3 {
-            return Err(wrong(
-                &format!("checksum of section {index}"),
-                format!("{:016x}", section.xxh3),
-                format!("{checksum:016x}"),
-            ));
-        }
-    }
     let (buffer, padding) = bytes[HEADER_BYTES..].split_at(info.buffer_bytes);
+    let [front, data] = info.sections;
+    let later = |index: usize, section: Section| {
+        let begin = section.offset as usize - HEADER_BYTES;
+        let part = begin..begin + section.bytes as usize;
+        Unverified {
+            name: format!("stored matrix: checksum of section {index}"),
+            bytes: &buffer[part.clone()],
+            part,
+            xxh3: section.xxh3,
+        }
+    };
+    let mut unverified = None;
+    if verify != Verify::Header {
+        let front = later(0, front);
+        front.check(front.hash())?;
+        unverified = Some(later(1, data));
+    }
     if padding.iter().any(|&byte| byte != 0) {
         return Err(corrupt("stored matrix: the padding at its end is not zero"));
     }
-    // A checksum is no signature: whoever wants to can make one that fits.
-    let header = match verify {
-        Verify::Full => format::validate(buffer)?,
-        Verify::Checksum | Verify::Header => format::validate_front(buffer)?,
-    };
+    let header = format::validate_front(buffer)?;
     let says = (info.format, info.dtype, info.rows, info.cols, info.nnz);
     let holds = (header.format, header.dtype as u32, header.rows, header.cols, header.nnz);
     if says != holds {
@@ -318,5 +333,5 @@ pub fn read(bytes: &[u8], verify: Verify) -> Result<(Header, &[u8])> {
     {
         return Err(wrong("bytes of its sections", info.buffer_bytes, header.total_bytes));
     }
-    Ok((header, buffer))
+    Ok(Found { header, content: buffer, unverified })
 }

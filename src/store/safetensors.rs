@@ -12,9 +12,9 @@ use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::Xxh3;
 
-use super::{ALIGN, AtomicFile, corrupt};
+use super::{ALIGN, AtomicFile, Found, Unverified, corrupt};
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, Header, Verify};
 use crate::types::{Format, checked_add, checked_mul};
@@ -208,6 +208,19 @@ impl<B: AsRef<[u8]>> Reader<B> {
 
     /// The compressed buffer of an entry, checked.
     pub fn compressed(&self, tensor: &Tensor, verify: Verify) -> Result<(Header, &[u8])> {
+        let found = self.compressed_front(tensor, verify)?;
+        if let Some(unverified) = &found.unverified {
+            unverified.check(unverified.hash())?;
+        }
+        if verify == Verify::Full {
+            format::validate(found.content).map_err(|error| in_matrix(tensor, &error))?;
+        }
+        Ok((found.header, found.content))
+    }
+
+    /// [`Reader::compressed`] of a matrix that is checked further while, and after, it is copied: the checksum
+    /// and the contents of its blocks are left to do.
+    pub fn compressed_front(&self, tensor: &Tensor, verify: Verify) -> Result<Found<'_>> {
         let name = tensor.name.to_string_lossy();
         let Some(matrix) = &tensor.matrix else {
             return Err(Error::invalid(format!(
@@ -215,24 +228,22 @@ impl<B: AsRef<[u8]>> Reader<B> {
             )));
         };
         let bytes = self.bytes(tensor);
-        // The first of both failures in this order, whichever thread is faster.
-        let (hash, valid) = rayon::join(
-            || if verify == Verify::Header { matrix.xxh3 } else { xxh3_64(bytes) },
-            || match verify {
-                Verify::Full => format::validate(bytes),
-                Verify::Checksum | Verify::Header => format::validate_front(bytes),
-            },
-        );
-        if hash != matrix.xxh3 {
-            return Err(corrupt(format!(
-                "matrix {name:?}: checksum = {:016x}, its bytes have {hash:016x}",
-                matrix.xxh3
-            )));
-        }
-        let header =
-            valid.map_err(|error| Error::new(error.kind(), format!("matrix {name:?}: {error}")))?;
-        Ok((header, &bytes[..header.total_bytes as usize]))
+        let header = format::validate_front(bytes).map_err(|error| in_matrix(tensor, &error))?;
+        let content = &bytes[..header.total_bytes as usize];
+        let unverified = (verify != Verify::Header).then(|| Unverified {
+            name: format!("matrix {name:?}: checksum"),
+            bytes,
+            part: 0..content.len(),
+            xxh3: matrix.xxh3,
+        });
+        Ok(Found { header, content, unverified })
     }
+}
+
+/// What is wrong with a compressed matrix, with its name.
+fn in_matrix(tensor: &Tensor, error: &Error) -> Error {
+    let name = tensor.name.to_string_lossy();
+    Error::new(error.kind(), format!("matrix {name:?}: {}", error.message()))
 }
 
 /// Checks a matrix's bytes (its header only) and its entry in the metadata against each other.

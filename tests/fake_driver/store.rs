@@ -235,3 +235,13 @@ fn sealed_damage_is_refused_by_the_device_as_by_the_host() {
         stored::good(flashllmDestroy(gpu));
     });
 }
+
+#[cfg(not(no_kernels))]
+#[test]
+fn damage_is_found_while_it_is_copied() {
+    with_driver("store::damage_is_found_while_it_is_copied", None, |_| {
+        let gpu = stored::device();
+        stored::damage_is_found_while_it_is_copied(gpu);
+        stored::good(flashllmDestroy(gpu));
+    });
+}

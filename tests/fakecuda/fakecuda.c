@@ -77,6 +77,7 @@ static struct {
 } last_launch;
 static _Thread_local context *stack[16];
 static _Thread_local int depth;
+static _Thread_local int capture_mode;
 
 /* Counts a call; gives the result that the test wants it to have. */
 static int enter(const char *name) {
@@ -232,11 +233,36 @@ int cuCtxGetDevice(int *device) {
     return OK;
 }
 
+/* As the real one: what is not safe during a capture fails and spoils it, unless the thread has relaxed its mode. */
+static int spoils_captures(void) {
+    int i, spoilt = 0;
+    for (i = 0; capture_mode != 2 && i < 16; i++) {
+        if (!streams[i].capturing) continue;
+        streams[i].capturing = 2;
+        spoilt = 1;
+    }
+    return spoilt;
+}
+
+int cuThreadExchangeStreamCaptureMode(int *mode) {
+    int old = capture_mode;
+    ENTER_INITIALISED();
+    if (*mode < 0 || *mode > 2) return INVALID_VALUE;
+    capture_mode = *mode;
+    *mode = old;
+    return OK;
+}
+
+int fake_capture_mode(void) {
+    return capture_mode;
+}
+
 int cuModuleLoadDataEx(void **m, const void *image, unsigned options, void *names, void *values) {
     int i;
     (void)options, (void)names, (void)values;
     ENTER_CURRENT();
     if (!image) return INVALID_VALUE;
+    if (spoils_captures()) return 900;
     for (i = 0; i < MAX && modules[i].owner; i++) {}
     if (i == MAX) return OUT_OF_MEMORY;
     modules[i].owner = current();
@@ -248,6 +274,7 @@ int cuModuleLoadDataEx(void **m, const void *image, unsigned options, void *name
 int cuModuleUnload(void *m) {
     ENTER_CURRENT();
     if (!((module *)m)->alive || ((module *)m)->owner != current()) return INVALID_HANDLE;
+    if (spoils_captures()) return 900;
     ((module *)m)->alive = 0;
     return OK;
 }
@@ -609,4 +636,5 @@ void fake_clear(void) {
     events = 0;
     primary.alive = 0;
     depth = 0;
+    capture_mode = 0;
 }

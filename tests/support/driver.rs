@@ -46,6 +46,9 @@ driver! {
     ctx_destroy = b"cuCtxDestroy_v2\0" (Ptr);
     mem_alloc = b"cuMemAlloc_v2\0" (*mut u64, usize);
     mem_free = b"cuMemFree_v2\0" (u64);
+    mem_host_alloc = b"cuMemHostAlloc\0" (*mut Ptr, usize, c_uint);
+    mem_host_free = b"cuMemFreeHost\0" (Ptr);
+    memcpy_to_device_async = b"cuMemcpyHtoDAsync_v2\0" (u64, *const c_void, usize, Ptr);
     memcpy_to_device = b"cuMemcpyHtoD_v2\0" (u64, *const c_void, usize);
     memcpy_to_host = b"cuMemcpyDtoH_v2\0" (Ptr, u64, usize);
     memcpy_device_async = b"cuMemcpyDtoDAsync_v2\0" (u64, u64, usize, Ptr);
@@ -186,6 +189,30 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Host memory that the device copies from by itself, filled with zeros.
+    pub fn pinned(&self, bytes: usize) -> Result<Pinned<'_>> {
+        let mut raw = std::ptr::null_mut();
+        call!(self, mem_host_alloc(&mut raw, bytes.max(1), 0))?;
+        // SAFETY: just allocated, of this size.
+        unsafe { raw.cast::<u8>().write_bytes(0, bytes) };
+        Ok(Pinned { driver: self, raw, bytes })
+    }
+}
+
+/// Page-locked host memory.
+pub struct Pinned<'d> {
+    driver: &'d Driver,
+    raw: Ptr,
+    bytes: usize,
+}
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        let _ = call!(self.driver, mem_host_free(self.raw));
+    }
+}
+
 impl Drop for Driver {
     fn drop(&mut self) {
         let _ = call!(self, primary_release(self.device));
@@ -296,6 +323,11 @@ impl Memory<'_> {
             self.driver,
             memcpy_to_device(self.address, values.as_ptr().cast(), size_of_val(values))
         )
+    }
+
+    pub fn copy_from_host(&self, from: &Pinned<'_>, stream: &Stream<'_>) -> Result<()> {
+        let bytes = self.bytes.min(from.bytes);
+        call!(self.driver, memcpy_to_device_async(self.address, from.raw, bytes, stream.raw))
     }
 
     pub fn read<T: Copy + Default>(&self, count: usize) -> Result<Vec<T>> {

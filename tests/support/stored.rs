@@ -319,3 +319,42 @@ pub fn refuses_sealed_damage_as_the_host_does(device: flashllmHandle_t, rounds: 
     }
     good(flashllmDestroy(cpu));
 }
+
+/// Damage that the checksum of the data alone finds, in a matrix that goes through both pinned buffers: no descriptor
+/// comes of it, and the matrix without it arrives as it was.
+pub fn damage_is_found_while_it_is_copied(device: flashllmHandle_t) {
+    let cpu = host();
+    let s = compress(cpu, 4096, 2100, &integers(4096 * 2100, 1, 0), FORMATS[1]);
+    let mut stored = serialize(cpu, s);
+    let bytes = size(s).3;
+    assert!(bytes > 17 << 20, "{bytes} bytes do not reach the second buffer");
+    let to = room(device, bytes);
+    let load = |stored: &[u8], verify| {
+        let mut back = ptr::null_mut();
+        let (from, n) = (stored.as_ptr().cast(), stored.len());
+        let status = unsafe {
+            flashllmSpMatDeserialize(device, &raw mut back, from, n, RawVerify(verify), to, bytes)
+        };
+        if status != flashllmStatus_t::FLASHLLM_STATUS_SUCCESS {
+            assert!(back.is_null());
+            return Err((status, message()));
+        }
+        let arrived: Vec<u8> = download(device, to, bytes);
+        assert!(arrived == stored[256..256 + bytes], "bytes changed on their way");
+        good(flashllmDestroySpMat(back));
+        Ok(())
+    };
+    load(&stored, 1).unwrap();
+    for at in [1 << 20, (16 << 20) + 5000, 256 + bytes - 1] {
+        stored[at] ^= 2;
+        let (status, said) = load(&stored, 1).unwrap_err();
+        assert_eq!(status, flashllmStatus_t::FLASHLLM_STATUS_CORRUPT_DATA, "byte {at}: {said}");
+        assert!(said.contains("checksum of section 1"), "byte {at}: {said}");
+        load(&stored, 2).unwrap();
+        stored[at] ^= 2;
+    }
+    load(&stored, 1).unwrap();
+    good(flashllmDestroySpMat(s));
+    good(flashllmFree(device, to));
+    good(flashllmDestroy(cpu));
+}
