@@ -14,11 +14,17 @@ mod data;
 mod driver;
 mod e2e;
 mod env;
+mod gpu;
 mod host;
+mod host_call;
+mod planned;
 mod report;
 mod shapes;
 mod spmm;
 mod stats;
+mod summary;
+mod sweep;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -28,7 +34,17 @@ fn main() -> ExitCode {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", &[][..]),
     };
-    let help = [spmm::HELP, codec::HELP, convert::HELP, host::HELP, report::HELP].join("\n\n");
+    let help = [
+        spmm::HELP,
+        sweep::HELP,
+        tune::HELP,
+        codec::HELP,
+        convert::HELP,
+        host::HELP,
+        host_call::HELP,
+        report::HELP,
+    ]
+    .join("\n\n");
     let result = match command {
         "help" | "--help" | "-h" => {
             println!("usage: flash_llm_bench COMMAND [OPTIONS]\n\n{help}");
@@ -39,12 +55,15 @@ fn main() -> ExitCode {
             Ok(())
         }
         "spmm" => spmm::run(rest),
+        "sweep" => sweep::run(rest),
+        "tune" => tune::run(rest),
         "codec" => codec::run(rest),
         "convert" => convert::run(rest),
         "host" => host::run(rest),
+        "host-call" => host_call::run(rest),
         "report" => report::run(rest),
         other => Err(format!(
-            "no command {other}; there are spmm, codec, convert, host, report and help"
+            "no command {other}; there are spmm, sweep, tune, codec, convert, host, host-call, report and help"
         )),
     };
     match result {
