@@ -18,6 +18,7 @@ mod gpu;
 mod host;
 mod host_call;
 mod planned;
+mod plot;
 mod report;
 mod shapes;
 mod spmm;
