@@ -395,8 +395,10 @@ typedef enum {
      */
     FLASHLLM_SPMM_PLAN_RESIDUAL = 4,
     /**
-     * int32_t, default 0: the library chooses. Another number is one of flashllmSpMMAlgGetIds(). Reading
-     * gives the algorithm that will run, never 0: store it, and force it elsewhere.
+     * int32_t, default 0: the library chooses. Another number is one of flashllmSpMMAlgGetIds(), and may fix
+     * more than that: + 100000 * row tiles of a thread block + 10000000 * staged blocks of A, 0 leaving either
+     * to the library; flashllmSpMMPlanExplain() prints the whole number. Reading gives the algorithm that will
+     * run, never 0: store it, and force it elsewhere.
      */
     FLASHLLM_SPMM_PLAN_ALG_ID = 5,
     /**
@@ -1874,7 +1876,8 @@ flashllmStatus_t flashllmSpMMPlanExplain(flashllmHandle_t handle,
 /**
  * Lists the algorithms that can multiply a matrix by n columns on the handle's device: values for
  * FLASHLLM_SPMM_PLAN_ALG_ID. The first is the one that the library would choose; the others follow by
- * estimated time. A number means the same algorithm in every release that has it.
+ * estimated time. A number means the same algorithm in every release that has it. Row tiles and staged blocks
+ * are chosen for each; how to fix them too is at FLASHLLM_SPMM_PLAN_ALG_ID.
  *
  * @param handle         The handle.
  * @param matA           The compressed matrix, at least analysed.

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::data::Mask;
+
 /// Parsed options of one subcommand.
 #[derive(Debug)]
 pub struct Args {
@@ -68,6 +70,15 @@ impl Args {
         })
     }
 
+    /// The floor's bandwidth in bytes a second, if it is given.
+    pub fn bandwidth(&self) -> Result<Option<f64>, String> {
+        let Some(text) = self.optional("bandwidth") else { return Ok(None) };
+        let given = text.parse().ok().filter(|v: &f64| v.is_finite() && *v > 0.0);
+        let given =
+            given.ok_or_else(|| format!("--bandwidth is a number of 1e9 bytes/s, not {text}"))?;
+        Ok(Some(given * 1e9))
+    }
+
     /// A comma-separated list of per cents as fractions.
     pub fn sparsities(&self, otherwise: &str) -> Result<Vec<f64>, String> {
         let item = |text: &str| {
@@ -78,6 +89,26 @@ impl Args {
         list.ok_or_else(|| {
             format!("--sparsity is a list of per cents, not {}", self.text("sparsity", ""))
         })
+    }
+
+    /// The distribution of zeros over the rows; `--uneven` is an older name of one.
+    pub fn mask(&self) -> Result<Mask, String> {
+        match self.masks("uniform")?.as_slice() {
+            [Mask::Uniform] if self.flag("uneven") => Ok(Mask::Spread),
+            [mask] => Ok(*mask),
+            _ => Err("--mask takes one mask here".to_owned()),
+        }
+    }
+
+    /// A comma-separated list of masks.
+    pub fn masks(&self, otherwise: &str) -> Result<Vec<Mask>, String> {
+        let item = |text: &str| {
+            Mask::ALL
+                .into_iter()
+                .find(|mask| mask.name() == text)
+                .ok_or_else(|| format!("--mask is one of uniform, spread and rows, not {text}"))
+        };
+        self.text("mask", otherwise).split(',').map(item).collect()
     }
 
     /// A comma-separated list of formats, as the C API numbers them.
@@ -111,7 +142,7 @@ mod tests {
 
     fn args(line: &str) -> Result<Args, String> {
         let list: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        Args::parse(&list, &["n", "sparsity", "format", "iters"], &["check"])
+        Args::parse(&list, &["n", "sparsity", "format", "iters", "mask"], &["check", "uneven"])
     }
 
     #[test]
@@ -122,6 +153,11 @@ mod tests {
         assert_eq!(a.formats("auto").unwrap(), [2, 0]);
         assert_eq!(a.number("iters", 7).unwrap(), 7);
         assert!(a.flag("check"));
+        assert_eq!(a.mask().unwrap(), Mask::Uniform);
+        assert_eq!(args("--uneven").unwrap().mask().unwrap(), Mask::Spread);
+        let both = args("--mask uniform,rows").unwrap();
+        assert_eq!(both.masks("uniform").unwrap(), [Mask::Uniform, Mask::Rows]);
+        assert!(both.mask().is_err());
     }
 
     #[test]
@@ -132,6 +168,7 @@ mod tests {
         assert!(args("--check=1").is_err());
         assert!(args("--n 0").unwrap().numbers("n", "8").is_err());
         assert!(args("--sparsity 101").unwrap().sparsities("80").is_err());
+        assert!(args("--mask odd").unwrap().masks("uniform").is_err());
         assert!(args("--format csr").unwrap().formats("auto").is_err());
     }
 }

@@ -42,7 +42,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     for layer in &layers {
         let (m, k) = (layer.m, layer.k);
         for &sparsity in &sparsities {
-            let mut dense = data::pruned_weights(m, k, sparsity, args.flag("uneven"), seed);
+            let mut dense = data::pruned_weights(m, k, sparsity, args.mask()?, seed);
             // Filled, so that the baseline does not pay for first touching its pages.
             let mut back = vec![1u16; m * k];
             let copy = time(iters, || {

@@ -84,7 +84,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         let text = |e: api::Failure| format!("{m}x{k}: {e}");
         for &sparsity in &sparsities {
             // Row-major numbers read as column-major are a matrix of the same kind.
-            let weights = data::pruned_weights(m, k, sparsity, args.flag("uneven"), seed);
+            let weights = data::pruned_weights(m, k, sparsity, args.mask()?, seed);
             let dense = driver.alloc(2 * m * k)?;
             dense.write(&weights)?;
             let back = driver.alloc(2 * m * k)?;

@@ -21,6 +21,11 @@ impl Rng {
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
+
+    /// In [0, 1).
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 40) as f64 / (1u64 << 24) as f64
+    }
 }
 
 /// A value as weights have them: sign, |x| in [2^-6, 2^-3), every mantissa bit random. Never zero.
@@ -29,18 +34,92 @@ fn weight(bits: u64) -> u16 {
     (bits & 0x83ff) as u16 | (exponent << 10) as u16
 }
 
-/// `m` x `k` fp16 bits, row-major. Each element is zero with probability `sparsity`; with `uneven`
-/// the density of the rows varies from a quarter to seven quarters of the mean (as far as it fits),
-/// as magnitude pruning of trained layers leaves it.
-pub fn pruned_weights(m: usize, k: usize, sparsity: f64, uneven: bool, seed: u64) -> Vec<u16> {
+/// How the zeros are distributed over the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mask {
+    /// Every row has the mean density.
+    Uniform,
+    /// Evenly from a quarter to seven quarters of the mean, as far as that fits.
+    Spread,
+    /// Heavy-tailed: a row in 64 is empty, one in 64 is dense, the others are log-normal.
+    Rows,
+}
+
+impl Mask {
+    pub const ALL: [Self; 3] = [Self::Uniform, Self::Spread, Self::Rows];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Spread => "spread",
+            Self::Rows => "rows",
+        }
+    }
+
+    /// What the kernel column of a row says of it; nothing of the usual one.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::Uniform => "",
+            Self::Spread => " uneven",
+            Self::Rows => " uneven-rows",
+        }
+    }
+
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Uniform => "even rows",
+            Self::Spread => "uneven rows",
+            Self::Rows => "very uneven rows",
+        }
+    }
+
+    /// Quantiles of the density of a row: a row takes one at random. Their mean is `density`.
+    fn densities(self, density: f64) -> Vec<f64> {
+        match self {
+            Self::Uniform => vec![density],
+            Self::Spread => {
+                // Symmetric about the mean, so the mean stays.
+                let spread = (0.75 * density).min(1.0 - density);
+                let at = |i: usize| (2.0 * i as f64 + 1.0) / 1024.0 - 1.0;
+                (0..1024).map(|i| density + spread * at(i)).collect()
+            }
+            Self::Rows => heavy_tailed(density),
+        }
+    }
+}
+
+/// 1024 quantiles: some zeros, some ones, between them exp(z), z normal, as much of it as gives the mean.
+fn heavy_tailed(density: f64) -> Vec<f64> {
+    const COUNT: usize = 1024;
+    let empty = COUNT / 64;
+    // No more dense rows than leave three quarters of the elements to the others.
+    let dense = empty.min((density * COUNT as f64 / 4.0) as usize);
+    let rest = COUNT - empty - dense;
+    // A sum of twelve uniform numbers is normal enough; its order does not matter.
+    let mut rng = Rng::new(64);
+    let mut normal = || (0..12).map(|_| rng.unit()).sum::<f64>() - 6.0;
+    let shape: Vec<f64> = (0..rest).map(|_| normal().exp()).collect();
+    let scaled = |factor: f64| shape.iter().map(move |s| (s * factor).min(1.0));
+    let wanted = density * COUNT as f64 - dense as f64;
+    let (mut low, mut high) = (0.0, 1e6);
+    for _ in 0..100 {
+        let middle = (low + high) / 2.0;
+        if scaled(middle).sum::<f64>() < wanted { low = middle } else { high = middle }
+    }
+    let tail = std::iter::repeat_n(1.0, dense).chain(std::iter::repeat_n(0.0, empty));
+    scaled(high).chain(tail).collect()
+}
+
+/// `m` x `k` fp16 bits, row-major. Each element is zero with the probability that the mask gives its row; the
+/// mean of those is `sparsity`, as far as the mask's extremes let it be.
+pub fn pruned_weights(m: usize, k: usize, sparsity: f64, mask: Mask, seed: u64) -> Vec<u16> {
     let mut values = vec![0u16; m * k];
+    let densities = mask.densities(1.0 - sparsity);
     values.par_chunks_mut(k).enumerate().for_each(|(row, chunk)| {
         let mut rng = Rng::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(row as u64));
-        let mut density = 1.0 - sparsity;
-        if uneven {
-            // The spread is symmetric about the mean, so the mean stays.
-            let spread = (0.75 * density).min(1.0 - density);
-            density += spread * (2.0 * (rng.next() >> 40) as f64 / (1u64 << 24) as f64 - 1.0);
+        let mut density = densities[0];
+        if densities.len() > 1 {
+            density = densities[(rng.next() >> 32) as usize % densities.len()];
         }
         let threshold = (density * (1u64 << 32) as f64) as u64;
         for value in chunk {
@@ -126,11 +205,11 @@ mod tests {
 
     #[test]
     fn sparsity_is_as_asked_and_values_are_finite_and_not_zero() {
-        for uneven in [false, true] {
+        for mask in Mask::ALL {
             for sparsity in [0.0, 0.5, 0.8, 1.0] {
-                let values = pruned_weights(300, 1000, sparsity, uneven, 1);
+                let values = pruned_weights(3000, 300, sparsity, mask, 1);
                 let found = 1.0 - nonzeros(&values) as f64 / values.len() as f64;
-                assert!((found - sparsity).abs() < 0.03, "{sparsity} {uneven}: {found}");
+                assert!((found - sparsity).abs() < 0.03, "{sparsity} {mask:?}: {found}");
                 assert!(values.iter().all(|&v| f16::from_bits(v).is_finite()));
             }
         }
@@ -138,18 +217,18 @@ mod tests {
 
     #[test]
     fn uneven_rows_differ_much_more_than_even_ones() {
-        let spread = |uneven| {
-            let values = pruned_weights(200, 2000, 0.8, uneven, 3);
-            let counts: Vec<usize> = values.chunks(2000).map(nonzeros).collect();
-            counts.iter().max().unwrap() - counts.iter().min().unwrap()
+        let counts = |mask| -> Vec<usize> {
+            pruned_weights(800, 2000, 0.8, mask, 3).chunks(2000).map(nonzeros).collect()
         };
-        assert!(spread(true) > 2 * spread(false));
+        let spread = |mask| counts(mask).iter().max().unwrap() - counts(mask).iter().min().unwrap();
+        assert!(spread(Mask::Spread) > 2 * spread(Mask::Uniform));
+        assert!(spread(Mask::Rows) == 2000, "a dense row and an empty one");
     }
 
     #[test]
     fn the_check_accepts_the_rounded_product_and_refuses_a_wrong_element() {
         let (m, k, n) = (40, 100, 3);
-        let a = pruned_weights(m, k, 0.5, false, 5);
+        let a = pruned_weights(m, k, 0.5, Mask::Uniform, 5);
         let b = activations(k * n, 6);
         let rows = oracle(&a, &b, m, k, n, m);
         let mut c = vec![0xffffu16; m * n];

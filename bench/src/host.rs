@@ -59,7 +59,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     for layer in &layers {
         let (m, k) = (layer.m, layer.k);
         for &sparsity in &sparsities {
-            let mut dense = data::pruned_weights(m, k, sparsity, args.flag("uneven"), seed);
+            let mut dense = data::pruned_weights(m, k, sparsity, args.mask()?, seed);
             let widened: Vec<f32> = dense.iter().map(|&v| f16::from_bits(v).to_f32()).collect();
             for &n in &tokens {
                 let mut b = data::activations(k * n, n as u64 + 77);

@@ -15,12 +15,19 @@ mod driver;
 mod e2e;
 mod env;
 mod fused;
+mod gpu;
 mod host;
+mod host_call;
 mod load;
+mod planned;
+mod plot;
 mod report;
 mod shapes;
 mod spmm;
 mod stats;
+mod summary;
+mod sweep;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -30,9 +37,19 @@ fn main() -> ExitCode {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", &[][..]),
     };
-    let help =
-        [spmm::HELP, fused::HELP, codec::HELP, convert::HELP, load::HELP, host::HELP, report::HELP]
-            .join("\n\n");
+    let help = [
+        spmm::HELP,
+        fused::HELP,
+        sweep::HELP,
+        tune::HELP,
+        codec::HELP,
+        convert::HELP,
+        load::HELP,
+        host::HELP,
+        host_call::HELP,
+        report::HELP,
+    ]
+    .join("\n\n");
     let result = match command {
         "help" | "--help" | "-h" => {
             println!("usage: flash_llm_bench COMMAND [OPTIONS]\n\n{help}");
@@ -43,14 +60,17 @@ fn main() -> ExitCode {
             Ok(())
         }
         "spmm" => spmm::run(rest),
+        "sweep" => sweep::run(rest),
+        "tune" => tune::run(rest),
         "codec" => codec::run(rest),
         "convert" => convert::run(rest),
         "fused" => fused::run(rest),
         "load" => load::run(rest),
         "host" => host::run(rest),
+        "host-call" => host_call::run(rest),
         "report" => report::run(rest),
         other => Err(format!(
-            "no command {other}; there are spmm, fused, codec, convert, load, host, report and help"
+            "no command {other}; there are spmm, sweep, tune, fused, codec, convert, load, host, host-call, report and help"
         )),
     };
     match result {

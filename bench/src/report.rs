@@ -7,17 +7,24 @@ use std::path::{Path, PathBuf};
 use crate::args::Args;
 use crate::csv::{self, Row};
 use crate::e2e::E2e;
+use crate::{env, plot};
 
 pub const HELP: &str = "\
 report: rewrites the tables between <!-- bench:NAME:begin --> and <!-- bench:NAME:end -->
   --results DIR     the recorded rows; those of whole models are in DIR/e2e [bench/results]
   --readme FILE     a file with markers                                     [README.md]
-  --models FILE     another one; plots go to plots/ beside it               [docs/end-to-end.md]
+  --models FILE     another one; all plots go to plots/ beside it           [docs/end-to-end.md]
   --check           change nothing; fail if a file is not up to date
-names: spmm-gpu, spmm-host, codec; e2e, e2e-details, e2e-profile";
+names: spmm-gpu, spmm-plot, spmm-layers, spmm-host, codec; e2e, e2e-details, e2e-profile";
 
 /// What a marked place that has no rows says.
 const NOTHING: &str = "_No measurements are recorded yet._\n";
+
+/// The shape that is plotted.
+const PLOTTED: (usize, usize) = (28672, 7168);
+
+/// Where README.md finds the plots.
+const PLOTS: &str = "docs/plots";
 
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let args = Args::parse(arguments, &["results", "readme", "models"], &["check"])?;
@@ -25,12 +32,14 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let rows = load(results)?;
     let models = E2e::load(&results.join("e2e"))?;
     let pages = [args.text("readme", "README.md"), args.text("models", "docs/end-to-end.md")];
+    let pictures = pictures(&rows)?;
     let mut files = Vec::new();
     for page in pages {
         let text = std::fs::read_to_string(page).map_err(|e| format!("{page}: {e}"))?;
-        files.push((PathBuf::from(page), update(&text, &rows, &models)?));
+        files.push((PathBuf::from(page), update(&text, &rows, &pictures, &models)?));
     }
     let plots = Path::new(pages[1]).with_file_name("plots");
+    files.extend(pictures.into_iter().map(|p| (plots.join(p.file), p.svg)));
     files.extend(models.plots().into_iter().map(|(name, svg)| (plots.join(name), svg)));
     for (path, wanted) in files {
         let name = path.display();
@@ -47,6 +56,37 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     }
     println!("{}: tables from {} and {} rows", pages.join(", "), rows.len(), models.rows());
     Ok(())
+}
+
+/// A picture, and what it shows in words.
+struct Picture {
+    file: String,
+    words: String,
+    svg: String,
+}
+
+/// A picture for each device on which the plotted shape was measured.
+fn pictures(rows: &[Row]) -> Result<Vec<Picture>, String> {
+    let mut devices: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    let found = newest(rows.iter().filter(|r| is_headline(r) && (r.m, r.k) == PLOTTED), |r| {
+        (r.device.clone(), r.n, r.format.clone(), per_mille(r.sparsity))
+    });
+    for row in found.into_values() {
+        // The N for which there is a promise; 24 and 48 are in the table.
+        if [1, 8, 16, 32, 64].contains(&row.n) {
+            devices.entry(&row.device).or_default().push(row);
+        }
+    }
+    let mut pictures = Vec::new();
+    for (device, rows) in devices {
+        let (m, k) = PLOTTED;
+        let words = format!("Times cuBLAS, {m} x {k} fp16, L2 cold, {device}");
+        if let Some(svg) = plot::draw(&words, &rows)? {
+            let file = format!("spmm-{}.svg", env::slug(device));
+            pictures.push(Picture { file, words, svg });
+        }
+    }
+    Ok(pictures)
 }
 
 fn load(dir: &Path) -> Result<Vec<Row>, String> {
@@ -66,7 +106,7 @@ fn load(dir: &Path) -> Result<Vec<Row>, String> {
 }
 
 /// Replaces what is between each pair of markers.
-fn update(text: &str, rows: &[Row], models: &E2e) -> Result<String, String> {
+fn update(text: &str, rows: &[Row], pictures: &[Picture], models: &E2e) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("<!-- bench:") {
@@ -76,6 +116,11 @@ fn update(text: &str, rows: &[Row], models: &E2e) -> Result<String, String> {
         let (_, after) = after.split_once(&end).ok_or_else(|| format!("{end} is missing"))?;
         let table = match name {
             "spmm-gpu" => spmm_gpu(rows),
+            "spmm-plot" => pictures
+                .iter()
+                .map(|picture| format!("![{}]({PLOTS}/{})\n", picture.words, picture.file))
+                .collect(),
+            "spmm-layers" => spmm_layers(rows),
             "spmm-host" => spmm_host(rows),
             "codec" => codec(rows),
             "e2e" => models.tables(),
@@ -111,12 +156,62 @@ fn percent(per_mille: u32) -> String {
     }
 }
 
+/// Whether a row is one of the careful comparisons with cuBLAS.
+fn is_headline(row: &Row) -> bool {
+    row.op == "spmm"
+        && row.baseline.starts_with("cublas")
+        && row.kernel == "default"
+        && row.dtype == "f16"
+}
+
+/// One table for each device of its sweep: a line a shape, and the least and greatest ratio over all N.
+fn spmm_layers(rows: &[Row]) -> String {
+    let found = newest(
+        rows.iter().filter(|r| r.op == "spmm" && r.kernel == "sweep" && r.baseline_us.is_some()),
+        |r| (r.device.clone(), (r.m * r.k, r.m, r.k), per_mille(r.sparsity), r.n),
+    );
+    let mut devices: BTreeMap<_, BTreeMap<_, BTreeMap<u32, Vec<&Row>>>> = BTreeMap::new();
+    for ((device, shape, sparsity, _), row) in found {
+        let line = devices.entry(device).or_default().entry(shape).or_default();
+        line.entry(sparsity).or_default().push(row);
+    }
+    let mut out = String::new();
+    for (device, lines) in devices {
+        let columns: BTreeSet<u32> = lines.values().flat_map(|line| line.keys().copied()).collect();
+        let all = || lines.values().flat_map(|line| line.values().flatten());
+        let sources: BTreeSet<String> =
+            all().map(|r| format!("{}, driver {}, {}", r.baseline, r.driver, r.date)).collect();
+        let tokens: BTreeSet<String> =
+            all().map(|r| r.n).collect::<BTreeSet<_>>().iter().map(usize::to_string).collect();
+        let least = all().map(|r| r.n).min().unwrap_or(0);
+        let most = all().map(|r| r.n).max().unwrap_or(0);
+        let _ = writeln!(
+            out,
+            "**{device}**, times cuBLAS, least to greatest of {} N from {least} to {most}; {}\n",
+            tokens.len(),
+            sources.into_iter().collect::<Vec<_>>().join("; ")
+        );
+        let heads: Vec<String> = columns.iter().map(|&c| percent(c)).collect();
+        let _ =
+            writeln!(out, "| M x K | {} |\n|---|{}", heads.join(" | "), "---|".repeat(heads.len()));
+        for ((_, m, k), line) in lines {
+            let cell = |column: &u32| {
+                let ratios = line.get(column).into_iter().flatten().filter_map(|r| r.ratio());
+                let (least, most) =
+                    ratios.fold((f64::INFINITY, 0.0), |(a, b), r| (f64::min(a, r), f64::max(b, r)));
+                if most > 0.0 { format!("{least:.2} to {most:.2}") } else { "-".to_owned() }
+            };
+            let cells: Vec<String> = columns.iter().map(cell).collect();
+            let _ = writeln!(out, "| {m} x {k} | {} |", cells.join(" | "));
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// One table for each device and shape: ratio to cuBLAS and microseconds, sparsities across.
 fn spmm_gpu(rows: &[Row]) -> String {
-    let is_gpu = |r: &&Row| {
-        r.op == "spmm" && r.baseline.starts_with("cublas") && !r.kernel.contains("uneven")
-    };
-    let found = newest(rows.iter().filter(is_gpu), |r| {
+    let found = newest(rows.iter().filter(|r| is_headline(r)), |r| {
         (
             r.device.clone(),
             std::cmp::Reverse(r.m * r.k),
@@ -224,7 +319,7 @@ mod tests {
     use crate::csv::tests::sample;
 
     fn updated(text: &str, rows: &[Row]) -> Result<String, String> {
-        update(text, rows, &E2e::default())
+        update(text, rows, &pictures(rows)?, &E2e::default())
     }
 
     const PAGE: &str = "before\n<!-- bench:spmm-gpu:begin -->\nold\n<!-- bench:spmm-gpu:end -->\nmiddle\n\
@@ -261,6 +356,19 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_is_a_line_a_shape_and_a_plot_a_device() {
+        let page = "<!-- bench:spmm-layers:begin --><!-- bench:spmm-layers:end -->\n\
+                    <!-- bench:spmm-plot:begin --><!-- bench:spmm-plot:end -->";
+        let swept = |n, us| Row { n, us, kernel: "sweep".into(), ..sample() };
+        let other = Row { sparsity: 0.9, ..sample() };
+        let text = updated(page, &[swept(1, 80.0), swept(64, 100.0), sample(), other]).unwrap();
+        assert!(text.contains("| 28672 x 7168 | 1.60 to 2.00 |"), "{text}");
+        assert!(text.contains("of 2 N from 1 to 64"), "{text}");
+        assert!(text.contains("](docs/plots/spmm-nvidia-h100-80gb-hbm3.svg)"), "{text}");
+        assert_eq!(updated(page, &[]).unwrap().matches(NOTHING).count(), 2);
+    }
+
+    #[test]
     fn codec_rows_pair_up() {
         let encode = Row { op: "encode".into(), kernel: "host".into(), gbps: 3.5, ..sample() };
         let decode = Row { op: "decode".into(), gbps: 7.25, ..encode.clone() };
@@ -278,7 +386,7 @@ mod tests {
     fn tables_of_models_have_names_of_their_own() {
         let page = "<!-- bench:e2e:begin --><!-- bench:e2e:end --><!-- bench:e2e-details:begin -->\
                     <!-- bench:e2e-details:end --><!-- bench:e2e-profile:begin --><!-- bench:e2e-profile:end -->";
-        let text = update(page, &[], &crate::e2e::tests::rows()).unwrap();
+        let text = update(page, &[], &[], &crate::e2e::tests::rows()).unwrap();
         assert!(text.contains("2.25x") && text.contains("prefill ms") && text.contains("together"));
         assert_eq!(updated(page, &[]).unwrap().matches(NOTHING).count(), 3);
     }

@@ -7,8 +7,9 @@ use crate::args::{Args, format_name};
 use crate::csv::{self, Row};
 use crate::cublas::{Cublas, Gemm};
 use crate::data;
-use crate::driver::{self, Driver, Event, Memory, Stream};
+use crate::driver::{self, Driver, Memory, Stream};
 use crate::env;
+use crate::gpu;
 use crate::shapes;
 use crate::stats::Summary;
 
@@ -18,7 +19,9 @@ spmm: SpMM on the GPU beside cuBLAS (fp16 in and out, fp32 accumulation), L2 col
   --n LIST          tokens                                                  [8,16,32]
   --sparsity LIST   per cents                                               [50,60,70,80,90]
   --format LIST     bitmap, slots, tiled-csl, auto                   [bitmap,slots,tiled-csl]
-  --uneven          row densities from 1/4 to 7/4 of the mean
+  --mask NAME       uniform; spread: row densities from 1/4 to 7/4 of the mean; rows: some rows dense,
+                    some empty, the others log-normal                       [uniform]
+  --uneven          --mask spread
   --iters N         timed launches of each side                             [200]
   --flush           overwrite twice the L2 before each launch, beside rotating buffers
   --bandwidth GBPS  bandwidth of the floor, in 1e9 bytes/s                  [measured: device copy]
@@ -28,8 +31,8 @@ spmm: SpMM on the GPU beside cuBLAS (fp16 in and out, fp32 accumulation), L2 col
   --commit NAME     commit column           [the one this binary was built from]
   --seed N          of the random data      [1]";
 
-const VALUED: [&str; 9] =
-    ["shapes", "n", "sparsity", "format", "iters", "bandwidth", "out", "commit", "seed"];
+const VALUED: [&str; 10] =
+    ["mask", "shapes", "n", "sparsity", "format", "iters", "bandwidth", "out", "commit", "seed"];
 const FLAGS: [&str; 4] = ["uneven", "flush", "no-check", "no-baseline"];
 
 /// Rounds in which baseline and library take turns, so that both see the same clocks.
@@ -59,16 +62,8 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let formats = args.formats("bitmap,slots,tiled-csl")?;
     let iters = args.number("iters", 200)?;
     let seed = args.number("seed", 1)? as u64;
-    let given = match args.optional("bandwidth") {
-        None => None,
-        Some(text) => {
-            let bad = || format!("--bandwidth is a number of 1e9 bytes/s, not {text}");
-            Some(
-                text.parse().ok().filter(|v: &f64| v.is_finite() && *v > 0.0).ok_or_else(bad)?
-                    * 1e9,
-            )
-        }
-    };
+    let mask = args.mask()?;
+    let given = args.bandwidth()?;
 
     let driver = Driver::load()?;
     let stream = driver.stream()?;
@@ -80,7 +75,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let device = driver.device_name()?;
     let bandwidth = match given {
         Some(bandwidth) => bandwidth,
-        None => copy_bandwidth(&driver, &stream)?,
+        None => gpu::copy_bandwidth(&driver, &stream)?,
     };
     let build = api::build_info();
     let toolkit = env::toolkit(&build);
@@ -99,17 +94,15 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         bandwidth / 1e9,
         if given.is_some() { "given" } else { "measured: device copy, read + write" },
         if args.flag("flush") { " and flush" } else { "" },
-        if args.flag("uneven") { "uneven rows" } else { "even rows" }
+        mask.words()
     );
 
     let date = env::today();
     let default_out = format!("bench/results/{}-{date}.csv", env::slug(&device));
     let out = args.text("out", &default_out);
-    let mut configuration = String::from("default");
-    for flag in ["uneven", "flush"] {
-        if args.flag(flag) {
-            configuration = format!("{configuration} {flag}");
-        }
+    let mut configuration = format!("default{}", mask.tag());
+    if args.flag("flush") {
+        configuration.push_str(" flush");
     }
     let session = Session {
         flush: if args.flag("flush") { Some(driver.alloc(2 * l2_bytes)?) } else { None },
@@ -171,15 +164,8 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                 layer.name,
                 100.0 * sparsity
             );
-            let rows = session.measure_matrix(
-                &host,
-                layer,
-                sparsity,
-                args.flag("uneven"),
-                &formats,
-                &tokens,
-                seed,
-            )?;
+            let rows =
+                session.measure_matrix(&host, layer, sparsity, mask, &formats, &tokens, seed)?;
             csv::append(std::path::Path::new(out), &rows)?;
         }
     }
@@ -187,44 +173,21 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Bytes read and written a second by the driver's device copy, the best of ten over 1 GiB.
-fn copy_bandwidth(driver: &Driver, stream: &Stream<'_>) -> Result<f64, String> {
-    let bytes = 1 << 30;
-    let (from, to) = (driver.alloc(bytes)?, driver.alloc(bytes)?);
-    let (start, end) = (driver.event()?, driver.event()?);
-    from.fill(0x5a, stream)?;
-    let mut best = f64::INFINITY;
-    for _ in 0..10 {
-        start.record(stream)?;
-        to.copy_from(&from, stream)?;
-        end.record(stream)?;
-        stream.synchronize()?;
-        best = best.min(end.micros_since(&start)?);
-    }
-    Ok(2.0 * bytes as f64 / (best * 1e-6))
-}
-
 impl Session<'_> {
-    /// So many copies that one pass over all of them moves at least three times the L2: between two
-    /// reads of the same copy at least twice the L2 passes through.
-    fn copies(&self, bytes: usize) -> usize {
-        (3 * self.l2_bytes).div_ceil(bytes.max(1)).clamp(2, 1024)
-    }
-
     #[allow(clippy::too_many_arguments)] // one call site; a struct would only rename the options
     fn measure_matrix(
         &self,
         host: &Handle,
         layer: &shapes::Layer,
         sparsity: f64,
-        uneven: bool,
+        mask: data::Mask,
         formats: &[i32],
         tokens: &[usize],
         seed: u64,
     ) -> Result<Vec<Row>, String> {
         let (m, k) = (layer.m, layer.k);
         let started = Instant::now();
-        let mut dense = data::pruned_weights(m, k, sparsity, uneven, seed);
+        let mut dense = data::pruned_weights(m, k, sparsity, mask, seed);
         let nnz = data::nonzeros(&dense);
         let text = |e: api::Failure| format!("{} {m}x{k}: {e}", layer.name);
 
@@ -232,7 +195,7 @@ impl Session<'_> {
         if self.cublas.is_some() {
             let first = self.driver.alloc(2 * m * k)?;
             first.write(&dense)?;
-            for _ in 1..self.copies(2 * m * k) {
+            for _ in 1..gpu::copies(self.l2_bytes, 2 * m * k) {
                 let copy = self.driver.alloc(2 * m * k)?;
                 copy.copy_from(&first, self.stream)?;
                 dense_copies.push(copy);
@@ -250,7 +213,7 @@ impl Session<'_> {
             let bytes = compressed.bytes();
             let mut weights = Vec::new();
             let content: Vec<u8> = compressed.read(0, bytes).map_err(text)?;
-            for _ in 0..self.copies(bytes) {
+            for _ in 0..gpu::copies(self.l2_bytes, bytes) {
                 let buffer = self.handle.upload(&content).map_err(text)?;
                 weights.push((
                     SpMat::adopt(&self.handle, m, k, format, &buffer).map_err(text)?,
@@ -350,11 +313,15 @@ impl Session<'_> {
 
         let (mut our_us, mut their_us) = (Vec::new(), Vec::new());
         let per_round = self.iters.div_ceil(ROUNDS).max(calls.len().div_ceil(ROUNDS));
+        let time = |offset: usize, samples: &mut Vec<f64>, launch: &gpu::Launch<'_>| {
+            let flush = self.flush.as_ref();
+            gpu::time(self.driver, self.stream, flush, per_round, offset, samples, launch)
+        };
         for round in 0..ROUNDS {
             if self.cublas.is_some() {
-                self.time(per_round, round * per_round, &mut their_us, &theirs)?;
+                time(round * per_round, &mut their_us, &theirs)?;
             }
-            self.time(per_round, round * per_round, &mut our_us, &ours)?;
+            time(round * per_round, &mut our_us, &ours)?;
         }
         let us = Summary::of(&our_us).ok_or("nothing was timed")?;
         let baseline = Summary::of(&their_us);
@@ -423,39 +390,6 @@ impl Session<'_> {
             error
         );
         Ok(row)
-    }
-
-    /// Times `count` launches, an event before and after each. The first few are not kept.
-    fn time(
-        &self,
-        count: usize,
-        offset: usize,
-        samples: &mut Vec<f64>,
-        launch: &dyn Fn(usize) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let warmup = 3;
-        let mut events: Vec<(Event<'_>, Event<'_>)> = Vec::with_capacity(count);
-        for _ in 0..count {
-            events.push((self.driver.event()?, self.driver.event()?));
-        }
-        for i in 0..warmup {
-            launch(offset + i)?;
-        }
-        // Nothing synchronises inside the loop: the queue runs ahead, and the cost of enqueueing
-        // stays off the GPU's clock.
-        for (i, (start, end)) in events.iter().enumerate() {
-            if let Some(flush) = &self.flush {
-                flush.fill(i as u8, self.stream)?;
-            }
-            start.record(self.stream)?;
-            launch(offset + warmup + i)?;
-            end.record(self.stream)?;
-        }
-        self.stream.synchronize()?;
-        for (start, end) in &events {
-            samples.push(end.micros_since(start)?);
-        }
-        Ok(())
     }
 }
 

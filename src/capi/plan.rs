@@ -20,7 +20,7 @@ use crate::descr::{DnMat, Place, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
 use crate::handle::{Context, Device};
-use crate::plan::{self, Choice, DeviceProps, KernelId, Planned};
+use crate::plan::{self, Algorithm, Choice, DeviceProps, KernelId, Planned};
 use crate::types::{Activation, DType};
 
 /// The algorithm of host handles.
@@ -130,9 +130,10 @@ impl SpMMPlan {
         }
     }
 
-    /// The algorithm that will run.
+    /// The algorithm that will run, as it was asked for or as the kernel's number.
     fn algorithm(&self, state: &State) -> i32 {
         match &state.planned {
+            Some(_) if state.algorithm != 0 => state.algorithm,
             Some(planned) => planned.product.kernel.algorithm(),
             None => HOST_ALGORITHM,
         }
@@ -171,20 +172,18 @@ impl Shape {
         if state.pieces.n == 0 {
             return Ok(None);
         }
-        let kernel = match state.algorithm {
+        let forced = match state.algorithm {
             0 => None,
-            id => Some(KernelId::from_algorithm(id).ok_or_else(|| {
+            id => Some(Algorithm::from_id(id).ok_or_else(|| {
                 Error::new(
                     Kind::NotSupported,
                     format!("algorithm {id} is not one of this library: see flashllmSpMMAlgGetIds"),
                 )
             })?),
         };
-        let choice = Choice {
-            kernel,
-            parts: u32::try_from(state.splits).ok().filter(|&s| s > 0),
-            ..Choice::default()
-        };
+        let parts = u32::try_from(state.splits).ok().filter(|&s| s > 0);
+        let choice = Choice { parts, ..Choice::default() };
+        let choice = forced.map_or(choice, |algorithm| choice.force(algorithm));
         let gate = state.gate.as_ref().map(|g| &g.2);
         Planned::new(props, &self.header, gate, state.pieces.n, &choice, state.limit).map(Some)
     }
@@ -242,11 +241,12 @@ impl Shape {
                         p.a_slots
                     ));
                     line(format!(
-                        "  splits: {} pieces of each of {} row groups, {} row tiles a group, {} blocks along K",
+                        "  splits: {} pieces of each of {} row groups, {} row tiles a group, {} blocks along K; with row tiles and staged blocks it is algorithm {}",
                         p.parts,
                         p.row_tiles.div_ceil(p.group_tiles),
                         p.group_tiles,
-                        p.k_blocks
+                        p.k_blocks,
+                        p.algorithm().id()
                     ));
                 };
                 if let (Some(gate), Some((_, _, header))) = (&planned.gate, &state.gate) {
@@ -269,6 +269,11 @@ impl Shape {
                     props.sm_count,
                     props.cc.0,
                     props.cc.1
+                ));
+                let table = plan::table::of(&props.name);
+                line(format!(
+                    "estimates: table of {}, {}, commit {}, {}",
+                    table.device, table.date, table.commit, table.source
                 ));
                 line("B: read where it is if K is contiguous, columns are aligned to 16 bytes and K is a multiple of 8, else packed first".to_owned());
             }
@@ -797,7 +802,8 @@ pub unsafe extern "C" fn flashllmSpMMPlanExplain(
 
 /// Lists the algorithms that can multiply a matrix by n columns on the handle's device: values for
 /// FLASHLLM_SPMM_PLAN_ALG_ID. The first is the one that the library would choose; the others follow by
-/// estimated time. A number means the same algorithm in every release that has it.
+/// estimated time. A number means the same algorithm in every release that has it. Row tiles and staged blocks
+/// are chosen for each; how to fix them too is at FLASHLLM_SPMM_PLAN_ALG_ID.
 ///
 /// @param handle         The handle.
 /// @param matA           The compressed matrix, at least analysed.

@@ -255,8 +255,10 @@ pub enum flashllmSpMMPlanAttribute_t {
     /// and order; it is read before C is written, so it may be C itself (the same address, order, ld and
     /// type) but may not overlap it otherwise. The plan keeps the descriptor alive, the caller the values.
     FLASHLLM_SPMM_PLAN_RESIDUAL = 4,
-    /// int32_t, default 0: the library chooses. Another number is one of flashllmSpMMAlgGetIds(). Reading
-    /// gives the algorithm that will run, never 0: store it, and force it elsewhere.
+    /// int32_t, default 0: the library chooses. Another number is one of flashllmSpMMAlgGetIds(), and may fix
+    /// more than that: + 100000 * row tiles of a thread block + 10000000 * staged blocks of A, 0 leaving either
+    /// to the library; flashllmSpMMPlanExplain() prints the whole number. Reading gives the algorithm that will
+    /// run, never 0: store it, and force it elsewhere.
     FLASHLLM_SPMM_PLAN_ALG_ID = 5,
     /// int32_t, default 0: the library chooses. Pieces into which the sums of a row group are cut for the
     /// multiprocessors; more than there are blocks along K count as that many. Reading gives the number that

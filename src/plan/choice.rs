@@ -1,8 +1,8 @@
 //! Algorithm ids, forced choices, and plans of a product with everything around it.
 
 use super::{
-    BAccess, DeviceProps, KernelId, LaunchPlan, Problem, WORKSPACE_ALIGN, candidates, cost, select,
-    select_chosen,
+    BAccess, Candidate, DeviceProps, Estimates, KernelId, LaunchPlan, Problem, WORKSPACE_ALIGN,
+    candidates, select, select_chosen,
 };
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
@@ -13,6 +13,10 @@ use crate::types::{checked_add, checked_mul};
 pub struct Choice {
     /// The kernel.
     pub kernel: Option<KernelId>,
+    /// Row tiles that a CTA works on at a time.
+    pub group_tiles: Option<u32>,
+    /// Staged blocks of A.
+    pub a_slots: Option<u32>,
     /// Pieces of a row group.
     pub parts: Option<u32>,
     /// CTAs along the line, at most.
@@ -22,9 +26,67 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// Whether the kernel may be chosen.
-    pub(super) fn allows(&self, kernel: KernelId) -> bool {
-        self.kernel.is_none_or(|wanted| wanted == kernel) && (!self.grouped || kernel.has_group())
+    /// Only this algorithm; what it leaves open stays open.
+    pub fn force(self, algorithm: Algorithm) -> Self {
+        Self {
+            kernel: Some(algorithm.kernel),
+            group_tiles: Some(algorithm.group_tiles).filter(|&tiles| tiles > 0),
+            a_slots: Some(algorithm.a_slots).filter(|&slots| slots > 0),
+            ..self
+        }
+    }
+
+    /// Every algorithm.
+    pub(super) fn free(self) -> Self {
+        Self { kernel: None, group_tiles: None, a_slots: None, ..self }
+    }
+
+    /// The algorithm that was asked for, if `kernel` was.
+    pub(super) fn algorithm(&self, kernel: KernelId) -> Algorithm {
+        Algorithm {
+            kernel,
+            group_tiles: self.group_tiles.unwrap_or(0),
+            a_slots: self.a_slots.unwrap_or(0),
+        }
+    }
+
+    /// Whether the candidate may be chosen.
+    pub(super) fn allows(&self, c: &Candidate) -> bool {
+        self.kernel.is_none_or(|wanted| wanted == c.kernel)
+            && self.group_tiles.is_none_or(|wanted| wanted == c.group_tiles)
+            && self.a_slots.is_none_or(|wanted| wanted == c.a_slots)
+            && (!self.grouped || c.kernel.has_group())
+    }
+}
+
+/// A kernel, and what callers may fix of its mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Algorithm {
+    /// The kernel.
+    pub kernel: KernelId,
+    /// Row tiles that a CTA works on at a time; 0: chosen.
+    pub group_tiles: u32,
+    /// Staged blocks of A; 0: chosen.
+    pub a_slots: u32,
+}
+
+impl Algorithm {
+    const TILES: i32 = 100_000;
+    const SLOTS: i32 = 10_000_000;
+
+    /// The number by which callers store and force it: the kernel's, and above it row tiles and staged blocks.
+    pub fn id(&self) -> i32 {
+        self.kernel.algorithm()
+            + Self::TILES * self.group_tiles.min(99) as i32
+            + Self::SLOTS * self.a_slots.min(99) as i32
+    }
+
+    /// The algorithm with this number.
+    pub fn from_id(id: i32) -> Option<Self> {
+        let kernel = KernelId::from_algorithm(id.checked_rem(Self::TILES)?)?;
+        let group_tiles = u32::try_from(id / Self::TILES % (Self::SLOTS / Self::TILES)).ok()?;
+        let a_slots = u32::try_from(id / Self::SLOTS).ok()?;
+        Some(Self { kernel, group_tiles, a_slots })
     }
 }
 
@@ -49,10 +111,10 @@ impl KernelId {
 /// Kernels that can run the product on the device, the automatic choice first, then by estimated time.
 pub fn algorithms(problem: &Problem, props: &DeviceProps) -> Result<Vec<KernelId>> {
     let mut found = vec![select(problem, props)?.kernel];
+    let mut estimates = Estimates::new(problem, props);
     for n_tiles in [8, 4, 2, 1] {
-        let mut timed: Vec<(f64, KernelId)> = candidates(problem, props, n_tiles)
-            .map(|c| (cost(&c, problem, props), c.kernel))
-            .collect();
+        let mut timed: Vec<(f64, KernelId)> =
+            candidates(problem, props, n_tiles).map(|c| (estimates.time(&c), c.kernel)).collect();
         timed.sort_by(|a, b| a.0.total_cmp(&b.0));
         for (_, kernel) in timed {
             if !found.contains(&kernel) {
@@ -126,7 +188,7 @@ impl Planned {
             let same = select_chosen(&problem, props, choice);
             gate_plan = Some(match same {
                 Err(_) if choice.kernel.is_some() => {
-                    select_chosen(&problem, props, &Choice { kernel: None, ..*choice })?
+                    select_chosen(&problem, props, &choice.free())?
                 }
                 same => same?,
             });
@@ -300,6 +362,40 @@ mod tests {
         }
         for id in [i32::MIN, -1, 0, 1, 9_999, i32::MAX, KernelId::PackBSm80.algorithm()] {
             assert_eq!(KernelId::from_algorithm(id), None, "{id}");
+            assert_eq!(Algorithm::from_id(id), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn every_way_has_a_number_and_is_what_the_number_gives() {
+        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
+            for n in [1, 16, 33, 64] {
+                let problem =
+                    Problem::new(&header(format, 4096, 4096), n, BAccess::Direct).unwrap();
+                let ways = super::super::ways(&problem, &h100());
+                assert!(!ways.is_empty());
+                for way in ways {
+                    let id = way.algorithm.id();
+                    assert_eq!(Algorithm::from_id(id), Some(way.algorithm));
+                    let choice = Choice { parts: Some(way.parts), ..Choice::default() };
+                    let plan =
+                        select_chosen(&problem, &h100(), &choice.force(way.algorithm)).unwrap();
+                    assert_eq!((plan.algorithm(), plan.parts), (way.algorithm, way.parts));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn more_row_tiles_or_staged_blocks_than_there_are_is_refused() {
+        let header = header(Format::Slots, 4096, 4096);
+        for (group_tiles, a_slots) in [(99, 0), (0, 99), (99, 99)] {
+            let algorithm = Algorithm { kernel: KernelId::SlotsN2Sm90, group_tiles, a_slots };
+            let choice = Choice::default().force(algorithm);
+            let refused = Planned::new(&h100(), &header, None, 16, &choice, usize::MAX);
+            let error = refused.unwrap_err();
+            assert_eq!(error.kind(), Kind::NotSupported);
+            assert!(error.message().contains(&algorithm.id().to_string()), "{error}");
         }
     }
 

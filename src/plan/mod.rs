@@ -6,9 +6,14 @@
 mod choice;
 pub mod convert;
 mod kernels;
+pub mod model;
+pub mod table;
 
-pub use choice::{Choice, GroupShape, Planned, algorithms, gate_bytes, group};
+pub use choice::{Algorithm, Choice, GroupShape, Planned, algorithms, gate_bytes, group};
 pub use kernels::{Facts, Family, KernelId};
+
+use model::{Features, Law};
+use table::Table;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
@@ -117,6 +122,13 @@ pub struct LaunchPlan {
     pub workspace_bytes: usize,
 }
 
+impl LaunchPlan {
+    /// The algorithm with nothing left open.
+    pub fn algorithm(&self) -> Algorithm {
+        Algorithm { kernel: self.kernel, group_tiles: self.group_tiles, a_slots: self.a_slots }
+    }
+}
+
 /// Alignment of the workspace and of every part of it.
 pub const WORKSPACE_ALIGN: usize = 256;
 
@@ -139,6 +151,29 @@ impl Candidate {
     /// Warps of a CTA that sum something.
     fn warps(&self) -> u32 {
         self.group_tiles * self.kernel.facts().warps_a_tile
+    }
+
+    /// What its time depends on.
+    fn features(
+        &self,
+        line: &Line,
+        problem: &Problem,
+        props: &DeviceProps,
+        parts: u32,
+        sms: u32,
+    ) -> Features {
+        let unit_bytes = if problem.format == Format::TiledCsl { 4 } else { UNIT_BYTES };
+        Features {
+            kernel: self.kernel,
+            group_tiles: self.group_tiles,
+            a_slots: self.a_slots,
+            slot_bytes: self.slot_bytes,
+            max_block: problem.max_block,
+            block_bytes: problem.max_block.saturating_mul(unit_bytes),
+            busiest: line.busiest(parts, sms),
+            together: line.ctas(parts, sms).div_ceil(props.sm_count.max(1)),
+            cut: line.is_cut(parts, sms),
+        }
     }
 }
 
@@ -164,7 +199,8 @@ pub fn select_chosen(
     props: &DeviceProps,
     choice: &Choice,
 ) -> Result<LaunchPlan> {
-    let wanted = match problem.n.div_ceil(8).next_power_of_two().min(8) {
+    let mut estimates = Estimates::new(problem, props);
+    let wanted = match width(problem) {
         // Few kernels take groups: those of 16 and of 64 columns.
         1 if choice.grouped => 2,
         4 if choice.grouped => 8,
@@ -174,16 +210,18 @@ pub fn select_chosen(
     let mut widths = [8, 4, 2, 1].into_iter().filter(|&w| w <= wanted || choice.kernel.is_some());
     let best = widths
         .find_map(|n_tiles| {
-            candidates(problem, props, n_tiles).filter(|c| choice.allows(c.kernel)).min_by(
-                |a, b| cost(a, problem, props).total_cmp(&cost(b, problem, props)),
-            )
+            candidates(problem, props, n_tiles)
+                .filter(|c| choice.allows(c))
+                .map(|c| (estimates.time(&c), c))
+                .min_by(|a, b| a.0.total_cmp(&b.0))
+                .map(|(_, c)| c)
         })
         .ok_or_else(|| match choice.kernel {
             Some(kernel) => Error::new(
                 Kind::NotSupported,
                 format!(
                     "algorithm {} does not multiply a {:?} matrix with these blocks on {} (compute capability {}.{})",
-                    kernel.algorithm(), problem.format, props.name, props.cc.0, props.cc.1
+                    choice.algorithm(kernel).id(), problem.format, props.name, props.cc.0, props.cc.1
                 ),
             ),
             None => Error::new(
@@ -209,7 +247,7 @@ pub fn select_chosen(
     let sms = (props.sm_count * best.ctas_per_sm).min(choice.max_ctas.unwrap_or(u32::MAX)).max(1);
     let parts = match choice.parts {
         Some(parts) => parts.clamp(1, line.k_blocks),
-        None => best_parts(&best, &line, problem, sms).0,
+        None => best_parts(&best, &line, problem, props, sms, (estimates.table.law)(best.kernel)),
     };
     let ctas = line.ctas(parts, sms);
     let slices = problem.n.div_ceil(facts.n_tiles * 8);
@@ -315,39 +353,65 @@ impl Line {
     }
 }
 
-/// Into how many pieces row groups are best cut, and the relative time of that. One piece a unit spreads the
-/// work most evenly; fewer may leave row groups whole, which saves adding up their parts.
-fn best_parts(c: &Candidate, line: &Line, problem: &Problem, sms: u32) -> (u32, f64) {
-    let time = |parts: u32| slots_time(c, line, problem, parts, sms);
-    if c.kernel.facts().family != Family::SlotsSm90 {
-        return (line.k_blocks, 0.0);
-    }
-    [1, 2, 3, 4, line.k_blocks]
-        .into_iter()
-        .filter(|&parts| parts <= line.k_blocks)
-        .map(|parts| (parts, time(parts)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
-        .unwrap_or((line.k_blocks, f64::INFINITY))
+/// Columns over 8 of the kernels that a product is for.
+fn width(problem: &Problem) -> u32 {
+    problem.n.div_ceil(8).next_power_of_two().min(8)
 }
 
-/// Microseconds of the busiest SM, without what every launch costs. The constants were measured on an H100
-/// (docs/kernels-log.md): an SM's share of the memory bandwidth; the time from one unit to the next, which has a
-/// part that every unit takes and one for each of its tiles, longer where blocks are full and so have overflow;
-/// and the price of adding up parts.
-fn slots_time(c: &Candidate, line: &Line, problem: &Problem, parts: u32, sms: u32) -> f64 {
-    let n_tiles = c.kernel.facts().n_tiles;
-    let (a_unit, a_tile) = match n_tiles {
-        1 => (0.50, 0.145),
-        2 => (0.50, 0.165),
-        4 => (0.60, 0.205),
-        _ => (1.30, 0.270),
+/// Pieces of a row group that are worth trying. One piece a unit spreads the work most evenly; fewer may leave
+/// row groups whole, which saves adding up their parts.
+fn splits(line: &Line) -> impl Iterator<Item = u32> {
+    let most = line.k_blocks;
+    [1, 2, 3, 4].into_iter().filter(move |&parts| parts < most).chain([most])
+}
+
+/// Into how many pieces row groups are best cut.
+fn best_parts(
+    c: &Candidate,
+    line: &Line,
+    problem: &Problem,
+    props: &DeviceProps,
+    sms: u32,
+    law: Law,
+) -> u32 {
+    let Law::Units(units) = law else {
+        // The other laws do not know what adding up costs.
+        return line.k_blocks;
     };
-    let bytes = f64::from(c.group_tiles * problem.max_block * UNIT_BYTES) * 0.9 / 22_400.0;
-    let full = f64::from(problem.max_block) - 33.0;
-    let overflow = 1.35e-4 * full.max(0.0) * full.max(0.0) * f64::from(n_tiles.max(2)) / 2.0;
-    let unit = bytes.max(a_unit + f64::from(c.group_tiles) * (a_tile + overflow));
-    let fix_up = if line.is_cut(parts, sms) { 2.5 + 0.4 * f64::from(n_tiles) } else { 0.0 };
-    line.busiest(parts, sms) as f64 * unit + fix_up
+    let time = |parts: u32| units.work(&c.features(line, problem, props, parts, sms));
+    splits(line)
+        .map(|parts| (parts, time(parts)))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .map_or(line.k_blocks, |best| best.0)
+}
+
+/// A way to run a product: what a tuning program measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Kernel, row tiles of a CTA and staged blocks.
+    pub algorithm: Algorithm,
+    /// Pieces of a row group.
+    pub parts: u32,
+    /// What its time depends on.
+    pub features: Features,
+}
+
+/// Every way to run a product with the kernels of its width, each once: splits that deal the work alike are one.
+pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
+    let mut found: Vec<Way> = Vec::new();
+    for c in candidates(problem, props, width(problem)) {
+        let line = Line::new(&c, problem);
+        let algorithm =
+            Algorithm { kernel: c.kernel, group_tiles: c.group_tiles, a_slots: c.a_slots };
+        for parts in splits(&line) {
+            let sms = props.sm_count * c.ctas_per_sm;
+            let features = c.features(&line, problem, props, parts, sms);
+            if !found.iter().any(|w| w.algorithm == algorithm && w.features == features) {
+                found.push(Way { algorithm, parts, features });
+            }
+        }
+    }
+    found
 }
 
 /// Every way to run the product with `n_tiles` that fits the device. Lazy: planning is part of a compute call,
@@ -447,28 +511,40 @@ fn stagings<'a>(
     )
 }
 
-/// Relative time of a candidate: the rows x columns that the busiest SM decodes, over the rate at which its
-/// warps decode them. The rates are measurements on an H100 (docs/kernels-log.md): they grow with the warps of
-/// an SM up to about eight (Bitmap) or six (Tiled-CSL); a warp that stages large blocks one at a time loses
-/// about a seventh waiting for them, one that stages small ones nothing; more than two change little.
-fn cost(c: &Candidate, problem: &Problem, props: &DeviceProps) -> f64 {
-    let facts = c.kernel.facts();
-    let line = Line::new(c, problem);
-    let sms = props.sm_count * c.ctas_per_sm;
-    if facts.family == Family::SlotsSm90 {
-        // Two staged blocks hide the latency of the next; a third only waits.
-        let staging = if c.a_slots == 1 { 1.15 } else { 1.0 + 0.001 * f64::from(c.a_slots) };
-        return best_parts(c, &line, problem, sms).1 * staging;
+/// Estimated times of candidates, each cut as is best for it. Planning is part of a compute call: what does not
+/// depend on the staged blocks is not computed again for the next candidate that differs in them alone.
+struct Estimates<'a> {
+    problem: &'a Problem,
+    props: &'a DeviceProps,
+    table: &'static Table,
+    last: Option<((KernelId, u32), f64)>,
+}
+
+impl<'a> Estimates<'a> {
+    fn new(problem: &'a Problem, props: &'a DeviceProps) -> Self {
+        Self { problem, props, table: table::of(&props.name), last: None }
     }
-    let ctas = u64::from(sms).min(line.units());
-    let ctas_per_sm = ctas.div_ceil(u64::from(props.sm_count));
-    let units_per_sm = (line.units().div_ceil(ctas) * ctas_per_sm) as f64;
-    let warps = f64::from(facts.warps) * ctas_per_sm as f64;
-    let enough = if facts.family == Family::TiledCslSm90 { 6.0 } else { 8.0 };
-    let waiting =
-        c.a_slots == 1 && (c.slot_bytes > 8 << 10 || facts.family == Family::TiledCslSm90);
-    let rate = (warps / enough).min(1.0) * if waiting { 0.85 } else { 1.0 };
-    units_per_sm * f64::from(facts.warps * facts.tile_rows) / rate
+
+    fn time(&mut self, c: &Candidate) -> f64 {
+        let sms = self.props.sm_count * c.ctas_per_sm;
+        let features = |line: &Line, parts| c.features(line, self.problem, self.props, parts, sms);
+        let law = (self.table.law)(c.kernel);
+        let Law::Units(units) = law else {
+            let line = Line::new(c, self.problem);
+            return law.time(&features(&line, line.k_blocks));
+        };
+        let this = (c.kernel, c.group_tiles);
+        let work = match self.last {
+            Some((last, work)) if last == this => work,
+            _ => {
+                let line = Line::new(c, self.problem);
+                let works = splits(&line).map(|parts| units.work(&features(&line, parts)));
+                works.fold(f64::INFINITY, f64::min)
+            }
+        };
+        self.last = Some((this, work));
+        units.staged(work, c.a_slots)
+    }
 }
 
 #[cfg(test)]

@@ -270,6 +270,15 @@ pub fn attributes(handle: &Handle) {
     assert_eq!(forced.get::<c_int>(SPLITS), splits);
     assert_eq!(forced.workspace_bytes(), plan.workspace_bytes());
     assert_eq!(forced.explain().contains("asked for"), handle.is_cuda());
+    if handle.is_cuda() {
+        // The number that fixes row tiles and staged blocks too.
+        let whole = before.split_once("it is algorithm ").unwrap().1.lines().next().unwrap();
+        let whole: c_int = whole.parse().unwrap();
+        forced.set(ALG_ID, whole).unwrap();
+        assert_eq!(forced.get::<c_int>(ALG_ID), whole);
+        assert_eq!(forced.workspace_bytes(), plan.workspace_bytes());
+        assert_eq!(status_of(forced.set(ALG_ID, id + 99 * 100_000)), Some(NOT_SUPPORTED));
+    }
 
     plan.set(GATE, a.raw()).unwrap();
     assert_eq!(plan.get::<usize>(GATE), a.raw().addr());

@@ -1,0 +1,349 @@
+//! Least squares of the planner's laws over measured times, and what the choices that follow would cost.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+
+use flash_llm::plan::KernelId;
+use flash_llm::plan::model::{Features, Law, Units};
+use rayon::prelude::*;
+
+/// One way to run one product, measured.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Names the product: ways of the same one are alternatives.
+    pub product: String,
+    pub shape: (usize, usize),
+    pub features: Features,
+    pub us: f64,
+}
+
+/// Fewer times do not determine eight coefficients.
+const ENOUGH: usize = 12;
+
+const PARAMETERS: usize = 8;
+
+/// A coefficient of zero starts here: the fit works with logarithms.
+const LEAST: [f64; PARAMETERS] = [3.0, 0.3, 0.05, 1e-4, 1e-5, 2.0, 1.0, 1.0];
+
+/// Steps of the solver; it has converged long before.
+const STEPS: usize = 150;
+
+/// The laws that a fit gave, and those that it left as they were.
+pub struct Fitted {
+    laws: HashMap<KernelId, (Units, usize, f64)>,
+    base: fn(KernelId) -> Law,
+}
+
+impl Fitted {
+    pub fn law(&self, kernel: KernelId) -> Law {
+        self.laws.get(&kernel).map_or_else(|| (self.base)(kernel), |law| Law::Units(law.0))
+    }
+}
+
+/// Fits every kernel that was measured often enough.
+pub fn fit(samples: &[Sample], base: fn(KernelId) -> Law) -> Fitted {
+    let mut best: BTreeMap<&str, f64> = BTreeMap::new();
+    for s in samples {
+        let least = best.entry(&s.product).or_insert(f64::INFINITY);
+        *least = least.min(s.us);
+    }
+    let mut by_kernel: HashMap<KernelId, Vec<(Features, f64, f64)>> = HashMap::new();
+    for s in samples {
+        // What nobody would choose need not be known well.
+        let far = s.us > 1.5 * best.get(s.product.as_str()).copied().unwrap_or(s.us);
+        let weight = if far { 0.3 } else { 1.0 };
+        by_kernel.entry(s.features.kernel).or_default().push((s.features, s.us.ln(), weight));
+    }
+    by_kernel.retain(|_, measured| measured.len() >= ENOUGH);
+    let laws = by_kernel
+        .into_par_iter()
+        .filter_map(|(kernel, measured)| {
+            let start = match base(kernel) {
+                Law::Units(units) => units,
+                _ => generic(&measured),
+            };
+            // Which of bytes and tiles decides is a fork at which a solver may go astray: from both sides.
+            let starts = [1.0, 0.3, 3.0].into_iter().flat_map(|a| [1.0, 0.6, 1.6].map(|b| (a, b)));
+            let solved = starts.map(|(tile, bytes)| {
+                let (tile, bytes) = (tile * start.tile, bytes * start.bytes);
+                rounded(solve(Units { tile, bytes, ..start }, &measured))
+            });
+            let units =
+                solved.min_by(|a, b| squares(a, &measured).total_cmp(&squares(b, &measured)))?;
+            let off = measured.iter().map(|(f, log, _)| (units.time(f).ln() - log).abs());
+            let error = off.sum::<f64>() / measured.len() as f64;
+            Some((kernel, (units, measured.len(), error)))
+        })
+        .collect();
+    Fitted { laws, base }
+}
+
+/// The weighted squares of the relative errors.
+fn squares(units: &Units, measured: &[(Features, f64, f64)]) -> f64 {
+    measured.iter().map(|(f, log, weight)| (weight * (units.time(f).ln() - log)).powi(2)).sum()
+}
+
+/// A start for a kernel of which nothing is known: the tiles of a unit take what its median time says.
+fn generic(measured: &[(Features, f64, f64)]) -> Units {
+    let mut tile: Vec<f64> = measured
+        .iter()
+        .map(|(f, log, _)| {
+            let tiles = f.busiest * u64::from(f.together) * u64::from(f.group_tiles.max(1));
+            log.exp() / tiles.max(1) as f64
+        })
+        .collect();
+    tile.sort_by(f64::total_cmp);
+    let tile = tile.get(tile.len() / 2).copied().unwrap_or(0.1);
+    Units {
+        launch: 5.0,
+        unit: 0.3,
+        tile: 0.6 * tile,
+        fill: 1e-3 * tile,
+        overflow: 1e-5,
+        fix_up: 3.0,
+        single: 1.1,
+        bytes: 25_000.0,
+    }
+}
+
+fn to_logs(u: &Units) -> [f64; PARAMETERS] {
+    let values = [u.launch, u.unit, u.tile, u.fill, u.overflow, u.fix_up, u.single, u.bytes];
+    let mut logs = [0.0; PARAMETERS];
+    for ((log, value), least) in logs.iter_mut().zip(values).zip(LEAST) {
+        *log = (if value > 0.0 { value } else { least }).ln();
+    }
+    logs
+}
+
+fn from_logs(logs: &[f64; PARAMETERS]) -> Units {
+    let [launch, unit, tile, fill, overflow, fix_up, single, bytes] = logs.map(f64::exp);
+    Units { launch, unit, tile, fill, overflow, fix_up, single: single.max(1.0), bytes }
+}
+
+/// Four digits: more say nothing.
+fn rounded(u: Units) -> Units {
+    let round = |v: f64| format!("{v:.3e}").parse().unwrap_or(v);
+    Units {
+        launch: round(u.launch),
+        unit: round(u.unit),
+        tile: round(u.tile),
+        fill: round(u.fill),
+        overflow: round(u.overflow),
+        fix_up: round(u.fix_up),
+        single: round(u.single),
+        bytes: round(u.bytes),
+    }
+}
+
+/// Levenberg-Marquardt over the logarithms of the coefficients, of the relative errors. What the times do not
+/// determine is drawn weakly to where it started.
+fn solve(start: Units, measured: &[(Features, f64, f64)]) -> Units {
+    let origin = to_logs(&start);
+    let residuals = |logs: &[f64; PARAMETERS]| -> Vec<f64> {
+        let units = from_logs(logs);
+        let times = measured.iter().map(|(f, log, weight)| weight * (units.time(f).ln() - log));
+        let pull = 0.02 * (measured.len() as f64).sqrt();
+        times.chain(logs.iter().zip(origin).map(|(l, o)| pull * (l - o) * 0.1)).collect()
+    };
+    let sum = |r: &[f64]| r.iter().map(|v| v * v).sum::<f64>();
+    let mut at = origin;
+    let mut now = residuals(&at);
+    let mut damping = 1e-2;
+    for _ in 0..STEPS {
+        let mut slopes: Vec<Vec<f64>> = Vec::with_capacity(PARAMETERS);
+        for p in 0..PARAMETERS {
+            let mut moved = at;
+            moved[p] += 1e-4;
+            slopes.push(residuals(&moved).iter().zip(&now).map(|(a, b)| (a - b) / 1e-4).collect());
+        }
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+        let mut system = [[0.0; PARAMETERS + 1]; PARAMETERS];
+        for (row, slope) in system.iter_mut().zip(&slopes) {
+            for (cell, other) in row.iter_mut().zip(&slopes) {
+                *cell = dot(slope, other);
+            }
+            row[PARAMETERS] = -dot(slope, &now);
+        }
+        for (p, row) in system.iter_mut().enumerate() {
+            row[p] += damping * row[p].max(1e-6);
+        }
+        let step = eliminate(system);
+        let mut next = at;
+        for (value, delta) in next.iter_mut().zip(step) {
+            *value += delta.clamp(-1.0, 1.0);
+        }
+        let then = residuals(&next);
+        if sum(&then) < sum(&now) {
+            (at, now) = (next, then);
+            damping = (damping * 0.3).max(1e-9);
+        } else {
+            damping *= 4.0;
+        }
+    }
+    from_logs(&at)
+}
+
+/// Gaussian elimination of a positive definite system.
+fn eliminate(mut s: [[f64; PARAMETERS + 1]; PARAMETERS]) -> [f64; PARAMETERS] {
+    for p in 0..PARAMETERS {
+        let pivot = s[p];
+        for row in s.iter_mut().skip(p + 1) {
+            let factor = row[p] / pivot[p];
+            for (cell, above) in row.iter_mut().zip(pivot) {
+                *cell -= factor * above;
+            }
+        }
+    }
+    let mut solution = [0.0; PARAMETERS];
+    for p in (0..PARAMETERS).rev() {
+        let known: f64 = (p + 1..PARAMETERS).map(|q| s[p][q] * solution[q]).sum();
+        solution[p] = (s[p][PARAMETERS] - known) / s[p][p];
+    }
+    solution
+}
+
+/// For each product, by how much the way that the laws choose is slower than the best that was measured.
+pub fn regrets(samples: &[Sample], law: &dyn Fn(KernelId) -> Law) -> Vec<f64> {
+    named_regrets(samples, law).into_iter().map(|r| r.1).collect()
+}
+
+fn named_regrets<'a>(samples: &'a [Sample], law: &dyn Fn(KernelId) -> Law) -> Vec<(&'a str, f64)> {
+    let mut products: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
+    for s in samples {
+        products.entry(&s.product).or_default().push(s);
+    }
+    let mut found = Vec::new();
+    for (product, ways) in products {
+        let time = |s: &Sample| law(s.features.kernel).time(&s.features);
+        let chosen = ways.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
+        let best = ways.iter().min_by(|a, b| a.us.total_cmp(&b.us));
+        if let (Some(chosen), Some(best)) = (chosen, best) {
+            found.push((product, chosen.us / best.us - 1.0));
+        }
+    }
+    found
+}
+
+/// Coefficients with their errors, and what choices cost: with the table that there was, with the new one, and
+/// with one that was fitted without the shape in question.
+pub fn report(samples: &[Sample], base: fn(KernelId) -> Law, fitted: &Fitted) -> String {
+    let mut out = String::new();
+    let mut laws: Vec<_> = fitted.laws.iter().collect();
+    laws.sort_by_key(|(kernel, _)| **kernel as usize);
+    for (kernel, (units, count, error)) in laws {
+        let _ = writeln!(
+            out,
+            "{kernel:?}: {count} times, mean error {:.1} %, {units:?}",
+            100.0 * error
+        );
+    }
+    let mut line = |name: &str, mut regrets: Vec<(&str, f64)>| {
+        regrets.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let mean = regrets.iter().map(|r| r.1).sum::<f64>() / regrets.len().max(1) as f64;
+        let _ = writeln!(out, "slower than the best way, {name}: {:.1} % on average", 100.0 * mean);
+        for (product, regret) in regrets.iter().take(4) {
+            let _ = writeln!(out, "  {product}: {:.1} %", 100.0 * regret);
+        }
+    };
+    line("table so far", named_regrets(samples, &base));
+    line("new table", named_regrets(samples, &|kernel| fitted.law(kernel)));
+    let mut shapes: Vec<_> = samples.iter().map(|s| s.shape).collect();
+    shapes.sort_unstable();
+    shapes.dedup();
+    if shapes.len() > 1 {
+        let mut unseen = Vec::new();
+        for shape in shapes {
+            let (held, others): (Vec<Sample>, Vec<Sample>) =
+                samples.iter().cloned().partition(|s| s.shape == shape);
+            let without = fit(&others, base);
+            for (name, regret) in named_regrets(&held, &|kernel| without.law(kernel)) {
+                let name = samples.iter().find(|s| s.product == name).map_or("", |s| &s.product);
+                unseen.push((name, regret));
+            }
+        }
+        line("fitted without the shape", unseen);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flash_llm::plan::{self, BAccess, DeviceProps, Problem};
+    use flash_llm::types::Format;
+
+    fn h100() -> DeviceProps {
+        DeviceProps {
+            sm_count: 132,
+            cc: (9, 0),
+            smem_per_block_optin: 232_448,
+            smem_per_sm: 233_472,
+            l2_bytes: 50 << 20,
+            name: "H100".into(),
+        }
+    }
+
+    /// Times as a device would give that follows `law` but for 2 % of noise.
+    fn synthetic(law: &dyn Fn(KernelId) -> Units, format: Format) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        for (m, k) in [(28672, 7168), (7168, 7168), (4096, 11008), (4096, 4096)] {
+            for max_block in [33, 43, 60, 90] {
+                for n in [8, 16] {
+                    let b = BAccess::Direct;
+                    let problem = Problem { format, m, n, k, block_cols: 256, max_block, b };
+                    for way in plan::ways(&problem, &h100()) {
+                        let noise = 1.0 + 0.02 * ((samples.len() * 7 % 11) as f64 / 5.0 - 1.0);
+                        samples.push(Sample {
+                            product: format!("{m}x{k} {n} {max_block}"),
+                            shape: (m as usize, k as usize),
+                            features: way.features,
+                            us: law(way.features.kernel).time(&way.features) * noise,
+                        });
+                    }
+                }
+            }
+        }
+        samples
+    }
+
+    #[test]
+    fn a_fit_finds_the_law_that_made_the_times() {
+        let truth = Units {
+            launch: 6.0,
+            unit: 0.8,
+            tile: 0.11,
+            fill: 0.002,
+            overflow: 2e-4,
+            fix_up: 5.0,
+            single: 1.3,
+            bytes: 22_000.0,
+        };
+        for format in [Format::Slots, Format::Bitmap] {
+            let samples = synthetic(&|_| truth, format);
+            let base = flash_llm::plan::table::of("H100").law;
+            let fitted = fit(&samples, base);
+            assert!(fitted.laws.len() >= 2, "{format:?}");
+            for (kernel, (units, count, error)) in &fitted.laws {
+                assert!(*count >= ENOUGH && *error < 0.03, "{kernel:?}: {error} {units:?}");
+            }
+            let worst = regrets(&samples, &|kernel| fitted.law(kernel));
+            let worst = worst.into_iter().fold(0.0, f64::max);
+            assert!(worst < 0.06, "{format:?}: {worst}");
+            let text = report(&samples, base, &fitted);
+            for words in ["table so far", "new table", "fitted without the shape"] {
+                assert!(text.contains(words), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_was_hardly_measured_keeps_its_law() {
+        let base = flash_llm::plan::table::of("H100").law;
+        let samples = synthetic(&|_| Units { bytes: 1e4, ..Units::default() }, Format::Slots);
+        let few: Vec<Sample> = samples.into_iter().take(ENOUGH - 1).collect();
+        let fitted = fit(&few, base);
+        for &kernel in KernelId::ALL {
+            assert_eq!(fitted.law(kernel), base(kernel));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The time of a launch, as a function of what the launch does and of coefficients that measurements gave.
+//!
+//! The functions are here, the coefficients in [`table`](super::table): a tuning program fits the latter with
+//! the very functions that selection uses.
+
+use super::KernelId;
+
+/// What the time of a launch depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// The kernel.
+    pub kernel: KernelId,
+    /// Row tiles that a CTA works on at a time.
+    pub group_tiles: u32,
+    /// Staged blocks of A.
+    pub a_slots: u32,
+    /// Shared memory of one staged block, bytes.
+    pub slot_bytes: u32,
+    /// Largest block of A, in the format's units.
+    pub max_block: u32,
+    /// Bytes of the largest block of A.
+    pub block_bytes: u32,
+    /// Units of the CTA that has most.
+    pub busiest: u64,
+    /// CTAs that share a multiprocessor.
+    pub together: u32,
+    /// Whether the parts of some row group are added up.
+    pub cut: bool,
+}
+
+/// How a kernel's time follows from the features.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Law {
+    /// Never measured: taken where nothing else serves.
+    Unknown,
+    /// By units of work, in microseconds.
+    Units(Units),
+    /// By the rate at which warps decode: relative times, comparable within a format and width.
+    Decoding(Decoding),
+}
+
+/// A unit (row group x block along K) takes as long as its bytes need to arrive or as its tiles need to be
+/// multiplied, whichever is longer. Times in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Units {
+    /// Of every launch.
+    pub launch: f64,
+    /// Of a unit, however many tiles it has.
+    pub unit: f64,
+    /// Of a tile of a unit.
+    pub tile: f64,
+    /// More for each unit of the format (128 bytes, or an item of Tiled-CSL) in the largest block.
+    pub fill: f64,
+    /// More for the square of what a block holds beyond [`FULL`]: overflow entries of Slots.
+    pub overflow: f64,
+    /// Of adding up the parts of cut row groups.
+    pub fix_up: f64,
+    /// Factor where one block alone is staged, so that nothing hides the latency of the next.
+    pub single: f64,
+    /// A multiprocessor's share of the bandwidth, bytes of the largest block a microsecond.
+    pub bytes: f64,
+}
+
+/// The rows x columns that a multiprocessor decodes, over the rate at which its warps do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decoding {
+    /// Warps from which on more of them change nothing.
+    pub enough: f64,
+    /// What is left of the rate where one block alone is staged and larger than `waiting_bytes`.
+    pub waiting: f64,
+    /// Smaller blocks arrive in time.
+    pub waiting_bytes: u32,
+}
+
+/// Units of a Slots block of 256 columns up to which there is hardly any overflow.
+pub const FULL: u32 = 33;
+
+impl Law {
+    /// The time, as far as the law knows it; only to be compared with those of laws of the same kind.
+    pub fn time(&self, f: &Features) -> f64 {
+        match self {
+            Self::Unknown => f64::MAX,
+            Self::Units(units) => units.time(f),
+            Self::Decoding(decoding) => decoding.time(f),
+        }
+    }
+}
+
+impl Units {
+    /// Microseconds.
+    pub fn time(&self, f: &Features) -> f64 {
+        self.staged(self.work(f), f.a_slots)
+    }
+
+    /// Of the work alone: the same for any number of staged blocks.
+    pub fn work(&self, f: &Features) -> f64 {
+        let tiles = f64::from(f.group_tiles);
+        let arriving = tiles * f64::from(f.block_bytes) / self.bytes;
+        let over = f64::from(f.max_block.saturating_sub(FULL));
+        let tile = self.tile + self.fill * f64::from(f.max_block) + self.overflow * over * over;
+        let unit = arriving.max(self.unit + tiles * tile);
+        let fix_up = if f.cut { self.fix_up } else { 0.0 };
+        f.busiest as f64 * f64::from(f.together) * unit + fix_up
+    }
+
+    /// Of work with `a_slots` staged blocks, and of the launch.
+    pub fn staged(&self, work: f64, a_slots: u32) -> f64 {
+        // Two staged blocks hide the latency of the next; a third only waits.
+        let staging = if a_slots == 1 { self.single } else { 1.0 + 0.001 * f64::from(a_slots) };
+        self.launch + work * staging
+    }
+}
+
+impl Decoding {
+    fn time(&self, f: &Features) -> f64 {
+        let facts = f.kernel.facts();
+        let warps = f64::from(facts.warps * f.together);
+        let waiting = f.a_slots == 1 && f.slot_bytes > self.waiting_bytes;
+        let rate = (warps / self.enough).min(1.0) * if waiting { self.waiting } else { 1.0 };
+        let units = (f.busiest * u64::from(f.together)) as f64;
+        units * f64::from(facts.warps * facts.tile_rows) / rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FEATURES: Features = Features {
+        kernel: KernelId::SlotsN2Sm90,
+        group_tiles: 7,
+        a_slots: 2,
+        slot_bytes: 43 * 128,
+        max_block: 43,
+        block_bytes: 43 * 128,
+        busiest: 28,
+        together: 1,
+        cut: false,
+    };
+
+    #[test]
+    fn more_work_takes_no_less_time() {
+        let units = Units {
+            launch: 3.0,
+            unit: 0.5,
+            tile: 0.1,
+            fill: 0.002,
+            overflow: 1e-4,
+            fix_up: 3.0,
+            single: 1.15,
+            bytes: 25_000.0,
+        };
+        let decoding = Decoding { enough: 8.0, waiting: 0.85, waiting_bytes: 4096 };
+        for law in [Law::Units(units), Law::Decoding(decoding)] {
+            let time = law.time(&FEATURES);
+            assert!(time.is_finite() && time > 0.0);
+            assert!(law.time(&Features { busiest: 29, ..FEATURES }) > time);
+            assert!(law.time(&Features { a_slots: 1, ..FEATURES }) > time);
+            assert!(
+                law.time(&Features { max_block: 60, block_bytes: 60 * 128, ..FEATURES }) >= time
+            );
+            assert!(law.time(&Features { cut: true, ..FEATURES }) >= time);
+            assert!(time < Law::Unknown.time(&FEATURES));
+        }
+    }
+}
