@@ -465,7 +465,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                 m,
                 k,
                 n,
-                weights: data::pruned_weights(m, k, sparsity, false, seed),
+                weights: data::pruned_weights(m, k, sparsity, data::Mask::Uniform, seed),
                 b: data::activations(k * n, n as u64 + 77),
                 bias: data::activations(m, 5),
                 residual: data::activations(m * n, 6),

@@ -70,7 +70,8 @@ fn main() -> ExitCode {
         "host-call" => host_call::run(rest),
         "report" => report::run(rest),
         other => Err(format!(
-            "no command {other}; there are spmm, sweep, tune, fused, codec, convert, load, host, host-call, report and help"
+            "no command {other}; there are spmm, fused, sweep, tune, codec, convert, load, host, host-call, report \
+             and help"
         )),
     };
     match result {

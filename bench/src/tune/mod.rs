@@ -134,6 +134,9 @@ fn measure(args: &Args) -> Result<Vec<Timing>, String> {
         checked: HashSet::new(),
         done: Vec::new(),
     };
+    // A handle of its own: what is compressed with it must not borrow what changes.
+    let handle = api::Handle::device().map_err(|e| e.to_string())?;
+    handle.set_stream(stream.raw()).map_err(|e| e.to_string())?;
     // Shapes turn fastest: where the time runs out, no shape has been left out.
     let mut dense = Vec::new();
     for layer in &layers {
@@ -143,7 +146,7 @@ fn measure(args: &Args) -> Result<Vec<Timing>, String> {
     }
     for &sparsity in &sparsities {
         for (layer, dense) in layers.iter().zip(&dense) {
-            tuning.layer(layer, dense.pointer(), sparsity, &formats, &tokens)?;
+            tuning.layer(&handle, layer, dense.pointer(), sparsity, &formats, &tokens)?;
         }
     }
     rows::write(Path::new(out), &tuning.done)?;
@@ -157,6 +160,7 @@ fn measure(args: &Args) -> Result<Vec<Timing>, String> {
 impl Tuning<'_> {
     fn layer(
         &mut self,
+        handle: &api::Handle,
         layer: &Layer,
         dense: api::Raw,
         sparsity: f64,
@@ -168,24 +172,20 @@ impl Tuning<'_> {
         }
         let (m, k) = (layer.m, layer.k);
         let text = |e: api::Failure| format!("{m}x{k}: {e}");
-        // A handle of its own: what is compressed here must not borrow what is changed below.
-        let handle = api::Handle::device().map_err(text)?;
-        handle.set_stream(self.gpu.stream.raw()).map_err(text)?;
         let pruned = handle.alloc(2 * m * k).map_err(text)?;
         let descr =
             |pointer| DnMat::new(m, k, k, pointer, api::R_16F, api::ORDER_ROW).map_err(text);
         let (source, target) = (descr(dense)?, descr(pruned.pointer())?);
-        let bytes =
-            source.prune_scratch_bytes(&handle, &target, api::PRUNE_MATRIX).map_err(text)?;
+        let bytes = source.prune_scratch_bytes(handle, &target, api::PRUNE_MATRIX).map_err(text)?;
         let scratch = handle.alloc(bytes).map_err(text)?;
-        source.prune(&handle, &target, api::PRUNE_MATRIX, sparsity, &scratch).map_err(text)?;
+        source.prune(handle, &target, api::PRUNE_MATRIX, sparsity, &scratch).map_err(text)?;
         self.gpu.stream.synchronize()?;
         let rows: Vec<u16> = pruned.read(0, k * m.min(2)).map_err(text)?;
         let started = self.done.len();
         for &format in formats {
             let compress = || {
                 let (order, pointer) = (api::ORDER_ROW, pruned.pointer());
-                SpMat::compress(&handle, m, k, k, order, pointer, format).map_err(text)
+                SpMat::compress(handle, m, k, k, order, pointer, format).map_err(text)
             };
             let mut copies = vec![compress()?];
             let bytes = copies.first().map_or(0, |c| c.1.bytes());
@@ -198,7 +198,7 @@ impl Tuning<'_> {
             let header = Header::from_bytes(&front).map_err(|e| e.to_string())?;
             let matrix = Matrix { layer, sparsity, format, header, copies: &copies, rows: &rows };
             for &n in tokens {
-                self.product(&handle, &matrix, n)?;
+                self.product(handle, &matrix, n)?;
             }
         }
         println!(
