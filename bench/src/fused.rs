@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use crate::api::{self, Buffer, DnMat, Handle, Raw, SpMat};
 use crate::args::{Args, format_name};
 use crate::csv::{self, Row};
-use crate::data::{self, OracleRow};
+use crate::data::{self, Mask, OracleRow};
 use crate::driver::{self, Driver, Event, Memory, Stream};
 use crate::env;
 use crate::shapes;
@@ -465,7 +465,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                 m,
                 k,
                 n,
-                weights: data::pruned_weights(m, k, sparsity, false, seed),
+                weights: data::pruned_weights(m, k, sparsity, Mask::Uniform, seed),
                 b: data::activations(k * n, n as u64 + 77),
                 bias: data::activations(m, 5),
                 residual: data::activations(m * n, 6),

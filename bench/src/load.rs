@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::api::{self, Buffer, Handle, Raw, SpMat};
 use crate::args::{Args, format_name};
 use crate::csv::{self, Row};
-use crate::data;
+use crate::data::{self, Mask};
 use crate::driver::{Driver, Stream};
 use crate::env;
 use crate::shapes;
@@ -244,7 +244,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         let (m, k) = (layer.m, layer.k);
         let text = |e: api::Failure| format!("{m}x{k}: {e}");
         for &sparsity in &sparsities {
-            let mut dense = data::pruned_weights(m, k, sparsity, false, seed);
+            let mut dense = data::pruned_weights(m, k, sparsity, Mask::Uniform, seed);
             for &format in &formats {
                 let values = dense.as_mut_ptr().cast();
                 let (sparse, compressed) =
