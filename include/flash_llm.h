@@ -1219,7 +1219,9 @@ flashllmStatus_t flashllmDenseToSparse_analysis(flashllmHandle_t handle,
  *
  * On a CUDA handle matA and the buffer are device memory and must not overlap. The work is put on the handle's
  * stream and not waited for: matA, the buffer and the workspace must live until it is done. It is not known
- * then whether matA is still what was analysed; blocks whose size has changed are written as zeros.
+ * then whether matA is still what was analysed; blocks whose size has changed are written as zeros. A workspace that
+ * something else was written to gives a buffer without the matrix: nothing is written or, by a product, read outside of
+ * it, flashllmSpMatSetBuffer() with another descriptor refuses it, and flashllmPruneCheck() finds the difference.
  *
  * @param handle     The handle.
  * @param matA       The dense matrix, unchanged since the analysis.

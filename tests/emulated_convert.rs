@@ -98,6 +98,13 @@ fn changed_values_never_break_the_buffer() {
 }
 
 #[test]
+fn a_damaged_workspace_never_breaks_the_buffer() {
+    emulated("a_damaged_workspace_never_breaks_the_buffer", |device| {
+        convert_cases::a_damaged_workspace_never_breaks_the_buffer(device, (40, 300));
+    });
+}
+
+#[test]
 fn pruning_is_exact() {
     emulated("pruning_is_exact", |device| {
         convert_cases::prunes_exactly(device, (33, 300), &[0.0, 0.5, 0.8, 1.0]);

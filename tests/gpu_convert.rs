@@ -112,3 +112,8 @@ fn csr_strips_join_without_a_seam() {
 fn csr_refuses_wrong_indices() {
     convert_cases::csr_refuses_wrong_indices(&device(), if small() { 60 } else { 600 });
 }
+
+#[test]
+fn a_damaged_workspace_never_breaks_the_buffer() {
+    convert_cases::a_damaged_workspace_never_breaks_the_buffer(&device(), (200, 1600));
+}

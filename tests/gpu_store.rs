@@ -94,22 +94,30 @@ fn device_matrices_are_stored_as_host_matrices_are_and_come_back() {
 }
 
 #[test]
-fn damaged_bytes_never_reach_the_device() {
+fn damaged_bytes_never_become_a_matrix() {
     let gpu = device();
     let s = compress(gpu, 300, 700, &integers(300 * 700, 1, 120), 2);
     let mut stored = serialize(gpu, s);
-    let at = stored.len() / 2;
-    stored[at] ^= 4;
     let bytes = size(s).3;
     let to = room(gpu, bytes);
-    let mut back = ptr::null_mut();
-    let status = unsafe {
-        let (from, n) = (stored.as_ptr().cast(), stored.len());
-        flashllmSpMatDeserialize(gpu, &raw mut back, from, n, RawVerify(0), to, bytes)
+    let refused = |stored: &[u8]| {
+        let mut back = ptr::null_mut();
+        let status = unsafe {
+            let (from, n) = (stored.as_ptr().cast(), stored.len());
+            flashllmSpMatDeserialize(gpu, &raw mut back, from, n, RawVerify(0), to, bytes)
+        };
+        assert_eq!(status, FLASHLLM_STATUS_CORRUPT_DATA);
+        assert!(back.is_null());
     };
-    assert_eq!(status, FLASHLLM_STATUS_CORRUPT_DATA);
-    assert!(back.is_null());
+    // The table, which is looked at before anything is copied.
+    stored[256 + 258] ^= 4;
+    refused(&stored);
     assert!(download::<u8>(gpu, to, bytes).iter().all(|&b| b == 0xa5), "the buffer was written to");
+    stored[256 + 258] ^= 4;
+    // The data, which are verified while they are copied: no matrix comes of them.
+    let at = stored.len() / 2;
+    stored[at] ^= 4;
+    refused(&stored);
     // A buffer that something else has overwritten is not stored.
     let (mut p, mut n) = (ptr::null_mut(), 0);
     good(unsafe { flashllmSpMatGetBuffer(s, &raw mut p, &raw mut n) });

@@ -58,6 +58,15 @@ typedef struct FlScanParams {
     uint32_t groups_across;
 } FlScanParams;
 
+/* The table of an analysis, and what the header says of it. */
+typedef struct FlTableParams {
+    uint64_t table;      /* one more u32 than blocks */
+    uint64_t blocks;
+    uint64_t data_units; /* units of all blocks, at least blocks * least */
+    uint32_t least;      /* units of a block */
+    uint32_t most;
+} FlTableParams;
+
 /* A group: nnz, then value rows (16 bits each) of its blocks of 256 (4), 512 (2) and 1024 columns. */
 #define FL_GROUP_WORDS 5
 

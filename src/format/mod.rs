@@ -215,6 +215,11 @@ pub fn validate_front(buffer: &[u8]) -> Result<Header> {
     Ok(header)
 }
 
+/// Fewest units a block can have.
+pub fn least_units(header: &Header) -> u32 {
+    block_units(header).0
+}
+
 /// Fewest and most units a block can have.
 fn block_units(header: &Header) -> (u32, u32) {
     let steps = header.tile_cols / bitmap::STEP as u32;

@@ -10,7 +10,8 @@ use super::context::DeviceContext;
 use super::launch::{Launch, launch};
 use super::memory::Direction;
 use super::params_convert::{
-    ConvertParams, ConvertResult, ScanParams, UNPACK_CHECK, UNPACK_COMPARE, UNPACK_STORE,
+    ConvertParams, ConvertResult, ScanParams, TableParams, UNPACK_CHECK, UNPACK_COMPARE,
+    UNPACK_STORE,
 };
 use super::sys::RawStream;
 use crate::error::{Error, Kind, Result};
@@ -327,6 +328,14 @@ pub unsafe fn analyse(
     unsafe { analyse_source(cuda, stream, &Dense { layout, address: values }, options, workspace) }
 }
 
+/// Units of the largest block.
+fn room(header: &Header) -> u32 {
+    match header.format {
+        Format::TiledCsl => header.max_block / 4,
+        Format::Bitmap | Format::Slots => header.max_block,
+    }
+}
+
 /// The fields that describe a compressed buffer.
 fn buffer_params(params: ConvertParams, header: &Header, buffer: usize) -> ConvertParams {
     let unit = header.unit_bytes();
@@ -340,10 +349,7 @@ fn buffer_params(params: ConvertParams, header: &Header, buffer: usize) -> Conve
         reordered: u32::from(header.reordered),
         width: header.tile_cols,
         extra_entries: extra as u32,
-        room: match header.format {
-            Format::TiledCsl => header.max_block / 4,
-            Format::Bitmap | Format::Slots => header.max_block,
-        },
+        room: room(header),
         ..params
     }
 }
@@ -362,6 +368,15 @@ pub(super) unsafe fn encode_source(
 ) -> Result<()> {
     let tile = (header.tile_rows as usize, header.tile_cols as usize);
     let (_, kernel, _) = ConvertKernel::of(header.format);
+    let check = TableParams {
+        table: table as u64,
+        blocks: header.blocks() as u64,
+        data_units: header.data_bytes / header.unit_bytes(),
+        least: format::least_units(header),
+        most: room(header),
+    };
+    // SAFETY: the table lies in the workspace of the analysis, which the caller still has.
+    unsafe { start(cuda, stream, ConvertKernel::Table, 1, 0, check) }?;
     for index in 0..source.strips() {
         let strip = source.strip(cuda, stream, index)?;
         let params = ConvertParams {

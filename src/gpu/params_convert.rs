@@ -98,6 +98,22 @@ pub struct ScanParams {
     pub groups_across: u32,
 }
 
+/// `FlTableParams`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct TableParams {
+    /// Offsets, one more than blocks.
+    pub table: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Units of all of them.
+    pub data_units: u64,
+    /// Units of a block at least.
+    pub least: u32,
+    /// Units of a block at most.
+    pub most: u32,
+}
+
 /// `FlView`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -194,4 +210,5 @@ const _: () = {
     assert!(size_of::<ConvertResult>() == 32);
     assert!(offset_of!(ConvertResult, max_block) == 24);
     assert!(size_of::<ScanParams>() == 48);
+    assert!(size_of::<TableParams>() == 32);
 };

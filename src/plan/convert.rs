@@ -28,6 +28,8 @@ pub enum ConvertKernel {
     TiledCslUnpack,
     /// Sizes to table.
     Scan,
+    /// Check of the table before it is used.
+    Table,
     /// Checks of CSR indices.
     CsrCheck,
     /// CSR rows to dense ones.
@@ -48,7 +50,7 @@ pub enum ConvertKernel {
 
 use ConvertKernel::{
     BitmapEncode, BitmapSize, BitmapUnpack, CsrCheck, CsrExpand, PruneApply, PruneHistogram,
-    PruneRows, PruneScan, PruneSelect, PruneTies, Scan, SlotsEncode, SlotsSize, SlotsUnpack,
+    PruneRows, PruneScan, PruneSelect, PruneTies, Scan, SlotsEncode, SlotsSize, SlotsUnpack, Table,
     TiledCslEncode, TiledCslSize, TiledCslUnpack,
 };
 
@@ -65,6 +67,7 @@ impl ConvertKernel {
         TiledCslEncode,
         TiledCslUnpack,
         Scan,
+        Table,
         CsrCheck,
         CsrExpand,
         PruneHistogram,
@@ -82,6 +85,7 @@ impl ConvertKernel {
             BitmapSize | BitmapEncode | BitmapUnpack => "convert_bitmap",
             TiledCslSize | TiledCslEncode | TiledCslUnpack => "convert_tiled_csl",
             Scan => "convert_scan",
+            Table => "convert_table",
             CsrCheck | CsrExpand => "convert_csr",
             PruneHistogram | PruneSelect | PruneTies | PruneScan | PruneApply | PruneRows => {
                 "prune"
@@ -102,6 +106,7 @@ impl ConvertKernel {
             TiledCslEncode => "fl_convert_tiled_csl_encode",
             TiledCslUnpack => "fl_convert_tiled_csl_unpack",
             Scan => "fl_convert_scan",
+            Table => "fl_convert_table",
             CsrCheck => "fl_csr_check",
             CsrExpand => "fl_csr_expand",
             PruneHistogram => "fl_prune_histogram",
@@ -116,7 +121,7 @@ impl ConvertKernel {
     /// Threads of a block.
     pub const fn threads(self) -> u32 {
         match self {
-            Scan | PruneScan => 1024,
+            Scan | Table | PruneScan => 1024,
             _ => 256,
         }
     }

@@ -502,3 +502,56 @@ pub fn csr_refuses_wrong_indices(device: &Handle, rounds: usize) {
         }
     }
 }
+
+/// Whatever is written to the workspace between analysis and conversion, the buffer is written within its bounds, its
+/// table leads nowhere else, and a check refuses it.
+pub fn a_damaged_workspace_never_breaks_the_buffer(device: &Handle, shape: (usize, usize)) {
+    let (rows, cols) = shape;
+    let source = device.upload(&weights(rows, cols, 60, 1)).unwrap();
+    let descr = DnMat::new(rows, cols, cols, source.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
+    for format in FORMATS {
+        let mut rng = Rng(0x5eed);
+        for damage in 0..6 {
+            let sparse = SpMat::new(rows, cols, format).unwrap();
+            let bytes = sparse.compress_scratch_bytes(device, &descr).unwrap();
+            let scratch = device.alloc(bytes).unwrap();
+            sparse.analyse(device, &descr, &scratch).unwrap();
+            let target = Target::new(device, sparse.size().unwrap().bytes);
+            sparse.set_buffer(device, &target.buffer).unwrap();
+            let words: Vec<u32> = (0..bytes / 4)
+                .map(|i| match damage {
+                    0 => 0,
+                    1 => u32::MAX,
+                    2 => i as u32,
+                    3 => rng.below(1000) as u32,
+                    4 => 1000 - (i as u32).min(1000),
+                    _ => rng.next() as u32,
+                })
+                .collect();
+            scratch.write(0, &words).unwrap();
+            sparse.convert(device, &descr, &scratch).unwrap();
+            device.synchronize().unwrap();
+            let compressed = target.read();
+            let header = flash_llm::format::Header::from_bytes(&compressed).unwrap();
+            let units = header.data_bytes / header.unit_bytes();
+            let blocks =
+                rows.div_ceil(header.tile_rows as usize) * cols.div_ceil(header.tile_cols as usize);
+            let table: Vec<u64> = compressed[header.table_offset as usize..]
+                .chunks_exact(4)
+                .take(blocks + 1)
+                .map(|b| u64::from(u32::from_le_bytes(b.try_into().unwrap())))
+                .collect();
+            let what = format!("format {format}, damage {damage}");
+            assert!(table.is_sorted() && table.last() <= Some(&units), "{what}: {table:?}");
+            let back = device.upload(&vec![0u16; rows * cols]).unwrap();
+            let dense =
+                DnMat::new(rows, cols, cols, back.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
+            sparse.decompress(device, &dense).unwrap();
+            assert!(!sparse.agrees(device, &descr).unwrap_or(false), "{what}");
+            assert!(
+                SpMat::adopt(device, rows, cols, format, &target.buffer).is_err(),
+                "{what}: adopted"
+            );
+        }
+    }
+}

@@ -17,6 +17,9 @@ namespace tiled_csl {
 namespace scan {
 #include "../../kernels/convert_scan.cu"
 }
+namespace table {
+#include "../../kernels/convert_table.cu"
+}
 namespace csr {
 #include "../../kernels/convert_csr.cu"
 }
@@ -45,6 +48,7 @@ const Entry kEntries[] = {
     ENTRY(tiled_csl, fl_convert_tiled_csl_encode, FlConvertParams),
     ENTRY(tiled_csl, fl_convert_tiled_csl_unpack, FlConvertParams),
     ENTRY(scan, fl_convert_scan, FlScanParams),
+    ENTRY(table, fl_convert_table, FlTableParams),
     ENTRY(csr, fl_csr_check, FlCsrParams),
     ENTRY(csr, fl_csr_expand, FlCsrParams),
     ENTRY(prune, fl_prune_histogram, FlPruneParams),
