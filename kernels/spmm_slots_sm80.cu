@@ -5,6 +5,7 @@
 //
 // Blocks:   persistent grid (CTAs, N / (8*NT)); 4 warps, one 32-row tile each (fl_streamk.cuh).
 // Shared:   [0, ..)   B block, 8*NT rows of 512 + 16 bytes
+//           [.., ..)  for each warp kRoundTile bytes: A of a round of overflow
 //           [.., ..)  A ring, 4 x slots (1 or 2) x slot_bytes
 // Pipeline: copy B(i), A(i+1) | wait A(i), B(i) | barrier | decode + mma.sp, overflow + mma | barrier | ...
 // Assumes:  as spmm_slots_sm90.cu.
@@ -24,8 +25,10 @@ template <int NT>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     constexpr uint32_t kRows = NT * 8;
     extern __shared__ __align__(128) unsigned char smem[];
-    const uint32_t b_block = smem_addr(smem), a_ring = b_block + kRows * kBRow;
+    const uint32_t b_block = smem_addr(smem), rounds_a = b_block + kRows * kBRow;
+    const uint32_t a_ring = rounds_a + kWarps * kRoundTile;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const uint32_t round_a = rounds_a + warp * kRoundTile;
     const uint32_t slice = blockIdx.y, n0 = slice * kRows, n_rows = min(p.n - n0, kRows);
     const StreamK line(p, (p.row_tiles + kWarps - 1) / kWarps);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
@@ -57,6 +60,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #pragma unroll
     for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
 
+#pragma unroll
+    for (uint32_t i = 0; i < kRoundTile; i += 512) sts128(round_a + i + lane * 16, make_uint4(0, 0, 0, 0));
     const Transpose transpose(lane);
     const uint32_t b_lane = b_block + lane % 8 * kBRow + lane / 8 * 16;
     const uint32_t b_gather = b_block + lane / 4 * kBRow;
@@ -81,8 +86,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         }
         if (tile < p.row_tiles) {
             const uint32_t starts = lds32(block + kStarts + lane * 4);
-            const uint32_t rounds0 = __shfl_sync(~0u, starts >> 24, 0), rounds1 = __shfl_sync(~0u, starts >> 24, 1);
-            const uint32_t values = block + kOverflow + (rounds0 + rounds1 + 1) / 2 * kUnit;
+            const int rounds = __shfl_sync(~0u, starts >> 24, 0);
+            const uint32_t values = block + kOverflow + __shfl_sync(~0u, starts >> 24, 1) * kUnit;
 #pragma unroll 1
             for (uint32_t couple = 0; couple < kCouples; ++couple) {
                 const uint2 codes2 = lds64(block + couple * (2 * kUnit) + lane * 8);
@@ -102,22 +107,27 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     }
                 }
             }
-#pragma unroll
-            for (int upper = 0; upper < 2; ++upper) {
-                const OverflowFragment fragment(block + kOverflow + (upper ? rounds0 * (kRound * 4) : 0), lane);
-                const uint32_t rounds = upper ? rounds1 : rounds0;
+            Overflow<1> overflow(block + kOverflow, rounds, round_a, lane);
 #pragma unroll 1
-                for (uint32_t round = 0; round < rounds; ++round) {
-                    uint32_t e[4], a[4];
-                    fragment.load(round, e, a);
+            for (int round = 0; round < rounds; ++round) {
+                overflow.place(round);
+                __syncwarp();
+                uint32_t low[4], high[4];
+                overflow.load(0, low, high);
+                // This lane's columns of B's fragment: 2 t and 2 t + 1, 2 t + 8 and 2 t + 9.
+                const uint32_t columns = overflow.columns(round) + lane % 4 * 2;
+                const uint32_t near = lds16(columns), far = lds16(columns + 8);
 #pragma unroll
-                    for (int nt = 0; nt < NT; ++nt) {
-                        uint32_t b[4];
-#pragma unroll
-                        for (int i = 0; i < 4; ++i) b[i] = lds16(b_gather + nt * 8 * kBRow + (e[i] >> 16 & 0xff) * 2);
-                        mma_m16n8k16(acc[upper * NT + nt], a, prmt(b[0], b[1], 0x5410), prmt(b[2], b[3], 0x5410));
-                    }
+                for (int nt = 0; nt < NT; ++nt) {
+                    const uint32_t from = b_gather + nt * 8 * kBRow;
+                    const uint32_t b0 = prmt(lds16(from + (near & 0xff) * 2), lds16(from + (near >> 8) * 2), 0x5410);
+                    const uint32_t b1 = prmt(lds16(from + (far & 0xff) * 2), lds16(from + (far >> 8) * 2), 0x5410);
+                    mma_m16n8k16(acc[nt], low, b0, b1);
+                    mma_m16n8k16(acc[NT + nt], high, b0, b1);
                 }
+                __syncwarp();
+                overflow.clear();
+                __syncwarp();
             }
         }
         __syncthreads();

@@ -22,187 +22,16 @@
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0
 //           (the host packs B otherwise); slot_bytes >= largest block; R * slots <= 32.
 
-#include "fl_slots.cuh"
-#include "fl_streamk.cuh"
+#include "fl_slots_sm90.cuh"
 
 namespace {
 
 using namespace fl;
 using namespace fl::slots;
 
-constexpr int kBarrierBytes = 1024;
-constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to those of empty ones
-constexpr int kPlane = kBlockCols * 16;
-
-constexpr int kRawCols = 128;
-constexpr int kRawRow = kRawCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
-
-// A warp that brings B has only so many bytes in flight: wide B takes two.
-template <int NT>
-struct Rings {
-    static constexpr uint32_t kLoaders = NT >= 4 ? 2 : 1;
-    static constexpr uint32_t kLoaderRows = NT * 8 / kLoaders;
-    static constexpr uint32_t kStages = NT >= 4 ? 2 : 3;
-    static constexpr uint32_t kStageBytes = NT * kPlane;
-    static constexpr uint32_t kRaw = NT == 8 ? 3 : 4;
-    static constexpr uint32_t kRawBytes = NT * 8 * kRawRow;
-    static constexpr uint32_t kBytes = kStages * kStageBytes + kRaw * kRawBytes;
-};
-
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// Adds the overflow of one row tile of 16: `rounds` x 16 entries (value, column, place of the row), which make an A
-// fragment with one element a column, times the rows of B that they name. `scratch` is kScatter bytes of zeros, and is
-// left so.
-template <int NT>
-__device__ __forceinline__ void add_overflow(float4* acc, uint32_t entries, uint32_t rounds, uint32_t b_stage, uint32_t scratch,
-                                             uint32_t lane) {
-    const uint32_t mine = entries + lane % 16 * 4;
-    const uint32_t b_lane = b_stage + (NT == 1 ? 0 : lane / 16 * kPlane);
-    const uint32_t column_at = scratch + lane / 8 % 2 * 256 + lane % 8 * 2;
-    for (uint32_t round = 0; round < rounds; ++round) {
-        const uint32_t entry = lds32(mine + round * (kRound * 4));
-        const uint32_t place = entry >> 24;
-        const uint32_t at = column_at + (place & 0xf0) + (place & 1) * 128;
-        if (lane < 16) sts16(at, entry);
-        __syncwarp();
-        uint32_t a[4];
-        ldmatrix4(a, scratch + lane * 16);
-        const uint32_t from = b_lane + ((entry >> 16 & 0xff) * 16);
-        if (NT == 1) {
-            uint32_t b0, b1;
-            ldmatrix2_trans(b0, b1, from);
-            mma_m16n8k16(acc[0], a, b0, b1);
-        } else {
-#pragma unroll
-            for (int nt = 0; nt < NT; nt += 2) {
-                uint32_t b[4];
-                ldmatrix4_trans(b, from + nt * kPlane);
-                mma_m16n8k16(acc[nt], a, b[0], b[1]);
-                mma_m16n8k16(acc[nt + 1], a, b[2], b[3]);
-            }
-        }
-        __syncwarp();
-        if (lane < 16) sts16(at, 0);
-    }
-}
-
-// A stage of a ring and the parity of its barriers.
-template <uint32_t kStages>
-struct Cursor {
-    uint32_t stage = 0, phase = 0;
-    __device__ __forceinline__ void advance() {
-        if (++stage == kStages) {
-            stage = 0;
-            phase ^= 1;
-        }
-    }
-};
-
-struct Addresses {
-    uint32_t b_full, b_empty, a_full, a_empty, b, raw, a;
-};
-
-// The warp that copies A. Lane r < R copies the blocks of the group's r-th tile, each as soon as its own slot is free, so
-// that neither a slow tile nor B holds up the others.
-__device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1, uint32_t lane) {
-    const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
-    const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
-    uint32_t begin = 0, bytes = 0;
-    // Where a tile's block of a unit lies; nothing for tiles beyond M and units beyond this CTA's.
-    auto find = [&](uint32_t r, uint32_t unit) {
-        const uint32_t tile = unit / p.k_blocks * p.group_tiles + r;
-        begin = bytes = 0;
-        if (r < p.group_tiles && unit < unit1 && tile < p.row_tiles) {
-            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
-            begin = table[block];
-            bytes = (table[block + 1] - begin) * kUnit;
-        }
-    };
-    auto copy = [&](uint32_t r, uint32_t slot) {
-        const uint32_t index = r * p.a_slots + slot;
-        mbar_expect_tx(at.a_full + 8 * index, bytes);
-        if (bytes != 0)
-            bulk_load(at.a + index * p.slot_bytes, data + static_cast<uint64_t>(begin) * kUnit, bytes, at.a_full + 8 * index);
-    };
-    // The first blocks of all slots at once.
-    if (lane < p.group_tiles * p.a_slots && unit0 + lane / p.group_tiles < unit1) {
-        find(lane % p.group_tiles, unit0 + lane / p.group_tiles);
-        copy(lane % p.group_tiles, lane / p.group_tiles);
-    }
-    __syncwarp();
-    uint32_t unit = lane < p.group_tiles ? unit0 + p.a_slots : unit1, slot = 0, phase = 0;
-    find(lane, unit);
-    while (__any_sync(~0u, unit < unit1)) {
-        if (unit < unit1 && mbar_test(at.a_empty + 8 * (lane * p.a_slots + slot), phase)) {
-            copy(lane, slot);
-            if (++slot == p.a_slots) {
-                slot = 0;
-                phase ^= 1;
-            }
-            find(lane, ++unit);
-        }
-    }
-}
-
-// A warp that brings B: copies of its share of the columns and their transposition.
-template <int NT>
-__device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1, uint32_t slice, uint32_t loader,
-                                       uint32_t lane) {
-    using R = Rings<NT>;
-    // Pieces of 128 of K, of which the i-th unit has number 2 i and 2 i + 1. One group of asynchronous copies
-    // each; a lane copies 16 bytes of two rows at a time.
-    const uint32_t n0 = slice * (NT * 8) + loader * R::kLoaderRows;
-    const uint32_t rows = p.n > n0 ? p.n - n0 : 0;
-    const uint32_t raw = at.raw + loader * R::kLoaderRows * kRawRow;
-    const __half* b = reinterpret_cast<const __half*>(p.b) + static_cast<int64_t>(n0) * p.b_stride_n;
-    uint32_t issue_stage = 0, issue_k = unit0 % p.k_blocks * kBlockCols, pieces = (unit1 - unit0) * 2;
-    auto copy_raw = [&] {
-        if (pieces != 0) {
-            --pieces;
-            const uint32_t k = issue_k + lane % 16 * 8;
-            const uint32_t to = raw + issue_stage * R::kRawBytes + lane / 16 * kRawRow + lane % 16 * 16;
-            const __half* from = b + lane / 16 * p.b_stride_n + k;
-#pragma unroll
-            for (uint32_t n = 0; n < R::kLoaderRows; n += 2)
-                // A is clear beyond K and C is not stored beyond N, but 0 * NaN would not be zero: nothing is zeros.
-                cp_async16(to + n * kRawRow, from + n * p.b_stride_n, k < p.k && n + lane / 16 < rows ? 16 : 0);
-            if (++issue_stage == R::kRaw) issue_stage = 0;
-            // The second half of a row's last block may be empty; the next row begins with its first.
-            issue_k += kRawCols;
-            if (issue_k == p.k_blocks * kBlockCols) issue_k = 0;
-        }
-        cp_async_commit();
-    };
-    for (uint32_t i = 0; i + 1 < R::kRaw; ++i) copy_raw();
-
-    Cursor<R::kStages> stage;
-    uint32_t raw_stage = 0;
-    for (uint32_t unit = unit0; unit < unit1; ++unit) {
-        mbar_wait(at.b_empty + 8 * stage.stage, stage.phase ^ 1);
-        const uint32_t to = at.b + stage.stage * R::kStageBytes + loader * (NT / R::kLoaders) * kPlane + lane * 16;
-#pragma unroll 1
-        for (uint32_t half = 0; half < 2; ++half) {
-            cp_async_wait<R::kRaw - 2>();
-            __syncwarp();
-            const uint32_t from = raw + raw_stage * R::kRawBytes + lane % 8 * kRawRow + lane / 8 * 16;
-#pragma unroll(NT == 1 ? 1 : 2)
-            for (int nt = 0; nt < NT / static_cast<int>(R::kLoaders); ++nt) {
-#pragma unroll
-                for (int q = 0; q < kRawCols / 32; ++q) {
-                    uint32_t v[4];
-                    ldmatrix4(v, from + nt * 8 * kRawRow + q * 64);
-                    stmatrix4_trans(to + nt * kPlane + (half * kRawCols + q * 32) * 16, v);
-                }
-            }
-            if (++raw_stage == R::kRaw) raw_stage = 0;
-            __syncwarp();
-            copy_raw();
-        }
-        mbar_arrive(at.b_full + 8 * stage.stage);
-        stage.advance();
-    }
-}
-#endif
+constexpr uint32_t kWarps = 2;  // that share a tile
+constexpr int kRounds = 2;      // of overflow that a warp works on together
+constexpr int kRoundsTile = kRounds * kRoundTile;
 
 // Adds what another warp left.
 template <int NT>
@@ -222,16 +51,15 @@ __device__ __forceinline__ float4 select(bool first, float4 a, float4 b) {
     return make_float4(first ? a.x : b.x, first ? a.y : b.y, first ? a.z : b.z, first ? a.w : b.w);
 }
 
-template <int NT, int S>
+template <int NT>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using R = Rings<NT>;
-    constexpr int kVectors = S == 1 ? 2 * NT : NT;  // of the sums, for one row tile of 16 or for both
-    constexpr uint32_t kExchange = S == 1 ? kScatter : NT * 512;  // scratch of a warp
+    constexpr uint32_t kScratch = NT * 512 < kRoundsTile ? kRoundsTile : NT * 512;  // of a warp
     extern __shared__ __align__(128) unsigned char smem[];
     const uint32_t base = smem_addr(smem);
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const uint32_t consumers = p.group_tiles * S;
+    const uint32_t consumers = p.group_tiles * kWarps;
     Addresses at;
     at.b_full = base;
     at.b_empty = at.b_full + 8 * R::kStages;
@@ -240,11 +68,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     at.b = base + kBarrierBytes;
     at.raw = at.b + R::kStages * R::kStageBytes;
     const uint32_t exchange = base + kBarrierBytes + R::kBytes;
-    at.a = exchange + consumers * kExchange;
+    at.a = exchange + consumers * kScratch;
     const uint32_t slice = blockIdx.y, n0 = slice * (NT * 8);
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
 
+    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
+    LoadA load_a(p, unit1);
     if (warp == consumers) {
+        load_a.prepare(unit0, lane);
         if (lane == 0) {
             for (uint32_t i = 0; i < R::kStages; ++i) {
                 mbar_init(at.b_full + 8 * i, 32 * R::kLoaders);
@@ -254,28 +85,28 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         }
         if (lane < p.group_tiles * p.a_slots) {
             mbar_init(at.a_full + 8 * lane, 1);
-            mbar_init(at.a_empty + 8 * lane, S);
+            mbar_init(at.a_empty + 8 * lane, kWarps);
             mbar_init_fence();
         }
     }
     __syncthreads();
 
-    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     if (warp == consumers) {
-        load_a(p, at, unit0, unit1, lane);
+        load_a.run(at, unit0, lane);
         return;
     }
     if (warp > consumers) {
-        load_b<NT>(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
+        load_b<NT, false>(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
         return;
     }
 
-    const uint32_t r = warp / S, s = warp % S;
+    const uint32_t r = warp / kWarps, s = warp % kWarps;
     const uint32_t a_full = at.a_full + 8 * p.a_slots * r;
     const uint32_t slots = at.a + r * p.a_slots * p.slot_bytes;
 
-    const uint32_t scratch = exchange + warp * kExchange;
-    sts128(scratch + lane * 16, make_uint4(0, 0, 0, 0));
+    const uint32_t scratch = exchange + warp * kScratch;
+#pragma unroll
+    for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(scratch + i + lane * 16, make_uint4(0, 0, 0, 0));
     __syncwarp();
     float4 acc[2 * NT];
 #pragma unroll
@@ -284,7 +115,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const Transpose transpose(lane);
     Cursor<R::kStages> stage;
     uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
-    Parts<kVectors> parts(p, line, blockIdx.x, warp, consumers, slice);
+    Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice);
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const uint32_t block = slots + slot * p.slot_bytes;
         const uint32_t tile = group * p.group_tiles + r;
@@ -301,33 +132,42 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         mbar_wait(at.b_full + 8 * stage.stage, stage.phase);
         if (tile < p.row_tiles) {
             const uint2 counts = lds64(block + kStarts);
-            const uint32_t rounds0 = counts.x >> 24, rounds1 = counts.y >> 24;
-            const uint32_t values = block + kOverflow + (rounds0 + rounds1 + 1) / 2 * kUnit;
+            const int rounds = counts.x >> 24;
+            const uint32_t values = block + kOverflow + (counts.y >> 24) * kUnit;
+            Overflow<kRounds> overflow(block + kOverflow, rounds, scratch, lane);
+            // The two warps take rounds in turn, and with the block the turn changes.
+            const int first = (s + k_block) % kWarps * kRounds;
+            if (first < rounds) overflow.place(first);
             // Couples of steps that overlap hide latency, but their fragments take registers.
-#pragma unroll(S == 1 ? 1 : kCouples / S)
-            for (uint32_t couple = s * (kCouples / S); couple < (s + 1) * (kCouples / S); ++couple) {
+#pragma unroll
+            for (uint32_t i = 0; i < kCouples / kWarps; ++i) {
+                const uint32_t couple = s * (kCouples / kWarps) + i;
                 const uint2 codes2 = lds64(block + couple * (2 * kUnit) + lane * 8);
                 const uint32_t half = couple / 2;
                 uint32_t stream = lane;
                 if (couple % 2 == 1) stream = (lds32(block + kStarts + lane * 4) >> (12 * half)) & 0xfff;
                 uint32_t next = values + stream * 4 + half * 2;
 #pragma unroll
-                for (int i = 0; i < 2; ++i) {
-                    const uint32_t codes = i == 0 ? codes2.x : codes2.y;
+                for (int j = 0; j < 2; ++j) {
+                    const uint32_t codes = j == 0 ? codes2.x : codes2.y;
                     uint32_t a[2][4];
                     decode_step(transpose(codes), next, a);
 #pragma unroll
                     for (int nt = 0; nt < NT; ++nt) {
                         uint32_t b[4];
-                        ldmatrix4_trans(b, b_stage + nt * kPlane + (couple * 2 + i) * 512 + lane * 16);
+                        ldmatrix4_trans(b, b_stage + nt * kPlane + (couple * 2 + j) * 512 + lane * 16);
                         mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes);
                         mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes);
                     }
                 }
             }
-            const uint32_t entries0 = block + kOverflow, entries1 = entries0 + rounds0 * (kRound * 4);
-            if (S == 1 || s == 0) add_overflow<NT>(acc, entries0, rounds0, b_stage, scratch, lane);
-            if (S == 1 || s == 1) add_overflow<NT>(acc + NT, entries1, rounds1, b_stage, scratch, lane);
+            for (int round = first; round < rounds; round += kWarps * kRounds) {
+                if (round != first) {
+                    __syncwarp();
+                    overflow.place(round);
+                }
+                multiply_rounds<NT>(acc, overflow, round, b_stage);
+            }
         }
         __syncwarp();
         if (lane == 0) {
@@ -337,24 +177,23 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         stage.advance();
         ++k_block;
         if (segment_ends) {
-            if (S == 2) {
-                // Each warp gives the other the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
-                const uint32_t mine = scratch + lane * 16, other = exchange + (warp ^ 1) * kExchange + lane * 16;
+            // Each warp gives the other the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
+            const uint32_t mine = scratch + lane * 16, other = exchange + (warp ^ 1) * kScratch + lane * 16;
 #pragma unroll
-                for (int i = 0; i < NT; ++i) {
-                    sts128(mine + i * 512, bits(select(s == 0, acc[NT + i], acc[i])));
-                    acc[i] = select(s == 0, acc[i], acc[NT + i]);
-                }
-                named_barrier(r + 1, 64);
-                add<NT>(acc, other);
-                named_barrier(r + 1, 64);
-                sts128(mine, make_uint4(0, 0, 0, 0));
-                __syncwarp();
+            for (int i = 0; i < NT; ++i) {
+                sts128(mine + i * 512, bits(select(s == 0, acc[NT + i], acc[i])));
+                acc[i] = select(s == 0, acc[i], acc[NT + i]);
             }
+            named_barrier(r + 1, 64);
+            add<NT>(acc, other);
+            named_barrier(r + 1, 64);
+#pragma unroll
+            for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
+            __syncwarp();
             if (tile < p.row_tiles && parts.reduce(acc, peeked, lane)) {
 #pragma unroll
-                for (int i = 0; i < kVectors; ++i)
-                    store_m16n8(p, tile * kTileRows + (s + i / NT) * 16, n0 + i % NT * 8, acc[i], lane);
+                for (int i = 0; i < NT; ++i)
+                    store_m16n8(p, tile * kTileRows + s * 16, n0 + i * 8, acc[i], lane);
             }
 #pragma unroll
             for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
@@ -367,23 +206,22 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 }  // namespace
 
-#define FL_SPMM_SLOTS(NT, S, THREADS)                                                           \
+#define FL_SPMM_SLOTS(NT, THREADS)                                                              \
     extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
         FL_ENTRY(fl_spmm_slots_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p) {        \
-        spmm<NT, S>(p);                                                                         \
+        spmm<NT>(p);                                                                            \
     }
 
 // As above for products of a group, each with columns of its own number.
-#define FL_SPMM_SLOTS_GROUP(NT, S, THREADS)                                                     \
+#define FL_SPMM_SLOTS_GROUP(NT, THREADS)                                                        \
     extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
         FL_ENTRY(fl_spmm_slots_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmGroup g) {  \
         const FlSpmmParams& p = g.p[blockIdx.z];                                                \
-        if (blockIdx.y * (NT * 8) < p.n) spmm<NT, S>(p);                                        \
+        if (blockIdx.y * (NT * 8) < p.n) spmm<NT>(p);                                           \
     }
 
-FL_SPMM_SLOTS(1, 2, 512)
-FL_SPMM_SLOTS(2, 2, 512)
-FL_SPMM_SLOTS(4, 2, 480)
-FL_SPMM_SLOTS(8, 1, 384)
+FL_SPMM_SLOTS(1, 512)
+FL_SPMM_SLOTS(2, 512)
+FL_SPMM_SLOTS(4, 480)
 
-FL_SPMM_SLOTS_GROUP(2, 2, 512)
+FL_SPMM_SLOTS_GROUP(2, 512)

@@ -11,15 +11,23 @@
 #if defined(FL_BF16)
 #define FL_ENTRY(before, after) before##bf16##after
 #define FL_MMA_TYPES "f32.bf16.bf16.f32"
+#define FL_WGMMA_TYPES "f32.bf16.bf16"
 #else
 #define FL_ENTRY(before, after) before##f16##after
 #define FL_MMA_TYPES "f32.f16.f16.f32"
+#define FL_WGMMA_TYPES "f32.f16.f16"
 #endif
 
 namespace fl {
 
 __device__ __forceinline__ uint32_t smem_addr(const void* p) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+__device__ __forceinline__ uint32_t lds8(uint32_t addr) {
+    uint16_t v;
+    asm volatile("ld.shared.u8 %0, [%1];" : "=h"(v) : "r"(addr));
+    return v;
 }
 
 __device__ __forceinline__ uint32_t lds16(uint32_t addr) {
@@ -180,6 +188,9 @@ __device__ __forceinline__ bool mbar_test(uint32_t bar, uint32_t parity) {
         : "memory");
     return done != 0;
 }
+
+// wgmma of whoever sees it afterwards may read the shared memory that this thread has written.
+__device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // One bulk copy global -> shared; both 16-byte aligned, bytes a multiple of 16.
 __device__ __forceinline__ void bulk_load(uint32_t dst, const void* src, uint32_t bytes, uint32_t bar) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decoding of Slots blocks into sparse m16n8k32 A fragments, and the multiplication of their overflow.
+// Decoding of Slots blocks into sparse m16n8k32 A fragments, and of their overflow into m16n8k16 ones.
 // docs/format-slots.md is the specification; the names below are its names.
 #pragma once
 
@@ -9,13 +9,14 @@ namespace fl::slots {
 
 constexpr int kTileRows = 32;
 constexpr int kBlockCols = 256;
-constexpr int kSteps = kBlockCols / 32;
-constexpr int kCouples = kSteps / 2;  // steps whose values are one piece of a stream
+constexpr int kBlockSteps = kBlockCols / 32;
+constexpr int kCouples = kBlockSteps / 2;  // steps whose values are one piece of a stream
 constexpr int kUnit = 128;            // bytes of one row of 32 streams, and of one step's codes
-constexpr int kStarts = kSteps * kUnit;
+constexpr int kStarts = kBlockSteps * kUnit;
 constexpr int kOverflow = kStarts + kUnit;
-constexpr int kRound = 16;            // overflow entries multiplied together
-constexpr int kScatter = 512;         // bytes of an A fragment of overflow in shared memory: four pieces of 8 x 8
+constexpr int kRoundCols = 16;        // columns of a round of overflow
+constexpr int kRoundColumns = 16;     // in the overflow: from its beginning to the numbers of these columns
+constexpr int kRoundTile = 1024;      // bytes of a round's A: 32 rows x 16 columns as two fragments of 8 x 8 pieces
 
 // The four codes of a quad's lanes hold the groups that the other lanes own. Lane t gets code t of every lane:
 // a 4 x 4 transpose of nibble pairs (n, n + 4) in two exchanges.
@@ -81,29 +82,52 @@ __device__ __forceinline__ void decode_step(uint32_t codes, uint32_t& at, uint32
     a[1][3] = load_slots<7>(one, two, __dp4a(even, 0x80000000u, at6));
 }
 
-// The A fragments of a row tile's overflow, made in registers (spmm_slots_sm80.cu): round i is entries 16 i .. 16 i + 15, each the only element of its column.
-struct OverflowFragment {
-    uint32_t mine, row;
-    __device__ __forceinline__ OverflowFragment(uint32_t entries, uint32_t lane)
-        : mine(entries + lane % 4 * 8), row(lane / 4 << 28) {}
+// The overflow of a block, kRounds (one or two) rounds at a time: a round is one long chain from entries to sums. Entries
+// say where in a round's A they belong; `tile` is kRounds * kRoundTile bytes of zeros that the warp has for itself, and is
+// zeros again after clear().
+template <int kRounds>
+struct Overflow {
+    uint32_t section, tile, lane;
+    int rounds;
+    uint32_t begin, end, last;  // what is placed: its entries, and where this lane's last one is
 
-    // a: the fragment. e: this lane's entries, those of columns 2 t, 2 t + 1, 2 t + 8 and 2 t + 9.
-    __device__ __forceinline__ void load(uint32_t round, uint32_t (&e)[4], uint32_t (&a)[4]) const {
-        const uint32_t at = mine + round * (kRound * 4);
-        const uint2 low = lds64(at), high = lds64(at + kRound * 2);
-        e[0] = low.x, e[1] = low.y, e[2] = high.x, e[3] = high.y;
-        uint32_t first[4], second[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            // An entry belongs to this lane's first row if its place is 16 g, to its second if it is 16 g + 1.
-            const uint32_t place = e[i] ^ row;
-            first[i] = place < 1u << 24 ? e[i] : 0;
-            second[i] = place >= 1u << 24 && place < 2u << 24 ? e[i] : 0;
+    __device__ __forceinline__ Overflow(uint32_t overflow, int n_rounds, uint32_t a_tile, uint32_t this_lane)
+        : section(overflow), tile(a_tile), lane(this_lane), rounds(n_rounds), begin(0), end(0), last(0) {}
+
+    // Puts the entries of `round`, and of the next where two are placed together, into the tile. They are there for
+    // load() after a __syncwarp().
+    __device__ __forceinline__ void place(int round) {
+        const uint32_t entries = section + kRoundColumns + rounds * kRoundCols;
+        begin = round == 0 ? 0 : lds16(section + round * 2 - 2);
+        const uint32_t middle = lds16(section + round * 2);
+        end = kRounds == 1 ? middle : lds16(section + round * 2 + 2);
+        for (uint32_t i = begin; i < end; i += 32) {
+            const uint32_t index = i + lane;
+            if (index < end) {
+                const uint32_t entry = lds32(entries + index * 4);
+                last = tile + (entry >> 16) + (kRounds == 1 || index < middle ? 0 : kRoundTile);
+                sts16(last, entry);
+            }
         }
-        a[0] = prmt(first[0], first[1], 0x5410);
-        a[1] = prmt(second[0], second[1], 0x5410);
-        a[2] = prmt(first[2], first[3], 0x5410);
-        a[3] = prmt(second[2], second[3], 0x5410);
+    }
+
+    // Address of the columns of a round, a byte each.
+    __device__ __forceinline__ uint32_t columns(int round) const { return section + kRoundColumns + round * kRoundCols; }
+
+    // A of the i-th round that is placed: rows 0 to 15 and 16 to 31.
+    __device__ __forceinline__ void load(int i, uint32_t (&low)[4], uint32_t (&high)[4]) const {
+        ldmatrix4(low, tile + i * kRoundTile + lane * 16);
+        ldmatrix4(high, tile + i * kRoundTile + kRoundTile / 2 + lane * 16);
+    }
+
+    // Takes the entries out again, after all lanes have loaded.
+    __device__ __forceinline__ void clear() const {
+        if (end - begin <= 32) {
+            if (begin + lane < end) sts16(last, 0);
+        } else {
+#pragma unroll
+            for (int i = 0; i < kRounds * kRoundTile; i += 512) sts128(tile + i + lane * 16, make_uint4(0, 0, 0, 0));
+        }
     }
 };
 

@@ -50,8 +50,10 @@ pub enum KernelId {
     SlotsN2Sm90,
     /// Slots SpMM, Hopper, 32 columns.
     SlotsN4Sm90,
-    /// Slots SpMM, Hopper, 64 columns.
-    SlotsN8Sm90,
+    /// Slots SpMM on wgmma, Hopper, 32 columns.
+    SlotsN4WgmmaSm90,
+    /// Slots SpMM on wgmma, Hopper, 64 columns.
+    SlotsN8WgmmaSm90,
     /// Slots SpMM, Ampere and later, 8 columns.
     SlotsN1Sm80,
     /// Slots SpMM, Ampere and later, 16 columns.
@@ -67,9 +69,9 @@ pub enum KernelId {
 use KernelId::{
     BitmapN1Sm80, BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90,
     BitmapN4Sm80, BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80,
-    SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN8Sm80,
-    SlotsN8Sm90, TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80,
-    TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
+    SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN4WgmmaSm90,
+    SlotsN8Sm80, SlotsN8WgmmaSm90, TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90,
+    TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -89,6 +91,8 @@ pub enum Family {
     SlotsSm80,
     /// kernels/pack_b.cu
     PackB,
+    /// kernels/spmm_slots_wgmma_sm90.cu
+    SlotsWgmmaSm90,
 }
 
 /// What selection knows of a kernel.
@@ -137,7 +141,8 @@ impl KernelId {
         SlotsN1Sm90,
         SlotsN2Sm90,
         SlotsN4Sm90,
-        SlotsN8Sm90,
+        SlotsN4WgmmaSm90,
+        SlotsN8WgmmaSm90,
         SlotsN1Sm80,
         SlotsN2Sm80,
         SlotsN4Sm80,
@@ -148,7 +153,8 @@ impl KernelId {
     /// The kernel's facts.
     pub const fn facts(self) -> Facts {
         use Family::{
-            BitmapSm80, BitmapSm90, PackB, SlotsSm80, SlotsSm90, TiledCslSm80, TiledCslSm90,
+            BitmapSm80, BitmapSm90, PackB, SlotsSm80, SlotsSm90, SlotsWgmmaSm90, TiledCslSm80,
+            TiledCslSm90,
         };
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
             BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
@@ -173,7 +179,8 @@ impl KernelId {
             SlotsN1Sm90 => (SlotsSm90, 1, 14, 1, "fl_spmm_slots_f16_n1_sm90"),
             SlotsN2Sm90 => (SlotsSm90, 2, 14, 1, "fl_spmm_slots_f16_n2_sm90"),
             SlotsN4Sm90 => (SlotsSm90, 4, 12, 1, "fl_spmm_slots_f16_n4_sm90"),
-            SlotsN8Sm90 => (SlotsSm90, 8, 9, 1, "fl_spmm_slots_f16_n8_sm90"),
+            SlotsN4WgmmaSm90 => (SlotsWgmmaSm90, 4, 12, 1, "fl_spmm_slots_f16_n4_wgmma_sm90"),
+            SlotsN8WgmmaSm90 => (SlotsWgmmaSm90, 8, 12, 1, "fl_spmm_slots_f16_n8_wgmma_sm90"),
             SlotsN1Sm80 => (SlotsSm80, 1, 4, 4, "fl_spmm_slots_f16_n1_sm80"),
             SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80"),
             SlotsN4Sm80 => (SlotsSm80, 4, 4, 3, "fl_spmm_slots_f16_n4_sm80"),
@@ -181,8 +188,10 @@ impl KernelId {
             PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80"),
         };
         let tile_rows = if matches!(family, TiledCslSm90) { 128 } else { 32 };
-        let warps_a_tile = if matches!(family, SlotsSm90) && n_tiles < 8 { 2 } else { 1 };
+        let warps_a_tile = if matches!(family, SlotsSm90) { 2 } else { 1 };
         let loaders = match family {
+            // A warpgroup, because it gives registers away; not all of its warps load.
+            SlotsWgmmaSm90 => 4,
             SlotsSm90 if n_tiles >= 4 => 3,
             SlotsSm90 => 2,
             BitmapSm90 | TiledCslSm90 => 1,
@@ -218,6 +227,7 @@ impl KernelId {
             Family::TiledCslSm80 => "spmm_tiled_csl_sm80",
             Family::SlotsSm90 => "spmm_slots_sm90",
             Family::SlotsSm80 => "spmm_slots_sm80",
+            Family::SlotsWgmmaSm90 => "spmm_slots_wgmma_sm90",
             Family::PackB => "pack_b",
         };
         if dtype == DType::BF16 { format!("{stem}_bf16") } else { stem.to_owned() }
@@ -255,7 +265,10 @@ impl KernelId {
     /// sm_90a, which runs on compute capability 9.0 alone.
     pub const fn runs_on(self, cc: (u32, u32)) -> bool {
         match self.facts().family {
-            Family::BitmapSm90 | Family::SlotsSm90 | Family::TiledCslSm90 => cc.0 == 9 && cc.1 == 0,
+            Family::BitmapSm90
+            | Family::SlotsSm90
+            | Family::SlotsWgmmaSm90
+            | Family::TiledCslSm90 => cc.0 == 9 && cc.1 == 0,
             _ => cc.0 >= 8,
         }
     }

@@ -135,6 +135,8 @@ pub const WORKSPACE_ALIGN: usize = 256;
 /// Columns of B that the staged kernels load at once, and bytes of a unit of a Bitmap block.
 const CHUNK_COLS: u32 = 256;
 const UNIT_BYTES: u32 = 128;
+/// Shared memory of a warp for a round of overflow of Slots.
+const ROUND_TILE_BYTES: u32 = 1024;
 /// Shared memory that the driver keeps for itself in every CTA.
 const RESERVED_SMEM: u32 = 1024;
 
@@ -435,7 +437,7 @@ fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32
     let wanted = match (problem.format, facts.family) {
         (Format::Bitmap, Family::BitmapSm90)
         | (Format::TiledCsl, Family::TiledCslSm90)
-        | (Format::Slots, Family::SlotsSm90) => true,
+        | (Format::Slots, Family::SlotsSm90 | Family::SlotsWgmmaSm90) => true,
         (Format::Bitmap, Family::BitmapSm80) | (Format::Slots, Family::SlotsSm80) => !hopper,
         // A warp of the Hopper kernels holds 128 rows: beyond 16 columns the accumulators would not fit.
         (Format::TiledCsl, Family::TiledCslSm80) => n_tiles > 2 || !hopper,
@@ -453,8 +455,14 @@ fn stagings<'a>(
     let facts = kernel.facts();
     let rows = facts.n_tiles * 8;
     let most_tiles = facts.warps / facts.warps_a_tile;
-    let tiles =
-        if facts.family == Family::SlotsSm90 { 1..=most_tiles } else { most_tiles..=most_tiles };
+    // Row tiles of a CTA: from, to, step.
+    let (fewest_tiles, step) = match facts.family {
+        Family::SlotsSm90 => (1, 1),
+        // A warpgroup each four.
+        Family::SlotsWgmmaSm90 => (4, 4),
+        _ => (most_tiles, 1),
+    };
+    let tiles = (fewest_tiles..=most_tiles).step_by(step);
     let (fixed, slot_bytes, max_slots) = match facts.family {
         // One unit more than the block: the last pair of a stream is read with the word after it.
         Family::BitmapSm90 => {
@@ -463,7 +471,11 @@ fn stagings<'a>(
         Family::BitmapSm80 => {
             (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2)
         }
-        Family::SlotsSm80 => (rows * (CHUNK_COLS * 2 + 16), problem.max_block * UNIT_BYTES, 2),
+        Family::SlotsSm80 => (
+            rows * (CHUNK_COLS * 2 + 16) + facts.warps * ROUND_TILE_BYTES,
+            problem.max_block * UNIT_BYTES,
+            2,
+        ),
         Family::TiledCslSm90 => {
             let tile = 128 * 64 * 2;
             (
@@ -472,16 +484,17 @@ fn stagings<'a>(
                 4,
             )
         }
-        // Rings of B and of B as it comes; each warp has scratch for overflow and the sums that it exchanges.
-        Family::SlotsSm90 => {
+        // Rings of B and of B as it comes, and for wgmma a block without elements; each warp has scratch for
+        // overflow and for the sums that two warps of a tile exchange.
+        Family::SlotsSm90 | Family::SlotsWgmmaSm90 => {
             let (stages, raw) = match facts.n_tiles {
                 1 | 2 => (3, 4),
                 4 => (2, 4),
                 _ => (2, 3),
             };
             let rings = stages * rows * CHUNK_COLS * 2 + raw * rows * (128 * 2 + 16);
-            // Three slots of at most nine tiles: one warp copies them all.
-            (1024 + rings, problem.max_block * UNIT_BYTES, 3)
+            let empty_block = if facts.family == Family::SlotsWgmmaSm90 { 1280 } else { 0 };
+            (1024 + empty_block + rings, problem.max_block * UNIT_BYTES, 3)
         }
         _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
     };
@@ -489,19 +502,17 @@ fn stagings<'a>(
     tiles.flat_map(move |tiles| stagings.clone().map(move |a_slots| (tiles, a_slots))).filter_map(
         move |(group_tiles, a_slots)| {
             let per_warp = match facts.family {
-                Family::SlotsSm90 => {
-                    if facts.warps_a_tile == 2 {
-                        facts.n_tiles * 512
-                    } else {
-                        512
-                    }
-                }
+                // Two rounds at a time.
+                Family::SlotsSm90 => (2 * ROUND_TILE_BYTES).max(facts.n_tiles * 512),
+                Family::SlotsWgmmaSm90 => ROUND_TILE_BYTES,
                 _ => 0,
             };
             let staged = u64::from(group_tiles * facts.warps_a_tile * per_warp)
                 + u64::from(group_tiles * a_slots) * u64::from(slot_bytes);
             let smem_bytes = u32::try_from(u64::from(fixed) + staged).ok()?;
-            if smem_bytes > props.smem_per_block_optin {
+            // One warp copies A, a lane each staged block.
+            let copied = per_warp > 0 && group_tiles * a_slots > 32;
+            if smem_bytes > props.smem_per_block_optin || copied {
                 return None;
             }
             let by_smem = props.smem_per_sm / (smem_bytes + RESERVED_SMEM);

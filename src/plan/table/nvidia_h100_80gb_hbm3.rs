@@ -22,7 +22,8 @@ const fn law(kernel: KernelId) -> Law {
         SlotsN1Sm90 => Law::Units(Units { launch: 0.0, unit: 0.5, tile: 0.145, fill: 0.0, overflow: 0.000135, fix_up: 2.9, single: 1.15, bytes: 24888.9 }),
         SlotsN2Sm90 => Law::Units(Units { launch: 0.0, unit: 0.5, tile: 0.165, fill: 0.0, overflow: 0.000135, fix_up: 3.3, single: 1.15, bytes: 24888.9 }),
         SlotsN4Sm90 => Law::Units(Units { launch: 0.0, unit: 0.6, tile: 0.205, fill: 0.0, overflow: 0.00027, fix_up: 4.1, single: 1.15, bytes: 24888.9 }),
-        SlotsN8Sm90 => Law::Units(Units { launch: 0.0, unit: 1.3, tile: 0.27, fill: 0.0, overflow: 0.00054, fix_up: 5.7, single: 1.15, bytes: 24888.9 }),
+        SlotsN4WgmmaSm90 => Law::Units(Units { launch: 0.0, unit: 0.5, tile: 0.21, fill: 0.0, overflow: 0.00027, fix_up: 4.1, single: 1.15, bytes: 24888.9 }),
+        SlotsN8WgmmaSm90 => Law::Units(Units { launch: 0.0, unit: 0.6, tile: 0.33, fill: 0.0, overflow: 0.0006, fix_up: 5.7, single: 1.15, bytes: 24888.9 }),
         _ => Law::Unknown,
     }
 }

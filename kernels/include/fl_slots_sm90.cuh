@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the Slots kernels for Hopper share: the warps that bring A and B, and the multiplication of overflow.
+#pragma once
+
+#include "fl_slots.cuh"
+#include "fl_streamk.cuh"
+
+namespace fl::slots {
+
+constexpr int kBarrierBytes = 1024;
+constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to those of empty ones
+constexpr int kPlane = kBlockCols * 16;
+
+constexpr int kRawCols = 128;
+constexpr int kRawRow = kRawCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
+
+// Rings of B, `Stages` of a block each and `Raw` of half a block as it comes. A warp that brings B has only so many bytes
+// in flight: wide B takes two.
+template <int NT>
+struct Rings {
+    static constexpr uint32_t kLoaders = NT >= 4 ? 2 : 1;
+    static constexpr uint32_t kLoaderRows = NT * 8 / kLoaders;
+    static constexpr uint32_t kStages = NT >= 4 ? 2 : 3;
+    static constexpr uint32_t kStageBytes = NT * kPlane;
+    static constexpr uint32_t kRaw = NT == 8 ? 3 : 4;
+    static constexpr uint32_t kRawBytes = NT * 8 * kRawRow;
+    static constexpr uint32_t kBytes = kStages * kStageBytes + kRaw * kRawBytes;
+};
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+// Adds the rounds that are placed, of which `round` is the first: 32 rows times the rows of B that a round's columns name.
+template <int NT, int kRounds>
+__device__ __forceinline__ void multiply_rounds(float4* acc, const Overflow<kRounds>& overflow, int round, uint32_t b_stage) {
+    const uint32_t lane = overflow.lane;
+    const uint32_t b_lane = b_stage + (NT == 1 ? 0 : lane / 16 * kPlane);
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kRounds; ++i) {
+        if (i != 0 && round + i >= overflow.rounds) break;
+        const uint32_t from = b_lane + lds8(overflow.columns(round + i) + lane % 16) * 16;
+        uint32_t low[4], high[4];
+        overflow.load(i, low, high);
+        if (NT == 1) {
+            uint32_t b0, b1;
+            ldmatrix2_trans(b0, b1, from);
+            mma_m16n8k16(acc[0], low, b0, b1);
+            mma_m16n8k16(acc[1], high, b0, b1);
+        } else {
+#pragma unroll
+            for (int nt = 0; nt < NT; nt += 2) {
+                uint32_t b[4];
+                ldmatrix4_trans(b, from + nt * kPlane);
+                mma_m16n8k16(acc[nt], low, b[0], b[1]);
+                mma_m16n8k16(acc[nt + 1], low, b[2], b[3]);
+                mma_m16n8k16(acc[NT + nt], high, b[0], b[1]);
+                mma_m16n8k16(acc[NT + nt + 1], high, b[2], b[3]);
+            }
+        }
+    }
+    __syncwarp();
+    overflow.clear();
+}
+
+// A stage of a ring and the parity of its barriers.
+template <uint32_t kStages>
+struct Cursor {
+    uint32_t stage = 0, phase = 0;
+    __device__ __forceinline__ void advance() {
+        if (++stage == kStages) {
+            stage = 0;
+            phase ^= 1;
+        }
+    }
+};
+
+struct Addresses {
+    uint32_t b_full, b_empty, a_full, a_empty, b, raw, a;
+};
+
+// The warp that copies A. Lane r copies the blocks of the group's r-th tile, each as soon as its own slot is free, so
+// that neither a slow tile nor B holds up the others.
+struct LoadA {
+    const FlSpmmParams& p;
+    const uint32_t* table;
+    uint32_t unit1, begin = 0, bytes = 0;
+
+    __device__ __forceinline__ LoadA(const FlSpmmParams& params, uint32_t last_unit)
+        : p(params), table(reinterpret_cast<const uint32_t*>(params.table)), unit1(last_unit) {}
+
+    // Where a tile's block of a unit lies; nothing for tiles beyond M and units beyond this CTA's.
+    __device__ __forceinline__ void find(uint32_t r, uint32_t unit) {
+        const uint32_t tile = unit / p.k_blocks * p.group_tiles + r;
+        begin = bytes = 0;
+        if (r < p.group_tiles && unit < unit1 && tile < p.row_tiles) {
+            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
+            begin = table[block];
+            bytes = (table[block + 1] - begin) * kUnit;
+        }
+    }
+
+    // Looks up this lane's first block, which can be done before there are barriers.
+    __device__ __forceinline__ void prepare(uint32_t unit0, uint32_t lane) {
+        find(lane % p.group_tiles, lane < p.group_tiles * p.a_slots ? unit0 + lane / p.group_tiles : unit1);
+    }
+
+    __device__ __forceinline__ void copy(const Addresses& at, uint32_t r, uint32_t slot) const {
+        const uint32_t index = r * p.a_slots + slot;
+        mbar_expect_tx(at.a_full + 8 * index, bytes);
+        if (bytes != 0)
+            bulk_load(at.a + index * p.slot_bytes,
+                      reinterpret_cast<const unsigned char*>(p.data) + static_cast<uint64_t>(begin) * kUnit, bytes,
+                      at.a_full + 8 * index);
+    }
+
+    __device__ __forceinline__ void run(const Addresses& at, uint32_t unit0, uint32_t lane) {
+        // The first blocks of all slots at once; prepare() has found this lane's.
+        if (lane < p.group_tiles * p.a_slots && unit0 + lane / p.group_tiles < unit1)
+            copy(at, lane % p.group_tiles, lane / p.group_tiles);
+        __syncwarp();
+        uint32_t unit = lane < p.group_tiles ? unit0 + p.a_slots : unit1, slot = 0, phase = 0;
+        find(lane, unit);
+        while (__any_sync(~0u, unit < unit1)) {
+            if (unit < unit1 && mbar_test(at.a_empty + 8 * (lane * p.a_slots + slot), phase)) {
+                copy(at, lane, slot);
+                if (++slot == p.a_slots) {
+                    slot = 0;
+                    phase ^= 1;
+                }
+                find(lane, ++unit);
+            }
+        }
+    }
+};
+
+// A warp that brings B: copies of its share of the columns and their transposition. kAsync: wgmma reads them.
+template <int NT, bool kAsync>
+__device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1, uint32_t slice, uint32_t loader,
+                                       uint32_t lane) {
+    using R = Rings<NT>;
+    // Pieces of 128 of K, of which the i-th unit has number 2 i and 2 i + 1. One group of asynchronous copies
+    // each; a lane copies 16 bytes of two rows at a time.
+    const uint32_t n0 = slice * (NT * 8) + loader * R::kLoaderRows;
+    const uint32_t rows = p.n > n0 ? p.n - n0 : 0;
+    const uint32_t raw = at.raw + loader * R::kLoaderRows * kRawRow;
+    const __half* b = reinterpret_cast<const __half*>(p.b) + static_cast<int64_t>(n0) * p.b_stride_n;
+    uint32_t issue_stage = 0, issue_k = unit0 % p.k_blocks * kBlockCols, pieces = (unit1 - unit0) * 2;
+    auto copy_raw = [&] {
+        if (pieces != 0) {
+            --pieces;
+            const uint32_t k = issue_k + lane % 16 * 8;
+            const uint32_t to = raw + issue_stage * R::kRawBytes + lane / 16 * kRawRow + lane % 16 * 16;
+            const __half* from = b + lane / 16 * p.b_stride_n + k;
+#pragma unroll
+            for (uint32_t n = 0; n < R::kLoaderRows; n += 2)
+                // A is clear beyond K and C is not stored beyond N, but 0 * NaN would not be zero: nothing is zeros.
+                cp_async16(to + n * kRawRow, from + n * p.b_stride_n, k < p.k && n + lane / 16 < rows ? 16 : 0);
+            if (++issue_stage == R::kRaw) issue_stage = 0;
+            // The second half of a row's last block may be empty; the next row begins with its first.
+            issue_k += kRawCols;
+            if (issue_k == p.k_blocks * kBlockCols) issue_k = 0;
+        }
+        cp_async_commit();
+    };
+    for (uint32_t i = 0; i + 1 < R::kRaw; ++i) copy_raw();
+
+    Cursor<R::kStages> stage;
+    uint32_t raw_stage = 0;
+    for (uint32_t unit = unit0; unit < unit1; ++unit) {
+        mbar_wait(at.b_empty + 8 * stage.stage, stage.phase ^ 1);
+        const uint32_t to = at.b + stage.stage * R::kStageBytes + loader * (NT / R::kLoaders) * kPlane + lane * 16;
+#pragma unroll 1
+        for (uint32_t half = 0; half < 2; ++half) {
+            cp_async_wait<R::kRaw - 2>();
+            __syncwarp();
+            const uint32_t from = raw + raw_stage * R::kRawBytes + lane % 8 * kRawRow + lane / 8 * 16;
+#pragma unroll(NT == 1 ? 1 : 2)
+            for (int nt = 0; nt < NT / static_cast<int>(R::kLoaders); ++nt) {
+#pragma unroll
+                for (int q = 0; q < kRawCols / 32; ++q) {
+                    uint32_t v[4];
+                    ldmatrix4(v, from + nt * 8 * kRawRow + q * 64);
+                    stmatrix4_trans(to + nt * kPlane + (half * kRawCols + q * 32) * 16, v);
+                }
+            }
+            if (++raw_stage == R::kRaw) raw_stage = 0;
+            __syncwarp();
+            copy_raw();
+        }
+        if (kAsync) fence_proxy_async();
+        mbar_arrive(at.b_full + 8 * stage.stage);
+        stage.advance();
+    }
+}
+#endif
+
+}  // namespace fl::slots
