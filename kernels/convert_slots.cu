@@ -26,7 +26,7 @@ constexpr uint32_t kFixed = 9;
 constexpr uint32_t kStarts = 8 * kUnit;
 constexpr uint32_t kOverflow = kStarts + kUnit;
 constexpr uint32_t kRound = 16;                    // columns
-constexpr uint32_t kRounds = 8;                    // at most: overflow is in columns 2 and 3 of a group
+constexpr uint32_t kRounds = 8;                    // at most: overflow is in half of the columns
 constexpr uint32_t kColumns = kOverflow + 2 * kRounds;
 constexpr uint32_t kMost = kFixed + (2 * kRounds + kRounds * kRound + 4 * 32 * 128 + kUnit - 1) / kUnit + 64;
 constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
@@ -68,22 +68,24 @@ struct Place {
     }
 };
 
-// What a group of four columns stores: code | slot 0 << 4 | slot 1 << 6 | count << 8 | overflow << 12.
+// What a group of four columns, of which it keeps `mask` (at most two), stores: code | slot 0 << 4 | slot 1 << 6 | count << 8.
 __device__ __forceinline__ uint32_t group(uint32_t mask) {
     if (mask == 0) return 2;
     const uint32_t x = __ffs(mask) - 1, rest = mask & (mask - 1);
     if (rest == 0) return x | ((x + 1) & 3) << 2 | x << 4 | 1 << 8;
     const uint32_t y = __ffs(rest) - 1;
     const uint32_t a = y - x == 1 ? y : x, b = y - x == 1 ? x : y;
-    return a | b << 2 | a << 4 | b << 6 | 2 << 8 | (rest & (rest - 1)) << 12;
+    return a | b << 2 | a << 4 | b << 6 | 2 << 8;
 }
 
-// Of the elements those beyond the second of their group.
+// Of the elements those that their group does not keep: beyond the lowest two in even octets, beyond the highest two
+// in odd ones.
 __device__ __forceinline__ uint32_t beyond_two(uint32_t mask) {
-    const uint32_t a = mask, b = mask >> 1, c = mask >> 2;
-    const uint32_t third = a & b & c & 0x11111111u;
-    const uint32_t fourth = mask >> 3 & ((a & b) | (c & (a | b))) & 0x11111111u;
-    return third << 2 | fourth << 3;
+    constexpr uint32_t kFirst = 0x11111111u;
+    const uint32_t a = mask, b = mask >> 1, c = mask >> 2, d = mask >> 3;
+    const uint32_t high = (a & b & c & kFirst) << 2 | (d & ((a & b) | (c & (a | b))) & kFirst) << 3;
+    const uint32_t low = (d & c & b & kFirst) << 1 | (a & ((d & c) | (b & (d | c))) & kFirst);
+    return (high & 0x00ff00ffu) | (low & 0xff00ff00u);
 }
 
 // Values that the groups t and t + 4 keep, a byte for each t; `mask` is without overflow.
@@ -116,29 +118,27 @@ __device__ __forceinline__ void plan_streams(Encoder& s, uint32_t plane, uint32_
     if (lane == 0) s.rows[plane] = rows;
 }
 
-// Places of the columns with overflow in the rounds; the four warps whose number is the columns' mod 8.
+// Places of the columns with overflow in the rounds; a warp has those of its number mod 8, a bank.
 __device__ __forceinline__ void place_columns(Encoder& s, uint32_t warp, uint32_t lane) {
     uint32_t columns = 0;
 #pragma unroll
     for (int i = 0; i < 8; ++i) columns |= s.columns[i][lane / 4];
     columns >>= 8 * (lane % 4);
-    uint32_t mine = 0, before = 0, count[4];
+    uint32_t mine = 0, before = 0, distinct = 0, count[8];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const uint32_t bank = 2 + i + i / 2 * 2;  // 2, 3, 6, 7
+    for (uint32_t bank = 0; bank < 8; ++bank) {
         const uint32_t lanes = __ballot_sync(kAll, columns >> bank & 1);
-        count[i] = __popc(lanes);
+        count[bank] = __popc(lanes);
+        distinct += count[bank];
         if (bank == warp) mine = lanes;
     }
     const uint32_t n = __popc(mine & ((1u << lane) - 1));
     // The n-th column of a bank follows n columns of every bank, and those of the banks before.
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const uint32_t bank = 2 + i + i / 2 * 2;
-        before += (count[i] < n ? count[i] : n) + (bank < warp && count[i] > n ? 1 : 0);
-    }
+    for (uint32_t bank = 0; bank < 8; ++bank)
+        before += (count[bank] < n ? count[bank] : n) + (bank < warp && count[bank] > n ? 1 : 0);
     if (mine >> lane & 1) s.place[8 * lane + warp] = static_cast<uint8_t>(before);
-    if (warp == 2 && lane == 0) s.distinct = count[0] + count[1] + count[2] + count[3];
+    if (warp == 7 && lane == 0) s.distinct = distinct;
 }
 
 // Counts and sizes of a block of which this thread has the 32 elements of `mask`. Synchronises first and last.
@@ -156,7 +156,7 @@ __device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, const Place&
     if (lane == 0) s.sums[warp] = sum;
     __syncthreads();
     if (warp < 2) plan_streams(s, warp, lane);
-    if (warp & 2) place_columns(s, warp, lane);
+    place_columns(s, warp, lane);
     __syncthreads();
     Sizes sizes;
     uint32_t stored = 0, overflow = 0;
@@ -205,13 +205,10 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
     __syncthreads();
     const int g = at.row % 8, plane = at.step / 4;
     uint32_t codes = 0;
+    const uint32_t beyond = beyond_two(mask), keeps = mask & ~beyond;
 #pragma unroll
-    for (int j = 0; j < 8; ++j) {
-        const uint32_t info = s.groups[mask >> (4 * j) & 15];
-        codes |= (info & 15) << (4 * j);
-    }
+    for (int j = 0; j < 8; ++j) codes |= (s.groups[keeps >> (4 * j) & 15] & 15) << (4 * j);
     uint32_t* taken = reinterpret_cast<uint32_t*>(s.taken);
-    const uint32_t beyond = beyond_two(mask);
     for (uint32_t rest = beyond; rest != 0; rest &= rest - 1) {
         const uint32_t place = s.place[32 * at.step + __ffs(rest) - 1];
         const uint32_t bit = place / kRound * 512 + at.in_round(place % kRound);
@@ -237,7 +234,7 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
         uint32_t to = begin + 32 * (before >> (8 * t) & 0xff);
 #pragma unroll
         for (int j = t; j < 8; j += 4) {
-            const uint32_t info = s.groups[mask >> (4 * j) & 15], count = info >> 8 & 3;
+            const uint32_t info = s.groups[keeps >> (4 * j) & 15], count = info >> 8 & 3;
             if (count > 0) put<kCheck>(values + 2 * to, pick(e[2 * j], e[2 * j + 1], info >> 4 & 3)), to += 32;
             if (count > 1) put<kCheck>(values + 2 * to, pick(e[2 * j], e[2 * j + 1], info >> 6 & 3)), to += 32;
         }
@@ -252,17 +249,16 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
         s.before[4 * lane] = begin, s.before[4 * lane + 1] = begin + a;
         s.before[4 * lane + 2] = begin + a + b, s.before[4 * lane + 3] = end - d;
         if (lane % 4 == 3) put<kCheck>(reinterpret_cast<uint16_t*>(bytes + kOverflow) + lane / 4, end);
-    } else if (warp & 2) {
-        const uint32_t col = 8 * lane + warp;
-        uint32_t columns = 0;
-#pragma unroll
-        for (int i = 0; i < 8; ++i) columns |= s.columns[i][col / 32];
-        if (columns >> col % 32 & 1) put<kCheck>(bytes + kColumns + s.place[col], col);
     } else if (warp == 1) {
         // Columns that the last round does not use lie in different banks.
         const uint32_t place = sizes.distinct + lane;
         if (place < sizes.rounds * kRound) put<kCheck>(bytes + kColumns + place, place % kRound);
     }
+    const uint32_t col = 8 * lane + warp;
+    uint32_t columns = 0;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) columns |= s.columns[i][col / 32];
+    if (columns >> col % 32 & 1) put<kCheck>(bytes + kColumns + s.place[col], col);
     __syncthreads();
     uint32_t* entries = reinterpret_cast<uint32_t*>(bytes + kColumns + kRound * sizes.rounds);
     for (uint32_t rest = beyond; rest != 0; rest &= rest - 1) {
@@ -332,7 +328,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     // Here the table is by code.
     if (threadIdx.x < 16) {
         const uint32_t info = group(threadIdx.x);
-        if (info >> 12 == 0) s.groups[info & 15] = info;
+        if (__popc(threadIdx.x) <= 2) s.groups[info & 15] = info;
     }
     __syncthreads();
     const Place at(p);

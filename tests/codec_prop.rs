@@ -159,7 +159,14 @@ fn naive_overflow(matrix: &Dense, r0: usize, c0: usize) -> (usize, Vec<u8>) {
                 let value = matrix.values[matrix.layout.index(r0 + row, c0 + col)];
                 (value & 0x7fff != 0).then_some((row, col, value))
             });
-            elements.extend(stored.skip(2));
+            // Even octets keep the lowest two of a group, odd ones the highest.
+            let stored: Vec<_> = stored.collect();
+            let beyond = stored.len().saturating_sub(2);
+            elements.extend(if group / 8 % 2 == 0 {
+                &stored[stored.len() - beyond..]
+            } else {
+                &stored[..beyond]
+            });
         }
     }
     if elements.is_empty() {

@@ -35,7 +35,7 @@ pub const MOST_UNITS: u32 =
 
 const STEPS: usize = TILE_COLS / 32;
 const LANES: usize = 32;
-/// Columns that are multiplied together, and rounds of a block whose every column 2 and 3 of a group has overflow.
+/// Columns that are multiplied together, and rounds of a block in which half of the columns have overflow: more cannot.
 const ROUND: usize = 16;
 const MOST_ROUNDS: usize = TILE_COLS / 2 / ROUND;
 const HALF_ROWS: usize = 16;
@@ -55,32 +55,33 @@ const fn ordered(x: u32, y: u32) -> (u32, u32) {
     if y - x == 1 { (y, x) } else { (x, y) }
 }
 
-/// What a group stores: four mask bits -> code, kept columns in the order of the slots, overflow mask.
+/// What a group keeps: four mask bits, at most two of them set -> code, kept columns in the order of the slots. Their
+/// number is 3 where there is nothing.
 #[derive(Clone, Copy)]
 struct Group {
     code: u8,
     slots: [u8; 2],
     count: u8,
-    overflow: u8,
 }
 
+const NOTHING: Group = Group { code: 0, slots: [0, 0], count: 3 };
+
 const GROUPS: [Group; 16] = {
-    let mut table = [Group { code: 2, slots: [0, 0], count: 0, overflow: 0 }; 16];
-    let mut mask = 1u32;
+    let mut table = [NOTHING; 16];
+    let mut mask = 0u32;
     while mask < 16 {
         let x = mask.trailing_zeros();
-        let rest = mask & (mask - 1);
-        table[mask as usize] = if rest == 0 {
-            let code = x | ((x + 1) & 3) << 2;
-            Group { code: code as u8, slots: [x as u8, 0], count: 1, overflow: 0 }
-        } else {
-            let (a, b) = ordered(x, rest.trailing_zeros());
-            Group {
-                code: (a | b << 2) as u8,
-                slots: [a as u8, b as u8],
-                count: 2,
-                overflow: (rest & (rest - 1)) as u8,
+        table[mask as usize] = match mask.count_ones() {
+            0 => Group { code: 2, slots: [0, 0], count: 0 },
+            1 => {
+                let code = x | ((x + 1) & 3) << 2;
+                Group { code: code as u8, slots: [x as u8, 0], count: 1 }
             }
+            2 => {
+                let (a, b) = ordered(x, (mask & (mask - 1)).trailing_zeros());
+                Group { code: (a | b << 2) as u8, slots: [a as u8, b as u8], count: 2 }
+            }
+            _ => NOTHING,
         };
         mask += 1;
     }
@@ -89,11 +90,11 @@ const GROUPS: [Group; 16] = {
 
 /// Code -> kept columns and their number; 3 marks a code that is never written.
 const CODES: [Group; 16] = {
-    let mut table = [Group { code: 0, slots: [0, 0], count: 3, overflow: 0 }; 16];
+    let mut table = [NOTHING; 16];
     let mut mask = 0;
     while mask < 16 {
         let group = GROUPS[mask];
-        if group.overflow == 0 {
+        if group.count <= 2 {
             table[group.code as usize] = group;
         }
         mask += 1;
@@ -101,7 +102,7 @@ const CODES: [Group; 16] = {
     table
 };
 
-/// Two groups' mask bits -> their two codes, and the numbers of kept values in either nibble.
+/// Two groups' kept mask bits -> their two codes, and the numbers of kept values in either nibble.
 const PAIRS: [(u8, u8); 256] = {
     let mut table = [(0, 0); 256];
     let mut byte = 0;
@@ -118,13 +119,15 @@ const fn overflow_bytes(rounds: usize, entries: usize) -> usize {
     if entries == 0 { 0 } else { (COLUMNS + ROUND * rounds + 4 * entries).next_multiple_of(UNIT) }
 }
 
-/// Of 32 neighbouring elements those beyond the second of their group: always columns 2 or 3 of one.
+/// Of 32 neighbouring elements those that their group does not keep: what is beyond the lowest two in even octets, which
+/// is in columns 2 or 3 of a group, and beyond the highest two in odd ones, in columns 0 or 1.
 #[inline]
 fn beyond_two(word: u32) -> u32 {
-    let (a, b, c) = (word, word >> 1, word >> 2);
-    let third = a & b & c & 0x1111_1111;
-    let fourth = word >> 3 & (a & b | c & (a | b)) & 0x1111_1111;
-    third << 2 | fourth << 3
+    const FIRST: u32 = 0x1111_1111;
+    let (a, b, c, d) = (word, word >> 1, word >> 2, word >> 3);
+    let high = (a & b & c & FIRST) << 2 | (d & (a & b | c & (a | b)) & FIRST) << 3;
+    let low = (d & c & b & FIRST) << 1 | a & (d & c | b & (d | c)) & FIRST;
+    high & 0x00ff_00ff | low & 0xff00_ff00
 }
 
 #[inline]
@@ -163,8 +166,8 @@ impl Masks {
         let (mut overflow, mut nnz) = (0, 0);
         for (r, words) in words.iter().enumerate() {
             for (step, &word) in words.iter().enumerate() {
-                let groups = map_bytes(word, |byte| PAIRS[usize::from(byte)].1);
                 let beyond = beyond_two(word);
+                let groups = map_bytes(word & !beyond, |byte| PAIRS[usize::from(byte)].1);
                 columns[step] |= beyond;
                 overflow += beyond.count_ones();
                 nnz += word.count_ones();
@@ -177,6 +180,12 @@ impl Masks {
         Self { words, counts, columns, overflow, nnz }
     }
 
+    /// The elements of a row and step that their groups keep.
+    fn kept(&self, row: usize, step: usize) -> u32 {
+        let word = self.words[row][step];
+        word & !beyond_two(word)
+    }
+
     fn rounds(&self) -> usize {
         (self.columns.iter().map(|word| word.count_ones()).sum::<u32>() as usize).div_ceil(ROUND)
     }
@@ -187,7 +196,7 @@ impl Masks {
 
     /// Calls `f` with each column that has overflow and its place: `ROUND` times its round, plus its column in the
     /// round's tile. Those of one shared-memory bank group of B (column mod 8) are apart from each other, so that
-    /// four neighbours, there being four such groups with overflow, read different banks where they can.
+    /// eight neighbours read different banks where they can.
     fn place_columns(&self, mut f: impl FnMut(usize, usize)) {
         // Bit `r` of a bank is its r-th column, by step and byte.
         let mut columns = [0u32; 8];
@@ -360,7 +369,7 @@ fn encode_block(
     let (overflow, packed) = rest.split_at_mut(overflow_bytes);
     for step in 0..STEPS {
         let codes: [u32; TILE_ROWS] =
-            from_fn(|r| map_bytes(masks.words[r][step], |byte| PAIRS[usize::from(byte)].0));
+            from_fn(|r| map_bytes(masks.kept(r, step), |byte| PAIRS[usize::from(byte)].0));
         for lane in 0..LANES {
             let row = lane / 4 + HALF_ROWS * (lane / 2 % 2);
             let half = |r: usize| codes[r] >> (16 * (lane % 2)) & 0xffff;
@@ -385,14 +394,15 @@ fn encode_block(
             for step in 2 * sub..2 * sub + 2 {
                 for j in 0..8 {
                     let (row, q) = owned(lane, j);
-                    let group = GROUPS[(masks.words[row][step] >> (4 * q) & 15) as usize];
+                    let kept = masks.kept(row, step);
+                    let group = GROUPS[(kept >> (4 * q) & 15) as usize];
                     let value = |i: usize| tile[row][32 * step + 4 * q + i];
                     for &i in &group.slots[..usize::from(group.count)] {
                         let to = value_offset(at, plane);
                         packed[to..to + 2].copy_from_slice(&value(usize::from(i)).to_le_bytes());
                         at += LANES;
                     }
-                    let mut rest = group.overflow;
+                    let mut rest = (masks.words[row][step] & !kept) >> (4 * q) & 15;
                     while rest != 0 {
                         let col = 32 * step + 4 * q + rest.trailing_zeros() as usize;
                         let (round, k) = (places[col] / ROUND, places[col] % ROUND);
@@ -640,6 +650,10 @@ mod tests {
     #[test]
     fn codes_name_different_columns_and_tell_their_number_as_the_kernels_read_it() {
         for (mask, group) in GROUPS.into_iter().enumerate() {
+            assert_eq!(group.count > 2, mask.count_ones() > 2);
+            if group.count > 2 {
+                continue;
+            }
             let (a, b) = (u32::from(group.code) & 3, u32::from(group.code) >> 2);
             assert_ne!(a, b, "an instruction's two columns differ");
             let bit = |x: u32, i: u32| x >> i & 1 == 1;
@@ -648,7 +662,7 @@ mod tests {
             let two = if odd { bit(a, 0) ^ bit(a, 1) ^ bit(b, 1) } else { !bit(a, 1) };
             assert_eq!(u8::from(one) + u8::from(two), group.count, "mask {mask:04b}");
             let kept = group.slots[..usize::from(group.count)].iter();
-            assert_eq!(kept.fold(group.overflow, |m, &i| m | 1 << i), mask as u8);
+            assert_eq!(kept.fold(0, |m, &i| m | 1 << i), mask);
             if group.count >= 1 {
                 assert_eq!(u32::from(group.slots[0]), a);
             }
