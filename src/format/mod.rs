@@ -95,7 +95,7 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
     }
 }
 
-/// FORMAT_AUTO. For speed, Slots from 65 % zeros on and Bitmap below: between 60 and 70 % one overtakes the other
+/// FORMAT_AUTO. For speed, Slots from 58 % zeros on and Bitmap below: between 50 and 60 % one overtakes the other
 /// (docs/kernels.md). For footprint, the smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
 pub fn choose(
     bitmap: Analysis,
@@ -103,7 +103,7 @@ pub fn choose(
     prefer_footprint: bool,
 ) -> Result<Analysis> {
     let Header { rows, cols, nnz, .. } = bitmap.header;
-    let sparse = u128::from(nnz) * 20 <= u128::from(rows) * u128::from(cols) * 7;
+    let sparse = u128::from(nnz) * 50 <= u128::from(rows) * u128::from(cols) * 21;
     let found = match (prefer_footprint, sparse) {
         (true, _) => other(Format::TiledCsl),
         (false, true) => other(Format::Slots),

@@ -3,6 +3,7 @@
 //! The files are written by `flash_llm_bench tune` (docs/benchmarking.md); a new one is listed in [`TABLES`].
 
 mod nvidia_h100_80gb_hbm3;
+mod nvidia_h200;
 
 use super::KernelId;
 use super::model::Law;
@@ -27,7 +28,7 @@ pub struct Table {
 }
 
 /// The measured devices. The first one's table serves devices that were not.
-pub const TABLES: [&Table; 1] = [&nvidia_h100_80gb_hbm3::TABLE];
+pub const TABLES: [&Table; 2] = [&nvidia_h100_80gb_hbm3::TABLE, &nvidia_h200::TABLE];
 
 /// The table for a device.
 pub fn of(device: &str) -> &'static Table {
