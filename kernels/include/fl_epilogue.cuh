@@ -4,7 +4,7 @@
 //   C = activation(alpha * sum + beta * C + bias[row]) * gate + residual
 //
 // What is not asked for costs one uniform branch a fragment (p.fused). The rest is a rolled loop: its code is
-// there once a fragment, not once an element. The loads are before it, so that they are waited for once.
+// there once a fragment, not once an element, and it is as fast as the loads that it waits for.
 #pragma once
 
 #include "fl_params.h"
@@ -50,51 +50,29 @@ __device__ __forceinline__ void store_scaled(const FlSpmmParams& p, uint32_t m, 
     store_element(p, at, p.beta == 0.f ? p.alpha * v : p.alpha * v + p.beta * load_element(p.c, at, type));
 }
 
-// What the end of an element reads: all of a fragment's is asked for before any of it is used.
-struct Operands {
-    float c, bias, gate, residual;
-
-    __device__ __forceinline__ Operands(const FlSpmmParams& p, uint32_t m, uint32_t n, bool reads_c) : c(0.f), bias(0.f), gate(1.f), residual(0.f) {
-        if (m >= p.m || n >= p.n) return;
-        if (reads_c) c = load_element(p.c, m * p.c_stride_m + n * p.c_stride_n, p.c_is_f32 ? FL_TYPE_F32 : kType);
-        if (p.bias) bias = load_element(p.bias, m, p.bias_type);
-        if (p.gate) gate = reinterpret_cast<const float*>(p.gate)[static_cast<int64_t>(n) * p.m + m];
-        if (p.residual)
-            residual = load_element(p.residual, m * p.residual_stride_m + n * p.residual_stride_n, p.residual_type);
-    }
-};
-
-// By value: a reference into an array of them would put it into local memory.
-__device__ __forceinline__ float pick(uint32_t i, float a, float b, float c, float d) {
-    const float low = i & 1 ? b : a, high = i & 1 ? d : c;
-    return i & 2 ? high : low;
-}
-
-// The fragment of store_m16n8 with everything that may follow a product.
-__device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t row, uint32_t col, const float4& v) {
+__device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t m, uint32_t n, float v) {
+    if (m >= p.m || n >= p.n) return;
+    const int64_t at = m * p.c_stride_m + n * p.c_stride_n;
+    const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : kType;
     const float alpha = p.alpha_at ? *reinterpret_cast<const float*>(p.alpha_at) : p.alpha;
     const float beta = p.beta_at ? *reinterpret_cast<const float*>(p.beta_at) : p.beta;
-    const Operands a(p, row, col, beta != 0.f), b(p, row, col + 1, beta != 0.f);
-    const Operands c(p, row + 8, col, beta != 0.f), d(p, row + 8, col + 1, beta != 0.f);
-#pragma unroll 1
-    for (uint32_t i = 0; i < 4; ++i) {
-        const uint32_t m = row + i / 2 * 8, n = col + i % 2;
-        if (m >= p.m || n >= p.n) continue;
-        float sum = alpha * pick(i, v.x, v.y, v.z, v.w);
-        if (beta != 0.f) sum += beta * pick(i, a.c, b.c, c.c, d.c);
-        if (p.bias) sum += pick(i, a.bias, b.bias, c.bias, d.bias);
-        if (p.activation != FL_ACTIVATION_NONE) sum = activate(p.activation, sum);
-        if (p.gate) sum *= pick(i, a.gate, b.gate, c.gate, d.gate);
-        if (p.residual) sum += pick(i, a.residual, b.residual, c.residual, d.residual);
-        store_element(p, m * p.c_stride_m + n * p.c_stride_n, sum);
-    }
+    v *= alpha;
+    if (beta != 0.f) v += beta * load_element(p.c, at, type);
+    if (p.bias) v += load_element(p.bias, m, p.bias_type);
+    if (p.activation != FL_ACTIVATION_NONE) v = activate(p.activation, v);
+    if (p.gate) v *= reinterpret_cast<const float*>(p.gate)[static_cast<int64_t>(n) * p.m + m];
+    if (p.residual)
+        v += load_element(p.residual, m * p.residual_stride_m + n * p.residual_stride_n, p.residual_type);
+    store_element(p, at, v);
 }
 
 // Stores one m16n8 accumulator: rows m + lane/4 (+8), columns n + 2*(lane%4) (+1).
 __device__ __forceinline__ void store_m16n8(const FlSpmmParams& p, uint32_t m, uint32_t n, const float4& v, uint32_t lane) {
     const uint32_t row = m + lane / 4, col = n + (lane % 4) * 2;
     if (p.fused) {
-        store_fused(p, row, col, v);
+#pragma unroll 1
+        for (uint32_t i = 0; i < 4; ++i)
+            store_fused(p, row + i / 2 * 8, col + i % 2, i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w);
         return;
     }
     store_scaled(p, row, col, v.x);
