@@ -392,7 +392,8 @@ fn automatic_choice_follows_sparsity_and_preference() {
     };
     assert_eq!(choose(500, false), Format::Bitmap);
     assert_eq!(choose(500, true), Format::Bitmap);
-    assert_eq!(choose(400, false), Format::Bitmap);
+    assert_eq!(choose(450, false), Format::Bitmap);
+    assert_eq!(choose(400, false), Format::Slots);
     assert_eq!(choose(300, false), Format::Slots);
     assert_eq!(choose(200, true), Format::Bitmap);
     assert_eq!(choose(10, false), Format::Slots);
