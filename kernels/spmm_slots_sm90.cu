@@ -2,20 +2,20 @@
 //
 // C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Slots, fp16 in, fp32 accumulation, Hopper.
 //
-// Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is R = p.group_tiles tiles of 32 rows. S consumer
-//           warps share a tile: with S = 2 one takes the four steps of a block whose values are in the low
-//           halves and the overflow of the upper 16 rows, the other the rest. One more warp copies A, one or
-//           two bring B. The units (row group, block of 256 columns) are dealt to the CTAs
+// Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is R = p.group_tiles tiles of 32 rows. Two consumer
+//           warps share a tile: one takes the four steps of a block whose values are in the low halves, the other
+//           those in the high ones; overflow rounds they take in turn, two at a time, and which of them begins
+//           changes with the block. One more warp copies A, one or two bring B. The units (row group, block of 256 columns) are dealt to the CTAs
 //           (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
 // Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]
 //           [1024, ..)  B ring, stages of NT planes: 256 rows of K x 8 columns of N
 //           [.., ..)    raw B ring, stages of 8*NT rows of N x 128 of K, 16 bytes apart
-//           [.., ..)    scratch, NT x 512 bytes a consumer warp (S = 1: 512): overflow fragments, and at the end
-//                       of a row group the sums that the two warps of a tile exchange
+//           [.., ..)    scratch, NT x 512 bytes and at least kRoundsTile a consumer warp: A of two rounds of
+//                       overflow, and at the end of a row group the sums that the two warps of a tile exchange
 //           [.., ..)    A ring, R x slots x slot_bytes: blocks exactly as stored
 // Pipeline: warp A   A0 .. A(slots-1) | slot free: next block of that tile | ...
 //           warp B   raw B .. | stage free: raw B u -> B u | ...
-//           warp     wait A0, B0 | steps: decode + mma.sp | overflow rounds: scatter, gather, mma | free | wait A1 ...
+//           warp     wait A0, B0 | scatter | steps: decode + mma.sp | rounds: gather, mma, clear | free | wait A1 ...
 //           One bulk copy a block of A. B comes in 16-byte pieces, which keep more bytes in flight than
 //           registers would, and its loader transposes it: rows of K can then be gathered. Nothing drains at a
 //           row group's end: the rings run on.

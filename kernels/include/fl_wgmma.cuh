@@ -50,22 +50,13 @@ __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t address, uint32_t 
 // 2 S and 2 S + 1 of each quad. A row of K of a core matrix of B is 16 bytes. d[i] is as that of mma.m16n8k32 for columns 8 i.
 template <int NT, int S>
 __device__ __forceinline__ void wgmma_sp_k32(float4* d, const uint32_t* a, uint64_t b, uint32_t metadata) {
-    if constexpr (NT == 1) {
-        asm volatile(FL_WGMMA_SP "8k32." FL_WGMMA_TYPES " {%0,%1,%2,%3}, {%4,%5,%6,%7}, %8, %9, %10, 1, 1, 1, 1;"
-                     : FL_D(0)
-                     : FL_WGMMA_A);
-    } else if constexpr (NT == 2) {
-        asm volatile(FL_WGMMA_SP "16k32." FL_WGMMA_TYPES
-                     " {%0,%1,%2,%3,%4,%5,%6,%7}, {%8,%9,%10,%11}, %12, %13, %14, 1, 1, 1, 1;"
-                     : FL_D(0), FL_D(1)
-                     : FL_WGMMA_A);
-    } else if constexpr (NT == 4) {
+    if constexpr (NT == 4) {
         asm volatile(FL_WGMMA_SP "32k32." FL_WGMMA_TYPES
                      " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, {%16,%17,%18,%19}, %20, %21, %22, 1, 1, 1, 1;"
                      : FL_D(0), FL_D(1), FL_D(2), FL_D(3)
                      : FL_WGMMA_A);
     } else {
-        static_assert(NT == 8, "8, 16, 32 or 64 columns");
+        static_assert(NT == 8, "32 or 64 columns");
         asm volatile(FL_WGMMA_SP "64k32." FL_WGMMA_TYPES
                      " {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,"
                      "%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, %37, %38, 1, 1, 1, 1;"
