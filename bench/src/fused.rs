@@ -1,17 +1,18 @@
 //! `fused`: plans with bias, activation, residual and gate, and bfloat16, beside the plain fp16 product.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::path::Path;
-use std::ptr;
 
 use half::{bf16, f16};
 
-use crate::api::{self, Buffer, DnMat, Handle, Raw, SpMat};
+use crate::api::{self, Buffer, DnMat, Handle, SpMat};
 use crate::args::{Args, format_name};
 use crate::csv::{self, Row};
 use crate::data::{self, OracleRow};
-use crate::driver::{self, Driver, Event, Memory, Stream};
+use crate::driver::{Driver, Memory};
 use crate::env;
+use crate::gpu::{self, Gpu};
+use crate::planned::{ACTIVATION, BIAS, GATE, Plan, RESIDUAL};
 use crate::shapes;
 use crate::stats::Summary;
 
@@ -26,118 +27,6 @@ fused: what follows a product (bias, activation, residual, gate), and bfloat16, 
   --commit NAME, --seed N";
 
 const R_16BF: c_int = 14;
-const BIAS: c_int = 0;
-const ACTIVATION: c_int = 2;
-const GATE: c_int = 3;
-const RESIDUAL: c_int = 4;
-
-mod ffi {
-    use super::{Raw, c_int, c_void};
-
-    unsafe extern "C" {
-        pub fn flashllmSpMMPlanCreate(
-            h: Raw,
-            plan: *mut Raw,
-            op_a: c_int,
-            op_b: c_int,
-            a: Raw,
-            b: Raw,
-            c: Raw,
-            compute: c_int,
-            alg: c_int,
-        ) -> c_int;
-        pub fn flashllmSpMMPlanDestroy(plan: Raw) -> c_int;
-        pub fn flashllmSpMMPlanSetAttribute(
-            plan: Raw,
-            attr: c_int,
-            value: *const c_void,
-            bytes: usize,
-        ) -> c_int;
-        pub fn flashllmSpMMPlan_bufferSize(h: Raw, plan: Raw, bytes: *mut usize) -> c_int;
-        pub fn flashllmSpMMPlanExecute(
-            h: Raw,
-            plan: Raw,
-            alpha: *const c_void,
-            a: Raw,
-            b: Raw,
-            beta: *const c_void,
-            c: Raw,
-            workspace: Raw,
-        ) -> c_int;
-    }
-}
-
-/// A plan; destroyed on drop.
-struct Plan(Raw);
-
-impl Plan {
-    fn new(handle: &Handle, a: &SpMat, b: &DnMat, c: &DnMat) -> Result<Self, api::Failure> {
-        let (mut raw, n) = (ptr::null_mut(), api::NON_TRANSPOSE);
-        // SAFETY: live objects and a place for the plan.
-        api::check(unsafe {
-            ffi::flashllmSpMMPlanCreate(
-                handle.raw(),
-                &raw mut raw,
-                n,
-                n,
-                a.raw(),
-                b.raw(),
-                c.raw(),
-                api::R_32F,
-                0,
-            )
-        })?;
-        Ok(Self(raw))
-    }
-
-    fn set<T>(&self, attribute: c_int, value: T) -> Result<(), api::Failure> {
-        let bytes = size_of::<T>();
-        // SAFETY: a live plan, and the value's own size.
-        api::check(unsafe {
-            ffi::flashllmSpMMPlanSetAttribute(self.0, attribute, (&raw const value).cast(), bytes)
-        })
-    }
-
-    fn workspace_bytes(&self, handle: &Handle) -> Result<usize, api::Failure> {
-        let mut bytes = 0;
-        // SAFETY: live objects and a place for the size.
-        api::check(unsafe {
-            ffi::flashllmSpMMPlan_bufferSize(handle.raw(), self.0, &raw mut bytes)
-        })?;
-        Ok(bytes)
-    }
-
-    fn run(
-        &self,
-        handle: &Handle,
-        a: &SpMat,
-        b: &DnMat,
-        c: &DnMat,
-        workspace: Raw,
-    ) -> Result<(), api::Failure> {
-        let (alpha, beta) = (1.0f32, 0.0f32);
-        // SAFETY: live objects, host floats, and memory that stays until the stream is synchronised.
-        api::check(unsafe {
-            ffi::flashllmSpMMPlanExecute(
-                handle.raw(),
-                self.0,
-                (&raw const alpha).cast(),
-                a.raw(),
-                b.raw(),
-                (&raw const beta).cast(),
-                c.raw(),
-                workspace,
-            )
-        })
-    }
-}
-
-impl Drop for Plan {
-    fn drop(&mut self) {
-        // SAFETY: destroyed once.
-        let _ = unsafe { ffi::flashllmSpMMPlanDestroy(self.0) };
-    }
-}
 
 /// What one row measures.
 #[derive(Clone, Copy)]
@@ -233,10 +122,7 @@ fn narrow(values: &[u16], is_bf16: bool) -> Vec<u16> {
 }
 
 struct Session<'d> {
-    driver: &'d Driver,
-    stream: &'d Stream<'d>,
-    handle: &'d Handle,
-    l2_bytes: usize,
+    gpu: &'d Gpu<'d>,
     iters: usize,
 }
 
@@ -266,19 +152,19 @@ impl<'d> Session<'d> {
         let resolved = sparse.format().map_err(text)?;
         let mut copies = Vec::new();
         // As spmm's: at least twice the L2 passes between two reads of one.
-        for _ in 0..(3 * self.l2_bytes).div_ceil(bytes).clamp(2, 1024) {
-            let buffer = self.handle.upload(&content).map_err(text)?;
+        for _ in 0..gpu::copies(self.gpu.l2_bytes, bytes) {
+            let buffer = self.gpu.handle.upload(&content).map_err(text)?;
             let copy = SpMat::with_type(m, k, resolved, dtype).map_err(text)?;
-            copy.set_buffer(self.handle, &buffer).map_err(text)?;
+            copy.set_buffer(&self.gpu.handle, &buffer).map_err(text)?;
             copies.push((copy, buffer));
         }
         let memory = |values: &[u16]| -> Result<Memory<'d>, String> {
-            let memory = self.driver.alloc(2 * values.len())?;
+            let memory = self.gpu.driver.alloc(2 * values.len())?;
             memory.write(&narrow(values, is_bf16))?;
             Ok(memory)
         };
         let (b, residual) = (memory(&host.b)?, memory(&host.residual)?);
-        let output = self.driver.alloc(2 * m * n)?;
+        let output = self.gpu.driver.alloc(2 * m * n)?;
         let descr = |memory: &Memory<'_>, rows: usize| {
             DnMat::new(rows, n, rows, memory.pointer(), dtype, api::ORDER_COL).map_err(text)
         };
@@ -294,32 +180,6 @@ impl<'d> Session<'d> {
         })
     }
 
-    /// Times `launch`, an event before and after each, the queue running ahead of the GPU.
-    fn time(
-        &self,
-        offset: usize,
-        samples: &mut Vec<f64>,
-        launch: &dyn Fn(usize) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let mut events: Vec<(Event<'_>, Event<'_>)> = Vec::new();
-        for _ in 0..self.iters.div_ceil(ROUNDS) {
-            events.push((self.driver.event()?, self.driver.event()?));
-        }
-        for i in 0..3 {
-            launch(offset + i)?;
-        }
-        for (i, (start, end)) in events.iter().enumerate() {
-            start.record(self.stream)?;
-            launch(offset + 3 + i)?;
-            end.record(self.stream)?;
-        }
-        self.stream.synchronize()?;
-        for (start, end) in &events {
-            samples.push(end.micros_since(start)?);
-        }
-        Ok(())
-    }
-
     /// (median and percentiles, workspace and all) of every variant and, last, of two plain products.
     fn measure(
         &self,
@@ -333,7 +193,7 @@ impl<'d> Session<'d> {
         for variant in VARIANTS {
             let on = &types[usize::from(variant.bf16)];
             let (a, _) = on.weights.first().ok_or("no copies of the weights")?;
-            let plan = Plan::new(self.handle, a, &on.b, &on.c).map_err(text)?;
+            let plan = Plan::new(&self.gpu.handle, a, &on.b, &on.c).map_err(text)?;
             if variant.bias {
                 plan.set(BIAS, on.bias.pointer()).map_err(text)?;
             }
@@ -344,10 +204,10 @@ impl<'d> Session<'d> {
             if variant.gate {
                 plan.set(GATE, a.raw()).map_err(text)?;
             }
-            room = room.max(plan.workspace_bytes(self.handle).map_err(text)?);
+            room = room.max(plan.workspace_bytes().map_err(text)?);
             plans.push(plan);
         }
-        let workspace = self.driver.alloc(room.max(1))?;
+        let workspace = self.gpu.driver.alloc(room.max(1))?;
         let run = |index: usize, i: usize| -> Result<(), String> {
             let (variant, plan) = (VARIANTS[index], &plans[index]);
             let on = &types[usize::from(variant.bf16)];
@@ -356,22 +216,27 @@ impl<'d> Session<'d> {
                 // Another copy, so that the cache has neither.
                 plan.set(GATE, copy(i + 1).raw()).map_err(text)?;
             }
-            plan.run(self.handle, copy(i), &on.b, &on.c, workspace.pointer()).map_err(text)
+            plan.execute(copy(i), &on.b, &on.c, workspace.pointer()).map_err(text)
         };
         let mut samples = vec![Vec::new(); VARIANTS.len() + 1];
         for round in 0..ROUNDS {
             let offset = round * self.iters.div_ceil(ROUNDS);
             for (index, samples) in samples.iter_mut().take(VARIANTS.len()).enumerate() {
-                self.time(offset, samples, &|i| run(index, i))?;
+                self.gpu.time(self.iters.div_ceil(ROUNDS), offset, samples, &|i| run(index, i))?;
             }
             let twice = |i: usize| run(0, i).and_then(|()| run(0, i + 1));
-            self.time(offset, &mut samples[VARIANTS.len()], &twice)?;
+            self.gpu.time(
+                self.iters.div_ceil(ROUNDS),
+                offset,
+                &mut samples[VARIANTS.len()],
+                &twice,
+            )?;
         }
         for (index, variant) in VARIANTS.iter().enumerate() {
             let on = &types[usize::from(variant.bf16)];
-            on.output.fill(0xff, self.stream)?;
+            on.output.fill(0xff, self.gpu.stream)?;
             run(index, index)?;
-            self.stream.synchronize()?;
+            self.gpu.stream.synchronize()?;
             check(host, oracle, variant, &on.output.read(host.m * host.n)?)?;
         }
         samples
@@ -426,23 +291,13 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
 
     let driver = Driver::load()?;
     let stream = driver.stream()?;
-    let handle = Handle::device().map_err(|e| e.to_string())?;
-    handle.set_stream(stream.raw()).map_err(|e| e.to_string())?;
+    let gpu = Gpu::new(&driver, &stream)?;
     let on_host = Handle::host().map_err(|e| e.to_string())?;
-    let device = driver.device_name()?;
-    let build = api::build_info();
-    let date = env::today();
-    let default_out = format!("bench/results/{}-{date}.csv", env::slug(&device));
+    let default_out = format!("bench/results/{}-{}.csv", env::slug(&gpu.device), env::today());
     let out = args.text("out", &default_out);
-    let session = Session {
-        driver: &driver,
-        stream: &stream,
-        handle: &handle,
-        l2_bytes: driver.attribute(driver::ATTRIBUTE_L2_BYTES)?,
-        iters: args.number("iters", 200)?,
-    };
+    let session = Session { gpu: &gpu, iters: args.number("iters", 200)? };
 
-    println!("{device}; library: {build}");
+    println!("{}; library: {}", gpu.device, gpu.build);
     println!(
         "\n{:<18} {:>13} {:>5} {:>6} {:<9} {:<5} {:<16} {:>8} {:>15} {:<10} {:>8} {:>7}",
         "layer",
@@ -489,12 +344,6 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                     let bytes = types[usize::from(variant.bf16)].bytes;
                     let moved = if variant.gate { 2 * bytes } else { bytes };
                     let row = Row {
-                        date: date.clone(),
-                        commit: args.text("commit", env::COMMIT).to_owned(),
-                        device: device.clone(),
-                        driver: driver.version()?,
-                        toolkit: env::toolkit(&build),
-                        op: "fused".to_owned(),
                         format: name.to_owned(),
                         dtype: if variant.bf16 { "bf16" } else { "f16" }.to_owned(),
                         m,
@@ -508,8 +357,8 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                         baseline_us: against.map(|a| a.median),
                         bytes,
                         gbps: moved as f64 / us.median * 1e-3,
-                        floor_fraction: None,
                         kernel: variant.name.to_owned(),
+                        ..gpu.row("fused", args.text("commit", env::COMMIT))?
                     };
                     let optional = |v: Option<f64>, digits: usize| {
                         v.map_or("-".to_owned(), |v| format!("{v:.digits$}"))

@@ -11,6 +11,7 @@ use crate::csv::{self, Row};
 use crate::data;
 use crate::driver::{Driver, Stream};
 use crate::env;
+use crate::gpu::Gpu;
 use crate::shapes;
 use crate::stats::Summary;
 
@@ -216,16 +217,12 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
 
     let driver = Driver::load()?;
     let stream = driver.stream()?;
-    let handle = Handle::device().map_err(|e| e.to_string())?;
-    handle.set_stream(stream.raw()).map_err(|e| e.to_string())?;
+    let gpu = Gpu::new(&driver, &stream)?;
     let host = Handle::host().map_err(|e| e.to_string())?;
-    let device = driver.device_name()?;
-    let build = api::build_info();
-    let date = env::today();
-    let default_out = format!("bench/results/{}-{date}.csv", env::slug(&device));
+    let default_out = format!("bench/results/{}-{}.csv", env::slug(&gpu.device), env::today());
     let out = args.text("out", &default_out);
 
-    println!("{device}; {}; files in {}; library: {build}", env::cpu(), dir.display());
+    println!("{}; {}; files in {}; library: {}", gpu.device, env::cpu(), dir.display(), gpu.build);
     println!(
         "\n{:<18} {:>13} {:>6} {:<9} {:<17} {:<9} {:>10} {:>20} {:>7} {:>9} {:>10}",
         "layer",
@@ -253,13 +250,13 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                 let format = format_name(sparse.format().map_err(text)?);
                 let content: Vec<u8> = compressed.read(0, compressed.bytes()).map_err(text)?;
                 let files = Files::write(&host, &sparse, &dir)?;
-                let buffer = handle.alloc(content.len()).map_err(text)?;
+                let buffer = gpu.handle.alloc(content.len()).map_err(text)?;
                 let pinned = pinned_copy(&driver, &stream, content.len(), iters)?;
                 let stored = Stored {
                     path: c_path(&files.store)?,
                     bytes: std::fs::read(&files.store).map_err(|e| e.to_string())?,
                     model: Model::open(&files.model)?,
-                    handle: &handle,
+                    handle: &gpu.handle,
                     buffer: &buffer,
                 };
                 let mut rows = Vec::new();
@@ -272,17 +269,9 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                             return Err(format!("WRONG: {m}x{k} {format}: {op} changed bytes"));
                         }
                         let row = Row {
-                            date: date.clone(),
-                            commit: args.text("commit", env::COMMIT).to_owned(),
-                            device: device.clone(),
-                            driver: driver.version()?,
-                            toolkit: env::toolkit(&build),
-                            op: op.to_owned(),
                             format: format.to_owned(),
-                            dtype: "f16".to_owned(),
                             m,
                             k,
-                            n: 0,
                             sparsity,
                             us: us.median,
                             us_p5: us.p5,
@@ -291,8 +280,8 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                             baseline_us: Some(pinned.median),
                             bytes: content.len(),
                             gbps: content.len() as f64 / us.median * 1e-3,
-                            floor_fraction: None,
                             kernel: format!("verify-{verify}"),
+                            ..gpu.row(op, args.text("commit", env::COMMIT))?
                         };
                         println!(
                             "{:<18.18} {:>13} {:>4.0} % {format:<9} {op:<17} {verify:<9} {:>10.1} {:>9.1}..{:<9.1} {:>7.1} {:>9.1} {:>10}",

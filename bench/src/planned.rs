@@ -1,9 +1,14 @@
-//! Plans, as far as the benchmark needs them: a forced algorithm and split, executed often.
+//! Plans, as far as the benchmark needs them: what follows a product, a forced algorithm and split.
 
 use std::ffi::{c_int, c_void};
 
 use crate::api::{self, DnMat, Handle, Raw, SpMat};
 
+/// Attributes of flashllmSpMMPlanAttribute_t.
+pub const BIAS: c_int = 0;
+pub const ACTIVATION: c_int = 2;
+pub const GATE: c_int = 3;
+pub const RESIDUAL: c_int = 4;
 const ALG_ID: c_int = 5;
 const SPLITS: c_int = 6;
 
@@ -70,16 +75,19 @@ impl<'h> Plan<'h> {
         Ok(Self { handle, raw })
     }
 
+    /// Sets an attribute; `value` is of the type that the library's header gives for it.
+    pub fn set<T>(&self, attribute: c_int, value: T) -> api::Result<()> {
+        let place = (&raw const value).cast();
+        // SAFETY: a live plan and a value of its own size.
+        api::check(unsafe {
+            ffi::flashllmSpMMPlanSetAttribute(self.raw, attribute, place, size_of::<T>())
+        })
+    }
+
     /// Fixes the algorithm and the pieces of a row group.
     pub fn force(&self, algorithm: i32, splits: i32) -> api::Result<()> {
-        for (attribute, value) in [(ALG_ID, algorithm), (SPLITS, splits)] {
-            let place = (&raw const value).cast();
-            // SAFETY: a live plan and a value of its own size.
-            api::check(unsafe {
-                ffi::flashllmSpMMPlanSetAttribute(self.raw, attribute, place, size_of::<i32>())
-            })?;
-        }
-        Ok(())
+        self.set(ALG_ID, algorithm)?;
+        self.set(SPLITS, splits)
     }
 
     pub fn workspace_bytes(&self) -> api::Result<usize> {
