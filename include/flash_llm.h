@@ -1576,7 +1576,8 @@ flashllmStatus_t flashllmPruneCheck(flashllmHandle_t handle,
  * @param computeType  FLASHLLM_R_32F.
  * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
  * @param[out] workspaceBytes  Receives the size in bytes; 0 on a host handle. For the same matA it does not
- *   shrink when N grows.
+ *   shrink when N grows. A batch that is not one product with more columns needs a part for each product that
+ *   shares a launch: ask for each batch count and layout.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
@@ -1639,7 +1640,9 @@ flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
  * result is rounded once to the type of C.
  *
  * Where matB and matC are batches (flashllmDnMatSetStridedBatch()), each B is multiplied by the same A into its
- * C. A batch whose matrices continue each other along N is one product with more columns.
+ * C. A batch whose matrices continue each other along N is one product with more columns. On a device any other
+ * batch is a launch for every 16 of its products (one each where A is nearly dense), and one for each B that has to
+ * be packed first: its sums may be split otherwise than those of a product alone, and differ in their last bits.
  *
  * On a CUDA handle the work is put on the handle's stream and the call returns; it allocates nothing, waits
  * for nothing, loads nothing, and can be captured into a graph. On a host handle it is done when the call

@@ -53,6 +53,11 @@ fn batches_are_products_of_one_a() {
 }
 
 #[test]
+fn a_batch_that_does_not_fold_is_its_products_bit_for_bit() {
+    plan_cases::batches_together(&device(), small());
+}
+
+#[test]
 fn groups_are_products_of_many_a() {
     plan_cases::groups(&device(), small());
 }

@@ -45,6 +45,11 @@ fn batches_are_products_of_one_a() {
 }
 
 #[test]
+fn a_batch_that_does_not_fold_is_its_products_bit_for_bit() {
+    plan_cases::batches_together(&host(), true);
+}
+
+#[test]
 fn groups_are_products_of_many_a() {
     plan_cases::groups(&host(), true);
 }

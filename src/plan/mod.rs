@@ -9,7 +9,9 @@ mod kernels;
 pub mod model;
 pub mod table;
 
-pub use choice::{Algorithm, Choice, GroupShape, Planned, algorithms, gate_bytes, group};
+pub use choice::{
+    Algorithm, Choice, GroupShape, Planned, algorithms, gate_bytes, group, group_workspace_bytes,
+};
 pub use kernels::{Facts, Family, KernelId};
 
 use model::{Features, Law};

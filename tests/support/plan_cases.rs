@@ -6,7 +6,7 @@ use super::api::{self, Buffer, DnMat, Handle};
 use super::plan::{
     ACTIVATION, ALG_ID, BIAS, BIAS_TYPE, Case, DETERMINISTIC, Extra, GATE, GELU_ERF, GELU_TANH,
     GroupCase, NONE, Plan, R_16BF, RELU, RESIDUAL, SILU, SPLITS, WORKSPACE_LIMIT, algorithms,
-    check, check_group, compressed, set_batch, status_of, try_check,
+    check, check_batch, check_group, compressed, set_batch, status_of, try_check,
 };
 use super::{Rng, integer_weights};
 
@@ -157,6 +157,46 @@ pub fn batches(handle: &Handle) {
                     };
                     check(handle, &case);
                     check(handle, &Case { residual: Extra::InPlace, c_type: api::R_16F, ..case });
+                }
+            }
+        }
+    }
+}
+
+/// Batches that are no wider product: as many as one launch takes, and more, in the layouts that are read in place
+/// and in those that are packed. (One column each is always a wider product.)
+pub fn batches_together(handle: &Handle, small: bool) {
+    let counts: &[usize] = if small { &[2, 17] } else { &[2, 5, 16, 17, 40] };
+    let shapes = if small { vec![(70, 264)] } else { vec![(70, 264), (1, 299), (500, 4104)] };
+    for format in FORMATS {
+        for dtype in TYPES {
+            for (at, &batch) in counts.iter().enumerate() {
+                for &(m, k) in &shapes {
+                    for n in [2, 6, 16, 40] {
+                        let case = Case {
+                            format,
+                            dtype,
+                            c_type: [api::R_32F, dtype][at % 2],
+                            m,
+                            k,
+                            n,
+                            beta: [0.0, 1.0][(at + n) % 2],
+                            batch,
+                            gap: 8,
+                            ..Case::PLAIN
+                        };
+                        let transposed = Case {
+                            op_b: api::TRANSPOSE,
+                            b_order: [api::ORDER_ROW, api::ORDER_COL][at % 2],
+                            c_order: api::ORDER_ROW,
+                            gap: 5,
+                            ..case
+                        };
+                        for exact in [true, false] {
+                            check_batch(handle, &case, exact);
+                            check_batch(handle, &transposed, exact);
+                        }
+                    }
                 }
             }
         }
