@@ -552,15 +552,16 @@ extern "C" {
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NULL_POINTER: handle is NULL;
  *   FLASHLLM_STATUS_NO_DEVICE: there is no NVIDIA driver or no device;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: the driver is older than CUDA 12.0, or the library was built without
- *   GPU kernels;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the driver is older than CUDA 12.0, the library was built without
+ *   GPU kernels, or a blocking stream of the context is being captured: create handles before a capture;
  *   FLASHLLM_STATUS_ARCH_MISMATCH: the device is older than compute capability 8.0;
  *   FLASHLLM_STATUS_ALLOC_FAILED: out of device memory;
  *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused, see flashllmGetLastDriverError();
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the current context is not usable;
  *   FLASHLLM_STATUS_EXECUTION_FAILED: the context is already broken by an earlier failure.
- * @note Thread-safe; allowed during stream capture, of this thread or another, which goes on undamaged: nothing is put
- *   on a stream. A context that the caller made must live until flashllmDestroy() has returned.
+ * @note Thread-safe. Handles belong before stream captures. The driver tells of captures of blocking streams, of this
+ *   thread or another, and the call is then refused; beside a capture of a stream that was made with
+ *   CU_STREAM_NON_BLOCKING it succeeds. Either way the capture goes on undamaged: nothing is put on a stream. A context that the caller made must live until flashllmDestroy() has returned.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmCreate(flashllmHandle_t *handle);
@@ -1606,7 +1607,7 @@ flashllmStatus_t flashllmSpMM_bufferSize(flashllmHandle_t handle,
 
 /**
  * Prepares flashllmSpMM() for the same arguments. Optional: in this release there is nothing to prepare,
- * so that it only checks the arguments.
+ * so that it only checks the arguments. It belongs before a stream capture, and refuses in one.
  *
  * @param handle       The handle.
  * @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
@@ -1619,8 +1620,10 @@ flashllmStatus_t flashllmSpMM_bufferSize(flashllmHandle_t handle,
  * @param computeType  FLASHLLM_R_32F.
  * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
  * @param workspace    As flashllmSpMM().
- * @return As flashllmSpMM(), without what comes from running it.
- * @note Thread-safe; allowed during stream capture. It calls no driver function.
+ * @return As flashllmSpMM(), without what comes from running it;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: also if the handle's stream is capturing;
+ *   FLASHLLM_STATUS_DRIVER_ERROR, FLASHLLM_STATUS_EXECUTION_FAILED: the driver does not say whether it is.
+ * @note Thread-safe. A capture that it refuses goes on undamaged.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,

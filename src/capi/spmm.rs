@@ -737,7 +737,7 @@ pub unsafe extern "C" fn flashllmSpMM_bufferSize(
 }
 
 /// Prepares flashllmSpMM() for the same arguments. Optional: in this release there is nothing to prepare,
-/// so that it only checks the arguments.
+/// so that it only checks the arguments. It belongs before a stream capture, and refuses in one.
 ///
 /// @param handle       The handle.
 /// @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
@@ -750,8 +750,10 @@ pub unsafe extern "C" fn flashllmSpMM_bufferSize(
 /// @param computeType  FLASHLLM_R_32F.
 /// @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
 /// @param workspace    As flashllmSpMM().
-/// @return As flashllmSpMM(), without what comes from running it.
-/// @note Thread-safe; allowed during stream capture. It calls no driver function.
+/// @return As flashllmSpMM(), without what comes from running it;
+///   FLASHLLM_STATUS_NOT_SUPPORTED: also if the handle's stream is capturing;
+///   FLASHLLM_STATUS_DRIVER_ERROR, FLASHLLM_STATUS_EXECUTION_FAILED: the driver does not say whether it is.
+/// @note Thread-safe. A capture that it refuses goes on undamaged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmSpMM_preprocess(
     handle: flashllmHandle_t,
@@ -785,7 +787,11 @@ pub unsafe extern "C" fn flashllmSpMM_preprocess(
         let (header, _) = product.ready()?;
         // A problem that no kernel can run is refused here, not at the first product.
         product.workspace_bytes(&header)?;
-        product.check_workspace(&header, workspace)
+        product.check_workspace(&header, workspace)?;
+        match product.on.context.device() {
+            Device::Host => Ok(()),
+            Device::Cuda(cuda) => cuda.refuse_if_capturing(product.on.context.stream()),
+        }
     })
 }
 
