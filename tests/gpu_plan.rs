@@ -24,32 +24,32 @@ fn driver() -> Driver {
 
 #[test]
 fn every_format_type_and_width_is_exact() {
-    plan_cases::plain(&device());
+    plan_cases::plain(&device(), small());
 }
 
 #[test]
 fn activations_and_biases_follow_the_product() {
-    plan_cases::activations(&device());
+    plan_cases::activations(&device(), small());
 }
 
 #[test]
 fn a_gate_is_activated_and_multiplies() {
-    plan_cases::gates(&device());
+    plan_cases::gates(&device(), small());
 }
 
 #[test]
 fn residuals_are_added_at_the_end_and_may_be_c() {
-    plan_cases::residuals(&device());
+    plan_cases::residuals(&device(), small());
 }
 
 #[test]
 fn scalars_are_read_from_device_memory() {
-    plan_cases::device_scalars(&device());
+    plan_cases::device_scalars(&device(), small());
 }
 
 #[test]
 fn batches_are_products_of_one_a() {
-    plan_cases::batches(&device());
+    plan_cases::batches(&device(), small());
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn groups_are_products_of_many_a() {
 
 #[test]
 fn every_algorithm_and_split_is_exact() {
-    plan_cases::algorithms_and_splits(&device());
+    plan_cases::algorithms_and_splits(&device(), small());
 }
 
 #[test]
