@@ -337,19 +337,9 @@ pub fn gate_bytes(m: usize, n: usize) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::devices::h100;
     use super::*;
     use crate::types::{DType, Format};
-
-    fn h100() -> DeviceProps {
-        DeviceProps {
-            sm_count: 132,
-            cc: (9, 0),
-            smem_per_block_optin: 232_448,
-            smem_per_sm: 233_472,
-            l2_bytes: 50 << 20,
-            name: "H100".into(),
-        }
-    }
 
     fn header(format: Format, rows: u64, cols: u64) -> Header {
         Header {
