@@ -552,15 +552,16 @@ extern "C" {
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NULL_POINTER: handle is NULL;
  *   FLASHLLM_STATUS_NO_DEVICE: there is no NVIDIA driver or no device;
- *   FLASHLLM_STATUS_NOT_SUPPORTED: the driver is older than CUDA 12.0, or the library was built without
- *   GPU kernels;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the driver is older than CUDA 12.0, the library was built without
+ *   GPU kernels, or a blocking stream of the context is being captured: create handles before a capture;
  *   FLASHLLM_STATUS_ARCH_MISMATCH: the device is older than compute capability 8.0;
  *   FLASHLLM_STATUS_ALLOC_FAILED: out of device memory;
  *   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused, see flashllmGetLastDriverError();
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the current context is not usable;
  *   FLASHLLM_STATUS_EXECUTION_FAILED: the context is already broken by an earlier failure.
- * @note Thread-safe; allowed during stream capture, of this thread or another, which goes on undamaged: nothing is put
- *   on a stream. A context that the caller made must live until flashllmDestroy() has returned.
+ * @note Thread-safe. Handles belong before stream captures. The driver tells of captures of blocking streams, of this
+ *   thread or another, and the call is then refused; beside a capture of a stream that was made with
+ *   CU_STREAM_NON_BLOCKING it succeeds. Either way the capture goes on undamaged: nothing is put on a stream. A context that the caller made must live until flashllmDestroy() has returned.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmCreate(flashllmHandle_t *handle);
@@ -1576,7 +1577,8 @@ flashllmStatus_t flashllmPruneCheck(flashllmHandle_t handle,
  * @param computeType  FLASHLLM_R_32F.
  * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
  * @param[out] workspaceBytes  Receives the size in bytes; 0 on a host handle. For the same matA it does not
- *   shrink when N grows.
+ *   shrink when N grows. A batch that is not one product with more columns needs a part for each product that
+ *   shares a launch: ask for each batch count and layout.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
@@ -1605,7 +1607,7 @@ flashllmStatus_t flashllmSpMM_bufferSize(flashllmHandle_t handle,
 
 /**
  * Prepares flashllmSpMM() for the same arguments. Optional: in this release there is nothing to prepare,
- * so that it only checks the arguments.
+ * so that it only checks the arguments. It belongs before a stream capture, and refuses in one.
  *
  * @param handle       The handle.
  * @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
@@ -1618,8 +1620,10 @@ flashllmStatus_t flashllmSpMM_bufferSize(flashllmHandle_t handle,
  * @param computeType  FLASHLLM_R_32F.
  * @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
  * @param workspace    As flashllmSpMM().
- * @return As flashllmSpMM(), without what comes from running it.
- * @note Thread-safe; allowed during stream capture. It calls no driver function.
+ * @return As flashllmSpMM(), without what comes from running it;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: also if the handle's stream is capturing;
+ *   FLASHLLM_STATUS_DRIVER_ERROR, FLASHLLM_STATUS_EXECUTION_FAILED: the driver does not say whether it is.
+ * @note Thread-safe. A capture that it refuses goes on undamaged.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
@@ -1639,7 +1643,9 @@ flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
  * result is rounded once to the type of C.
  *
  * Where matB and matC are batches (flashllmDnMatSetStridedBatch()), each B is multiplied by the same A into its
- * C. A batch whose matrices continue each other along N is one product with more columns.
+ * C. A batch whose matrices continue each other along N is one product with more columns. On a device any other
+ * batch is a launch for every 16 of its products (one each where A is nearly dense), and one for each B that has to
+ * be packed first: its sums may be split otherwise than those of a product alone, and differ in their last bits.
  *
  * On a CUDA handle the work is put on the handle's stream and the call returns; it allocates nothing, waits
  * for nothing, loads nothing, and can be captured into a graph. On a host handle it is done when the call

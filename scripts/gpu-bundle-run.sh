@@ -2,8 +2,9 @@
 # usage: run.sh [test | bench BENCH-ARGUMENTS... | sanitize [TOOL [TEST...]]]
 # test (the default) runs the GPU tests and the examples of this bundle and fails where there is no GPU.
 # sanitize runs the tests at small sizes under compute-sanitizer: memcheck on all, racecheck and synccheck on the
-# multiplying kernels; or one tool on the tests that are named. It takes the program of COMPUTE_SANITIZER, else the
-# bundle's (`make sanitizer` before `make gpu-bundle`), else the machine's.
+# kernels that multiply and convert; or one tool, or one on the tests that are named. Runs go side by side, SANITIZE_JOBS
+# of them (default: as many as there are cores); SANITIZE_LOGS is where their whole output stays (default: nowhere). It
+# takes the program of COMPUTE_SANITIZER, else the bundle's (`make sanitizer` before `make gpu-bundle`), else the machine's.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
@@ -38,31 +39,57 @@ if [ "${1:-test}" = sanitize ]; then
     tool=${2:-}
     [ $# -lt 2 ] || shift
     [ $# -lt 1 ] || shift
-    failed=
-    runs=0
-    sanitize() {
-        echo "== $1 $2"
+    logs=${SANITIZE_LOGS:-}
+    if [ -z "$logs" ]; then
+        logs=$(mktemp -d)
+        trap 'rm -rf "$logs"' EXIT
+    fi
+    mkdir -p "$logs"
+    rm -f "$logs"/*.failed
+    # A line for each run: tool, test, and the first of ten ports over which the sanitizer and its test talk. What
+    # takes longest is first.
+    : >"$logs/runs"
+    port=49152
+    add() {
         [ -x "$here/tests/$2" ] || { echo "run.sh: the bundle has no test $2" >&2; exit 1; }
-        runs=$((runs + 1))
-        # What the driver refuses is what some tests are about; 86 is what only the sanitizer ends with.
-        "$sanitizer" --tool "$1" --target-processes application-only --report-api-errors no --error-exitcode 86 \
-            "$here/tests/$2" --test-threads=1 ||
-            failed="$failed $1:$2"
+        echo "$1 $2 $port" >>"$logs/runs"
+        port=$((port + 10))
     }
     if [ $# -gt 0 ]; then
-        for test in "$@"; do sanitize "$tool" "$test"; done
+        for test in "$@"; do add "$tool" "$test"; done
     else
-        for one in ${tool:-memcheck racecheck synccheck}; do
-            tests=gpu_spmm
-            [ "$one" != memcheck ] || tests='gpu_spmm gpu_plan gpu_convert gpu_store gpu_capi'
-            for test in $tests; do sanitize "$one" "$test"; done
+        for one in ${tool:-racecheck memcheck synccheck}; do
+            tests='gpu_spmm gpu_plan gpu_convert'
+            [ "$one" != memcheck ] || tests="$tests gpu_capi gpu_store"
+            for test in $tests; do add "$one" "$test"; done
         done
     fi
+    export here logs sanitizer
+    # What the driver refuses is what some tests are about; 86 is what only the sanitizer ends with.
+    # shellcheck disable=SC2016 # expanded by the shell of the run
+    xargs -P "${SANITIZE_JOBS:-$(nproc)}" -n 3 sh -c '
+        name=$1-$2
+        start=$(date +%s)
+        status=0
+        "$sanitizer" --tool "$1" --port "$3" --target-processes application-only --report-api-errors no \
+            --error-exitcode 86 "$here/tests/$2" --test-threads=1 >"$logs/$name.log" 2>&1 || status=$?
+        {
+            echo "== $1 $2: status $status after $(($(date +%s) - start)) s"
+            if [ "$status" = 0 ]; then
+                grep -E "^test result|SUMMARY" "$logs/$name.log" || true
+            else
+                tail -n 100 "$logs/$name.log"
+                echo "$1:$2" >"$logs/$name.failed"
+            fi
+        } >"$logs/$name.told"
+        cat "$logs/$name.told"
+    ' run <"$logs/runs"
+    failed=$(cat "$logs"/*.failed 2>/dev/null | tr '\n' ' ')
     if [ -n "$failed" ]; then
-        echo "run.sh: FAILED under compute-sanitizer:$failed"
+        echo "run.sh: FAILED under compute-sanitizer: $failed"
         exit 1
     fi
-    echo "run.sh: $runs runs under compute-sanitizer, no errors."
+    echo "run.sh: $(wc -l <"$logs/runs") runs under compute-sanitizer, no errors."
     exit 0
 fi
 

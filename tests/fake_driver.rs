@@ -485,10 +485,12 @@ mod with_kernels {
             for name in counts.keys() {
                 assert!(COMPUTE.contains(&name.as_str()), "SpMM calls {name}: {counts:?}");
             }
-            // The size query and the preparation ask the driver nothing at all.
+            // The preparation asks whether the stream is capturing, and no more.
             fake.reset();
             program.multiply(&ready, true).unwrap();
-            assert!(fake.counts().is_empty(), "{:?}", fake.counts());
+            let mut counts = fake.counts();
+            assert_eq!(counts.remove("cuStreamIsCapturing"), Some(1), "{counts:?}");
+            assert!(counts.keys().all(|name| name.starts_with("cuCtx")), "{counts:?}");
             program.end();
             fake.assert_nothing_alive("at the end");
         });
@@ -678,8 +680,9 @@ mod with_kernels {
                 };
                 assert_eq!(status, want, "call {i}: {}", message());
             }
+            assert_eq!(program.multiply(&ready, true), Err(FLASHLLM_STATUS_NOT_SUPPORTED));
+            assert!(message().contains("make it before the capture begins"), "{}", message());
             fake.reset();
-            program.multiply(&ready, true).unwrap();
             program.multiply(&ready, false).unwrap_or_else(|s| panic!("{s:?}: {}", message()));
             let unpack = RawSparseToDenseAlg(0);
             // SAFETY: live descriptors of device memory.
@@ -699,20 +702,65 @@ mod with_kernels {
     }
 
     #[test]
-    fn handles_come_and_go_while_a_stream_is_captured() {
-        test("handles_come_and_go_while_a_stream_is_captured", |fake| {
+    fn handles_come_and_go_beside_a_capture_that_the_driver_does_not_tell_of() {
+        let name = "handles_come_and_go_beside_a_capture_that_the_driver_does_not_tell_of";
+        test(name, |fake| {
             let stream = fake.stream(0, ptr::null_mut());
             fake.set_capturing(stream, 1);
-            let mut h = ptr::null_mut();
-            // SAFETY: a valid place.
-            ok(unsafe { flashllmCreate(&raw mut h) })
-                .unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+            // And one of another context, which is none of this one's business.
+            let other = fake.stream(1, fake.nth("fake_context", 1));
+            fake.pointer("fake_set_blocking", other);
+            fake.set_capturing(other, 1);
+            let h = create().unwrap_or_else(|s| panic!("{s:?}: {}", message()));
             assert_eq!(flashllmDestroy(h), FLASHLLM_STATUS_SUCCESS);
-            let state = |name| fake.pointer(name, stream).addr() as c_int;
-            assert_eq!(state("fake_capturing"), 1, "the capture is spoilt");
-            assert_eq!(state("fake_capture_mode"), 0, "the thread's mode was not restored");
-            fake.set_capturing(stream, 0);
+            let state = |name, stream| fake.pointer(name, stream).addr() as c_int;
+            assert_eq!(state("fake_capturing", stream), 1, "the capture is spoilt");
+            assert_eq!(state("fake_capturing", other), 1, "the other context's capture is spoilt");
+            assert_eq!(state("fake_capture_mode", stream), 0, "the thread's mode was not restored");
+            for stream in [stream, other] {
+                fake.set_capturing(stream, 0);
+            }
             fake.assert_nothing_alive("at the end");
+        });
+    }
+
+    #[test]
+    fn create_is_refused_while_a_blocking_stream_is_captured() {
+        test("create_is_refused_while_a_blocking_stream_is_captured", |fake| {
+            let mine = fake.nth("fake_context", 0);
+            for context in [ptr::null_mut(), mine] {
+                fake.clear();
+                fake.reset();
+                fake.nth("fake_context", 0);
+                fake.set_current(context);
+                let stream = fake.stream(0, context);
+                fake.pointer("fake_set_blocking", stream);
+                fake.set_capturing(stream, 1);
+                assert_eq!(create(), Err(FLASHLLM_STATUS_NOT_SUPPORTED));
+                for word in ["blocking stream", "before the capture", "CU_STREAM_NON_BLOCKING"] {
+                    assert!(message().contains(word), "{}", message());
+                }
+                let state = |name| fake.pointer(name, stream).addr() as c_int;
+                assert_eq!(state("fake_capturing"), 1, "the capture is spoilt");
+                assert_eq!(state("fake_capture_mode"), 0, "the thread's mode was not restored");
+                let counts = fake.counts();
+                assert_eq!(counts.get("cuModuleLoadDataEx"), None, "{counts:?}");
+                assert_eq!(fake.current(), context);
+                fake.assert_nothing_alive("after Create was refused");
+
+                // What the sentence says helps.
+                fake.set_capturing(stream, 0);
+                let h = create().unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+                // The handle has no stream of its own yet: its default stream is the legacy one.
+                fake.set_capturing(stream, 1);
+                assert_eq!(flashllmSynchronize(h), FLASHLLM_STATUS_NOT_SUPPORTED);
+                assert!(message().contains("before the capture"), "{}", message());
+                assert_eq!(state("fake_capturing"), 1, "the capture is spoilt");
+                assert_eq!(flashllmDestroy(h), FLASHLLM_STATUS_SUCCESS);
+                assert_eq!(state("fake_capturing"), 1, "the capture is spoilt");
+                fake.set_capturing(stream, 0);
+                fake.assert_nothing_alive("at the end");
+            }
         });
     }
 

@@ -7,7 +7,7 @@ mod support;
 
 use half::f16;
 use support::api::{self, DnMat, Handle, SpMat, Spmm};
-use support::driver::Driver;
+use support::driver::{CAPTURE_GLOBAL, CAPTURE_RELAXED, CAPTURE_THREAD_LOCAL, Driver};
 use support::{GuardedWorkspace, Placed, Rng, compress_to_device, device, small};
 
 const FORMATS: [i32; 3] = [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS];
@@ -217,7 +217,7 @@ fn two_threads_with_a_handle_each_get_right_results() {
                 let handle = device();
                 let setup = Setup::new(&handle, api::FORMAT_BITMAP, 200, 1000, 16, seed);
                 setup.preprocess();
-                for _ in 0..20 {
+                for _ in 0..if small() { 3 } else { 20 } {
                     setup.poison();
                     setup.run();
                     assert!(&setup.result() == expected, "thread with seed {seed}");
@@ -271,6 +271,127 @@ fn an_analysis_is_refused_while_the_stream_is_capturing() {
     let graph = stream.end_capture();
     assert_eq!(refused, Some(STATUS_NOT_SUPPORTED));
     assert!(graph.is_ok(), "the refused call broke the capture: {:?}", graph.err());
+}
+
+/// Creating a handle loads all kernels, which takes a sanitizer seconds: the strictest mode has to do for it.
+fn capture_modes() -> &'static [i32] {
+    let all = &[CAPTURE_GLOBAL, CAPTURE_THREAD_LOCAL, CAPTURE_RELAXED];
+    if small() { &all[..1] } else { all }
+}
+
+/// Nothing is known of a capture but what the driver tells: a blocking stream's shows, and what belongs before it is
+/// refused. The capture goes on.
+#[test]
+fn create_and_preprocess_are_refused_while_a_blocking_stream_is_captured() {
+    let driver = driver();
+    let stream = driver.blocking_stream().unwrap();
+    let handle = device();
+    handle.set_stream(stream.raw()).unwrap();
+    let setup = Setup::new(&handle, api::FORMAT_SLOTS, 150, 2000, 16, 7);
+    setup.preprocess();
+    setup.run();
+    let direct = setup.result();
+    for &mode in capture_modes() {
+        setup.poison();
+        stream.begin_capture_as(mode).unwrap();
+        let early = Handle::device().err();
+        setup.run();
+        let late = Handle::device().err();
+        let preprocess = setup.call().preprocess(setup.workspace.pointer()).err();
+        let graph = stream.end_capture();
+        let graph = graph.unwrap_or_else(|e| panic!("mode {mode}: the capture is spoilt: {e}"));
+        for refused in [early, late] {
+            let refused = refused.unwrap_or_else(|| panic!("mode {mode}: Create did not refuse"));
+            assert_eq!(refused.status, STATUS_NOT_SUPPORTED, "mode {mode}: {refused}");
+            let text = refused.to_string();
+            assert!(text.contains("before the capture begins"), "mode {mode}: {text}");
+        }
+        assert_eq!(preprocess.map(|e| e.status), Some(STATUS_NOT_SUPPORTED), "mode {mode}");
+        graph.launch(&stream).unwrap();
+        assert!(setup.result() == direct, "mode {mode}: the replay differs");
+        // And after the capture everything is as before.
+        drop(device());
+        setup.preprocess();
+    }
+}
+
+#[test]
+fn handles_come_and_go_while_a_stream_that_is_not_blocking_is_captured() {
+    let driver = driver();
+    let stream = driver.stream().unwrap();
+    let handle = device();
+    handle.set_stream(stream.raw()).unwrap();
+    let setup = Setup::new(&handle, api::FORMAT_BITMAP, 150, 2000, 16, 8);
+    setup.run();
+    let direct = setup.result();
+    for &mode in capture_modes() {
+        setup.poison();
+        stream.begin_capture_as(mode).unwrap();
+        let created = Handle::device().map(drop);
+        setup.run();
+        let again = Handle::device().map(drop);
+        let graph = stream.end_capture();
+        let graph = graph.unwrap_or_else(|e| panic!("mode {mode}: the capture is spoilt: {e}"));
+        created.and(again).unwrap_or_else(|e| panic!("mode {mode}: {e}"));
+        graph.launch(&stream).unwrap();
+        assert!(setup.result() == direct, "mode {mode}: the replay differs");
+    }
+}
+
+/// While one thread captures in the strictest mode, another one makes a handle, multiplies and destroys it.
+#[test]
+fn another_threads_handles_and_products_leave_a_capture_as_it_is() {
+    let (ready, wait_ready) = std::sync::mpsc::channel::<()>();
+    let (begun, wait_begun) = std::sync::mpsc::channel::<()>();
+    let (done, wait_done) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let driver = driver();
+            let stream = driver.stream().unwrap();
+            let handle = device();
+            let setup = Setup::new(&handle, api::FORMAT_SLOTS, 200, 1000, 16, 10);
+            setup.run();
+            let alone = setup.result();
+            setup.poison();
+            ready.send(()).unwrap();
+            wait_begun.recv().unwrap();
+            for _ in 0..if small() { 1 } else { 3 } {
+                // In this thread's own mode, which is the strictest: the library relaxes what it has to.
+                let mine = device();
+                mine.set_stream(stream.raw()).unwrap();
+                Spmm { handle: &mine, ..setup.call() }.run(setup.workspace.pointer()).unwrap();
+                // A wait is this test's: a handle may go when its work is done.
+                let strict = driver.exchange_capture_mode(CAPTURE_RELAXED).unwrap();
+                stream.synchronize().unwrap();
+                driver.exchange_capture_mode(strict).unwrap();
+                drop(mine);
+            }
+            done.send(()).unwrap();
+            // Copies wait, too: the other thread's capture is over when this is read.
+            wait_begun.recv().unwrap();
+            assert!(setup.result() == alone, "the other thread's product differs");
+        });
+        let driver = driver();
+        let stream = driver.stream().unwrap();
+        let handle = device();
+        handle.set_stream(stream.raw()).unwrap();
+        let setup = Setup::new(&handle, api::FORMAT_BITMAP, 150, 2000, 16, 9);
+        setup.run();
+        let direct = setup.result();
+        setup.poison();
+        wait_ready.recv().unwrap();
+        stream.begin_capture_as(CAPTURE_GLOBAL).unwrap();
+        setup.run();
+        begun.send(()).unwrap();
+        let other = wait_done.recv();
+        setup.run();
+        let graph = stream.end_capture();
+        other.expect("the other thread has failed");
+        let graph = graph.unwrap_or_else(|e| panic!("the capture is spoilt: {e}"));
+        begun.send(()).unwrap();
+        graph.launch(&stream).unwrap();
+        assert!(setup.result() == direct, "the replay differs");
+    });
 }
 
 #[test]

@@ -6,11 +6,11 @@ mod support;
 
 use std::ffi::{c_int, c_void};
 
-use support::api::{self, DnMat, Handle};
+use support::api::{self, DnMat, Handle, Spmm};
 use support::driver::Driver;
 use support::plan::{
     ACTIVATION, BIAS, BIAS_TYPE, Case, Extra, GATE, Plan, R_16BF, RELU, RESIDUAL, SILU, check,
-    compressed, encode, set_device_scalars,
+    compressed, encode, set_batch, set_device_scalars,
 };
 use support::{
     GuardedWorkspace, Progress, device, integer_product, integer_weights, plan_cases, small,
@@ -24,32 +24,37 @@ fn driver() -> Driver {
 
 #[test]
 fn every_format_type_and_width_is_exact() {
-    plan_cases::plain(&device());
+    plan_cases::plain(&device(), small());
 }
 
 #[test]
 fn activations_and_biases_follow_the_product() {
-    plan_cases::activations(&device());
+    plan_cases::activations(&device(), small());
 }
 
 #[test]
 fn a_gate_is_activated_and_multiplies() {
-    plan_cases::gates(&device());
+    plan_cases::gates(&device(), small());
 }
 
 #[test]
 fn residuals_are_added_at_the_end_and_may_be_c() {
-    plan_cases::residuals(&device());
+    plan_cases::residuals(&device(), small());
 }
 
 #[test]
 fn scalars_are_read_from_device_memory() {
-    plan_cases::device_scalars(&device());
+    plan_cases::device_scalars(&device(), small());
 }
 
 #[test]
 fn batches_are_products_of_one_a() {
-    plan_cases::batches(&device());
+    plan_cases::batches(&device(), small());
+}
+
+#[test]
+fn a_batch_that_does_not_fold_is_its_products_bit_for_bit() {
+    plan_cases::batches_together(&device(), small());
 }
 
 #[test]
@@ -59,7 +64,7 @@ fn groups_are_products_of_many_a() {
 
 #[test]
 fn every_algorithm_and_split_is_exact() {
-    plan_cases::algorithms_and_splits(&device());
+    plan_cases::algorithms_and_splits(&device(), small());
 }
 
 #[test]
@@ -291,4 +296,61 @@ fn an_execution_takes_the_host_few_microseconds() {
     println!("{best:.2} us an execution");
     // Measured on its own it is below 4 us; the bound leaves room for sanitizers and busy machines.
     assert!(small() || best < 40.0, "{best:.2} us an execution");
+}
+
+/// A batch in shared launches beside the plan of it, which launches its products one by one.
+#[test]
+fn the_time_of_a_batch_is_told() {
+    if small() {
+        return;
+    }
+    let handle = device();
+    let (m, k, count) = (4096, 4096, 16);
+    let weights = integer_weights(m, k, 80, 1);
+    for format in FORMATS {
+        let (a, _a) = compressed(&handle, (m, k), &weights, format, api::R_16F);
+        for n in [4, 16, 64] {
+            // Eight elements between the matrices: the batch does not fold.
+            let b = handle.upload(&vec![0x3c00_u16; count * (k * n + 8)]).unwrap();
+            let c = handle.upload(&vec![0.0_f32; count * (m * n + 8)]).unwrap();
+            let b_descr = DnMat::new(k, n, k, b.pointer(), api::R_16F, api::ORDER_COL).unwrap();
+            let c_descr = DnMat::new(m, n, m, c.pointer(), api::R_32F, api::ORDER_COL).unwrap();
+            set_batch(&b_descr, count, k * n + 8);
+            set_batch(&c_descr, count, m * n + 8);
+            let call = Spmm {
+                handle: &handle,
+                op_b: api::NON_TRANSPOSE,
+                alpha: 1.0,
+                a: &a,
+                b: &b_descr,
+                beta: 0.0,
+                c: &c_descr,
+            };
+            let together = GuardedWorkspace::new(&handle, call.workspace_bytes().unwrap());
+            let plan = Plan::new(&handle, api::NON_TRANSPOSE, &a, &b_descr, &c_descr).unwrap();
+            let each = handle.alloc(plan.workspace_bytes()).unwrap();
+            let (one, zero) = (1.0_f32, 0.0_f32);
+            let scalars = ((&raw const one).cast(), (&raw const zero).cast());
+            let time = |run: &dyn Fn()| {
+                let mut best = f64::INFINITY;
+                for _ in 0..10 {
+                    let start = std::time::Instant::now();
+                    for _ in 0..10 {
+                        run();
+                    }
+                    handle.synchronize().unwrap();
+                    best = best.min(start.elapsed().as_secs_f64() * 1e6 / 10.0);
+                }
+                best
+            };
+            let shared = time(&|| call.run(together.pointer()).unwrap());
+            let single = time(&|| {
+                plan.execute(scalars, &a, &b_descr, &c_descr, each.pointer()).unwrap();
+            });
+            println!(
+                "format {format}: {count} products of {m}x{k}, N={n}: {shared:.1} us together, {single:.1} us one by one"
+            );
+            together.check("together");
+        }
+    }
 }

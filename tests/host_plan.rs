@@ -16,42 +16,47 @@ fn host() -> Handle {
 
 #[test]
 fn every_format_type_and_width_is_exact() {
-    plan_cases::plain(&host());
+    plan_cases::plain(&host(), false);
 }
 
 #[test]
 fn activations_and_biases_follow_the_product() {
-    plan_cases::activations(&host());
+    plan_cases::activations(&host(), false);
 }
 
 #[test]
 fn a_gate_is_activated_and_multiplies() {
-    plan_cases::gates(&host());
+    plan_cases::gates(&host(), false);
 }
 
 #[test]
 fn residuals_are_added_at_the_end_and_may_be_c() {
-    plan_cases::residuals(&host());
+    plan_cases::residuals(&host(), false);
 }
 
 #[test]
 fn scalars_are_read_in_device_mode_too() {
-    plan_cases::device_scalars(&host());
+    plan_cases::device_scalars(&host(), false);
 }
 
 #[test]
 fn batches_are_products_of_one_a() {
-    plan_cases::batches(&host());
+    plan_cases::batches(&host(), false);
+}
+
+#[test]
+fn a_batch_that_does_not_fold_is_its_products_bit_for_bit() {
+    plan_cases::batches_together(&host(), false);
 }
 
 #[test]
 fn groups_are_products_of_many_a() {
-    plan_cases::groups(&host(), true);
+    plan_cases::groups(&host(), false);
 }
 
 #[test]
 fn algorithms_and_splits_can_be_forced() {
-    plan_cases::algorithms_and_splits(&host());
+    plan_cases::algorithms_and_splits(&host(), false);
 }
 
 #[test]

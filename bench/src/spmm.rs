@@ -7,9 +7,9 @@ use crate::args::{Args, format_name};
 use crate::csv::{self, Row};
 use crate::cublas::{Cublas, Gemm};
 use crate::data;
-use crate::driver::{self, Driver, Memory, Stream};
+use crate::driver::{self, Driver, Memory};
 use crate::env;
-use crate::gpu;
+use crate::gpu::{self, Gpu};
 use crate::shapes;
 use crate::stats::Summary;
 
@@ -42,11 +42,8 @@ const ROUNDS: usize = 5;
 const ORACLE_ROWS: usize = 64;
 
 struct Session<'d> {
-    driver: &'d Driver,
-    stream: &'d Stream<'d>,
-    handle: Handle,
+    gpu: Gpu<'d>,
     cublas: Option<Cublas>,
-    l2_bytes: usize,
     flush: Option<Memory<'d>>,
     bandwidth: f64,
     iters: usize,
@@ -67,25 +64,21 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
 
     let driver = Driver::load()?;
     let stream = driver.stream()?;
-    let handle = Handle::device().map_err(|e| e.to_string())?;
-    handle.set_stream(stream.raw()).map_err(|e| e.to_string())?;
+    let gpu = Gpu::new(&driver, &stream)?;
     let host = Handle::host().map_err(|e| e.to_string())?;
     let cublas = if args.flag("no-baseline") { None } else { Some(Cublas::load(&stream)?) };
-    let l2_bytes = driver.attribute(driver::ATTRIBUTE_L2_BYTES)?;
-    let device = driver.device_name()?;
     let bandwidth = match given {
         Some(bandwidth) => bandwidth,
         None => gpu::copy_bandwidth(&driver, &stream)?,
     };
-    let build = api::build_info();
-    let toolkit = env::toolkit(&build);
     println!(
-        "{device}, {} SMs, L2 {} MiB, driver {}",
+        "{}, {} SMs, L2 {} MiB, driver {}",
+        gpu.device,
         driver.attribute(driver::ATTRIBUTE_SM_COUNT)?,
-        l2_bytes >> 20,
+        gpu.l2_bytes >> 20,
         driver.version()?
     );
-    println!("library: {build}");
+    println!("library: {}", gpu.build);
     if let Some(cublas) = &cublas {
         println!("baseline: {} ({})", cublas.name, cublas.path.display());
     }
@@ -97,43 +90,21 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         mask.words()
     );
 
-    let date = env::today();
-    let default_out = format!("bench/results/{}-{date}.csv", env::slug(&device));
+    let default_out = format!("bench/results/{}-{}.csv", env::slug(&gpu.device), env::today());
     let out = args.text("out", &default_out);
     let mut configuration = format!("default{}", mask.tag());
     if args.flag("flush") {
         configuration.push_str(" flush");
     }
     let session = Session {
-        flush: if args.flag("flush") { Some(driver.alloc(2 * l2_bytes)?) } else { None },
+        flush: if args.flag("flush") { Some(driver.alloc(2 * gpu.l2_bytes)?) } else { None },
         template: Row {
-            date,
-            commit: args.text("commit", env::COMMIT).to_owned(),
-            device,
-            driver: driver.version()?,
-            toolkit,
-            op: "spmm".to_owned(),
-            format: String::new(),
-            dtype: "f16".to_owned(),
-            m: 0,
-            k: 0,
-            n: 0,
-            sparsity: 0.0,
-            us: 0.0,
-            us_p5: 0.0,
-            us_p95: 0.0,
             baseline: cublas.as_ref().map_or("none".to_owned(), |c| c.name.clone()),
-            baseline_us: None,
-            bytes: 0,
-            gbps: 0.0,
-            floor_fraction: None,
             kernel: configuration,
+            ..gpu.row("spmm", args.text("commit", env::COMMIT))?
         },
-        driver: &driver,
-        stream: &stream,
-        handle,
+        gpu,
         cublas,
-        l2_bytes,
         bandwidth,
         iters,
         check: !args.flag("no-check"),
@@ -193,15 +164,15 @@ impl Session<'_> {
 
         let mut dense_copies = Vec::new();
         if self.cublas.is_some() {
-            let first = self.driver.alloc(2 * m * k)?;
+            let first = self.gpu.driver.alloc(2 * m * k)?;
             first.write(&dense)?;
-            for _ in 1..gpu::copies(self.l2_bytes, 2 * m * k) {
-                let copy = self.driver.alloc(2 * m * k)?;
-                copy.copy_from(&first, self.stream)?;
+            for _ in 1..gpu::copies(self.gpu.l2_bytes, 2 * m * k) {
+                let copy = self.gpu.driver.alloc(2 * m * k)?;
+                copy.copy_from(&first, self.gpu.stream)?;
                 dense_copies.push(copy);
             }
             dense_copies.push(first);
-            self.stream.synchronize()?;
+            self.gpu.stream.synchronize()?;
         }
 
         let mut rows = Vec::new();
@@ -213,10 +184,10 @@ impl Session<'_> {
             let bytes = compressed.bytes();
             let mut weights = Vec::new();
             let content: Vec<u8> = compressed.read(0, bytes).map_err(text)?;
-            for _ in 0..gpu::copies(self.l2_bytes, bytes) {
-                let buffer = self.handle.upload(&content).map_err(text)?;
+            for _ in 0..gpu::copies(self.gpu.l2_bytes, bytes) {
+                let buffer = self.gpu.handle.upload(&content).map_err(text)?;
                 weights.push((
-                    SpMat::adopt(&self.handle, m, k, format, &buffer).map_err(text)?,
+                    SpMat::adopt(&self.gpu.handle, m, k, format, &buffer).map_err(text)?,
                     buffer,
                 ));
             }
@@ -261,7 +232,7 @@ impl Session<'_> {
         let text =
             |e: api::Failure| format!("{} {m}x{k} n={n} {}: {e}", layer.name, format_name(format));
         let b_host = data::activations(k * n, n as u64 + 77);
-        let b = self.driver.alloc(2 * k * n)?;
+        let b = self.gpu.driver.alloc(2 * k * n)?;
         b.write(&b_host)?;
 
         // Every copy of the weights has its own output, poisoned with NaN: after the timing all of
@@ -269,20 +240,20 @@ impl Session<'_> {
         let b_descr = DnMat::new(k, n, k, b.pointer(), api::R_16F, api::ORDER_COL).map_err(text)?;
         let mut outputs = Vec::new();
         for _ in weights {
-            let memory = self.driver.alloc(2 * m * n)?;
-            memory.fill(0xff, self.stream)?;
+            let memory = self.gpu.driver.alloc(2 * m * n)?;
+            memory.fill(0xff, self.gpu.stream)?;
             let descr =
                 DnMat::new(m, n, m, memory.pointer(), api::R_16F, api::ORDER_COL).map_err(text)?;
             outputs.push((memory, descr));
         }
-        let baseline_c = self.driver.alloc(2 * m * n)?;
-        baseline_c.fill(0xff, self.stream)?;
+        let baseline_c = self.gpu.driver.alloc(2 * m * n)?;
+        baseline_c.fill(0xff, self.gpu.stream)?;
 
         let calls: Vec<Spmm<'_>> = weights
             .iter()
             .zip(&outputs)
             .map(|(a, (_, c))| Spmm {
-                handle: &self.handle,
+                handle: &self.gpu.handle,
                 op_b: api::NON_TRANSPOSE,
                 alpha: 1.0,
                 a,
@@ -292,8 +263,8 @@ impl Session<'_> {
             })
             .collect();
         let first = calls.first().ok_or("no copies of the weights")?;
-        let workspace = self.driver.alloc(first.workspace_bytes().map_err(text)?)?;
-        workspace.fill(0xff, self.stream)?;
+        let workspace = self.gpu.driver.alloc(first.workspace_bytes().map_err(text)?)?;
+        workspace.fill(0xff, self.gpu.stream)?;
         // NULL when nothing is needed, as the API allows.
         let workspace_pointer =
             if workspace.bytes() == 0 { std::ptr::null_mut() } else { workspace.pointer() };
@@ -315,7 +286,7 @@ impl Session<'_> {
         let per_round = self.iters.div_ceil(ROUNDS).max(calls.len().div_ceil(ROUNDS));
         let time = |offset: usize, samples: &mut Vec<f64>, launch: &gpu::Launch<'_>| {
             let flush = self.flush.as_ref();
-            gpu::time(self.driver, self.stream, flush, per_round, offset, samples, launch)
+            gpu::time(self.gpu.driver, self.gpu.stream, flush, per_round, offset, samples, launch)
         };
         for round in 0..ROUNDS {
             if self.cublas.is_some() {

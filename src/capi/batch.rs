@@ -166,12 +166,23 @@ fn at(i: usize, error: &Error) -> Error {
     Error::new(error.kind(), format!("product {i}: {}", error.message()))
 }
 
-/// How a group runs on a device.
-enum Way {
-    /// In shared launches; each product has its own part of the workspace.
+/// How products run on a device.
+pub(super) enum Way {
+    /// In shared launches; those of one launch have a part of the workspace each.
     Together(LaunchPlan),
     /// One after the other in one workspace: the kernels that take groups have no room for such blocks.
     OneByOne,
+}
+
+impl Way {
+    /// The way of products of this shape.
+    pub(super) fn of(cuda: &DeviceContext, shape: &GroupShape) -> Result<Self> {
+        match plan::group(cuda.props(), shape, Group::together(shape.count)) {
+            Ok(plan) => Ok(Self::Together(plan)),
+            Err(error) if error.kind() == Kind::InsufficientResources => Ok(Self::OneByOne),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl Raw {
@@ -185,12 +196,10 @@ impl Raw {
         cuda: &DeviceContext,
         shape: &GroupShape,
     ) -> Result<(Way, usize)> {
-        match plan::group(cuda.props(), shape, Group::TOGETHER) {
-            Ok(plan) => {
-                let bytes = checked_mul(plan.workspace_bytes, shape.count, "workspace")?;
-                Ok((Way::Together(plan), bytes))
-            }
-            Err(error) if error.kind() == Kind::InsufficientResources => {
+        let way = Way::of(cuda, shape)?;
+        let bytes = match &way {
+            Way::Together(plan) => checked_mul(plan.workspace_bytes, shape.count, "workspace")?,
+            Way::OneByOne => {
                 let mut bytes = 0;
                 for i in 0..products.count {
                     // SAFETY: the caller's contract.
@@ -201,10 +210,10 @@ impl Raw {
                         bytes = bytes.max(one.map_err(|e| at(i, &e))?);
                     }
                 }
-                Ok((Way::OneByOne, bytes))
+                bytes
             }
-            Err(error) => Err(error),
-        }
+        };
+        Ok((way, bytes))
     }
 }
 
@@ -390,7 +399,8 @@ unsafe fn run_cuda(
     workspace: *mut c_void,
 ) -> Result<()> {
     let _entered = cuda.enter()?;
-    let mut group = Group::new(cuda, plan, shape.header.dtype, products.context.stream());
+    let mut group =
+        Group::new(cuda, plan, shape.header.dtype, shape.count, products.context.stream());
     let mut used = 0;
     for i in 0..products.count {
         // SAFETY: the caller's contract.

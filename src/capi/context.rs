@@ -33,15 +33,16 @@ pub(super) fn place(context: &Context) -> Place {
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NULL_POINTER: handle is NULL;
 ///   FLASHLLM_STATUS_NO_DEVICE: there is no NVIDIA driver or no device;
-///   FLASHLLM_STATUS_NOT_SUPPORTED: the driver is older than CUDA 12.0, or the library was built without
-///   GPU kernels;
+///   FLASHLLM_STATUS_NOT_SUPPORTED: the driver is older than CUDA 12.0, the library was built without
+///   GPU kernels, or a blocking stream of the context is being captured: create handles before a capture;
 ///   FLASHLLM_STATUS_ARCH_MISMATCH: the device is older than compute capability 8.0;
 ///   FLASHLLM_STATUS_ALLOC_FAILED: out of device memory;
 ///   FLASHLLM_STATUS_DRIVER_ERROR: the driver refused, see flashllmGetLastDriverError();
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: the current context is not usable;
 ///   FLASHLLM_STATUS_EXECUTION_FAILED: the context is already broken by an earlier failure.
-/// @note Thread-safe; allowed during stream capture, of this thread or another, which goes on undamaged: nothing is put
-///   on a stream. A context that the caller made must live until flashllmDestroy() has returned.
+/// @note Thread-safe. Handles belong before stream captures. The driver tells of captures of blocking streams, of this
+///   thread or another, and the call is then refused; beside a capture of a stream that was made with
+///   CU_STREAM_NON_BLOCKING it succeeds. Either way the capture goes on undamaged: nothing is put on a stream. A context that the caller made must live until flashllmDestroy() has returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmCreate(handle: *mut flashllmHandle_t) -> flashllmStatus_t {
     guard("flashllmCreate", || {

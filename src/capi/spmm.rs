@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::slice;
 use std::sync::Arc;
 
+use super::batch::Way;
 use super::context::place;
 use super::convert::{disjoint, host_buffer};
 use super::guard::{aligned, guard, host_slice, host_slice_mut, null, out, scalar};
@@ -18,12 +19,12 @@ use crate::descr::{Batch, Buffer, DnMat, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
 use crate::gpu::DeviceContext;
-use crate::gpu::spmm::{Epilogue, Gate, Residual, SpmmArgs, workspace_bytes};
+use crate::gpu::spmm::{Epilogue, Gate, Group, Residual, SpmmArgs, workspace_bytes};
 use crate::handle::{Context, Device};
 use crate::host::{self, Dense, DenseMut, HostSpmm};
 use crate::log::{self, Level};
-use crate::plan::{Planned, WORKSPACE_ALIGN, gate_bytes};
-use crate::types::{Activation, DType};
+use crate::plan::{self, GroupShape, LaunchPlan, Planned, WORKSPACE_ALIGN, gate_bytes};
+use crate::types::{Activation, DType, checked_mul};
 
 /// The arguments that the three functions share, as C gives them.
 struct Raw {
@@ -150,6 +151,13 @@ pub(super) struct Pieces {
     steps: (usize, usize, usize),
     /// Strides of B, C and residual along N.
     columns: (usize, usize, usize),
+}
+
+impl Pieces {
+    /// As a group of products, whose matrix is the same one.
+    fn shape(&self, header: &Header) -> GroupShape {
+        GroupShape::batch(header, self.n, self.count)
+    }
 }
 
 /// What follows a product.
@@ -297,7 +305,14 @@ impl Product {
             _ if self.n == 0 => Ok(0),
             Device::Host => Ok(0),
             Device::Cuda(cuda) => {
-                workspace_bytes(cuda.props(), header, self.pieces(None, usize::MAX).n)
+                let pieces = self.pieces(None, usize::MAX);
+                let shape = pieces.shape(header);
+                if pieces.count > 1 && matches!(Way::of(cuda, &shape)?, Way::Together(_)) {
+                    let together = Group::together(pieces.count);
+                    let each = plan::group_workspace_bytes(cuda.props(), &shape, together)?;
+                    return checked_mul(each, together, "workspace");
+                }
+                workspace_bytes(cuda.props(), header, pieces.n)
             }
         }
     }
@@ -387,6 +402,12 @@ impl Product {
             a: buffer.address as u64,
             activation: fused.activation,
         });
+        if pieces.count > 1 && fused.planned.is_none() {
+            if let Way::Together(plan) = Way::of(cuda, &pieces.shape(header))? {
+                return self
+                    .run_together(cuda, scalars, header, a, workspace, fused, pieces, &plan);
+            }
+        }
         let _entered = cuda.enter()?;
         for piece in 0..pieces.count {
             let args = self.device_args(scalars, header, a, workspace, fused, pieces, piece);
@@ -396,6 +417,31 @@ impl Product {
             }
         }
         Ok(())
+    }
+
+    /// A batch in shared launches. Launches of a stream follow each other, so that the next ones use the parts of
+    /// the workspace again.
+    fn run_together(
+        &self,
+        cuda: &DeviceContext,
+        scalars: Scalars,
+        header: &Header,
+        a: Buffer,
+        workspace: *mut c_void,
+        fused: &Fused<'_>,
+        pieces: &Pieces,
+        plan: &LaunchPlan,
+    ) -> Result<()> {
+        log::log(Level::Hint, "SpMM", || format!("plan {plan:?}"));
+        let _entered = cuda.enter()?;
+        let mut group =
+            Group::new(cuda, plan, header.dtype, pieces.count, self.on.context.stream());
+        for piece in 0..pieces.count {
+            let part = piece % Group::together(pieces.count);
+            let own = workspace.wrapping_byte_add(part * plan.workspace_bytes);
+            group.push(&self.device_args(scalars, header, a, own, fused, pieces, piece))?;
+        }
+        group.launch()
     }
 
     /// A piece as the device layer takes it; the gate is not part of that.
@@ -638,7 +684,8 @@ unsafe fn elements_mut<'a>(address: usize, dtype: DType, len: usize) -> DenseMut
 /// @param computeType  FLASHLLM_R_32F.
 /// @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
 /// @param[out] workspaceBytes  Receives the size in bytes; 0 on a host handle. For the same matA it does not
-///   shrink when N grows.
+///   shrink when N grows. A batch that is not one product with more columns needs a part for each product that
+///   shares a launch: ask for each batch count and layout.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
@@ -690,7 +737,7 @@ pub unsafe extern "C" fn flashllmSpMM_bufferSize(
 }
 
 /// Prepares flashllmSpMM() for the same arguments. Optional: in this release there is nothing to prepare,
-/// so that it only checks the arguments.
+/// so that it only checks the arguments. It belongs before a stream capture, and refuses in one.
 ///
 /// @param handle       The handle.
 /// @param opA          FLASHLLM_OPERATION_NON_TRANSPOSE.
@@ -703,8 +750,10 @@ pub unsafe extern "C" fn flashllmSpMM_bufferSize(
 /// @param computeType  FLASHLLM_R_32F.
 /// @param alg          FLASHLLM_SPMM_ALG_DEFAULT.
 /// @param workspace    As flashllmSpMM().
-/// @return As flashllmSpMM(), without what comes from running it.
-/// @note Thread-safe; allowed during stream capture. It calls no driver function.
+/// @return As flashllmSpMM(), without what comes from running it;
+///   FLASHLLM_STATUS_NOT_SUPPORTED: also if the handle's stream is capturing;
+///   FLASHLLM_STATUS_DRIVER_ERROR, FLASHLLM_STATUS_EXECUTION_FAILED: the driver does not say whether it is.
+/// @note Thread-safe. A capture that it refuses goes on undamaged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmSpMM_preprocess(
     handle: flashllmHandle_t,
@@ -738,7 +787,11 @@ pub unsafe extern "C" fn flashllmSpMM_preprocess(
         let (header, _) = product.ready()?;
         // A problem that no kernel can run is refused here, not at the first product.
         product.workspace_bytes(&header)?;
-        product.check_workspace(&header, workspace)
+        product.check_workspace(&header, workspace)?;
+        match product.on.context.device() {
+            Device::Host => Ok(()),
+            Device::Cuda(cuda) => cuda.refuse_if_capturing(product.on.context.stream()),
+        }
     })
 }
 
@@ -746,7 +799,9 @@ pub unsafe extern "C" fn flashllmSpMM_preprocess(
 /// result is rounded once to the type of C.
 ///
 /// Where matB and matC are batches (flashllmDnMatSetStridedBatch()), each B is multiplied by the same A into its
-/// C. A batch whose matrices continue each other along N is one product with more columns.
+/// C. A batch whose matrices continue each other along N is one product with more columns. On a device any other
+/// batch is a launch for every 16 of its products (one each where A is nearly dense), and one for each B that has to
+/// be packed first: its sums may be split otherwise than those of a product alone, and differ in their last bits.
 ///
 /// On a CUDA handle the work is put on the handle's stream and the call returns; it allocates nothing, waits
 /// for nothing, loads nothing, and can be captured into a graph. On a host handle it is done when the call

@@ -115,6 +115,19 @@ impl Binding {
     }
 }
 
+/// Whether a stream of the current context is capturing. The legacy stream counts as such while a blocking stream of
+/// the context is: the driver says so, and the capture goes on.
+fn is_capturing(stream: RawStream) -> Result<bool> {
+    let mut status: c_int = 0;
+    // SAFETY: a stream of the context, and a valid place for an integer.
+    let result = unsafe { sys::cuStreamIsCapturing(stream, &raw mut status) };
+    if result.0 == sys::ERROR_STREAM_CAPTURE_IMPLICIT {
+        return Ok(true);
+    }
+    result.check("cuStreamIsCapturing")?;
+    Ok(status != sys::STREAM_CAPTURE_STATUS_NONE)
+}
+
 fn current() -> Result<RawContext> {
     let mut context: RawContext = ptr::null_mut();
     // SAFETY: `context` is a valid place for a context.
@@ -147,7 +160,8 @@ impl fmt::Debug for DeviceContext {
 
 impl DeviceContext {
     /// Binds the context that is current to the calling thread, else device 0's primary one, and loads all
-    /// kernels. On failure everything is as it was before.
+    /// kernels. On failure everything is as it was before. A capture that the driver tells of is a failure; one that it
+    /// does not (of a stream that is not blocking) goes on undamaged.
     pub fn bind() -> Result<Self> {
         driver_ready()?;
         if cfg!(no_kernels) {
@@ -160,6 +174,12 @@ impl DeviceContext {
         let binding = Binding::new()?;
         // Declared after `binding`, so that it pops before a failure releases the context.
         let entered = binding.enter()?;
+        if is_capturing(sys::STREAM_LEGACY)? {
+            return Err(Error::new(
+                Kind::NotSupported,
+                "a blocking stream of the CUDA context is capturing, and flashllmCreate loads kernels: create the handle before the capture begins, or capture a stream that was made with CU_STREAM_NON_BLOCKING",
+            ));
+        }
         let props = device_props()?;
         if props.cc < MIN_CC {
             return Err(Error::new(
@@ -228,19 +248,23 @@ impl DeviceContext {
         Ok(())
     }
 
-    /// Refuses, before it could spoil the capture, what a capturing stream does not allow.
+    /// Refuses, before it could spoil the capture, what a capturing stream does not allow. The context is current.
     pub(super) fn refuse_capture(&self, stream: RawStream) -> Result<()> {
-        let mut status: c_int = 0;
-        // SAFETY: the handle's stream, and a valid place for an integer.
-        unsafe { sys::cuStreamIsCapturing(stream, &raw mut status) }
-            .check("cuStreamIsCapturing")?;
-        if status != sys::STREAM_CAPTURE_STATUS_NONE {
+        if is_capturing(stream)? {
             return Err(Error::new(
                 Kind::NotSupported,
-                "the handle's stream is capturing, and this call allocates or synchronises",
+                format!(
+                    "the handle's stream {stream:p} is capturing, and this call prepares, allocates or waits: make it before the capture begins, or set another stream first"
+                ),
             ));
         }
         Ok(())
+    }
+
+    /// Refuses a capturing stream, whichever context is current.
+    pub fn refuse_if_capturing(&self, stream: RawStream) -> Result<()> {
+        let _entered = self.enter()?;
+        self.refuse_capture(stream)
     }
 
     pub(super) fn allocations(&self) -> MutexGuard<'_, HashSet<usize>> {

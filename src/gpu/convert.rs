@@ -87,12 +87,6 @@ pub(super) unsafe fn write_start(
     }
 }
 
-/// Refuses a capturing stream.
-pub(super) fn ready(cuda: &DeviceContext, stream: RawStream) -> Result<()> {
-    let _entered = cuda.enter()?;
-    cuda.refuse_capture(stream)
-}
-
 /// One launch of a conversion kernel with one parameter block.
 ///
 /// # Safety
@@ -297,7 +291,7 @@ pub(super) unsafe fn analyse_source(
     options: &EncodeOptions,
     workspace: usize,
 ) -> Result<Analysis> {
-    ready(cuda, stream)?;
+    cuda.refuse_if_capturing(stream)?;
     let (rows, cols) = source.shape();
     let parts = Workspace::new(rows, cols, options.format)?;
     let one = |format: Format| {
@@ -472,7 +466,7 @@ pub unsafe fn agrees(
     values: usize,
     result: usize,
 ) -> Result<bool> {
-    ready(cuda, stream)?;
+    cuda.refuse_if_capturing(stream)?;
     let strip = Strip { first_row: 0, layout: *layout, address: values };
     // SAFETY: the caller's contract.
     unsafe { write_start(cuda, stream, result) }?;
@@ -499,7 +493,7 @@ pub unsafe fn validate(
     buffer: *mut c_void,
     bytes: usize,
 ) -> Result<Header> {
-    ready(cuda, stream)?;
+    cuda.refuse_if_capturing(stream)?;
     // The header first: the caller's allocation may be much larger than the matrix in it.
     // SAFETY: the caller's contract.
     let head = unsafe { download(cuda, stream, buffer.addr(), bytes.min(Header::BYTES)) }?;
@@ -564,7 +558,7 @@ unsafe fn front(
     header: &Header,
     buffer: usize,
 ) -> Result<Vec<u8>> {
-    ready(cuda, stream)?;
+    cuda.refuse_if_capturing(stream)?;
     // SAFETY: the caller's contract.
     let front = unsafe { download(cuda, stream, buffer, header.data_offset as usize) }?;
     if !front.starts_with(&header.to_bytes()) {

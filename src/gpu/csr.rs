@@ -4,7 +4,7 @@ use std::ptr;
 
 use super::context::DeviceContext;
 use super::convert::{
-    Source, Strip, analyse_source, encode_source, read_result, ready, signed, start, write_start,
+    Source, Strip, analyse_source, encode_source, read_result, signed, start, write_start,
 };
 use super::memory::Direction;
 use super::params_convert::{CsrParams, View};
@@ -173,7 +173,7 @@ pub unsafe fn analyse(
     options: &EncodeOptions,
     workspace: usize,
 ) -> Result<Analysis> {
-    ready(cuda, stream)?;
+    cuda.refuse_if_capturing(stream)?;
     // SAFETY: the caller's contract.
     unsafe { check(cuda, stream, csr, workspace) }?;
     let parts = CsrWorkspace::new(csr.shape().rows, csr.shape().cols, options.format)?;

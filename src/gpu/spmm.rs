@@ -157,22 +157,30 @@ pub struct Group<'a> {
     plan: &'a LaunchPlan,
     dtype: DType,
     stream: RawStream,
+    together: usize,
     params: SpmmGroup,
     filled: usize,
 }
 
 impl<'a> Group<'a> {
-    /// Products of at most that many share a launch.
-    pub const TOGETHER: usize = GROUP;
+    /// How many of `count` products share a launch: as few launches as can be, and all about as large.
+    pub const fn together(count: usize) -> usize {
+        match count {
+            0 => 1,
+            _ => count.div_ceil(count.div_ceil(GROUP)),
+        }
+    }
 
-    /// An empty one. `plan` is that of [`plan::group`] for all that will be pushed.
+    /// An empty one. `plan` is that of [`plan::group`] for all of the `count` that will be pushed.
     pub fn new(
         ctx: &'a DeviceContext,
         plan: &'a LaunchPlan,
         dtype: DType,
+        count: usize,
         stream: RawStream,
     ) -> Self {
-        Self { ctx, plan, dtype, stream, params: SpmmGroup::default(), filled: 0 }
+        let together = Self::together(count);
+        Self { ctx, plan, dtype, stream, together, params: SpmmGroup::default(), filled: 0 }
     }
 
     /// Adds a product, which has a workspace of its own. The context is current.
@@ -187,7 +195,7 @@ impl<'a> Group<'a> {
         }
         self.params.p[self.filled] = params;
         self.filled += 1;
-        if self.filled == GROUP { self.launch() } else { Ok(()) }
+        if self.filled == self.together { self.launch() } else { Ok(()) }
     }
 
     /// Puts what was added since the last launch on the stream.
@@ -385,5 +393,14 @@ mod tests {
         let (a, b) = (next_nonce(), next_nonce());
         assert_ne!(a, b);
         assert_eq!(a & 0xffff, 0);
+    }
+
+    #[test]
+    fn products_are_dealt_to_the_fewest_launches() {
+        for count in 1..200 {
+            let together = Group::together(count);
+            assert!((1..=GROUP).contains(&together));
+            assert_eq!(count.div_ceil(together), count.div_ceil(GROUP), "{count}");
+        }
     }
 }

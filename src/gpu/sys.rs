@@ -46,6 +46,10 @@ pub const MEMHOSTALLOC_PORTABLE: c_uint = 1;
 pub const EVENT_DISABLE_TIMING: c_uint = 2;
 /// CU_STREAM_CAPTURE_STATUS_NONE.
 pub const STREAM_CAPTURE_STATUS_NONE: c_int = 0;
+/// CUDA_ERROR_STREAM_CAPTURE_IMPLICIT.
+pub const ERROR_STREAM_CAPTURE_IMPLICIT: c_int = 906;
+/// CU_STREAM_LEGACY: the default stream, which blocking streams wait for.
+pub const STREAM_LEGACY: RawStream = ptr::without_provenance_mut(1);
 /// CU_STREAM_CAPTURE_MODE_RELAXED.
 pub const STREAM_CAPTURE_MODE_RELAXED: c_int = 2;
 

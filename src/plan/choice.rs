@@ -263,6 +263,11 @@ impl GroupShape {
         }
     }
 
+    /// The shape of `count` products of one matrix.
+    pub fn batch(header: &Header, n: usize, count: usize) -> Self {
+        Self { count, ..Self::of(header, n) }
+    }
+
     /// Takes one more product in. Format, element type and K have to be the same.
     pub fn add(&mut self, header: &Header, n: usize) -> Result<()> {
         let one = &mut self.header;
@@ -312,6 +317,18 @@ pub fn group(props: &DeviceProps, shape: &GroupShape, together: usize) -> Result
     select_chosen(&problem, props, &choice)
 }
 
+/// Bytes of workspace that are enough for each product of a group of up to `shape.n` columns.
+pub fn group_workspace_bytes(
+    props: &DeviceProps,
+    shape: &GroupShape,
+    together: usize,
+) -> Result<usize> {
+    // There are kernels of two widths: the maximum over both makes the size monotone.
+    let narrow = group(props, &GroupShape { n: shape.n.min(16), ..*shape }, together)?;
+    let bytes = group(props, shape, together)?.workspace_bytes;
+    Ok(bytes.max(narrow.workspace_bytes))
+}
+
 /// Bytes of the activated product with a gate.
 pub fn gate_bytes(m: usize, n: usize) -> Result<usize> {
     let bytes = checked_mul(checked_mul(m, n, "workspace")?, 4, "workspace")?;
@@ -320,19 +337,9 @@ pub fn gate_bytes(m: usize, n: usize) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::devices::h100;
     use super::*;
     use crate::types::{DType, Format};
-
-    fn h100() -> DeviceProps {
-        DeviceProps {
-            sm_count: 132,
-            cc: (9, 0),
-            smem_per_block_optin: 232_448,
-            smem_per_sm: 233_472,
-            l2_bytes: 50 << 20,
-            name: "H100".into(),
-        }
-    }
 
     fn header(format: Format, rows: u64, cols: u64) -> Header {
         Header {
@@ -502,5 +509,25 @@ mod tests {
         assert!(planned.gate_offset >= packed_end);
         assert_eq!(planned.gate_offset % WORKSPACE_ALIGN, 0);
         assert!(planned.workspace_bytes >= planned.gate_offset + 1000 * 30 * 4);
+    }
+
+    #[test]
+    fn the_workspace_of_a_batch_does_not_shrink_with_its_columns() {
+        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
+            for (rows, cols) in [(33, 300), (4096, 4096), (28672, 7168)] {
+                let header = header(format, rows, cols);
+                for count in [2, 7, 16] {
+                    let mut before = 0;
+                    for n in 1..150 {
+                        let shape = GroupShape::batch(&header, n, count);
+                        let plan = group(&h100(), &shape, count).unwrap();
+                        assert!(plan.kernel.has_group());
+                        let bytes = group_workspace_bytes(&h100(), &shape, count).unwrap();
+                        assert!(bytes >= plan.workspace_bytes && bytes >= before);
+                        before = bytes;
+                    }
+                }
+            }
+        }
     }
 }

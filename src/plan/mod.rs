@@ -9,7 +9,9 @@ mod kernels;
 pub mod model;
 pub mod table;
 
-pub use choice::{Algorithm, Choice, GroupShape, Planned, algorithms, gate_bytes, group};
+pub use choice::{
+    Algorithm, Choice, GroupShape, Planned, algorithms, gate_bytes, group, group_workspace_bytes,
+};
 pub use kernels::{Facts, Family, KernelId};
 
 use model::{Features, Law};
@@ -559,19 +561,13 @@ impl<'a> Estimates<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+#[path = "../../tests/support/devices.rs"]
+mod devices;
 
-    fn h100() -> DeviceProps {
-        DeviceProps {
-            sm_count: 132,
-            cc: (9, 0),
-            smem_per_block_optin: 232_448,
-            smem_per_sm: 233_472,
-            l2_bytes: 50 << 20,
-            name: "H100".into(),
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::devices::{device, h100};
+    use super::*;
 
     fn problem(format: Format, m: u32, n: u32, k: u32, max_block: u32) -> Problem {
         let block_cols = if format == Format::TiledCsl { 64 } else { 256 };
@@ -579,20 +575,8 @@ mod tests {
     }
 
     fn devices() -> Vec<DeviceProps> {
-        let ampere = DeviceProps {
-            sm_count: 108,
-            cc: (8, 0),
-            smem_per_block_optin: 166_912,
-            smem_per_sm: 167_936,
-            ..h100()
-        };
-        let ada = DeviceProps {
-            sm_count: 128,
-            cc: (8, 9),
-            smem_per_block_optin: 101_376,
-            smem_per_sm: 102_400,
-            ..h100()
-        };
+        let ampere = device("A100", 108, (8, 0), (166_912, 167_936));
+        let ada = device("RTX 4090", 128, (8, 9), (101_376, 102_400));
         let blackwell = DeviceProps { sm_count: 148, cc: (10, 0), ..h100() };
         vec![h100(), ampere, ada, blackwell]
     }

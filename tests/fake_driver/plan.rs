@@ -198,8 +198,8 @@ fn scalars_in_device_memory_are_not_touched_by_the_host() {
 }
 
 #[test]
-fn a_batch_is_one_launch_where_it_folds_and_one_each_where_not() {
-    test("a_batch_is_one_launch_where_it_folds_and_one_each_where_not", |fake| {
+fn a_planned_batch_is_one_launch_where_it_folds_and_one_each_where_not() {
+    test("a_planned_batch_is_one_launch_where_it_folds_and_one_each_where_not", |fake| {
         let mut program = Program::default();
         let ready = program.prepare().unwrap();
         // Strides are all that decides; the fake kernels touch nothing.
@@ -220,6 +220,79 @@ fn a_batch_is_one_launch_where_it_folds_and_one_each_where_not() {
         }
         ok(flashllmDnMatSetStridedBatch(ready.b, 2, 0)).unwrap();
         assert_eq!(program.multiply(&ready, false), Err(FLASHLLM_STATUS_INVALID_VALUE));
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+/// The bytes that flashllmSpMM needs for the descriptors as they are.
+fn size_of_product(program: &Program, r: &Ready) -> usize {
+    let ((alpha, beta), mut bytes) = (ones(), 0);
+    // SAFETY: live descriptors, readable floats, a valid place.
+    ok(unsafe {
+        flashllmSpMM_bufferSize(
+            program.handle(),
+            NON_TRANSPOSE,
+            NON_TRANSPOSE,
+            alpha,
+            r.sparse,
+            r.b,
+            beta,
+            r.c,
+            R_32F,
+            RawSpMMAlg(0),
+            &raw mut bytes,
+        )
+    })
+    .unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+    bytes
+}
+
+/// Makes B and C batches that do not continue each other.
+fn set_apart(r: &Ready, count: usize) {
+    let (b, c) = (COLS * N, ROWS * N + 8);
+    ok(flashllmDnMatSetStridedBatch(r.b, count as i64, b as i64)).unwrap();
+    ok(flashllmDnMatSetStridedBatch(r.c, count as i64, c as i64)).unwrap();
+}
+
+#[test]
+fn sixteen_products_of_a_batch_share_a_launch() {
+    test("sixteen_products_of_a_batch_share_a_launch", |fake| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap();
+        let single = size_of_product(&program, &ready);
+        let mut at_16 = 0;
+        for count in [2, 15, 16, 17, 33, 100] {
+            set_apart(&ready, count);
+            fake.reset();
+            let need = size_of_product(&program, &ready);
+            assert!(fake.counts().is_empty(), "{:?}", fake.counts());
+            assert!(need > single, "{count}: {need} bytes");
+            if count == 16 {
+                at_16 = need;
+            }
+            // Later launches use the workspace of the first again.
+            assert!(at_16 == 0 || need <= 2 * at_16, "{count}: {need} bytes, {at_16} for 16");
+            let workspace = program.malloc(need).unwrap();
+            let batch = Ready { workspace, ..ready };
+            program.multiply(&batch, true).unwrap();
+            fake.reset();
+            program.multiply(&batch, false).unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+            // Each B has to be packed.
+            assert_computes_only(fake, (count.div_ceil(16) + count) as c_int);
+            let misplaced = Ready { workspace: ptr::null_mut(), ..ready };
+            let status = program.multiply(&misplaced, false);
+            assert_eq!(status, Err(FLASHLLM_STATUS_NULL_POINTER));
+            assert!(message().contains(&need.to_string()), "{}", message());
+            ok(flashllmFree(program.handle(), workspace)).unwrap();
+        }
+        // What continues is one product, packed once.
+        ok(flashllmDnMatSetStridedBatch(ready.b, 40, (COLS * N) as i64)).unwrap();
+        ok(flashllmDnMatSetStridedBatch(ready.c, 40, (ROWS * N) as i64)).unwrap();
+        let workspace = program.malloc(size_of_product(&program, &ready)).unwrap();
+        fake.reset();
+        program.multiply(&Ready { workspace, ..ready }, false).unwrap();
+        assert_computes_only(fake, 2);
         program.end();
         fake.assert_nothing_alive("at the end");
     });
@@ -263,7 +336,10 @@ fn a_capturing_stream_takes_plans_batches_and_groups() {
         assert!(size_of_group(&program, 5, &ready) <= 1 << 24);
         assert_eq!(group(&program, 5, &ready, workspace), FLASHLLM_STATUS_SUCCESS);
         assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
-        assert_computes_only(fake, 3 + 6);
+        set_apart(&ready, 5);
+        assert!(size_of_product(&program, &ready) <= 1 << 24);
+        program.multiply(&Ready { workspace, ..ready }, false).unwrap();
+        assert_computes_only(fake, 3 + 6 + 6);
         let capturing = fake.pointer("fake_capturing", stream).addr() as c_int;
         assert_eq!(capturing, 1, "the capture is spoilt");
         fake.set_capturing(stream, 0);
@@ -291,6 +367,13 @@ fn every_failing_launch_of_a_plan_or_group_is_reported() {
             fake.fail("cuLaunchKernel", nth, 2);
             let status = group(&program, 18, &ready, workspace);
             assert_eq!(status, FLASHLLM_STATUS_ALLOC_FAILED, "launch {nth}");
+        }
+        set_apart(&ready, 18);
+        assert!(size_of_product(&program, &ready) <= 1 << 24);
+        for nth in 1..=20 {
+            fake.fail("cuLaunchKernel", nth, 2);
+            let status = program.multiply(&Ready { workspace, ..ready }, false);
+            assert_eq!(status, Err(FLASHLLM_STATUS_ALLOC_FAILED), "launch {nth}");
         }
         fake.reset();
         assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);

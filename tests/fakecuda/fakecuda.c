@@ -35,7 +35,7 @@ typedef struct {
 
 typedef struct {
     context *owner;
-    int capturing;
+    int capturing, blocking;
 } stream;
 
 typedef struct {
@@ -429,9 +429,16 @@ int cuStreamGetCtx(void *s, void **c) {
 }
 
 int cuStreamIsCapturing(void *s, int *status) {
+    int i;
     ENTER_CURRENT();
+    /* As the real one: the legacy stream would wait for a blocking one that captures, which goes on all the same. */
+    for (i = 0; (uintptr_t)s <= 1 && i < 16; i++) {
+        if (streams[i].owner == current() && streams[i].blocking && streams[i].capturing) return 906;
+    }
+    *status = 0;
+    if ((uintptr_t)s <= 1) return OK;
     if (!stream_ok(s)) return INVALID_HANDLE;
-    *status = s ? ((stream *)s)->capturing : 0;
+    *status = ((stream *)s)->capturing;
     return OK;
 }
 
@@ -608,7 +615,12 @@ void *fake_get_current(void) {
 void *fake_stream(int i, void *c) {
     streams[i].owner = c ? c : &primary;
     streams[i].capturing = 0;
+    streams[i].blocking = 0;
     return &streams[i];
+}
+
+void fake_set_blocking(void *s) {
+    ((stream *)s)->blocking = 1;
 }
 
 void fake_set_capturing(void *s, int status) {

@@ -1,21 +1,15 @@
 //! The planner's choices for well-known layers on well-known devices, as committed in `plans.txt`: a change of
 //! selection is seen in review. `FLASHLLM_BLESS=1` rewrites the file.
 
+#[path = "../support/devices.rs"]
+mod devices;
+
 use std::fmt::Write as _;
 
 use flash_llm::plan::{self, BAccess, DeviceProps, Problem};
 use flash_llm::types::{DType, Format};
 
-fn device(name: &str, sm_count: u32, cc: (u32, u32), smem: (u32, u32)) -> DeviceProps {
-    DeviceProps {
-        sm_count,
-        cc,
-        smem_per_block_optin: smem.0,
-        smem_per_sm: smem.1,
-        l2_bytes: 50 << 20,
-        name: name.into(),
-    }
-}
+use devices::{device, h100};
 
 /// Typical largest blocks at 50 and 80 % zeros: units of a 256-column Bitmap block, items of a Tiled-CSL tile.
 const BLOCKS: [(u32, u32, u32); 2] = [(50, 84, 4300), (80, 43, 1800)];
@@ -23,7 +17,7 @@ const BLOCKS: [(u32, u32, u32); 2] = [(50, 84, 4300), (80, 43, 1800)];
 #[test]
 fn plans_are_those_committed() {
     let devices = [
-        device("H100", 132, (9, 0), (232_448, 233_472)),
+        h100(),
         device("A100", 108, (8, 0), (166_912, 167_936)),
         device("L40", 142, (8, 9), (101_376, 102_400)),
     ];

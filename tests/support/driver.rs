@@ -13,6 +13,11 @@ pub type Result<T> = std::result::Result<T, String>;
 pub const ATTRIBUTE_SM_COUNT: c_int = 16;
 pub const ATTRIBUTE_L2_BYTES: c_int = 38;
 
+/// `CU_STREAM_CAPTURE_MODE_GLOBAL`, `_THREAD_LOCAL`, `_RELAXED`.
+pub const CAPTURE_GLOBAL: c_int = 0;
+pub const CAPTURE_THREAD_LOCAL: c_int = 1;
+pub const CAPTURE_RELAXED: c_int = 2;
+
 macro_rules! driver {
     ($($field:ident = $symbol:literal ($($argument:ty),*);)*) => {
         /// Entry points, by their names in cuda.h without `cu`.
@@ -61,6 +66,7 @@ driver! {
     event_record = b"cuEventRecord\0" (Ptr, Ptr);
     event_elapsed = b"cuEventElapsedTime\0" (*mut f32, Ptr, Ptr);
     begin_capture = b"cuStreamBeginCapture_v2\0" (Ptr, c_int);
+    exchange_capture_mode = b"cuThreadExchangeStreamCaptureMode\0" (*mut c_int);
     end_capture = b"cuStreamEndCapture\0" (Ptr, *mut Ptr);
     graph_instantiate = b"cuGraphInstantiateWithFlags\0" (*mut Ptr, Ptr, c_ulonglong);
     graph_launch = b"cuGraphLaunch\0" (Ptr, Ptr);
@@ -170,9 +176,25 @@ impl Driver {
     }
 
     pub fn stream(&self) -> Result<Stream<'_>> {
+        self.stream_with(1) // CU_STREAM_NON_BLOCKING
+    }
+
+    /// A stream that waits for the default one.
+    pub fn blocking_stream(&self) -> Result<Stream<'_>> {
+        self.stream_with(0) // CU_STREAM_DEFAULT
+    }
+
+    fn stream_with(&self, flags: c_uint) -> Result<Stream<'_>> {
         let mut raw = std::ptr::null_mut();
-        call!(self, stream_create(&mut raw, 1))?; // CU_STREAM_NON_BLOCKING
+        call!(self, stream_create(&mut raw, flags))?;
         Ok(Stream { driver: self, raw })
+    }
+
+    /// Sets how strictly this thread is held while streams are captured, and gives how it was.
+    pub fn exchange_capture_mode(&self, mode: c_int) -> Result<c_int> {
+        let mut mode = mode;
+        call!(self, exchange_capture_mode(&mut mode))?;
+        Ok(mode)
     }
 
     pub fn event(&self) -> Result<Event<'_>> {
@@ -219,7 +241,7 @@ impl Drop for Driver {
     }
 }
 
-/// A stream that does not wait for the default one.
+/// A stream.
 pub struct Stream<'d> {
     driver: &'d Driver,
     raw: Ptr,
@@ -235,7 +257,11 @@ impl<'d> Stream<'d> {
     }
 
     pub fn begin_capture(&self) -> Result<()> {
-        call!(self.driver, begin_capture(self.raw, 1)) // thread local
+        self.begin_capture_as(CAPTURE_THREAD_LOCAL)
+    }
+
+    pub fn begin_capture_as(&self, mode: c_int) -> Result<()> {
+        call!(self.driver, begin_capture(self.raw, mode))
     }
 
     pub fn end_capture(&self) -> Result<Graph<'d>> {

@@ -426,6 +426,13 @@ impl<'h> Matrices<'h> {
         Self { place, stride, dtype, original: bytes, buffer, descr }
     }
 
+    /// Matrix `i` by itself.
+    fn one(&self, i: usize) -> DnMat {
+        let Placed { rows, cols, ld, order } = self.place;
+        let at = self.buffer.at((BAND + i * self.stride) * size_of_type(self.dtype));
+        DnMat::new(rows, cols, ld, at, self.dtype, order).unwrap()
+    }
+
     /// Elements (batch, row, column), and a check that nothing else was written.
     fn read(&self, batch: usize, name: &str) -> Vec<Vec<u8>> {
         let size = size_of_type(self.dtype);
@@ -626,6 +633,79 @@ pub fn status_of(result: api::Result<()>) -> Option<c_int> {
     result.err().map(|Failure { status, .. }| status)
 }
 
+/// flashllmSpMMGrouped with a watched workspace.
+fn grouped(
+    handle: &Handle,
+    op_b: c_int,
+    (alpha, beta): (*const c_void, *const c_void),
+    a: &[Raw],
+    b: &[Raw],
+    c: &[Raw],
+    name: &str,
+) {
+    use ffi::{flashllmSpMMGrouped, flashllmSpMMGrouped_bufferSize};
+    let fail = |e: Failure| panic!("{name}: {e}");
+    let (h, count, mut need) = (handle.raw(), a.len() as i64, 0);
+    let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_ptr());
+    let (single, alg) = (api::R_32F, api::ALG_DEFAULT);
+    // SAFETY: live objects, arrays of `count` descriptors, scalars where the mode says, a place for the size.
+    api::check(unsafe {
+        flashllmSpMMGrouped_bufferSize(h, count, op_b, alpha, a, b, beta, c, single, alg, &mut need)
+    })
+    .unwrap_or_else(fail);
+    let workspace = GuardedWorkspace::new(handle, need);
+    let at = workspace.pointer();
+    // SAFETY: as above, and a workspace of the size that was asked for.
+    api::check(unsafe {
+        flashllmSpMMGrouped(h, count, op_b, alpha, a, b, beta, c, single, alg, at)
+    })
+    .unwrap_or_else(fail);
+    handle.synchronize().unwrap_or_else(fail);
+    workspace.check(name);
+}
+
+/// A batch, each of its products alone, and all of them as a group give the same bits; the products alone only
+/// where sums are exact, because theirs may be split otherwise.
+pub fn check_batch(handle: &Handle, case: &Case, exact: bool) {
+    let name = format!("{case:?}");
+    let Case { m, k, n, batch, .. } = *case;
+    let weights = integer_weights(m, k, 80, (m * 31 + k * 7 + n) as u64);
+    let (a, _a_buffer) = compressed(handle, (m, k), &weights, case.format, case.dtype);
+    let mut rng = Rng((batch * 100 + n) as u64);
+    let scale = if exact { 1.0 } else { 0.173 };
+    let values: Vec<f64> =
+        (0..batch * k * n).map(|_| (rng.below(7) as f64 - 3.0) * scale).collect();
+    let (b_rows, b_cols) = if case.op_b == api::NON_TRANSPOSE { (k, n) } else { (n, k) };
+    let b_place = Placed::new(b_rows, b_cols, case.gap, case.b_order);
+    let b = Matrices::new(handle, b_place, batch, case.gap, case.dtype, 0xff, |i, row, col| {
+        values[(i * b_rows + row) * b_cols + col]
+    });
+    let c_place = Placed::new(m, n, case.gap, case.c_order);
+    let c = Matrices::new(handle, c_place, batch, case.gap, case.c_type, CANARY, |i, row, col| {
+        if case.beta == 0.0 { f64::NAN } else { ((i + row + col) % 17) as f64 }
+    });
+    let (alpha, beta) = (case.alpha as f32, case.beta as f32);
+    let scalars: (*const c_void, *const c_void) =
+        ((&raw const alpha).cast(), (&raw const beta).cast());
+
+    spmm(handle, case.op_b, scalars, &a, &b.descr, &c.descr, &name);
+    let together = c.read(batch, &name);
+    let (b_each, c_each): (Vec<DnMat>, Vec<DnMat>) =
+        (0..batch).map(|i| (b.one(i), c.one(i))).unzip();
+    if exact {
+        c.buffer.write(0, &c.original).unwrap();
+        for (b, c) in b_each.iter().zip(&c_each) {
+            spmm(handle, case.op_b, scalars, &a, b, c, &name);
+        }
+        assert!(c.read(batch, &name) == together, "{name}: the products alone give other bits");
+    }
+    c.buffer.write(0, &c.original).unwrap();
+    let raw = |all: &[DnMat]| -> Vec<Raw> { all.iter().map(DnMat::raw).collect() };
+    let a_each = vec![a.raw(); batch];
+    grouped(handle, case.op_b, scalars, &a_each, &raw(&b_each), &raw(&c_each), &name);
+    assert!(c.read(batch, &name) == together, "{name}: the group gives other bits");
+}
+
 /// One group: products of (M, N) with one K.
 pub struct GroupCase<'a> {
     pub format: c_int,
@@ -710,47 +790,9 @@ pub fn check_group(handle: &Handle, case: &GroupCase<'_>) {
     let at = |i: usize| -> *const c_void {
         if case.device_scalars { on_device.at(4 * i) } else { (&raw const scalars[i]).cast() }
     };
-    let count = all.len() as i64;
     set_device_scalars(handle, case.device_scalars);
-    let mut need = 0;
-    // SAFETY: live objects, arrays of `count` descriptors, scalars where the mode says, a place for the size.
-    api::check(unsafe {
-        ffi::flashllmSpMMGrouped_bufferSize(
-            handle.raw(),
-            count,
-            op_b,
-            at(0),
-            a.as_ptr(),
-            b.as_ptr(),
-            at(1),
-            c.as_ptr(),
-            api::R_32F,
-            api::ALG_DEFAULT,
-            &mut need,
-        )
-    })
-    .unwrap_or_else(|e| panic!("{name}: {e}"));
-    let workspace = GuardedWorkspace::new(handle, need);
-    // SAFETY: as above, and a workspace of the size that was asked for.
-    let status = unsafe {
-        ffi::flashllmSpMMGrouped(
-            handle.raw(),
-            count,
-            op_b,
-            at(0),
-            a.as_ptr(),
-            b.as_ptr(),
-            at(1),
-            c.as_ptr(),
-            api::R_32F,
-            api::ALG_DEFAULT,
-            workspace.pointer(),
-        )
-    };
-    api::check(status).unwrap_or_else(|e| panic!("{name}: {e}"));
-    handle.synchronize().unwrap_or_else(|e| panic!("{name}: {e}"));
+    grouped(handle, op_b, (at(0), at(1)), &a, &b, &c, &name);
     set_device_scalars(handle, false);
-    workspace.check(&name);
     for (i, one) in all.iter().enumerate() {
         for (at, (element, &want)) in one.c.read(1, &name).iter().zip(&one.want).enumerate() {
             let (got, bits) = (decode(one.c.dtype, element), encode(one.c.dtype, want));

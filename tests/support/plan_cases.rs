@@ -6,7 +6,7 @@ use super::api::{self, Buffer, DnMat, Handle};
 use super::plan::{
     ACTIVATION, ALG_ID, BIAS, BIAS_TYPE, Case, DETERMINISTIC, Extra, GATE, GELU_ERF, GELU_TANH,
     GroupCase, NONE, Plan, R_16BF, RELU, RESIDUAL, SILU, SPLITS, WORKSPACE_LIMIT, algorithms,
-    check, check_group, compressed, set_batch, status_of, try_check,
+    check, check_batch, check_group, compressed, set_batch, status_of, try_check,
 };
 use super::{Rng, integer_weights};
 
@@ -19,13 +19,41 @@ const INSUFFICIENT_RESOURCES: c_int = 11;
 const INVALID_VALUE: c_int = 3;
 const MATRIX_TYPE_NOT_SUPPORTED: c_int = 8;
 
+/// Cases of which all are run, or a sample.
+struct Cases<'h> {
+    handle: &'h Handle,
+    every: usize,
+    seen: usize,
+}
+
+impl<'h> Cases<'h> {
+    /// A sample is every eleventh: no loop below has a multiple of that many turns, so that each value of each loop
+    /// comes up, with others every time.
+    fn new(handle: &'h Handle, sample: bool) -> Self {
+        Self { handle, every: if sample { 11 } else { 1 }, seen: 0 }
+    }
+
+    /// Whether the next case is run.
+    fn takes(&mut self) -> bool {
+        self.seen += 1;
+        self.seen % self.every == 0
+    }
+
+    fn check(&mut self, case: &Case) {
+        if self.takes() {
+            check(self.handle, case);
+        }
+    }
+}
+
 /// Every format, element type, type of C and width, without anything around.
-pub fn plain(handle: &Handle) {
+pub fn plain(handle: &Handle, sample: bool) {
+    let mut cases = Cases::new(handle, sample);
     for format in FORMATS {
         for dtype in TYPES {
             for c_type in [dtype, api::R_32F] {
                 for n in [1, 3, 8, 16, 24, 32, 33, 64, 65] {
-                    check(handle, &Case { format, dtype, c_type, n, ..Case::PLAIN });
+                    cases.check(&Case { format, dtype, c_type, n, ..Case::PLAIN });
                 }
             }
         }
@@ -33,7 +61,8 @@ pub fn plain(handle: &Handle) {
 }
 
 /// Every activation with every type of bias, with and without a factor of C.
-pub fn activations(handle: &Handle) {
+pub fn activations(handle: &Handle, sample: bool) {
+    let mut cases = Cases::new(handle, sample);
     for format in FORMATS {
         for activation in ACTIVATIONS {
             for bias in [None, Some(api::R_16F), Some(R_16BF), Some(api::R_32F)] {
@@ -55,7 +84,7 @@ pub fn activations(handle: &Handle) {
                         beta,
                         ..Case::PLAIN
                     };
-                    check(handle, &case);
+                    cases.check(&case);
                 }
             }
         }
@@ -63,12 +92,13 @@ pub fn activations(handle: &Handle) {
 }
 
 /// A gate in every format, alone and with all the rest.
-pub fn gates(handle: &Handle) {
+pub fn gates(handle: &Handle, sample: bool) {
+    let mut cases = Cases::new(handle, sample);
     for format in FORMATS {
         for gate in FORMATS {
             for activation in ACTIVATIONS {
                 let case = Case { format, gate: Some(gate), activation, ..Case::PLAIN };
-                check(handle, &case);
+                cases.check(&case);
                 // K is no multiple of 8: B is packed, once for both.
                 let case = Case {
                     dtype: R_16BF,
@@ -80,14 +110,15 @@ pub fn gates(handle: &Handle) {
                     c_order: api::ORDER_ROW,
                     ..case
                 };
-                check(handle, &case);
+                cases.check(&case);
             }
         }
     }
 }
 
 /// A residual of its own in each type and order, and C itself.
-pub fn residuals(handle: &Handle) {
+pub fn residuals(handle: &Handle, sample: bool) {
+    let mut cases = Cases::new(handle, sample);
     for format in FORMATS {
         for (dtype, c_type) in
             [(api::R_16F, api::R_16F), (R_16BF, R_16BF), (api::R_16F, api::R_32F)]
@@ -112,7 +143,7 @@ pub fn residuals(handle: &Handle) {
                         activation,
                         ..Case::PLAIN
                     };
-                    check(handle, &case);
+                    cases.check(&case);
                 }
             }
         }
@@ -120,20 +151,22 @@ pub fn residuals(handle: &Handle) {
 }
 
 /// Factors in the handle's memory.
-pub fn device_scalars(handle: &Handle) {
+pub fn device_scalars(handle: &Handle, sample: bool) {
+    let mut cases = Cases::new(handle, sample);
     for format in FORMATS {
         for (alpha, beta) in [(1.0, 0.0), (0.0, 1.0), (-2.0, 0.5), (0.0, 0.0)] {
             for n in [4, 32] {
                 let case = Case { format, alpha, beta, n, device_scalars: true, ..Case::PLAIN };
-                check(handle, &case);
-                check(handle, &Case { gate: Some(format), bias: Some(R_16BF), ..case });
+                cases.check(&case);
+                cases.check(&Case { gate: Some(format), bias: Some(R_16BF), ..case });
             }
         }
     }
 }
 
 /// Batches that fold into one product and batches that do not, with everything around.
-pub fn batches(handle: &Handle) {
+pub fn batches(handle: &Handle, sample: bool) {
+    let mut cases = Cases::new(handle, sample);
     let orders = [api::ORDER_COL, api::ORDER_ROW];
     for format in FORMATS {
         for (b_order, c_order, op_b) in [
@@ -146,7 +179,7 @@ pub fn batches(handle: &Handle) {
                 for n in [1, 6] {
                     let case =
                         Case { format, b_order, c_order, op_b, gap, n, batch: 3, ..Case::PLAIN };
-                    check(handle, &case);
+                    cases.check(&case);
                     let case = Case {
                         bias: Some(api::R_16F),
                         residual: Extra::Matrix(api::R_32F, b_order),
@@ -155,8 +188,54 @@ pub fn batches(handle: &Handle) {
                         beta: 1.0,
                         ..case
                     };
-                    check(handle, &case);
-                    check(handle, &Case { residual: Extra::InPlace, c_type: api::R_16F, ..case });
+                    cases.check(&case);
+                    cases.check(&Case { residual: Extra::InPlace, c_type: api::R_16F, ..case });
+                }
+            }
+        }
+    }
+}
+
+/// Batches that are no wider product: as many as one launch takes, and more, in the layouts that are read in place
+/// and in those that are packed. (One column each is always a wider product.)
+pub fn batches_together(handle: &Handle, sample: bool) {
+    let mut cases = Cases::new(handle, sample);
+    // The host takes its time, and has no launches to deal.
+    let large = handle.is_cuda() && !sample;
+    let counts: &[usize] = if large { &[2, 5, 16, 17, 40] } else { &[2, 17] };
+    let shapes = if large { vec![(70, 264), (1, 299), (500, 4104)] } else { vec![(70, 264)] };
+    for format in FORMATS {
+        for dtype in TYPES {
+            for (at, &batch) in counts.iter().enumerate() {
+                for &(m, k) in &shapes {
+                    for n in [2, 6, 16, 40] {
+                        let case = Case {
+                            format,
+                            dtype,
+                            c_type: [api::R_32F, dtype][at % 2],
+                            m,
+                            k,
+                            n,
+                            beta: [0.0, 1.0][(at + n) % 2],
+                            batch,
+                            gap: 8,
+                            ..Case::PLAIN
+                        };
+                        let transposed = Case {
+                            op_b: api::TRANSPOSE,
+                            b_order: [api::ORDER_ROW, api::ORDER_COL][at % 2],
+                            c_order: api::ORDER_ROW,
+                            gap: 5,
+                            ..case
+                        };
+                        for exact in [true, false] {
+                            for case in [&case, &transposed] {
+                                if cases.takes() {
+                                    check_batch(handle, case, exact);
+                                }
+                            }
+                        }
+                    }
                 }
             }
         }
@@ -164,7 +243,8 @@ pub fn batches(handle: &Handle) {
 }
 
 /// Every algorithm that is listed can be forced and is right, for every width; so is every split.
-pub fn algorithms_and_splits(handle: &Handle) {
+pub fn algorithms_and_splits(handle: &Handle, sample: bool) {
+    let mut cases = Cases::new(handle, sample);
     for format in FORMATS {
         for dtype in TYPES {
             for n in [1, 16, 40, 130] {
@@ -175,10 +255,10 @@ pub fn algorithms_and_splits(handle: &Handle) {
                 let ids = algorithms(handle, &a, n);
                 assert!(!ids.is_empty());
                 for &algorithm in &ids {
-                    check(handle, &Case { algorithm, ..case });
+                    cases.check(&Case { algorithm, ..case });
                 }
                 for splits in [1, 2, 3, 1000] {
-                    check(handle, &Case { splits, algorithm: ids[0], ..case });
+                    cases.check(&Case { splits, algorithm: ids[0], ..case });
                 }
             }
         }
@@ -362,7 +442,8 @@ pub fn other_matrices(handle: &Handle) {
 }
 
 /// Groups of one shape and of many, with empty ones between, and more than a launch takes.
-pub fn groups(handle: &Handle, small: bool) {
+pub fn groups(handle: &Handle, sample: bool) {
+    let mut cases = Cases::new(handle, sample);
     let uniform = vec![(64, 4); 8];
     let many: Vec<_> = (0..37).map(|i| (1 + i * 7 % 140, i % 19)).collect();
     let wide = vec![(130, 70), (33, 1), (257, 0), (96, 17)];
@@ -374,7 +455,7 @@ pub fn groups(handle: &Handle, small: bool) {
             for (i, shapes) in
                 [&uniform, &many, &wide, &one, &tiny, &nothing].into_iter().enumerate()
             {
-                for k in [if small { 264 } else { 1096 }, 299] {
+                for k in [if handle.is_cuda() && !sample { 1096 } else { 264 }, 299] {
                     let case = GroupCase {
                         format,
                         dtype,
@@ -388,7 +469,9 @@ pub fn groups(handle: &Handle, small: bool) {
                         beta: [0.0, 1.0][k % 2],
                         device_scalars: k == 299,
                     };
-                    check_group(handle, &case);
+                    if cases.takes() {
+                        check_group(handle, &case);
+                    }
                 }
             }
         }

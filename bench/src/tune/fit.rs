@@ -267,21 +267,18 @@ pub fn report(samples: &[Sample], base: fn(KernelId) -> Law, fitted: &Fitted) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use flash_llm::plan::{self, BAccess, DeviceProps, Problem};
-    use flash_llm::types::Format;
+use flash_llm::plan::DeviceProps;
 
-    fn h100() -> DeviceProps {
-        DeviceProps {
-            sm_count: 132,
-            cc: (9, 0),
-            smem_per_block_optin: 232_448,
-            smem_per_sm: 233_472,
-            l2_bytes: 50 << 20,
-            name: "H100".into(),
-        }
-    }
+#[cfg(test)]
+#[path = "../../../tests/support/devices.rs"]
+mod devices;
+
+#[cfg(test)]
+mod tests {
+    use super::devices::h100;
+    use super::*;
+    use flash_llm::plan::{self, BAccess, Problem};
+    use flash_llm::types::Format;
 
     /// Times as a device would give that follows `law` but for 2 % of noise.
     fn synthetic(law: &dyn Fn(KernelId) -> Units, format: Format) -> Vec<Sample> {
