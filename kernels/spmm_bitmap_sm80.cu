@@ -112,11 +112,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             k_block = 0;
             Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
             parts.begin(unit / p.k_blocks);
-            if (tile < p.row_tiles && parts.reduce(acc, parts.peek(), lane)) {
-#pragma unroll
-                for (int i = 0; i < 2 * NT; ++i)
-                    store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, acc[i], lane);
-            }
+            if (tile < p.row_tiles && parts.reduce(acc, parts.peek(), lane))
+                store_tile<2 * NT>(acc, [&](int i, const float4& v) {
+                    store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
+                });
 #pragma unroll
             for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
         }

@@ -152,11 +152,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (segment_ends) {
             k_block = 0;
             ++group;
-            if (tile < p.row_tiles && parts.reduce(acc, peeked, lane)) {
-#pragma unroll
-                for (int i = 0; i < 2 * NT; ++i)
-                    store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, acc[i], lane);
-            }
+            if (tile < p.row_tiles && parts.reduce(acc, peeked, lane))
+                store_tile<2 * NT>(acc, [&](int i, const float4& v) {
+                    store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
+                });
 #pragma unroll
             for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
         }

@@ -190,11 +190,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #pragma unroll
             for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
             __syncwarp();
-            if (tile < p.row_tiles && parts.reduce(acc, peeked, lane)) {
-#pragma unroll
-                for (int i = 0; i < NT; ++i)
-                    store_m16n8(p, tile * kTileRows + s * 16, n0 + i * 8, acc[i], lane);
-            }
+            if (tile < p.row_tiles && parts.reduce(acc, peeked, lane))
+                store_tile<NT>(acc, [&](int i, const float4& v) {
+                    store_m16n8(p, tile * kTileRows + s * 16, n0 + i * 8, v, lane);
+                });
 #pragma unroll
             for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
             k_block = 0;

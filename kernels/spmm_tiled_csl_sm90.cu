@@ -177,11 +177,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         ++k_tile;
         if (k_tile % kTilesAChunk == 0 || k_tile == k_tiles) ring.release(lane);
         if (segment_ends) {
-            if (row_tile < row_tiles && parts.reduce(acc, peeked, lane)) {
-#pragma unroll
-                for (int i = 0; i < 8 * NT; ++i)
-                    store_m16n8(p, row_tile * kTileRows + i / NT * 16, n0 + i % NT * 8, acc[i], lane);
-            }
+            if (row_tile < row_tiles && parts.reduce(acc, peeked, lane))
+                store_tile<8 * NT>(acc, [&](int i, const float4& v) {
+                    store_m16n8(p, row_tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
+                });
 #pragma unroll
             for (int i = 0; i < 8 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
             k_tile = 0;

@@ -66,19 +66,42 @@ __device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t m, u
     store_element(p, at, v);
 }
 
-// Stores one m16n8 accumulator: rows m + lane/4 (+8), columns n + 2*(lane%4) (+1).
-__device__ __forceinline__ void store_m16n8(const FlSpmmParams& p, uint32_t m, uint32_t n, const float4& v, uint32_t lane) {
-    const uint32_t row = m + lane / 4, col = n + (lane % 4) * 2;
+// Stores four sums, at rows m, m1 and columns n, n1: the first row's come first.
+__device__ __forceinline__ void store_2x2(const FlSpmmParams& p, uint32_t m, uint32_t m1, uint32_t n, uint32_t n1, const float4& v) {
     if (p.fused) {
 #pragma unroll 1
         for (uint32_t i = 0; i < 4; ++i)
-            store_fused(p, row + i / 2 * 8, col + i % 2, i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w);
+            store_fused(p, i / 2 == 0 ? m : m1, i % 2 == 0 ? n : n1, i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w);
         return;
     }
-    store_scaled(p, row, col, v.x);
-    store_scaled(p, row, col + 1, v.y);
-    store_scaled(p, row + 8, col, v.z);
-    store_scaled(p, row + 8, col + 1, v.w);
+    store_scaled(p, m, n, v.x);
+    store_scaled(p, m, n1, v.y);
+    store_scaled(p, m1, n, v.z);
+    store_scaled(p, m1, n1, v.w);
+}
+
+// Stores one m16n8 accumulator: rows m + lane/4 (+8), columns n + 2*(lane%4) (+1).
+__device__ __forceinline__ void store_m16n8(const FlSpmmParams& p, uint32_t m, uint32_t n, const float4& v, uint32_t lane) {
+    const uint32_t row = m + lane / 4, col = n + lane % 4 * 2;
+    store_2x2(p, row, row + 8, col, col + 1, v);
+}
+
+// As above, of the transposed product: rows m + 2*(lane%4) (+1), columns n + lane/4 (+8).
+__device__ __forceinline__ void store_m8n16(const FlSpmmParams& p, uint32_t m, uint32_t n, const float4& v, uint32_t lane) {
+    const uint32_t row = m + lane % 4 * 2, col = n + lane / 4;
+    store_2x2(p, row, row + 1, col, col + 8, make_float4(v.x, v.z, v.y, v.w));
+}
+
+// Calls store(i, v) with sums that are in registers, in a loop: with code for each of them, the end of a product is
+// mostly the time that its instructions take to come, once a CTA. The sums move up, because registers have no index.
+template <int kVectors, typename Store>
+__device__ __forceinline__ void store_tile(float4* acc, Store store) {
+#pragma unroll 1
+    for (int i = 0; i < kVectors; ++i) {
+        store(i, acc[0]);
+#pragma unroll
+        for (int j = 0; j + 1 < kVectors; ++j) acc[j] = acc[j + 1];
+    }
 }
 
 }  // namespace fl

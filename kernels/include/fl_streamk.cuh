@@ -81,11 +81,8 @@ struct Parts {
         return seen;
     }
 
-    // Stores this part and counts it; true if all other parts were there before.
-    __device__ __forceinline__ bool publish(const float4* acc, uint32_t lane) const {
-        float4* mine = part(cta, lane);
-#pragma unroll
-        for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, acc[i]);
+    // Counts this part, which is stored; true if all other parts were there before.
+    __device__ __forceinline__ bool arrive(uint32_t lane) const {
         __threadfence();
         __syncwarp();
         uint32_t complete = 0;
@@ -103,20 +100,24 @@ struct Parts {
         return __shfl_sync(~0u, complete, 0);
     }
 
-    // Adds all parts in CTA order into `acc`, this warp's own part; true if this warp is the last and shall
-    // store the tile. `peeked` is an earlier peek(): where it shows that only this part is missing, nothing
-    // needs to be published.
-    __device__ __forceinline__ bool reduce(float4* acc, uint64_t peeked, uint32_t lane) const {
+    // Adds all parts in CTA order to this warp's own, which `get` and `put` access by vector; true if this warp is the
+    // last and shall store the tile. `peeked` is an earlier peek(): where it shows that only this part is missing,
+    // nothing needs to be published.
+    template <int kUnroll, typename Get, typename Put>
+    __device__ __forceinline__ bool reduce(uint64_t peeked, uint32_t lane, Get get, Put put) const {
         if (first == last) return true;
         if (peeked == (p.nonce | (last - first))) {
             if (lane == 0) *reinterpret_cast<volatile unsigned long long*>(counter) = 0;
-        } else if (!publish(acc, lane)) {
-            return false;
+        } else {
+            float4* mine = part(cta, lane);
+#pragma unroll(kUnroll)
+            for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, get(i));
+            if (!arrive(lane)) return false;
         }
         __threadfence();
         // Batches keep several loads in flight without holding a second copy of the tile.
         constexpr int kBatch = kVectors < 4 ? kVectors : 4;
-#pragma unroll
+#pragma unroll(kUnroll)
         for (int i = 0; i < kVectors; i += kBatch) {
             float4 sum[kBatch];
 #pragma unroll
@@ -125,7 +126,7 @@ struct Parts {
                 const float4* from = part(c, lane) + i * 32;
                 float4 v[kBatch];
 #pragma unroll
-                for (int j = 0; j < kBatch; ++j) v[j] = c == cta ? acc[i + j] : __ldcg(from + j * 32);
+                for (int j = 0; j < kBatch; ++j) v[j] = c == cta ? get(i + j) : __ldcg(from + j * 32);
 #pragma unroll
                 for (int j = 0; j < kBatch; ++j) {
                     sum[j].x += v[j].x;
@@ -135,9 +136,21 @@ struct Parts {
                 }
             }
 #pragma unroll
-            for (int j = 0; j < kBatch; ++j) acc[i + j] = sum[j];
+            for (int j = 0; j < kBatch; ++j) put(i + j, sum[j]);
         }
         return true;
+    }
+
+    // As above of sums in registers.
+    __device__ __forceinline__ bool reduce(float4* acc, uint64_t peeked, uint32_t lane) const {
+        return reduce<kVectors>(peeked, lane, [&](int i) { return acc[i]; }, [&](int i, const float4& v) { acc[i] = v; });
+    }
+
+    // As above of sums in shared memory, 512 bytes from a lane's one to its next: one copy of the code, however many.
+    __device__ __forceinline__ bool reduce(uint32_t sums, uint64_t peeked, uint32_t lane) const {
+        return reduce<1>(
+            peeked, lane, [&](int i) { return lds_float4(sums + i * 512); },
+            [&](int i, const float4& v) { sts128(sums + i * 512, bits(v)); });
     }
 };
 
