@@ -44,6 +44,8 @@ pub enum Format {
     Bitmap = 2,
     /// Metadata of sparse MMA instructions for every group of four columns, and the values of its slots.
     Slots = 3,
+    /// Values and their places in a dense tile, dealt to the banks of shared memory.
+    Banked = 4,
 }
 
 /// What becomes of the elements of a product. The numbers are those of the kernels (fl_params.h).

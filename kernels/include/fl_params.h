@@ -44,7 +44,7 @@ typedef struct FlSpmmParams {
     float alpha;
     float beta;
     uint32_t parts;          /* pieces of a row group, 1 to k_blocks, see fl_streamk.cuh */
-    uint32_t group_tiles;    /* row tiles of a row group (Slots) */
+    uint32_t group_tiles;    /* row tiles of a row group (Slots, Banked) */
     uint32_t fused;          /* whether anything below is used */
     uint64_t bias;           /* M elements of bias_type, or 0 */
     uint64_t gate;           /* fp32, element (m, n) at n * M + m, or 0 */
@@ -56,7 +56,7 @@ typedef struct FlSpmmParams {
     uint32_t bias_type;
     uint32_t residual_type;
     uint32_t activation;
-    uint32_t reserved;
+    uint32_t images;         /* dense tiles in shared memory (Banked) */
 } FlSpmmParams;
 
 /* Products of one launch: product blockIdx.z. Kernel parameters are limited to 4 KiB. */

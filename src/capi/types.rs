@@ -127,8 +127,11 @@ pub enum flashllmFormat_t {
     /// A mask bit for each element, in the order of Tensor Core fragments, and packed values.
     FLASHLLM_FORMAT_BITMAP = 2,
     /// Codes that are the metadata of sparse Tensor Core instructions, and the values of their slots: the
-    /// fastest to multiply from about 60 % sparsity on Hopper.
+    /// fastest to multiply with up to 16 columns from about 60 % sparsity on Hopper.
     FLASHLLM_FORMAT_SLOTS = 3,
+    /// Values and their places in a dense tile, dealt to the banks of shared memory: the fastest to multiply with
+    /// more columns from about 50 % sparsity on Hopper.
+    FLASHLLM_FORMAT_BANKED = 4,
 }
 
 /// Algorithms of flashllmSpMM().
@@ -385,7 +388,8 @@ pub(super) use checked;
 checked!(RawDataType => flashllmDataType_t: FLASHLLM_R_32F, FLASHLLM_R_16F, FLASHLLM_R_16BF);
 checked!(RawOrder => flashllmOrder_t: FLASHLLM_ORDER_COL, FLASHLLM_ORDER_ROW);
 checked!(RawOperation => flashllmOperation_t: FLASHLLM_OPERATION_NON_TRANSPOSE, FLASHLLM_OPERATION_TRANSPOSE);
-checked!(RawFormat => flashllmFormat_t: FLASHLLM_FORMAT_AUTO, FLASHLLM_FORMAT_TILED_CSL, FLASHLLM_FORMAT_BITMAP, FLASHLLM_FORMAT_SLOTS);
+checked!(RawFormat => flashllmFormat_t: FLASHLLM_FORMAT_AUTO, FLASHLLM_FORMAT_TILED_CSL, FLASHLLM_FORMAT_BITMAP, FLASHLLM_FORMAT_SLOTS,
+    FLASHLLM_FORMAT_BANKED);
 checked!(RawSpMMAlg => flashllmSpMMAlg_t: FLASHLLM_SPMM_ALG_DEFAULT);
 checked!(RawDenseToSparseAlg => flashllmDenseToSparseAlg_t: FLASHLLM_DENSETOSPARSE_ALG_DEFAULT);
 checked!(RawSparseToDenseAlg => flashllmSparseToDenseAlg_t: FLASHLLM_SPARSETODENSE_ALG_DEFAULT);
@@ -487,6 +491,7 @@ pub fn requested_format(raw: RawFormat) -> Result<Option<Format>, Error> {
         flashllmFormat_t::FLASHLLM_FORMAT_TILED_CSL => Some(Format::TiledCsl),
         flashllmFormat_t::FLASHLLM_FORMAT_BITMAP => Some(Format::Bitmap),
         flashllmFormat_t::FLASHLLM_FORMAT_SLOTS => Some(Format::Slots),
+        flashllmFormat_t::FLASHLLM_FORMAT_BANKED => Some(Format::Banked),
     })
 }
 
@@ -497,6 +502,7 @@ impl From<Option<Format>> for flashllmFormat_t {
             Some(Format::TiledCsl) => Self::FLASHLLM_FORMAT_TILED_CSL,
             Some(Format::Bitmap) => Self::FLASHLLM_FORMAT_BITMAP,
             Some(Format::Slots) => Self::FLASHLLM_FORMAT_SLOTS,
+            Some(Format::Banked) => Self::FLASHLLM_FORMAT_BANKED,
         }
     }
 }
@@ -520,6 +526,7 @@ mod tests {
         assert_eq!(flashllmOrder_t::from(Order::Row) as u32, Order::Row as u32);
         assert_eq!(flashllmFormat_t::from(Some(Format::Bitmap)) as u32, Format::Bitmap as u32);
         assert_eq!(flashllmFormat_t::from(Some(Format::Slots)) as u32, Format::Slots as u32);
+        assert_eq!(flashllmFormat_t::from(Some(Format::Banked)) as u32, Format::Banked as u32);
         assert_eq!(flashllmFormat_t::from(Some(Format::TiledCsl)) as u32, Format::TiledCsl as u32);
     }
 

@@ -26,12 +26,12 @@
 use crate::error::{Error, Kind, Result};
 use crate::types::{DType, Format};
 
-use super::{bitmap, slots, tiled_csl};
+use super::{banked, bitmap, slots, tiled_csl};
 
 /// The version of a format this library writes, and the only one it reads.
 pub const fn version(format: Format) -> u32 {
     match format {
-        Format::Bitmap | Format::TiledCsl => 1,
+        Format::Banked | Format::Bitmap | Format::TiledCsl => 1,
         Format::Slots => 2,
     }
 }
@@ -39,6 +39,7 @@ pub const fn version(format: Format) -> u32 {
 /// Alignment of the buffer's base and of its data section.
 pub const ALIGN: u64 = 256;
 
+const MAGIC_BANKED: [u8; 8] = *b"FLLMBANK";
 const MAGIC_BITMAP: [u8; 8] = *b"FLLMBMAP";
 const MAGIC_SLOTS: [u8; 8] = *b"FLLMSLOT";
 const MAGIC_TILED_CSL: [u8; 8] = *b"FLLMTCSL";
@@ -74,7 +75,7 @@ pub struct Header {
     pub data_bytes: u64,
     /// Bytes of the whole buffer.
     pub total_bytes: u64,
-    /// Largest block: 128-byte units (Bitmap, Slots) or items (Tiled-CSL).
+    /// Largest block: 128-byte units (Banked, Bitmap, Slots) or items (Tiled-CSL).
     pub max_block: u32,
 }
 
@@ -106,6 +107,7 @@ impl Header {
             tile_rows: match content.format {
                 Format::Bitmap => bitmap::TILE_ROWS as u32,
                 Format::Slots => slots::TILE_ROWS as u32,
+                Format::Banked => banked::TILE_ROWS as u32,
                 Format::TiledCsl => tiled_csl::TILE_ROWS as u32,
             },
             tile_cols: content.tile_cols,
@@ -149,6 +151,7 @@ impl Header {
         match self.format {
             Format::Bitmap => bitmap::UNIT as u64,
             Format::Slots => slots::UNIT as u64,
+            Format::Banked => banked::UNIT as u64,
             Format::TiledCsl => tiled_csl::UNIT as u64,
         }
     }
@@ -156,7 +159,7 @@ impl Header {
     fn expected_entries(&self) -> Option<u64> {
         let (tiles, blocks) = self.grid();
         let extra = match self.format {
-            Format::Bitmap | Format::Slots => 1,
+            Format::Banked | Format::Bitmap | Format::Slots => 1,
             Format::TiledCsl => 2,
         };
         tiles.checked_mul(blocks)?.checked_add(extra)
@@ -185,6 +188,7 @@ impl Header {
         let (tile_rows, tile_cols): (usize, &[usize]) = match self.format {
             Format::Bitmap => (bitmap::TILE_ROWS, &bitmap::WIDTHS),
             Format::Slots => (slots::TILE_ROWS, &[slots::TILE_COLS]),
+            Format::Banked => (banked::TILE_ROWS, &[banked::TILE_COLS]),
             Format::TiledCsl => (tiled_csl::TILE_ROWS, &[tiled_csl::TILE_COLS]),
         };
         if self.tile_rows as usize != tile_rows {
@@ -231,6 +235,7 @@ impl Header {
         let (low, high, step) = match self.format {
             Format::Bitmap => (self.tile_cols / 32, self.tile_cols / 32 * 17, 1),
             Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS, 1),
+            Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS, 1),
             Format::TiledCsl => (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS) as u32, 4),
         };
         if self.max_block < low || self.max_block > high || self.max_block % step != 0 {
@@ -249,6 +254,7 @@ impl Header {
         out[0..8].copy_from_slice(match self.format {
             Format::Bitmap => &MAGIC_BITMAP,
             Format::Slots => &MAGIC_SLOTS,
+            Format::Banked => &MAGIC_BANKED,
             Format::TiledCsl => &MAGIC_TILED_CSL,
         });
         let flags = if self.reordered { FLAG_REORDERED } else { 0 };
@@ -299,6 +305,7 @@ impl Header {
         let format = match bytes.first_chunk() {
             Some(&MAGIC_BITMAP) => Format::Bitmap,
             Some(&MAGIC_SLOTS) => Format::Slots,
+            Some(&MAGIC_BANKED) => Format::Banked,
             Some(&MAGIC_TILED_CSL) => Format::TiledCsl,
             _ => {
                 let shown = bytes[0..8].escape_ascii();

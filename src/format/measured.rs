@@ -1,7 +1,7 @@
 //! The header that follows from measured sizes, whether on the host or on a device.
 
 use super::header::{Content, Header};
-use super::{bitmap, slots, tiled_csl};
+use super::{banked, bitmap, slots, tiled_csl};
 use crate::error::{Error, Kind, Result};
 use crate::types::Format;
 
@@ -41,6 +41,12 @@ impl Measured {
                 slots::UNIT,
                 u64::from(u32::MAX),
                 "Slots: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
+            ),
+            Format::Banked => (
+                banked::TILE_COLS,
+                banked::UNIT,
+                u64::from(u32::MAX),
+                "Banked: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
             ),
             Format::TiledCsl => (
                 tiled_csl::TILE_COLS,
@@ -96,7 +102,7 @@ mod tests {
         assert_eq!(offsets([].into_iter()), (vec![0], 0, 0));
         assert_eq!(offsets([3, 5, 0].into_iter()), (vec![0, 3, 8, 8], 8, 5));
         let (_, units, max_block) = offsets([u32::MAX, 1].into_iter());
-        for format in [Format::Bitmap, Format::Slots, Format::TiledCsl] {
+        for format in [Format::Bitmap, Format::Slots, Format::Banked, Format::TiledCsl] {
             let measured = Measured {
                 format,
                 reordered: false,
@@ -116,7 +122,7 @@ mod tests {
         let layout = DenseLayout::new(70, 700, 700, Order::Row).unwrap();
         let values: Vec<u16> =
             (0..layout.extent()).map(|i| u16::from(i % 3 == 0) * 0x3c00).collect();
-        for format in [Format::Bitmap, Format::Slots, Format::TiledCsl] {
+        for format in [Format::Bitmap, Format::Slots, Format::Banked, Format::TiledCsl] {
             let options =
                 EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
             let header = analyse(&layout, &values, &options).unwrap().header;

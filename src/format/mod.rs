@@ -5,6 +5,7 @@
 //! All functions use the cores of the current rayon pool; their results do not depend on how many.
 #![forbid(unsafe_code)]
 
+pub mod banked;
 pub mod bitmap;
 pub mod csr;
 pub mod header;
@@ -88,6 +89,7 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
         Format::Bitmap => bitmap(),
         Format::TiledCsl => tiled_csl::analyse(layout, values, options.reorder),
         Format::Slots => slots::analyse(layout, values),
+        Format::Banked => banked::analyse(layout, values),
     };
     match options.format {
         Some(format) => one(format),
@@ -149,6 +151,7 @@ pub fn encode(
         Format::Bitmap => bitmap::encode(analysis, layout, values, data),
         Format::TiledCsl => tiled_csl::encode(analysis, layout, values, data),
         Format::Slots => slots::encode(analysis, layout, values, data),
+        Format::Banked => banked::encode(analysis, layout, values, data),
     }
 }
 
@@ -185,6 +188,7 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
         Format::Bitmap => bitmap::validate(buffer, &header)?,
         Format::TiledCsl => tiled_csl::validate(buffer, &header)?,
         Format::Slots => slots::validate(buffer, &header)?,
+        Format::Banked => banked::validate(buffer, &header)?,
     };
     if nnz != header.nnz {
         return Err(corrupt(format!("header: nnz = {}, the data stores {nnz}", header.nnz)));
@@ -227,6 +231,7 @@ fn block_units(header: &Header) -> (u32, u32) {
         Format::Bitmap => (steps, 17 * steps),
         Format::TiledCsl => (0, header.tile_rows * header.tile_cols / tiled_csl::VECTOR as u32),
         Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS),
+        Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS),
     }
 }
 
@@ -282,6 +287,7 @@ pub fn decode(buffer: &[u8], layout: &DenseLayout, out: &mut [u16]) -> Result<()
         Format::Bitmap => bitmap::decode_block(buffer, &header, layout, at, out, base),
         Format::TiledCsl => tiled_csl::decode_block(buffer, &header, layout, at, out, base),
         Format::Slots => slots::decode_block(buffer, &header, layout, at, out, base),
+        Format::Banked => banked::decode_block(buffer, &header, layout, at, out, base),
     };
     // A strip of whole rows (or columns) of tiles is contiguous in the dense matrix.
     let strip = layout.ld.saturating_mul(match layout.order {

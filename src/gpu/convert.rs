@@ -326,7 +326,7 @@ pub unsafe fn analyse(
 fn room(header: &Header) -> u32 {
     match header.format {
         Format::TiledCsl => header.max_block / 4,
-        Format::Bitmap | Format::Slots => header.max_block,
+        Format::Banked | Format::Bitmap | Format::Slots => header.max_block,
     }
 }
 

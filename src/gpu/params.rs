@@ -74,8 +74,8 @@ pub struct SpmmParams {
     pub residual_type: u32,
     /// [`crate::types::Activation`].
     pub activation: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Dense tiles in shared memory (Banked).
+    pub images: u32,
 }
 
 /// Products of one launch at most.

@@ -321,7 +321,7 @@ fn spmm_params(
         bias_type: bias_type as u32,
         residual_type: residual.dtype as u32,
         activation: epilogue.activation as u32,
-        reserved: 0,
+        images: plan.images,
     })
 }
 

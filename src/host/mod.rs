@@ -24,7 +24,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::list::{RowList, SPAN};
-use crate::format::{self, Header, bitmap, slots, tiled_csl};
+use crate::format::{self, Header, banked, bitmap, slots, tiled_csl};
 use crate::types::{Activation, DType, Format};
 
 use row::{Isa, PANEL, Panel};
@@ -278,10 +278,12 @@ struct Scratch {
     /// How far each tile of the group has read its streams (Bitmap).
     positions: Vec<[u32; bitmap::LANES]>,
     streams: Box<bitmap::Streams>,
-    /// One chunk of a tile (Tiled-CSL).
+    /// One chunk of a tile (Banked, Tiled-CSL).
     dense: Box<tiled_csl::DenseChunk>,
     /// One block (Slots).
     block: Box<slots::BlockTile>,
+    /// One block (Banked).
+    banked: Box<banked::BlockTile>,
 }
 
 impl Scratch {
@@ -296,6 +298,7 @@ impl Scratch {
             streams: bitmap::Streams::new(),
             dense: Box::new([[0; CHUNK]; tiled_csl::TILE_ROWS]),
             block: Box::new([[0; CHUNK]; slots::TILE_ROWS]),
+            banked: Box::new([[0; banked::TILE_COLS]; banked::TILE_ROWS]),
         }
     }
 }
@@ -325,8 +328,10 @@ impl Job<'_> {
             }
             for tile in tiles.clone() {
                 let local = tile - tiles.start;
-                if self.header.format == Format::TiledCsl {
-                    self.unpack(tile, chunk, &mut scratch.dense)?;
+                match self.header.format {
+                    Format::TiledCsl => self.unpack(tile, chunk, &mut scratch.dense)?,
+                    Format::Banked => self.unpack_banked(tile, chunk, scratch)?,
+                    Format::Bitmap | Format::Slots => {}
                 }
                 for stripe in 0..self.tile_rows / STRIPE {
                     self.list(tile, local, chunk, stripe, scratch)?;
@@ -355,6 +360,25 @@ impl Job<'_> {
             let block = chunk * (CHUNK / tiled_csl::TILE_COLS) + part;
             let index = (block < blocks).then_some(tile * blocks + block);
             tiled_csl::unpack(self.args.a, self.header, index, part * tiled_csl::TILE_COLS, dense)?;
+        }
+        Ok(())
+    }
+
+    /// As above for blocks of Banked.
+    fn unpack_banked(&self, tile: usize, chunk: usize, scratch: &mut Scratch) -> Result<()> {
+        let blocks = self.k.div_ceil(banked::TILE_COLS);
+        for part in 0..CHUNK / banked::TILE_COLS {
+            let block = chunk * (CHUNK / banked::TILE_COLS) + part;
+            if block < blocks {
+                let index = tile * blocks + block;
+                banked::unpack(self.args.a, self.header, index, &mut scratch.banked)?;
+            } else {
+                *scratch.banked = [[0; banked::TILE_COLS]; banked::TILE_ROWS];
+            }
+            let first = part * banked::TILE_COLS;
+            for (to, from) in scratch.dense.iter_mut().zip(scratch.banked.iter()) {
+                to[first..first + banked::TILE_COLS].copy_from_slice(from);
+            }
         }
         Ok(())
     }
@@ -391,7 +415,7 @@ impl Job<'_> {
                     list.append_row(values);
                 }
             }
-            Format::TiledCsl => {
+            Format::Banked | Format::TiledCsl => {
                 for (list, values) in rows.iter_mut().zip(&dense[stripe * STRIPE..]) {
                     list.append_row(values);
                 }
@@ -602,7 +626,7 @@ mod tests {
             0.0,
             None,
         );
-        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
+        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked] {
             let options =
                 EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
             let analysis = analyse(&layout, &a, &options).unwrap().of_type(DType::BF16);

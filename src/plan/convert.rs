@@ -1,7 +1,7 @@
 //! The conversion kernels, and how the workspace of a conversion is divided.
 
 use crate::error::{Error, Kind, Result};
-use crate::format::{Header, bitmap, slots, tiled_csl};
+use crate::format::{Header, banked, bitmap, slots, tiled_csl};
 use crate::types::{Format, checked_add, checked_mul};
 
 /// One compiled conversion kernel.
@@ -14,6 +14,12 @@ pub enum ConvertKernel {
     SlotsEncode,
     /// Slots to dense, and checks.
     SlotsUnpack,
+    /// Sizes of Banked blocks.
+    BankedSize,
+    /// Dense to Banked.
+    BankedEncode,
+    /// Banked to dense, and checks.
+    BankedUnpack,
     /// Sizes of Bitmap blocks.
     BitmapSize,
     /// Dense to Bitmap.
@@ -49,9 +55,9 @@ pub enum ConvertKernel {
 }
 
 use ConvertKernel::{
-    BitmapEncode, BitmapSize, BitmapUnpack, CsrCheck, CsrExpand, PruneApply, PruneHistogram,
-    PruneRows, PruneScan, PruneSelect, PruneTies, Scan, SlotsEncode, SlotsSize, SlotsUnpack, Table,
-    TiledCslEncode, TiledCslSize, TiledCslUnpack,
+    BankedEncode, BankedSize, BankedUnpack, BitmapEncode, BitmapSize, BitmapUnpack, CsrCheck,
+    CsrExpand, PruneApply, PruneHistogram, PruneRows, PruneScan, PruneSelect, PruneTies, Scan,
+    SlotsEncode, SlotsSize, SlotsUnpack, Table, TiledCslEncode, TiledCslSize, TiledCslUnpack,
 };
 
 impl ConvertKernel {
@@ -60,6 +66,9 @@ impl ConvertKernel {
         SlotsSize,
         SlotsEncode,
         SlotsUnpack,
+        BankedSize,
+        BankedEncode,
+        BankedUnpack,
         BitmapSize,
         BitmapEncode,
         BitmapUnpack,
@@ -82,6 +91,7 @@ impl ConvertKernel {
     pub const fn image(self) -> &'static str {
         match self {
             SlotsSize | SlotsEncode | SlotsUnpack => "convert_slots",
+            BankedSize | BankedEncode | BankedUnpack => "convert_banked",
             BitmapSize | BitmapEncode | BitmapUnpack => "convert_bitmap",
             TiledCslSize | TiledCslEncode | TiledCslUnpack => "convert_tiled_csl",
             Scan => "convert_scan",
@@ -99,6 +109,9 @@ impl ConvertKernel {
             SlotsSize => "fl_convert_slots_size",
             SlotsEncode => "fl_convert_slots_encode",
             SlotsUnpack => "fl_convert_slots_unpack",
+            BankedSize => "fl_convert_banked_size",
+            BankedEncode => "fl_convert_banked_encode",
+            BankedUnpack => "fl_convert_banked_unpack",
             BitmapSize => "fl_convert_bitmap_size",
             BitmapEncode => "fl_convert_bitmap_encode",
             BitmapUnpack => "fl_convert_bitmap_unpack",
@@ -147,6 +160,7 @@ impl ConvertKernel {
     pub const fn of(format: Format) -> (Self, Self, Self) {
         match format {
             Format::Slots => (SlotsSize, SlotsEncode, SlotsUnpack),
+            Format::Banked => (BankedSize, BankedEncode, BankedUnpack),
             Format::Bitmap => (BitmapSize, BitmapEncode, BitmapUnpack),
             Format::TiledCsl => (TiledCslSize, TiledCslEncode, TiledCslUnpack),
         }
@@ -157,6 +171,7 @@ impl ConvertKernel {
 pub const fn size_tile(format: Format) -> (usize, usize) {
     match format {
         Format::Slots => (slots::TILE_ROWS, slots::TILE_COLS),
+        Format::Banked => (banked::TILE_ROWS, banked::TILE_COLS),
         Format::Bitmap => (bitmap::TILE_ROWS, bitmap::WIDTHS[0]),
         Format::TiledCsl => (tiled_csl::TILE_ROWS, tiled_csl::TILE_COLS),
     }
@@ -202,10 +217,11 @@ impl Workspace {
             bitmap_table = part(checked_add(narrow, 1, "blocks")?, 4)?;
         }
         let others: &[Format] = match format {
-            // One of the two is measured beside Bitmap.
-            None => &[Format::Slots, Format::TiledCsl],
+            // One of them is measured beside Bitmap.
+            None => &[Format::Banked, Format::Slots, Format::TiledCsl],
             Some(Format::TiledCsl) => &[Format::TiledCsl],
             Some(Format::Slots) => &[Format::Slots],
+            Some(Format::Banked) => &[Format::Banked],
             Some(Format::Bitmap) => &[],
         };
         let mut most = None;
@@ -222,7 +238,7 @@ impl Workspace {
     pub fn table_of(&self, format: Format) -> usize {
         match format {
             Format::Bitmap => self.bitmap_table,
-            Format::Slots | Format::TiledCsl => self.table,
+            Format::Banked | Format::Slots | Format::TiledCsl => self.table,
         }
     }
 }

@@ -62,16 +62,34 @@ pub enum KernelId {
     SlotsN4Sm80,
     /// Slots SpMM, Ampere and later, 64 columns.
     SlotsN8Sm80,
+    /// Banked SpMM, Hopper, 8 columns.
+    BankedN1Sm90,
+    /// Banked SpMM, Hopper, 16 columns.
+    BankedN2Sm90,
+    /// Banked SpMM, Hopper, 32 columns.
+    BankedN4Sm90,
+    /// Banked SpMM, Hopper, 64 columns.
+    BankedN8Sm90,
+    /// Banked SpMM, Ampere and later, 8 columns.
+    BankedN1Sm80,
+    /// Banked SpMM, Ampere and later, 16 columns.
+    BankedN2Sm80,
+    /// Banked SpMM, Ampere and later, 32 columns.
+    BankedN4Sm80,
+    /// Banked SpMM, Ampere and later, 64 columns.
+    BankedN8Sm80,
     /// Packs B along K.
     PackBSm80,
 }
 
 use KernelId::{
-    BitmapN1Sm80, BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90,
-    BitmapN4Sm80, BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80,
-    SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN4WgmmaSm90,
-    SlotsN8Sm80, SlotsN8WgmmaSm90, TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90,
-    TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
+    BankedN1Sm80, BankedN1Sm90, BankedN2Sm80, BankedN2Sm90, BankedN4Sm80, BankedN4Sm90,
+    BankedN8Sm80, BankedN8Sm90, BitmapN1Sm80, BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80,
+    BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80,
+    BitmapN8W7Sm90, PackBSm80, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80,
+    SlotsN4Sm90, SlotsN4WgmmaSm90, SlotsN8Sm80, SlotsN8WgmmaSm90, TiledCslN1Sm80, TiledCslN1W4Sm90,
+    TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80,
+    TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -93,6 +111,10 @@ pub enum Family {
     PackB,
     /// kernels/spmm_slots_wgmma_sm90.cu
     SlotsWgmmaSm90,
+    /// kernels/spmm_banked_sm90.cu
+    BankedSm90,
+    /// kernels/spmm_banked_sm80.cu
+    BankedSm80,
 }
 
 /// What selection knows of a kernel.
@@ -106,7 +128,7 @@ pub struct Facts {
     pub warps: u32,
     /// Warps that share a row tile.
     pub warps_a_tile: u32,
-    /// Warps that only load.
+    /// Warps that only load, or only decode.
     pub loaders: u32,
     /// Rows of a warp's tile.
     pub tile_rows: u32,
@@ -147,14 +169,22 @@ impl KernelId {
         SlotsN2Sm80,
         SlotsN4Sm80,
         SlotsN8Sm80,
+        BankedN1Sm90,
+        BankedN2Sm90,
+        BankedN4Sm90,
+        BankedN8Sm90,
+        BankedN1Sm80,
+        BankedN2Sm80,
+        BankedN4Sm80,
+        BankedN8Sm80,
         PackBSm80,
     ];
 
     /// The kernel's facts.
     pub const fn facts(self) -> Facts {
         use Family::{
-            BitmapSm80, BitmapSm90, PackB, SlotsSm80, SlotsSm90, SlotsWgmmaSm90, TiledCslSm80,
-            TiledCslSm90,
+            BankedSm80, BankedSm90, BitmapSm80, BitmapSm90, PackB, SlotsSm80, SlotsSm90,
+            SlotsWgmmaSm90, TiledCslSm80, TiledCslSm90,
         };
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
             BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
@@ -185,17 +215,32 @@ impl KernelId {
             SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80"),
             SlotsN4Sm80 => (SlotsSm80, 4, 4, 3, "fl_spmm_slots_f16_n4_sm80"),
             SlotsN8Sm80 => (SlotsSm80, 8, 4, 2, "fl_spmm_slots_f16_n8_sm80"),
+            BankedN1Sm90 => (BankedSm90, 1, 8, 1, "fl_spmm_banked_f16_n1_sm90"),
+            BankedN2Sm90 => (BankedSm90, 2, 8, 1, "fl_spmm_banked_f16_n2_sm90"),
+            BankedN4Sm90 => (BankedSm90, 4, 8, 1, "fl_spmm_banked_f16_n4_sm90"),
+            BankedN8Sm90 => (BankedSm90, 8, 8, 1, "fl_spmm_banked_f16_n8_sm90"),
+            BankedN1Sm80 => (BankedSm80, 1, 4, 2, "fl_spmm_banked_f16_n1_sm80"),
+            BankedN2Sm80 => (BankedSm80, 2, 4, 2, "fl_spmm_banked_f16_n2_sm80"),
+            BankedN4Sm80 => (BankedSm80, 4, 4, 2, "fl_spmm_banked_f16_n4_sm80"),
+            BankedN8Sm80 => (BankedSm80, 8, 4, 2, "fl_spmm_banked_f16_n8_sm80"),
             PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80"),
         };
-        let tile_rows = if matches!(family, TiledCslSm90) { 128 } else { 32 };
-        let warps_a_tile = if matches!(family, SlotsSm90) { 2 } else { 1 };
+        let tile_rows = if matches!(family, TiledCslSm90 | BankedSm90) { 128 } else { 32 };
+        let warps_a_tile = match family {
+            BankedSm90 => 4,
+            SlotsSm90 => 2,
+            _ => 1,
+        };
         let loaders = match family {
             // A warpgroup, because it gives registers away; not all of its warps load.
             SlotsWgmmaSm90 => 4,
             SlotsSm90 if n_tiles >= 4 => 3,
             SlotsSm90 => 2,
             BitmapSm90 | TiledCslSm90 => 1,
-            BitmapSm80 | SlotsSm80 | TiledCslSm80 | PackB => 0,
+            // Eight that fill images, one for A and one or two for B.
+            BankedSm90 if n_tiles == 8 => 11,
+            BankedSm90 => 10,
+            BankedSm80 | BitmapSm80 | SlotsSm80 | TiledCslSm80 | PackB => 0,
         };
         Facts {
             family,
@@ -228,6 +273,8 @@ impl KernelId {
             Family::SlotsSm90 => "spmm_slots_sm90",
             Family::SlotsSm80 => "spmm_slots_sm80",
             Family::SlotsWgmmaSm90 => "spmm_slots_wgmma_sm90",
+            Family::BankedSm90 => "spmm_banked_sm90",
+            Family::BankedSm80 => "spmm_banked_sm80",
             Family::PackB => "pack_b",
         };
         if dtype == DType::BF16 { format!("{stem}_bf16") } else { stem.to_owned() }
@@ -253,6 +300,10 @@ impl KernelId {
                 | SlotsN2Sm90
                 | SlotsN2Sm80
                 | SlotsN8Sm80
+                | BankedN2Sm90
+                | BankedN8Sm90
+                | BankedN2Sm80
+                | BankedN8Sm80
         )
     }
 
@@ -268,7 +319,8 @@ impl KernelId {
             Family::BitmapSm90
             | Family::SlotsSm90
             | Family::SlotsWgmmaSm90
-            | Family::TiledCslSm90 => cc.0 == 9 && cc.1 == 0,
+            | Family::TiledCslSm90
+            | Family::BankedSm90 => cc.0 == 9 && cc.1 == 0,
             _ => cc.0 >= 8,
         }
     }

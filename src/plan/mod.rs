@@ -114,6 +114,8 @@ pub struct LaunchPlan {
     pub k_blocks: u32,
     /// Pieces into which a row group's units are cut to be dealt to the CTAs.
     pub parts: u32,
+    /// Dense tiles in shared memory (Banked), or 0.
+    pub images: u32,
     /// Workspace offset of the fp32 partial tiles; the arrival counters come first.
     pub partials_offset: usize,
     /// Workspace offset of packed B.
@@ -137,6 +139,8 @@ pub const WORKSPACE_ALIGN: usize = 256;
 /// Columns of B that the staged kernels load at once, and bytes of a unit of a Bitmap block.
 const CHUNK_COLS: u32 = 256;
 const UNIT_BYTES: u32 = 128;
+/// Bytes of an image, the dense tile that Banked kernels multiply.
+const IMAGE_BYTES: u32 = 128 * 128 * 2;
 /// Shared memory of a warp for a round of overflow of Slots.
 const ROUND_TILE_BYTES: u32 = 1024;
 /// Shared memory that the driver keeps for itself in every CTA.
@@ -148,6 +152,7 @@ struct Candidate {
     a_slots: u32,
     slot_bytes: u32,
     smem_bytes: u32,
+    images: u32,
     ctas_per_sm: u32,
 }
 
@@ -305,6 +310,7 @@ pub fn select_chosen(
         group_tiles: best.group_tiles,
         k_blocks: line.k_blocks,
         parts,
+        images: best.images,
         partials_offset,
         packed_offset,
         packed_ld,
@@ -440,7 +446,10 @@ fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32
         (Format::Bitmap, Family::BitmapSm90)
         | (Format::TiledCsl, Family::TiledCslSm90)
         | (Format::Slots, Family::SlotsSm90 | Family::SlotsWgmmaSm90) => true,
-        (Format::Bitmap, Family::BitmapSm80) | (Format::Slots, Family::SlotsSm80) => !hopper,
+        (Format::Banked, Family::BankedSm90) => true,
+        (Format::Bitmap, Family::BitmapSm80)
+        | (Format::Slots, Family::SlotsSm80)
+        | (Format::Banked, Family::BankedSm80) => !hopper,
         // A warp of the Hopper kernels holds 128 rows: beyond 16 columns the accumulators would not fit.
         (Format::TiledCsl, Family::TiledCslSm80) => n_tiles > 2 || !hopper,
         _ => false,
@@ -460,6 +469,7 @@ fn stagings<'a>(
     // Row tiles of a CTA: from, to, step.
     let (fewest_tiles, step) = match facts.family {
         Family::SlotsSm90 => (1, 1),
+        Family::BankedSm90 => (1, 1),
         // A warpgroup each four.
         Family::SlotsWgmmaSm90 => (4, 4),
         _ => (most_tiles, 1),
@@ -498,9 +508,17 @@ fn stagings<'a>(
             let empty_block = if facts.family == Family::SlotsWgmmaSm90 { 1280 } else { 0 };
             (1024 + empty_block + rings, problem.max_block * UNIT_BYTES, 3)
         }
+        // What aligns the rest, barriers, and the ring of B.
+        Family::BankedSm90 => {
+            let pieces = if facts.n_tiles == 8 { 3 } else { 4 };
+            (2048 + pieces * rows * 128 * 2, problem.max_block * UNIT_BYTES, 8)
+        }
+        Family::BankedSm80 => (2 * IMAGE_BYTES + 2 * rows * (128 * 2 + 16), 0, 0),
         _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
     };
-    let stagings = max_slots.min(1)..=max_slots;
+    // Two teams of warps take the blocks of Banked in turn.
+    let slots_step = if facts.family == Family::BankedSm90 { 2 } else { 1 };
+    let stagings = (max_slots.min(slots_step)..=max_slots).step_by(slots_step as usize);
     tiles.flat_map(move |tiles| stagings.clone().map(move |a_slots| (tiles, a_slots))).filter_map(
         move |(group_tiles, a_slots)| {
             let per_warp = match facts.family {
@@ -509,17 +527,35 @@ fn stagings<'a>(
                 Family::SlotsWgmmaSm90 => ROUND_TILE_BYTES,
                 _ => 0,
             };
+            // A block for every tile of the group; those of Banked come one after the other.
+            let blocks =
+                if facts.family == Family::BankedSm90 { a_slots } else { group_tiles * a_slots };
             let staged = u64::from(group_tiles * facts.warps_a_tile * per_warp)
-                + u64::from(group_tiles * a_slots) * u64::from(slot_bytes);
-            let smem_bytes = u32::try_from(u64::from(fixed) + staged).ok()?;
+                + u64::from(blocks) * u64::from(slot_bytes);
+            // Four images keep more of the pipeline apart than two.
+            let fits = |images: u32| {
+                let bytes = u64::from(fixed) + staged + u64::from(images) * u64::from(IMAGE_BYTES);
+                u32::try_from(bytes).ok().filter(|&bytes| bytes <= props.smem_per_block_optin)
+            };
+            let choices: &[u32] = if facts.family == Family::BankedSm90 { &[4, 2] } else { &[0] };
+            let (images, smem_bytes) =
+                choices.iter().find_map(|&images| Some((images, fits(images)?)))?;
             // One warp copies A, a lane each staged block.
             let copied = per_warp > 0 && group_tiles * a_slots > 32;
-            if smem_bytes > props.smem_per_block_optin || copied {
+            if copied {
                 return None;
             }
             let by_smem = props.smem_per_sm / (smem_bytes + RESERVED_SMEM);
             let ctas_per_sm = by_smem.min(facts.ctas_by_registers).max(1);
-            Some(Candidate { kernel, group_tiles, a_slots, slot_bytes, smem_bytes, ctas_per_sm })
+            Some(Candidate {
+                kernel,
+                group_tiles,
+                a_slots,
+                slot_bytes,
+                smem_bytes,
+                images,
+                ctas_per_sm,
+            })
         },
     )
 }

@@ -414,6 +414,7 @@ impl Writer {
             "format": match header.format {
                 Format::Bitmap => "bitmap",
                 Format::Slots => "slots",
+                Format::Banked => "banked",
                 Format::TiledCsl => "tiled_csl",
             },
             "dtype": match header.dtype as u32 {

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products by way of images: dense tiles of A in shared memory, which wgmma multiplies as they lie.
+//
+// An image is 128 rows x 128 columns of 16 bits in two halves of 64 columns; a half has 128 rows of 128 bytes whose
+// 16-byte pieces are swizzled by the row's number mod 8, which is wgmma's 128-byte swizzle. Some warps of a CTA make
+// images from a compressed block, a warpgroup for each row tile of the row group multiplies them and makes them zero
+// again. Everything of the pipeline that does not depend on the compressed format is here.
+//
+// With 8 to 32 columns of N an image is wgmma's A, twice 64 rows. With 64, it is wgmma's B: B's 64 columns are its M,
+// the image's 128 rows its N, so that what shared memory gives to wgmma is a third less.
+#pragma once
+
+#include "fl_streamk.cuh"
+#include "fl_wgmma.cuh"
+
+namespace fl::image {
+
+constexpr uint32_t kRows = 128, kCols = 128;
+constexpr uint32_t kHalfCols = 64;
+constexpr uint32_t kLine = 128;  // bytes of a row of a half
+constexpr uint32_t kHalf = kRows * kLine;
+constexpr uint32_t kBytes = 2 * kHalf;
+constexpr uint32_t kAlign = 1024;
+constexpr uint32_t kBarrierBytes = 1024;
+
+// Rings of B, pieces of 128 of K each, and the sums of a thread, for 8 NT columns.
+template <int NT>
+struct Geometry {
+    static constexpr bool kSwapped = NT == 8;
+    static constexpr uint32_t kLoaders = NT == 8 ? 2 : 1;  // a half of a piece each, or both
+    static constexpr uint32_t kPieces = NT == 8 ? 3 : 4;
+    static constexpr uint32_t kAhead = kPieces - 1;
+    static constexpr uint32_t kPieceHalf = NT * 8 * kLine;
+    static constexpr uint32_t kPieceBytes = 2 * kPieceHalf;
+    static constexpr int kVectors = 2 * NT;
+};
+
+// Where a CTA's barriers and rings are.
+struct Addresses {
+    uint32_t b_full, b_empty, image_full, image_empty, a_full, a_empty, b, images, a;
+};
+
+template <int NT>
+__device__ __forceinline__ Addresses layout(const FlSpmmParams& p, uint32_t base) {
+    using G = Geometry<NT>;
+    Addresses at;
+    at.b_full = base;
+    at.b_empty = base + 64;
+    at.image_full = base + 128;
+    at.image_empty = base + 192;
+    at.a_full = base + 256;
+    at.a_empty = base + 512;
+    at.b = base + kBarrierBytes;
+    at.images = at.b + G::kPieces * G::kPieceBytes;
+    at.a = at.images + p.images * kBytes;
+    return at;
+}
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+// A place in a ring and the parity of its barriers. Whoever takes every n-th place has always the same ones: rings
+// are multiples of n, or a barrier would be two phases ahead unseen.
+struct Cursor {
+    uint32_t at, phase;
+    __device__ __forceinline__ void advance(uint32_t by, uint32_t size) {
+        at += by;
+        if (at >= size) {
+            at -= size;
+            phase ^= 1;
+        }
+    }
+};
+
+// A warp that brings B, in the image's layout with columns of N for rows: of every piece one half, or both.
+template <int NT>
+__device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1,
+                                       uint32_t n0, uint32_t loader, uint32_t lane) {
+    using G = Geometry<NT>;
+    const uint32_t rows = p.n > n0 ? p.n - n0 : 0;
+    const __half* b = reinterpret_cast<const __half*>(p.b) + static_cast<int64_t>(n0) * p.b_stride_n;
+    uint32_t k_block = unit0 % p.k_blocks, waiting = 0, full = 0;
+    Cursor piece{0, 1};
+    const uint32_t r = lane / 8, c = lane % 8;
+    auto signal = [&] {
+        mbar_arrive(at.b_full + 8 * full);
+        if (++full == G::kPieces) full = 0;
+        --waiting;
+    };
+    for (uint32_t unit = unit0; unit < unit1; ++unit) {
+        mbar_wait(at.b_empty + 8 * piece.at, piece.phase);
+#pragma unroll
+        for (uint32_t h = 0; h < 2 / G::kLoaders; ++h) {
+            const uint32_t half = h + loader, k = k_block * kCols + half * kHalfCols + c * 8;
+            const uint32_t to = at.b + piece.at * G::kPieceBytes + half * G::kPieceHalf;
+#pragma unroll
+            for (uint32_t n = r; n < NT * 8; n += 4)
+                // A is zero beyond K and C is not stored beyond N, but 0 * NaN would not be zero: nothing is zeros.
+                cp_async16(to + n * kLine + (c ^ (n % 8)) * 16, b + n * p.b_stride_n + k, k < p.k && n < rows ? 16 : 0);
+        }
+        cp_async_commit();
+        if (++waiting == G::kAhead) {
+            cp_async_wait<G::kAhead - 1>();
+            signal();
+        }
+        piece.advance(1, G::kPieces);
+        if (++k_block == p.k_blocks) k_block = 0;
+    }
+    cp_async_wait<0>();
+    while (waiting != 0) signal();
+}
+
+// A warpgroup: the products of tile `warp / 4` of every row group, its sums, and C.
+template <int NT>
+__device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses& at, const StreamK& line, uint32_t unit0,
+                                         uint32_t unit1, uint32_t slice, uint32_t warp, uint32_t lane) {
+    using G = Geometry<NT>;
+    const uint32_t t = warp / 4, w = warp % 4, n0 = slice * (NT * 8);
+    float4 acc[G::kVectors];
+#pragma unroll
+    for (int i = 0; i < G::kVectors; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+    uint32_t k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
+    Cursor piece{0, 0}, ring{t, 0};
+    Parts<G::kVectors> parts(p, line, blockIdx.x, warp, 4 * p.group_tiles, slice);
+    for (uint32_t unit = unit0; unit < unit1; ++unit) {
+        const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
+        mbar_wait(at.b_full + 8 * piece.at, piece.phase);
+        mbar_wait(at.image_full + 8 * ring.at, ring.phase);
+        // Others wrote the image and B; the fence may be here, on the way from their writes to wgmma's reads.
+        fence_proxy_async();
+        const uint32_t image = at.images + ring.at * kBytes;
+        const uint64_t a = wgmma_descriptor_k_major(image);
+        const uint64_t b = wgmma_descriptor_k_major(at.b + piece.at * G::kPieceBytes);
+        wgmma_fence();
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                const uint64_t ak = a + ((half * kHalf + k * 32) >> 4), bk = b + ((half * G::kPieceHalf + k * 32) >> 4);
+                if constexpr (G::kSwapped) {
+                    wgmma_k16<16>(acc, bk, ak);
+                } else {
+                    wgmma_k16<NT>(acc, ak, bk);
+                    wgmma_k16<NT>(acc + NT, ak + ((64 * kLine) >> 4), bk);
+                }
+            }
+        wgmma_commit();
+        wgmma_wait<0>();
+#pragma unroll
+        for (int i = 0; i < G::kVectors; ++i) wgmma_read(acc[i]);
+        if (lane == 0) mbar_arrive(at.b_empty + 8 * piece.at);
+        piece.advance(1, G::kPieces);
+        ++k_block;
+        const uint32_t mine = image + w * (kBytes / 4) + lane * 16;
+        if (segment_ends) {
+            // Until it is zero the image is this warpgroup's: sums that lie there are stored by a loop, which is fetched
+            // once, and not by code for each of them.
+#pragma unroll
+            for (int i = 0; i < G::kVectors; ++i) sts128(mine + i * 512, bits(acc[i]));
+            parts.begin(group);
+            const uint32_t row0 = (group * p.group_tiles + t) * kRows;
+            if (row0 < p.m && parts.reduce(mine, parts.peek(), lane)) {
+#pragma unroll 1
+                for (int i = 0; i < G::kVectors; ++i) {
+                    const float4 sum = lds_float4(mine + i * 512);
+                    if constexpr (G::kSwapped)
+                        store_m8n16(p, row0 + i * 8, n0 + w * 16, sum, lane);
+                    else
+                        store_m16n8(p, row0 + i / NT * 64 + w * 16, n0 + i % NT * 8, sum, lane);
+                }
+            }
+#pragma unroll
+            for (int i = 0; i < G::kVectors; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+            k_block = 0;
+            ++group;
+        }
+#pragma unroll
+        for (uint32_t i = 0; i < kBytes / 4; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
+        __syncwarp();
+        if (lane == 0) mbar_arrive(at.image_empty + 8 * ring.at);
+        ring.advance(p.group_tiles, p.images);
+    }
+}
+#endif
+
+}  // namespace fl::image
