@@ -118,9 +118,10 @@ impl Args {
             "tiled-csl" => Ok(crate::api::FORMAT_TILED_CSL),
             "bitmap" => Ok(crate::api::FORMAT_BITMAP),
             "slots" => Ok(crate::api::FORMAT_SLOTS),
-            other => {
-                Err(format!("--format is a list of auto, bitmap, slots and tiled-csl, not {other}"))
-            }
+            "banked" => Ok(crate::api::FORMAT_BANKED),
+            other => Err(format!(
+                "--format is a list of auto, banked, bitmap, slots and tiled-csl, not {other}"
+            )),
         };
         self.text("format", otherwise).split(',').map(item).collect()
     }
@@ -132,6 +133,7 @@ pub fn format_name(format: i32) -> &'static str {
         crate::api::FORMAT_TILED_CSL => "tiled-csl",
         crate::api::FORMAT_BITMAP => "bitmap",
         crate::api::FORMAT_SLOTS => "slots",
+        crate::api::FORMAT_BANKED => "banked",
         _ => "auto",
     }
 }

@@ -18,7 +18,7 @@ pub const HELP: &str = "\
 host-call: CPU time of one SpMM call and of one execution of a plan, beside that of cublasGemmEx
   --shapes MxK      one shape                                               [512x512]
   --n N             tokens                                                  [8]
-  --format LIST     as for spmm                                             [bitmap,slots]
+  --format LIST     as for spmm                                             [bitmap,slots,banked]
   --no-baseline, --out FILE, --commit NAME";
 
 /// Calls between two waits for the GPU: few enough that the stream's queue is never full.
@@ -71,7 +71,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     };
     println!("{}; library: {}", gpu.device, gpu.build);
     let mut rows = Vec::new();
-    for format in args.formats("bitmap,slots")? {
+    for format in args.formats("bitmap,slots,banked")? {
         let (a, buffer) =
             SpMat::compress(&gpu.handle, m, k, k, api::ORDER_ROW, weights.pointer(), format)
                 .map_err(text)?;

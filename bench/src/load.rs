@@ -19,7 +19,7 @@ pub const HELP: &str = "\
 load: stored matrices from the page cache to the GPU, beside a copy from pinned memory
   --shapes LIST     as for spmm                                       [12288x12288]
   --sparsity LIST   per cents                                         [80]
-  --format LIST     bitmap, slots, tiled-csl, auto                    [slots,bitmap]
+  --format LIST     banked, bitmap, slots, tiled-csl, auto     [slots,banked,bitmap]
   --dir DIR         where the files are written, and removed          [the system's temporary folder]
   --iters N         timed repetitions                                 [10]
   --out FILE        CSV to append to        [bench/results/<device>-<date>.csv]
@@ -210,7 +210,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let args = Args::parse(arguments, &valued, &[])?;
     let layers = shapes::select(args.text("shapes", "12288x12288"))?;
     let sparsities = args.sparsities("80")?;
-    let formats = args.formats("slots,bitmap")?;
+    let formats = args.formats("slots,banked,bitmap")?;
     let iters = args.number("iters", 10)?;
     let seed = args.number("seed", 1)? as u64;
     let dir = args.optional("dir").map_or_else(std::env::temp_dir, PathBuf::from);

@@ -29,7 +29,7 @@ tune: times every algorithm and split, fits the planner's coefficients, writes i
   --shapes LIST     as for spmm   [28672x7168,7168x7168,9216x36864,4096x11008,4096x4096]
   --n LIST          tokens, of every kernel width one                       [8,16,32,64]
   --sparsity LIST   per cents                                               [50,70,80,90]
-  --format LIST     bitmap, slots, tiled-csl                                [slots,bitmap]
+  --format LIST     banked, bitmap, slots, tiled-csl             [slots,bitmap,banked]
   --iters N         timed launches of each way                              [6]
   --seconds N       no new way is measured after so long                    [80]
   --rows FILE       where the times go               [bench/tune/<device>-<date>.csv]
@@ -108,7 +108,7 @@ fn measure(args: &Args) -> Result<Vec<Timing>, String> {
     let layers = shapes::select(args.text("shapes", default_shapes))?;
     let tokens = args.numbers("n", "8,16,32,64")?;
     let sparsities = args.sparsities("50,70,80,90")?;
-    let formats = args.formats("slots,bitmap")?;
+    let formats = args.formats("slots,bitmap,banked")?;
     let seed = args.number("seed", 1)? as u64;
     let driver = Driver::load()?;
     let stream = driver.stream()?;
