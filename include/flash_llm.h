@@ -228,9 +228,14 @@ typedef enum {
     FLASHLLM_FORMAT_BITMAP = 2,
     /**
      * Codes that are the metadata of sparse Tensor Core instructions, and the values of their slots: the
-     * fastest to multiply from about 60 % sparsity on Hopper.
+     * fastest to multiply with up to 16 columns from about 60 % sparsity on Hopper.
      */
     FLASHLLM_FORMAT_SLOTS = 3,
+    /**
+     * Values and their places in a dense tile, dealt to the banks of shared memory: the fastest to multiply with
+     * more columns from about 50 % sparsity on Hopper.
+     */
+    FLASHLLM_FORMAT_BANKED = 4,
 } flashllmFormat_t;
 
 /**
@@ -2255,8 +2260,8 @@ flashllmStatus_t flashllmSpMatLoad(flashllmHandle_t handle,
  * Gives the shape of the blocks that a compressed matrix consists of: flashllmSpMatSlice() cuts between them.
  *
  * @param spMatDescr     The matrix, analysed or with compressed data.
- * @param[out] tileRows  Receives the rows of a block: 32 (Bitmap, Slots) or 128 (Tiled-CSL).
- * @param[out] tileCols  Receives its columns: 64 (Tiled-CSL), 256 (Slots), 256, 512 or 1024 (Bitmap, chosen by
+ * @param[out] tileRows  Receives the rows of a block: 32 (Bitmap, Slots) or 128 (Banked, Tiled-CSL).
+ * @param[out] tileCols  Receives its columns: 64 (Tiled-CSL), 128 (Banked), 256 (Slots), 256, 512 or 1024 (Bitmap, chosen by
  *   the analysis: the sparser the matrix, the wider).
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, or neither analysed nor with data;

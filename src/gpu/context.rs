@@ -19,7 +19,7 @@ use super::module::Kernels;
 use super::staging::Stage;
 use super::sys::{self, RawContext, RawFunction, RawStream};
 use crate::error::{Error, Kind, Result};
-use crate::plan::DeviceProps;
+use crate::plan::{self, DeviceProps};
 use crate::types::DType;
 
 /// The oldest driver that the kernels' fatbins and the entry points used here are tested for.
@@ -138,7 +138,7 @@ fn current() -> Result<RawContext> {
 /// A bound context: its device's properties, its kernels, and the memory allocated through it.
 pub struct DeviceContext {
     // Fields drop in this order; `Drop` below has by then undone what needs the context to be current.
-    props: DeviceProps,
+    plans: plan::Cache,
     kernels: Kernels,
     allocations: Mutex<HashSet<usize>>,
     /// Pinned memory, once a copy has needed it.
@@ -154,7 +154,7 @@ unsafe impl Sync for DeviceContext {}
 
 impl fmt::Debug for DeviceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeviceContext").field("props", &self.props).finish_non_exhaustive()
+        f.debug_struct("DeviceContext").field("props", self.props()).finish_non_exhaustive()
     }
 }
 
@@ -193,12 +193,18 @@ impl DeviceContext {
         let kernels = Kernels::load(&props)?;
         drop(entered);
         drop(aside);
-        Ok(Self { props, kernels, allocations: Mutex::default(), stage: Mutex::default(), binding })
+        let plans = plan::Cache::new(props);
+        Ok(Self { plans, kernels, allocations: Mutex::default(), stage: Mutex::default(), binding })
     }
 
     /// Facts about the device that the plans are made from.
     pub fn props(&self) -> &DeviceProps {
-        &self.props
+        self.plans.props()
+    }
+
+    /// Plans of products.
+    pub fn plans(&self) -> &plan::Cache {
+        &self.plans
     }
 
     /// The CUcontext's address: what tells one context from another.

@@ -112,7 +112,7 @@ impl SpmmArgs<'_> {
 /// Puts the product on the stream: one launch, or two when B must be packed first. The context is current.
 pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
     let problem = Problem::new(args.header, args.n, args.access())?;
-    let plan = plan::select(&problem, ctx.props())?;
+    let plan = ctx.plans().select(&problem)?;
     log::log(Level::Hint, "SpMM", || format!("plan {plan:?}"));
     let b = ready_b(ctx, args, &problem, &plan)?;
     product(ctx, args, &problem, &plan, b)

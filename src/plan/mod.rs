@@ -3,12 +3,14 @@
 //! No driver, no environment, no clock: every choice can be tested and printed anywhere.
 #![forbid(unsafe_code)]
 
+mod cache;
 mod choice;
 pub mod convert;
 mod kernels;
 pub mod model;
 pub mod table;
 
+pub use cache::Cache;
 pub use choice::{
     Algorithm, Choice, GroupShape, Planned, algorithms, gate_bytes, group, group_workspace_bytes,
 };
