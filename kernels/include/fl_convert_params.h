@@ -42,17 +42,17 @@ typedef struct FlConvertResult {
     uint64_t units;     /* of all blocks */
     uint64_t nnz;
     uint64_t bad;       /* number of the first block that is not as it should be, else ~0 */
-    uint32_t max_block; /* units (Bitmap, Slots) or items (Tiled-CSL) of the largest block */
+    uint32_t max_block; /* units (Bitmap, Slots, Banked) or items (Tiled-CSL) of the largest block */
     uint32_t different; /* whether an element differs from the dense matrix */
 } FlConvertResult;
 
 /* Sizes of the blocks -> their offsets, and the sums. */
 typedef struct FlScanParams {
-    uint64_t table;   /* in: sizes of the blocks (Slots, Tiled-CSL); out: offsets, one more than blocks or two */
+    uint64_t table;   /* in: sizes of the blocks (not Bitmap); out: offsets, one more than blocks or two */
     uint64_t groups;  /* Bitmap: FL_GROUP_WORDS words for 32 rows x 1024 columns each */
     uint64_t result;  /* FlConvertResult */
     uint64_t blocks;  /* Bitmap with width = 0: groups, of which only the non-zeros are summed */
-    uint32_t format;  /* src/types.rs has the numbers: 1 Tiled-CSL, 2 Bitmap, 3 Slots */
+    uint32_t format;  /* src/types.rs has the numbers: 1 Tiled-CSL, 2 Bitmap, 3 Slots, 4 Banked */
     uint32_t width;   /* Bitmap: columns of a block */
     uint32_t blocks_across;
     uint32_t groups_across;

@@ -2,6 +2,7 @@
 // The conversion kernels as a host library: `fl_emulate` runs one by its name.
 #include "cuda_emulation.h"
 
+#include "fl_banked.cuh"
 #include "fl_convert.cuh"
 
 // Each kernel file has its own names for its own things.
@@ -13,6 +14,9 @@ namespace bitmap {
 }
 namespace tiled_csl {
 #include "../../kernels/convert_tiled_csl.cu"
+}
+namespace banked {
+#include "../../kernels/convert_banked.cu"
 }
 namespace scan {
 #include "../../kernels/convert_scan.cu"
@@ -47,6 +51,9 @@ const Entry kEntries[] = {
     ENTRY(tiled_csl, fl_convert_tiled_csl_size, FlConvertParams),
     ENTRY(tiled_csl, fl_convert_tiled_csl_encode, FlConvertParams),
     ENTRY(tiled_csl, fl_convert_tiled_csl_unpack, FlConvertParams),
+    ENTRY(banked, fl_convert_banked_size, FlConvertParams),
+    ENTRY(banked, fl_convert_banked_encode, FlConvertParams),
+    ENTRY(banked, fl_convert_banked_unpack, FlConvertParams),
     ENTRY(scan, fl_convert_scan, FlScanParams),
     ENTRY(table, fl_convert_table, FlTableParams),
     ENTRY(csr, fl_csr_check, FlCsrParams),
