@@ -273,7 +273,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) out[i] = block[i];
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+// The comparison would take so many registers that decoding had two CTAs an SM.
+extern "C" __global__ void __launch_bounds__(kThreads, 3)
     fl_convert_banked_unpack(const __grid_constant__ FlConvertParams p) {
     FL_DYNAMIC_SHARED(shared);
     Plan& s = *reinterpret_cast<Plan*>(shared);
@@ -290,7 +291,6 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     const uint8_t* bytes = reinterpret_cast<const uint8_t*>(p.data + uint64_t{start} * kUnit);
     decode(s, reinterpret_cast<uint8_t*>(image), bytes, rows_of(units), warp, lane);
     const Place at(p, warp, lane);
-    uint32_t e[kWarpLines];
     const uint32_t* mine = reinterpret_cast<const uint32_t*>(image) + warp * kWarpLines * kLanes;
     if (p.use == FL_UNPACK_STORE && at.whole(p)) {
         uint16_t* to = reinterpret_cast<uint16_t*>(p.dense) + at.row * p.ld + at.col;
@@ -300,26 +300,27 @@ extern "C" __global__ void __launch_bounds__(kThreads)
         }
         return;
     }
-#pragma unroll
-    for (uint32_t i = 0; i < kWarpLines; ++i) e[i] = mine[at.word(i)];
     if (p.use == FL_UNPACK_STORE) {
         uint16_t* to = reinterpret_cast<uint16_t*>(p.dense);
 #pragma unroll
         for (uint32_t i = 0; i < kWarpLines; ++i) {
             const int64_t row = at.row + at.line(i), col = at.col + 2 * at.pair(i);
+            const uint32_t word = mine[at.word(i)];
             if (row >= p.rows) continue;
-            if (col < p.cols) to[place(p, row, col)] = static_cast<uint16_t>(e[i]);
-            if (col + 1 < p.cols) to[place(p, row, col + 1)] = static_cast<uint16_t>(e[i] >> 16);
+            if (col < p.cols) to[place(p, row, col)] = static_cast<uint16_t>(word);
+            if (col + 1 < p.cols) to[place(p, row, col + 1)] = static_cast<uint16_t>(word >> 16);
         }
         return;
     }
+    uint32_t e[kWarpLines];
     if (p.use == FL_UNPACK_COMPARE) {
+        load_words(p, at, e);
         bool different = false;
 #pragma unroll
         for (uint32_t i = 0; i < kWarpLines; ++i) {
-            const uint32_t d = dense_pair(p, at.row + at.line(i), at.col + 2 * at.pair(i));
-            different |= ((e[i] ^ d) & 0xffff) != 0 && ((e[i] | d) & 0x7fff) != 0;
-            different |= ((e[i] ^ d) >> 16) != 0 && ((e[i] | d) >> 16 & 0x7fff) != 0;
+            const uint32_t word = mine[at.word(i)], apart = e[i] ^ word, either = e[i] | word;
+            different |= (apart & 0xffff) != 0 && (either & 0x7fff) != 0;
+            different |= apart >> 16 != 0 && (either >> 16 & 0x7fff) != 0;
         }
         if (different) reinterpret_cast<FlConvertResult*>(p.result)->different = 1;
         return;
@@ -328,6 +329,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (uint32_t i = 0; i < kWarpLines; ++i) {
         const int64_t row = at.row + at.line(i), col = at.col + 2 * at.pair(i);
+        e[i] = mine[at.word(i)];
         if (row >= p.rows || col >= p.cols) good &= (e[i] & 0x7fff7fff) == 0;
         if (col + 1 >= p.cols) good &= (e[i] >> 16 & 0x7fff) == 0;
     }
