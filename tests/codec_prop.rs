@@ -14,11 +14,12 @@ fn options(format: Option<Format>, reorder: bool) -> EncodeOptions {
     EncodeOptions { format, reorder, prefer_footprint: false }
 }
 
-const FORMATS: [(Format, bool); 4] = [
+const FORMATS: [(Format, bool); 5] = [
     (Format::Bitmap, false),
     (Format::TiledCsl, false),
     (Format::TiledCsl, true),
     (Format::Slots, false),
+    (Format::Banked, false),
 ];
 
 fn compress(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> (Analysis, Vec<u8>) {

@@ -10,7 +10,8 @@ use support::api::{self, DnMat, Handle, SpMat, Spmm};
 use support::driver::{CAPTURE_GLOBAL, CAPTURE_RELAXED, CAPTURE_THREAD_LOCAL, Driver};
 use support::{GuardedWorkspace, Placed, Rng, compress_to_device, device, small};
 
-const FORMATS: [i32; 3] = [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS];
+const FORMATS: [i32; 4] =
+    [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS, api::FORMAT_BANKED];
 
 const STATUS_NOT_SUPPORTED: i32 = 10;
 const STATUS_NULL_POINTER: i32 = 100;
@@ -118,9 +119,7 @@ fn device_and_host_compress_to_the_same_bytes_and_back() {
         if small() { &[(33, 70)] } else { &[(1, 1), (33, 70), (128, 512), (517, 1031)] };
     for &(m, k) in shapes {
         for order in [api::ORDER_ROW, api::ORDER_COL] {
-            for format in
-                [api::FORMAT_AUTO, api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS]
-            {
+            for format in FORMATS.into_iter().chain([api::FORMAT_AUTO]) {
                 let place = Placed::new(m, k, 5, order);
                 let values = random_weights(m, k, 25, (m + k) as u64);
                 let mut dense = vec![0xfe00u16; place.extent()];

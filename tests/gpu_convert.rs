@@ -14,7 +14,7 @@ fn conversions_are_the_hosts_at_every_shape_and_sparsity() {
     let shapes: &[(usize, usize)] = if small() {
         &[(1, 1), (33, 300), (130, 70)]
     } else {
-        &[(1, 1), (33, 300), (130, 70), (1000, 777), (512, 1024), (31, 4100)]
+        &[(1, 1), (33, 300), (130, 70), (1000, 777), (512, 1024), (31, 4100), (257, 384)]
     };
     for &shape in shapes {
         for percent in [0, 30, 50, 80, 90, 97, 100] {
@@ -36,9 +36,16 @@ fn conversions_of_large_matrices_are_the_hosts() {
         return;
     }
     let device = device();
-    for (shape, percent) in [((4096, 4096), 80), ((128, 49152), 60), ((4096, 4096), 50)] {
+    for (shape, percent) in
+        [((4096, 4096), 80), ((128, 49152), 60), ((4096, 4096), 50), ((4096, 4096), 20)]
+    {
         convert_cases::converts_as_the_host_does(&device, shape, percent, 0, 0, &FORMATS);
     }
+}
+
+#[test]
+fn banked_streams_of_every_length_are_the_hosts() {
+    convert_cases::banked_streams_of_every_length_are_the_hosts(&device());
 }
 
 #[test]

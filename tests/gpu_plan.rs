@@ -16,7 +16,8 @@ use support::{
     GuardedWorkspace, Progress, device, integer_product, integer_weights, plan_cases, small,
 };
 
-const FORMATS: [c_int; 3] = [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS];
+const FORMATS: [c_int; 4] =
+    [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS, api::FORMAT_BANKED];
 
 fn driver() -> Driver {
     Driver::load().unwrap_or_else(|e| panic!("the GPU tests need a GPU: {e}"))
@@ -227,7 +228,7 @@ fn threads_with_handles_and_streams_of_their_own_and_one_shared_handle() {
                         m: 40 + 8 * thread,
                         n: 1 + 5 * round,
                         dtype: [api::R_16F, R_16BF][thread % 2],
-                        format: FORMATS[thread % 3],
+                        format: FORMATS[thread % FORMATS.len()],
                         activation: RELU,
                         bias: Some(api::R_32F),
                         ..Case::PLAIN

@@ -11,7 +11,8 @@ use support::{
     integer_weights, small,
 };
 
-const FORMATS: [i32; 3] = [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS];
+const FORMATS: [i32; 4] =
+    [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS, api::FORMAT_BANKED];
 const SPARSITIES: [usize; 6] = [0, 10, 50, 80, 95, 100];
 
 fn tokens() -> Vec<usize> {

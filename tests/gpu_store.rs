@@ -169,7 +169,7 @@ fn a_model_goes_from_the_device_to_a_file_and_back() {
         )
     });
     let mut matrices = Vec::new();
-    for (format, name) in FORMATS.into_iter().zip([c"one", c"two", c"three"]) {
+    for (format, name) in FORMATS.into_iter().zip([c"one", c"two", c"three", c"four"]) {
         let s = compress(gpu, rows, cols, &weights, format);
         good(unsafe { flashllmSafetensorsWriterAddSpMat(gpu, writer, name.as_ptr(), s) });
         matrices.push((name, s));

@@ -7,11 +7,12 @@ use flash_llm::reference::{EpilogueF64, epilogue_f64, spmm_f64};
 use flash_llm::types::{Activation, DType, DenseLayout, Format, Order};
 use half::f16;
 
-const FORMATS: [(Format, bool); 4] = [
+const FORMATS: [(Format, bool); 5] = [
     (Format::Bitmap, false),
     (Format::TiledCsl, false),
     (Format::TiledCsl, true),
     (Format::Slots, false),
+    (Format::Banked, false),
 ];
 
 struct Random(u64);

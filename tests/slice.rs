@@ -9,11 +9,12 @@ use flash_llm::format::{EncodeOptions, Header, analyse, decode, encode, validate
 use flash_llm::types::{DenseLayout, Format, Order};
 use proptest::prelude::*;
 
-const FORMATS: [(Format, bool); 4] = [
+const FORMATS: [(Format, bool); 5] = [
     (Format::Bitmap, false),
     (Format::TiledCsl, false),
     (Format::TiledCsl, true),
     (Format::Slots, false),
+    (Format::Banked, false),
 ];
 
 /// A matrix with about `permille` of its elements, by a fixed generator.

@@ -23,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const ROWS: usize = 70;
 const COLS: usize = 300;
-const FORMATS: [Format; 3] = [Format::Bitmap, Format::TiledCsl, Format::Slots];
+const FORMATS: [Format; 4] = [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked];
 
 fn compress(format: Format) -> (Header, Vec<u8>) {
     let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();

@@ -5,7 +5,9 @@
 use super::support::api::{self, Buffer, DnMat, Handle, SpMat};
 use super::support::{Placed, Rng};
 
-pub const FORMATS: [i32; 3] = [api::FORMAT_SLOTS, api::FORMAT_BITMAP, api::FORMAT_TILED_CSL];
+pub const FORMATS: [i32; 4] =
+    [api::FORMAT_SLOTS, api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_BANKED];
+const WITH_AUTO: [i32; 5] = [FORMATS[0], FORMATS[1], FORMATS[2], FORMATS[3], api::FORMAT_AUTO];
 pub const ORDERS: [i32; 2] = [api::ORDER_ROW, api::ORDER_COL];
 
 const CORRUPT_DATA: i32 = 102;
@@ -123,15 +125,30 @@ pub fn converts_as_the_host_does(
     offset: usize,
     formats: &[i32],
 ) {
-    let host = Handle::host().unwrap();
     let (rows, cols) = shape;
     let values = weights(rows, cols, percent, (rows * 31 + cols * 7 + percent) as u64);
+    let what = format!("{percent} %");
+    values_convert_as_the_host_does(device, shape, &values, &what, extra_ld, offset, formats);
+}
+
+/// The same of these values.
+fn values_convert_as_the_host_does(
+    device: &Handle,
+    shape: (usize, usize),
+    values: &[u16],
+    made: &str,
+    extra_ld: usize,
+    offset: usize,
+    formats: &[i32],
+) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = shape;
     for order in ORDERS {
         let place = Placed::new(rows, cols, extra_ld, order);
-        let dense = laid_out(&place, &values);
+        let dense = laid_out(&place, values);
         for &format in formats {
             let what = format!(
-                "{rows} x {cols}, {percent} %, order {order}, ld + {extra_ld}, offset {offset}, format {format}"
+                "{rows} x {cols}, {made}, order {order}, ld + {extra_ld}, offset {offset}, format {format}"
             );
             let (_, want, want_format) = compress(&host, &place, &dense, 0, format);
             let (_, got, got_format) = compress(device, &place, &dense, offset, format);
@@ -156,6 +173,43 @@ pub fn converts_as_the_host_does(
     }
 }
 
+/// Banked blocks whose streams are as uneven as they can be: lanes with all of their elements of a parity, lanes with
+/// none, and counts beside the multiples of a chunk, in ragged tiles as well.
+pub fn banked_streams_of_every_length_are_the_hosts(device: &Handle) {
+    // Lane and parity of an element, and its number among those of both.
+    let owner = |row: usize, col: usize| {
+        let lane = (col % 64 / 8 ^ row % 8) * 4 + col % 8 / 2;
+        (lane, col % 2, col / 64 % 2 * 128 + row % 128)
+    };
+    type Kept = fn(usize, usize, usize) -> bool;
+    let cases: [(&str, Kept); 8] = [
+        ("one lane", |lane, _, _| lane == 5),
+        ("one lane of the second parity", |lane, parity, _| lane == 31 && parity == 1),
+        ("all but one lane", |lane, _, _| lane != 0),
+        // The longest block: a full second pass behind a full first one.
+        ("first parity and one lane", |lane, parity, _| parity == 0 || lane == 7),
+        ("longer from lane to lane", |lane, parity, line| line < 8 * lane + 3 * parity),
+        ("all but a few of a lane", |lane, parity, line| {
+            line % 64 >= (lane + parity) % 4 || line < 64
+        }),
+        ("the last lines", |lane, parity, line| line + lane % 6 + parity > 250),
+        ("one element", |lane, parity, line| (lane, parity, line) == (17, 1, 255)),
+    ];
+    for (what, kept) in cases {
+        for shape in [(128, 128), (200, 150)] {
+            let mut values = weights(shape.0, shape.1, 0, 77);
+            for (at, value) in values.iter_mut().enumerate() {
+                let (lane, parity, line) = owner(at / shape.1, at % shape.1);
+                if !kept(lane, parity, line) {
+                    *value = 0x8000 * (at % 3 == 0) as u16;
+                }
+            }
+            let formats = &[api::FORMAT_BANKED];
+            values_convert_as_the_host_does(device, shape, &values, what, 0, 0, formats);
+        }
+    }
+}
+
 /// bfloat16 is compressed, from dense and CSR, adopted, unpacked, compared and pruned on the device as on the host:
 /// only the header tells its bytes from fp16's.
 pub fn bfloat16_converts_as_the_host_does(device: &Handle, shape: (usize, usize)) {
@@ -164,7 +218,7 @@ pub fn bfloat16_converts_as_the_host_does(device: &Handle, shape: (usize, usize)
     for percent in [0, 60, 90] {
         let values = weights(rows, cols, percent, 17 + percent as u64);
         let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
-        for format in [FORMATS[0], FORMATS[1], FORMATS[2], api::FORMAT_AUTO] {
+        for format in WITH_AUTO {
             let what = format!("{rows} x {cols}, {percent} %, format {format}");
             let (_, half, _) = compress(&host, &place, &values, 0, format);
             let (_, want, chosen) = compress_typed(&host, &place, &values, 0, format, api::R_16BF);
@@ -233,11 +287,15 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
         for damage in 0..damages {
             let mut bad = good.clone();
             let at = match damage % 4 {
-                // The header, the table, and anywhere; of Slots the starts and the overflow of the first block.
+                // The header, the table, and anywhere; of Slots the starts and the overflow of the first block, of
+                // Banked the starts and the first rows.
                 0 => rng.below(104),
                 1 => 256 + rng.below((bad.len() - 256).min(64)),
                 3 if format == api::FORMAT_SLOTS => {
                     usize::from(bad[72]) + 256 * usize::from(bad[73]) + 1024 + rng.below(512)
+                }
+                3 if format == api::FORMAT_BANKED => {
+                    usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(1024)
                 }
                 _ => rng.below(bad.len()),
             };
@@ -434,7 +492,7 @@ pub fn csr_compresses_as_dense_does(handle: &Handle, shape: (usize, usize)) {
     let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
     for percent in [0, 70, 98, 100] {
         let values = weights(rows, cols, percent, 21);
-        for format in [FORMATS[0], FORMATS[1], FORMATS[2], api::FORMAT_AUTO] {
+        for format in WITH_AUTO {
             let (_, want, _) = compress(&host, &place, &values, 0, format);
             for (wide_offsets, wide_columns, base) in
                 [(false, false, 0), (true, false, 1), (true, true, 0), (false, true, 1)]

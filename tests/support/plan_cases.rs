@@ -10,7 +10,8 @@ use super::plan::{
 };
 use super::{Rng, integer_weights};
 
-const FORMATS: [c_int; 3] = [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS];
+const FORMATS: [c_int; 4] =
+    [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS, api::FORMAT_BANKED];
 const TYPES: [c_int; 2] = [api::R_16F, R_16BF];
 const ACTIVATIONS: [c_int; 5] = [NONE, RELU, GELU_TANH, GELU_ERF, SILU];
 

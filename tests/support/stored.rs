@@ -19,7 +19,7 @@ pub const F32: RawDataType = RawDataType(0);
 pub const F16: RawDataType = RawDataType(2);
 pub const BF16: RawDataType = RawDataType(14);
 pub const ROW: RawOrder = RawOrder(2);
-pub const FORMATS: [c_int; 3] = [1, 2, 3];
+pub const FORMATS: [c_int; 4] = [1, 2, 3, 4];
 
 #[track_caller]
 pub fn good(status: flashllmStatus_t) {
