@@ -44,7 +44,7 @@ const fn units_of(rows: usize) -> u32 {
 /// (lane, parity, place) of an element.
 #[inline]
 const fn place(row: usize, col: usize) -> (usize, usize, usize) {
-    let column = (col % HALF_COLS / 8 ^ row % 8) * 8 + col % 8;
+    let column = ((col % HALF_COLS / 8) ^ (row % 8)) * 8 + col % 8;
     (column / 2, column % 2, col / HALF_COLS * TILE_ROWS + row)
 }
 
@@ -52,7 +52,7 @@ const fn place(row: usize, col: usize) -> (usize, usize, usize) {
 #[inline]
 const fn element(lane: usize, parity: usize, place: usize) -> (usize, usize) {
     let (row, column) = (place % TILE_ROWS, 2 * lane + parity);
-    (row, place / TILE_ROWS * HALF_COLS + (column / 8 ^ row % 8) * 8 + column % 8)
+    (row, place / TILE_ROWS * HALF_COLS + ((column / 8) ^ (row % 8)) * 8 + column % 8)
 }
 
 /// Which places of each (parity, lane) hold an element, a bit each.
@@ -360,7 +360,7 @@ mod tests {
                 assert_eq!(element(lane, parity, at), (row, col));
                 let byte = at * 128 + lane * 4 + parity * 2;
                 let swizzled =
-                    col / 64 * 16384 + row * 128 + (col % 64 / 8 ^ row % 8) * 16 + col % 8 * 2;
+                    col / 64 * 16384 + row * 128 + ((col % 64 / 8) ^ (row % 8)) * 16 + col % 8 * 2;
                 assert_eq!(byte, swizzled);
                 assert!(!std::mem::replace(&mut seen[byte / 2], true));
             }

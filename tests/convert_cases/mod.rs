@@ -178,7 +178,7 @@ fn values_convert_as_the_host_does(
 pub fn banked_streams_of_every_length_are_the_hosts(device: &Handle) {
     // Lane and parity of an element, and its number among those of both.
     let owner = |row: usize, col: usize| {
-        let lane = (col % 64 / 8 ^ row % 8) * 4 + col % 8 / 2;
+        let lane = ((col % 64 / 8) ^ (row % 8)) * 4 + col % 8 / 2;
         (lane, col % 2, col / 64 % 2 * 128 + row % 128)
     };
     type Kept = fn(usize, usize, usize) -> bool;
