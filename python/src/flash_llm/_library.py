@@ -64,6 +64,7 @@ class Format(IntEnum):
     TILED_CSL = 1
     BITMAP = 2
     SLOTS = 3
+    BANKED = 4
 
 
 class FlashLLMError(RuntimeError):

@@ -28,7 +28,7 @@ from ._library import (
     library,
 )
 
-FormatName = Literal["auto", "slots", "bitmap", "tiled_csl"]
+FormatName = Literal["auto", "slots", "banked", "bitmap", "tiled_csl"]
 """Formats of a compressed matrix. `auto` chooses for speed or size from the matrix's sparsity."""
 
 Preference = Literal["speed", "size"]
@@ -45,7 +45,7 @@ def format_number(name: str) -> Format:
     try:
         return Format[name.upper()]
     except KeyError:
-        raise ValueError(f"format is {name!r}: auto, slots, bitmap or tiled_csl is needed") from None
+        raise ValueError(f"format is {name!r}: auto, slots, banked, bitmap or tiled_csl is needed") from None
 
 
 def handle_for(device: Optional[int]) -> Handle:
@@ -160,7 +160,7 @@ class SparseMatrix:
         shape: (rows, cols).
         nnz: stored non-zeros.
         nbytes: bytes of the compressed buffer.
-        format: "slots", "bitmap" or "tiled_csl".
+        format: "slots", "banked", "bitmap" or "tiled_csl".
         dtype: "float16" or "bfloat16".
         buffer: the compressed bytes, a uint8 numpy array or tensor. They describe themselves; do not change them.
     """
