@@ -180,7 +180,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (segment_ends) {
             if (tile < p.row_tiles && parts.reduce(acc, peeked, lane))
                 store_tile<2 * NT>(acc, [&](int i, const float4& v) {
-                    store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
+                    store_m16n8<NT == 8 ? 1 : 4>(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
                 });
 #pragma unroll
             for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);

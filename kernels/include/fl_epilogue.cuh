@@ -3,8 +3,7 @@
 //
 //   C = activation(alpha * sum + beta * C + bias[row]) * gate + residual
 //
-// What is not asked for costs one uniform branch a fragment (p.fused). The rest is a rolled loop: its code is
-// there once a fragment, not once an element, and it is as fast as the loads that it waits for.
+// What is not asked for costs one uniform branch a fragment (p.fused).
 #pragma once
 
 #include "fl_params.h"
@@ -50,28 +49,57 @@ __device__ __forceinline__ void store_scaled(const FlSpmmParams& p, uint32_t m, 
     store_element(p, at, p.beta == 0.f ? p.alpha * v : p.alpha * v + p.beta * load_element(p.c, at, type));
 }
 
-__device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t m, uint32_t n, float v) {
-    if (m >= p.m || n >= p.n) return;
-    const int64_t at = m * p.c_stride_m + n * p.c_stride_n;
-    const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : kType;
+// The i-th of some values: registers have no index.
+template <int kCount>
+__device__ __forceinline__ float pick(const float (&v)[kCount], uint32_t i) {
+    float found = v[0];
+#pragma unroll
+    for (uint32_t j = 1; j < kCount; ++j) found = i == j ? v[j] : found;
+    return found;
+}
+
+// The fused end of four sums, kCount at a time. What is read is asked for before any of it is used: it comes from
+// far away, and there is little else to do at the end of a product.
+template <int kCount>
+__device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t m0, uint32_t m1, uint32_t n0, uint32_t n1, const float4& sums) {
     const float alpha = p.alpha_at ? *reinterpret_cast<const float*>(p.alpha_at) : p.alpha;
     const float beta = p.beta_at ? *reinterpret_cast<const float*>(p.beta_at) : p.beta;
-    v *= alpha;
-    if (beta != 0.f) v += beta * load_element(p.c, at, type);
-    if (p.bias) v += load_element(p.bias, m, p.bias_type);
-    if (p.activation != FL_ACTIVATION_NONE) v = activate(p.activation, v);
-    if (p.gate) v *= reinterpret_cast<const float*>(p.gate)[static_cast<int64_t>(n) * p.m + m];
-    if (p.residual)
-        v += load_element(p.residual, m * p.residual_stride_m + n * p.residual_stride_n, p.residual_type);
-    store_element(p, at, v);
+#pragma unroll 1
+    for (uint32_t first = 0; first < 4; first += kCount) {
+        float bias[kCount], gate[kCount], residual[kCount], old[kCount];
+#pragma unroll
+        for (uint32_t i = 0; i < kCount; ++i) {
+            const uint32_t m = first + i < 2 ? m0 : m1, n = (first + i) % 2 == 0 ? n0 : n1;
+            bias[i] = gate[i] = residual[i] = old[i] = 0.f;
+            if (m >= p.m || n >= p.n) continue;
+            if (p.bias) bias[i] = load_element(p.bias, m, p.bias_type);
+            if (p.gate) gate[i] = reinterpret_cast<const float*>(p.gate)[static_cast<int64_t>(n) * p.m + m];
+            if (p.residual)
+                residual[i] = load_element(p.residual, m * p.residual_stride_m + n * p.residual_stride_n, p.residual_type);
+            if (beta != 0.f)
+                old[i] = load_element(p.c, m * p.c_stride_m + n * p.c_stride_n, p.c_is_f32 ? FL_TYPE_F32 : kType);
+        }
+#pragma unroll 1
+        for (uint32_t i = 0; i < kCount; ++i) {
+            const uint32_t m = first + i < 2 ? m0 : m1, n = (first + i) % 2 == 0 ? n0 : n1;
+            if (m >= p.m || n >= p.n) continue;
+            const float all[4] = {sums.x, sums.y, sums.z, sums.w};
+            float v = pick(all, first + i) * alpha;
+            if (beta != 0.f) v += beta * pick(old, i);
+            if (p.bias) v += pick(bias, i);
+            if (p.activation != FL_ACTIVATION_NONE) v = activate(p.activation, v);
+            if (p.gate) v *= pick(gate, i);
+            if (p.residual) v += pick(residual, i);
+            store_element(p, m * p.c_stride_m + n * p.c_stride_n, v);
+        }
+    }
 }
 
 // Stores four sums, at rows m, m1 and columns n, n1: the first row's come first.
+template <int kCount>
 __device__ __forceinline__ void store_2x2(const FlSpmmParams& p, uint32_t m, uint32_t m1, uint32_t n, uint32_t n1, const float4& v) {
     if (p.fused) {
-#pragma unroll 1
-        for (uint32_t i = 0; i < 4; ++i)
-            store_fused(p, i / 2 == 0 ? m : m1, i % 2 == 0 ? n : n1, i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w);
+        store_fused<kCount>(p, m, m1, n, n1, v);
         return;
     }
     store_scaled(p, m, n, v.x);
@@ -80,16 +108,18 @@ __device__ __forceinline__ void store_2x2(const FlSpmmParams& p, uint32_t m, uin
     store_scaled(p, m1, n1, v.w);
 }
 
-// Stores one m16n8 accumulator: rows m + lane/4 (+8), columns n + 2*(lane%4) (+1).
+// Stores one m16n8 accumulator: rows m + lane/4 (+8), columns n + 2*(lane%4) (+1). A kCount of 1
+// takes fewer registers, and longer.
+template <int kCount = 4>
 __device__ __forceinline__ void store_m16n8(const FlSpmmParams& p, uint32_t m, uint32_t n, const float4& v, uint32_t lane) {
     const uint32_t row = m + lane / 4, col = n + lane % 4 * 2;
-    store_2x2(p, row, row + 8, col, col + 1, v);
+    store_2x2<kCount>(p, row, row + 8, col, col + 1, v);
 }
 
 // As above, of the transposed product: rows m + 2*(lane%4) (+1), columns n + lane/4 (+8).
 __device__ __forceinline__ void store_m8n16(const FlSpmmParams& p, uint32_t m, uint32_t n, const float4& v, uint32_t lane) {
     const uint32_t row = m + lane % 4 * 2, col = n + lane / 4;
-    store_2x2(p, row, row + 1, col, col + 8, make_float4(v.x, v.z, v.y, v.w));
+    store_2x2<4>(p, row, row + 1, col, col + 8, make_float4(v.x, v.z, v.y, v.w));
 }
 
 // Calls store(i, v) with sums that are in registers, in a loop: with code for each of them, the end of a product is

@@ -132,6 +132,8 @@ pub struct Facts {
     pub loaders: u32,
     /// Rows of a warp's tile.
     pub tile_rows: u32,
+    /// Teams of warps that take staged blocks in turn.
+    pub teams: u32,
     /// CTAs that the registers of an SM hold.
     pub ctas_by_registers: u32,
     /// Exported name in the fatbin for fp16.
@@ -231,6 +233,7 @@ impl KernelId {
             SlotsSm90 => 2,
             _ => 1,
         };
+        let teams = if matches!(family, BankedSm90) { 2 } else { 1 };
         let loaders = match family {
             // A warpgroup, because it gives registers away; not all of its warps load.
             SlotsWgmmaSm90 => 4,
@@ -249,6 +252,7 @@ impl KernelId {
             warps_a_tile,
             loaders,
             tile_rows,
+            teams,
             ctas_by_registers,
             symbol,
         }

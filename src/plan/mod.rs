@@ -518,9 +518,7 @@ fn stagings<'a>(
         Family::BankedSm80 => (2 * IMAGE_BYTES + 2 * rows * (128 * 2 + 16), 0, 0),
         _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
     };
-    // Two teams of warps take the blocks of Banked in turn.
-    let slots_step = if facts.family == Family::BankedSm90 { 2 } else { 1 };
-    let stagings = (max_slots.min(slots_step)..=max_slots).step_by(slots_step as usize);
+    let stagings = (max_slots.min(facts.teams)..=max_slots).step_by(facts.teams as usize);
     tiles.flat_map(move |tiles| stagings.clone().map(move |a_slots| (tiles, a_slots))).filter_map(
         move |(group_tiles, a_slots)| {
             let per_warp = match facts.family {
@@ -594,7 +592,7 @@ impl<'a> Estimates<'a> {
             }
         };
         self.last = Some((this, work));
-        units.staged(work, c.a_slots)
+        units.staged(work, c.a_slots / c.kernel.facts().teams)
     }
 }
 

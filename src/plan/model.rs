@@ -89,7 +89,7 @@ impl Law {
 impl Units {
     /// Microseconds.
     pub fn time(&self, f: &Features) -> f64 {
-        self.staged(self.work(f), f.a_slots)
+        self.staged(self.work(f), f.a_slots / f.kernel.facts().teams)
     }
 
     /// Of the work alone: the same for any number of staged blocks.
@@ -103,10 +103,10 @@ impl Units {
         f.busiest as f64 * f64::from(f.together) * unit + fix_up
     }
 
-    /// Of work with `a_slots` staged blocks, and of the launch.
-    pub fn staged(&self, work: f64, a_slots: u32) -> f64 {
+    /// Of work with so many staged blocks of a team, and of the launch.
+    pub fn staged(&self, work: f64, staged: u32) -> f64 {
         // Two staged blocks hide the latency of the next; a third only waits.
-        let staging = if a_slots == 1 { self.single } else { 1.0 + 0.001 * f64::from(a_slots) };
+        let staging = if staged == 1 { self.single } else { 1.0 + 0.001 * f64::from(staged) };
         self.launch + work * staging
     }
 }

@@ -31,10 +31,10 @@ const fn law(kernel: KernelId) -> Law {
         SlotsN4Sm90 => Law::Units(Units { launch: 8.504, unit: 1.088, tile: 0.005516, fill: 0.003511, overflow: 9.92e-6, fix_up: 3.849, single: 1.229, bytes: 24890.0 }),
         SlotsN4WgmmaSm90 => Law::Units(Units { launch: 13.98, unit: 1.023, tile: 0.002388, fill: 0.004322, overflow: 1.918e-5, fix_up: 3.499, single: 1.178, bytes: 39820.0 }),
         SlotsN8WgmmaSm90 => Law::Units(Units { launch: 14.61, unit: 1.347, tile: 0.002055, fill: 0.00546, overflow: 3.858e-5, fix_up: 7.988, single: 1.139, bytes: 16350.0 }),
-        BankedN1Sm90 => Law::Units(Units { launch: 8.0, unit: 0.05, tile: 0.37, fill: 0.0026, overflow: 0.0, fix_up: 3.0, single: 1.0, bytes: 33000.0 }),
-        BankedN2Sm90 => Law::Units(Units { launch: 8.2, unit: 0.05, tile: 0.4, fill: 0.0026, overflow: 0.0, fix_up: 3.0, single: 1.0, bytes: 33000.0 }),
-        BankedN4Sm90 => Law::Units(Units { launch: 8.5, unit: 0.05, tile: 0.44, fill: 0.0028, overflow: 0.0, fix_up: 3.0, single: 1.0, bytes: 33000.0 }),
-        BankedN8Sm90 => Law::Units(Units { launch: 9.0, unit: 0.05, tile: 0.52, fill: 0.0029, overflow: 0.0, fix_up: 3.0, single: 1.0, bytes: 30360.0 }),
+        BankedN1Sm90 => Law::Units(Units { launch: 8.0, unit: 0.05, tile: 0.37, fill: 0.0026, overflow: 0.0, fix_up: 3.0, single: 1.15, bytes: 33000.0 }),
+        BankedN2Sm90 => Law::Units(Units { launch: 8.2, unit: 0.05, tile: 0.4, fill: 0.0026, overflow: 0.0, fix_up: 3.0, single: 1.15, bytes: 33000.0 }),
+        BankedN4Sm90 => Law::Units(Units { launch: 8.5, unit: 0.05, tile: 0.44, fill: 0.0028, overflow: 0.0, fix_up: 3.0, single: 1.15, bytes: 33000.0 }),
+        BankedN8Sm90 => Law::Units(Units { launch: 9.0, unit: 0.05, tile: 0.52, fill: 0.0029, overflow: 0.0, fix_up: 3.0, single: 1.15, bytes: 30360.0 }),
         _ => Law::Unknown,
     }
 }
