@@ -21,6 +21,8 @@ pub const TILE_COLS: usize = 128;
 pub const UNIT: usize = 128;
 /// Units of a block without elements.
 pub const LEAST_UNITS: u32 = 1;
+/// Units that a row of chunks adds to them.
+pub const ROW_UNITS: u32 = (ROW / UNIT) as u32;
 /// Units of a block without a zero: 64 chunks of either parity in every stream.
 pub const MOST_UNITS: u32 = units_of(2 * PLACES / CHUNK);
 
