@@ -88,6 +88,7 @@ static inline const char *format_name(flashllmFormat_t format) {
     switch (format) {
         case FLASHLLM_FORMAT_BITMAP: return "bitmap";
         case FLASHLLM_FORMAT_SLOTS: return "slots";
+        case FLASHLLM_FORMAT_BANKED: return "banked";
         case FLASHLLM_FORMAT_TILED_CSL: return "tiled-csl";
         default: return "auto";
     }
@@ -96,7 +97,8 @@ static inline const char *format_name(flashllmFormat_t format) {
 /* The format of that name: 1, or 0 if there is none. */
 static inline int format_from_name(const char *name, flashllmFormat_t *format) {
     static const flashllmFormat_t formats[] = {FLASHLLM_FORMAT_AUTO, FLASHLLM_FORMAT_TILED_CSL,
-                                               FLASHLLM_FORMAT_BITMAP, FLASHLLM_FORMAT_SLOTS};
+                                               FLASHLLM_FORMAT_BITMAP, FLASHLLM_FORMAT_SLOTS,
+                                               FLASHLLM_FORMAT_BANKED};
     for (size_t i = 0; i < sizeof formats / sizeof *formats; ++i) {
         if (strcmp(name, format_name(formats[i])) == 0) {
             *format = formats[i];

@@ -719,7 +719,7 @@ fn sparse_cases(t: &mut Table, world: &World) {
         ("fp32", 4, 4, F32, 0, FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED),
         ("bfloat16 without rows", 0, 4, BF16, 0, FLASHLLM_STATUS_INVALID_VALUE),
         ("type 3", 4, 4, RawDataType(3), 0, FLASHLLM_STATUS_INVALID_VALUE),
-        ("format 4", 4, 4, F16, 4, FLASHLLM_STATUS_INVALID_VALUE),
+        ("format 5", 4, 4, F16, 5, FLASHLLM_STATUS_INVALID_VALUE),
         ("format -1", 4, 4, F16, -1, FLASHLLM_STATUS_INVALID_VALUE),
     ];
     for (what, rows, cols, dtype, format, want) in bad {

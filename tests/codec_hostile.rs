@@ -58,6 +58,7 @@ fn header_lies_are_named() {
         (Format::TiledCsl, false),
         (Format::TiledCsl, true),
         (Format::Slots, false),
+        (Format::Banked, false),
     ] {
         let good = buffer(format, reorder);
         refused(&[], Kind::CorruptData, &["0 bytes", "256"]);
@@ -85,7 +86,7 @@ fn header_lies_are_named() {
         corrupt(&good, &["nnz"], |b| put64(b, 40, u64_at(&good, 40) + 1));
         corrupt(&good, &["nnz", "rows x cols"], |b| put64(b, 40, u64::MAX));
         corrupt(&good, &["tile rows"], |b| put32(b, 48, 64));
-        corrupt(&good, &["tile cols"], |b| put32(b, 52, 128));
+        corrupt(&good, &["tile cols"], |b| put32(b, 52, 96));
         corrupt(&good, &["tile cols"], |b| put32(b, 52, 0));
         corrupt(&good, &["table offset"], |b| put64(b, 56, 260));
         corrupt(&good, &["table entries"], |b| put64(b, 64, u64_at(&good, 64) + 1));
@@ -108,7 +109,7 @@ fn header_lies_are_named() {
 
 #[test]
 fn table_lies_are_named() {
-    for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
+    for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked] {
         let good = buffer(format, false);
         let entries = u64_at(&good, 64) as usize;
         let last = 256 + 4 * (entries - 1);
@@ -296,4 +297,74 @@ fn slots_lies_are_named() {
     corrupt(&good, &["overflow", "need 0x00"], |b| b[filler] = 1);
     let free = (ends + 128 * units..end).step_by(2).find(|&at| u16_at(at) == 0).unwrap();
     corrupt(&good, &["values", "need 0x00"], |b| b[free] = 1);
+}
+
+#[test]
+fn banked_lies_are_named() {
+    let good = buffer(Format::Banked, false);
+    let data = u64_at(&good, 72) as usize;
+    let block = |index: usize| data + u32_at(&good, 256 + 4 * index) as usize * 128;
+    let (first, rows) = (block(0), (block(1) - block(0) - 128) / 384);
+    assert_eq!((block(1) - first) % 384, 128);
+    let start = |lane: usize| u32_at(&good, first + 4 * lane);
+    let place = |row: usize, stream: usize, j: usize| first + 128 + 384 * row + 4 * stream + j;
+    let value = |row: usize, stream: usize, j: usize| {
+        first + 256 + 384 * row + 4 * stream + 128 * (j / 2) + 2 * (j % 2)
+    };
+
+    // Sizes that no block has, in a table and in a header that would fit it, and one row more than needed.
+    corrupt(&good, &["table", "block 0", "steps of 3"], |b| put32(b, 260, u32_at(&good, 260) + 1));
+    corrupt(&good, &["max block", "steps of 3"], |b| put32(b, 96, u32_at(&good, 96) + 1));
+    corrupt(&good, &["table", "block 0"], |b| put32(b, 260, u32_at(&good, 260) + 3));
+    corrupt(&good, &["block 0"], |b| put32(b, 260, u32_at(&good, 260) - 3));
+
+    // Starts: more chunks than there are, other streams, other rows, and bits that mean nothing.
+    for lane in [0, 13, 31] {
+        let at = first + 4 * lane;
+        for (bits, shift) in [(0x7f, 0), (0x7f, 7), (0x7f, 19)] {
+            corrupt(&good, &["block 0", "before its chunks"], |b| {
+                put32(b, at, start(lane) | bits << shift);
+            });
+        }
+        for bit in 0..32 {
+            corrupt(&good, &["block 0"], |b| put32(b, at, start(lane) ^ 1 << bit));
+        }
+        for bit in 26..32 {
+            corrupt(&good, &["starts: block 0", "byte"], |b| put32(b, at, start(lane) | 1 << bit));
+        }
+    }
+
+    // Places: beyond the rows of the matrix, one twice, two exchanged with their values.
+    corrupt(&good, &["block 0", "(100, ", "outside"], |b| b[place(0, 0, 0)] = 100);
+    corrupt(&good, &["block 0"], |b| b[place(0, 0, 1)] = b[place(0, 0, 0)]);
+    corrupt(&good, &["chunks: block 0"], |b| {
+        b.swap(place(0, 0, 0), place(0, 0, 1));
+        for byte in 0..2 {
+            b.swap(value(0, 0, 0) + byte, value(0, 0, 1) + byte);
+        }
+    });
+    // A stored zero of either sign, which is an element less.
+    corrupt(&good, &["block 0"], |b| b[value(0, 0, 0)..][..2].fill(0));
+    corrupt(&good, &["block 0"], |b| b[value(0, 0, 0)..][..2].copy_from_slice(&[0, 0x80]));
+
+    // The last chunk of a lane's first pass has padding at the lowest free lines: other lines, other zeros.
+    let padded = (0..32).find(|&lane| {
+        let last = (start(lane) & 0x7f) as usize - 1;
+        (0..4).any(|j| good[value(last, lane, j)..][..2] == [0, 0])
+    });
+    let lane = padded.expect("a lane with padding");
+    let last = (start(lane) & 0x7f) as usize - 1;
+    corrupt(&good, &["chunks: block 0"], |b| b[place(last, lane, 3)] += 100);
+    corrupt(&good, &["chunks: block 0", "0x80"], |b| b[value(last, lane, 3) + 1] = 0x80);
+
+    // A chunk that nobody uses.
+    let used = |stream: usize| {
+        let own = (start(stream) & 0x7f) as usize;
+        let second = (0..32).find(|&lane| (start(lane) >> 14 & 31) as usize == stream);
+        own + (start(second.expect("a lane")) >> 7 & 0x7f) as usize
+    };
+    let free = (0..32).find(|&stream| used(stream) < rows).expect("a stream that ends early");
+    corrupt(&good, &["chunks: block 0", "need 0x00"], |b| b[place(rows - 1, free, 2)] = 1);
+    corrupt(&good, &["chunks: block 0", "need 0x00"], |b| b[value(rows - 1, free, 1)] = 1);
+    corrupt(&good, &["chunks: block 0", "need 0x00"], |b| b[value(rows - 1, free, 2)] = 1);
 }

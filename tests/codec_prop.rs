@@ -212,6 +212,70 @@ fn naive_overflow(matrix: &Dense, r0: usize, c0: usize) -> (usize, Vec<u8>) {
     (rounds, section)
 }
 
+/// Banked v1, written down element by element from docs/format-banked.md.
+fn naive_banked(matrix: &Dense) -> Vec<u8> {
+    let DenseLayout { rows, cols, .. } = matrix.layout;
+    let mut table = vec![0u32];
+    let mut data = Vec::new();
+    for r0 in (0..rows).step_by(128) {
+        for c0 in (0..cols).step_by(128) {
+            let mut image = vec![0u16; 2 * 8192];
+            for r in 0..128.min(rows - r0) {
+                for k in 0..128.min(cols - c0) {
+                    let byte =
+                        (k / 64) * 16384 + r * 128 + ((k % 64 / 8) ^ (r % 8)) * 16 + (k % 8) * 2;
+                    image[byte / 2] = kept(matrix.values[matrix.layout.index(r0 + r, c0 + k)]);
+                }
+            }
+            // (line, value) of each lane and parity, padded to whole chunks.
+            let places = |lane: usize, parity: usize| {
+                let at = |line: usize| image[64 * line + 2 * lane + parity];
+                let mut found: Vec<(usize, u16)> =
+                    (0..256).filter(|&line| at(line) != 0).map(|line| (line, at(line))).collect();
+                let padding = found.len().next_multiple_of(4) - found.len();
+                found.extend(
+                    (0..256).filter(|&line| at(line) == 0).take(padding).map(|line| (line, 0)),
+                );
+                found
+            };
+            let passes: Vec<[Vec<(usize, u16)>; 2]> =
+                (0..32).map(|lane| [places(lane, 0), places(lane, 1)]).collect();
+            let chunks = |lane: usize, parity: usize| passes[lane][parity].len() / 4;
+            let mut streams: Vec<usize> = (0..32).collect();
+            streams.sort_by_key(|&s| std::cmp::Reverse(chunks(s, 0)));
+            let mut lanes: Vec<usize> = (0..32).collect();
+            lanes.sort_by_key(|&lane| chunks(lane, 1));
+            let mut starts = [0u32; 32];
+            let mut contents: Vec<Vec<(usize, u16)>> =
+                passes.iter().map(|passes| passes[0].clone()).collect();
+            for (&s, &lane) in streams.iter().zip(&lanes) {
+                let (n0, n1, begin) = (chunks(lane, 0), chunks(lane, 1), chunks(s, 0));
+                starts[lane] = (n0 | n1 << 7 | s << 14 | begin << 19) as u32;
+                contents[s].extend(&passes[lane][1]);
+            }
+            let v = contents.iter().map(|stream| stream.len() / 4).max().unwrap();
+            let mut block = vec![0u8; 128 + 384 * v];
+            for (bytes, word) in block.chunks_exact_mut(4).zip(starts) {
+                bytes.copy_from_slice(&word.to_le_bytes());
+            }
+            for (s, stream) in contents.iter().enumerate() {
+                for (q, &(line, value)) in stream.iter().enumerate() {
+                    let (row, j) = (128 + 384 * (q / 4), q % 4);
+                    block[row + 4 * s + j] = line as u8;
+                    let at = row + 128 * (1 + j / 2) + 4 * s + 2 * (j % 2);
+                    block[at..at + 2].copy_from_slice(&value.to_le_bytes());
+                }
+            }
+            data.extend(block);
+            table.push((data.len() / 128) as u32);
+        }
+    }
+    let mut out: Vec<u8> = table.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+    out.resize((256 + out.len()).next_multiple_of(256) - 256, 0);
+    out.extend(data);
+    out
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -261,6 +325,12 @@ proptest! {
         let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Bitmap), false));
         let expected = naive_bitmap(&matrix, analysis.header.tile_cols as usize);
         prop_assert!(buffer[Header::BYTES..] == expected);
+    }
+
+    #[test]
+    fn banked_bytes_are_those_of_the_specification(matrix in any_dense()) {
+        let (_, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Banked), false));
+        prop_assert!(buffer[Header::BYTES..] == naive_banked(&matrix));
     }
 
     #[test]
@@ -379,6 +449,12 @@ fn all_zero_and_all_dense_have_the_sizes_of_the_specification() {
         let (_, slots) =
             compress(&matrix.layout, &matrix.values, &options(Some(Format::Slots), false));
         assert_eq!(slots.len(), 512 + 2 * units * 128);
+    }
+    for (keep, units) in [(0, 1), (1000, 1 + 3 * 128)] {
+        let matrix = dense(256, 128, 0, Order::Row, keep, 9);
+        let (_, banked) =
+            compress(&matrix.layout, &matrix.values, &options(Some(Format::Banked), false));
+        assert_eq!(banked.len(), 512 + 2 * units * 128);
     }
 }
 

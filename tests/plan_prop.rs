@@ -28,7 +28,12 @@ fn device() -> impl Strategy<Value = DeviceProps> {
 }
 
 fn any_format() -> impl Strategy<Value = Format> {
-    prop_oneof![Just(Format::Bitmap), Just(Format::TiledCsl), Just(Format::Slots)]
+    prop_oneof![
+        Just(Format::Bitmap),
+        Just(Format::TiledCsl),
+        Just(Format::Slots),
+        Just(Format::Banked)
+    ]
 }
 
 fn header() -> impl Strategy<Value = Header> {
@@ -39,6 +44,7 @@ fn header() -> impl Strategy<Value = Header> {
             let (tile_rows, tile_cols, max_block) = match format {
                 Format::TiledCsl => (128, 64, 8192 * fill / 1000 / 4 * 4),
                 Format::Slots => (32, 256, 9 + 280 * fill / 1000),
+                Format::Banked => (128, 128, 1 + 3 * (128 * fill / 1000)),
                 _ => (32, width, width / 32 * (1000 + 16 * fill) / 1000),
             };
             Header {

@@ -151,7 +151,7 @@ proptest! {
 
     #[test]
     fn damaged_matrices_are_cut_in_bounds_or_refused(
-        which in 0usize..4,
+        which in 0..FORMATS.len(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         tiles in (0u64..4, 0u64..4, 0u64..3, 0u64..3),
     ) {

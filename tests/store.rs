@@ -251,11 +251,14 @@ fn entries(file: flashllmSafetensors_t) -> Vec<Entry> {
         .collect()
 }
 
+/// Names of the matrices of a model, in the order of the formats' numbers.
+const NAMES: [&CStr; 4] = [c"w.tiled", c"w.bitmap", c"w.slots \"\u{e9}\"", c"w.banked"];
+
 /// A file with a matrix of each format and dense tensors of crooked sizes between them.
 fn model(handle: flashllmHandle_t, path: &Path, expected: usize) -> Vec<flashllmSpMatDescr_t> {
     let writer = writer(path, expected);
     let mut matrices = Vec::new();
-    for (index, name) in [c"w.tiled", c"w.bitmap", c"w.slots \"\u{e9}\""].into_iter().enumerate() {
+    for (index, name) in NAMES.into_iter().enumerate() {
         let s = compress(handle, 65, 333, &values(65, 333, index as u32), FORMATS[index]);
         good(unsafe { flashllmSafetensorsWriterAddSpMat(handle, writer, name.as_ptr(), s) });
         let (dense, odd) = (CString::new(format!("b{index}")), CString::new(format!("odd{index}")));
@@ -286,19 +289,19 @@ fn a_model_comes_back_from_its_safetensors_file() {
     let dir = build_support::scratch("store_model");
     let path = dir.join("model.safetensors");
     let handle = host();
-    let matrices = model(handle, &path, 12);
+    let matrices = model(handle, &path, 15);
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "temporary files are left");
     let file = open(&path);
     // What is open stays as it is when the file is replaced.
     std::fs::remove_file(&path).unwrap();
     let entries = entries(file);
-    assert_eq!(entries.len(), 12);
+    assert_eq!(entries.len(), 15);
     let find = |name: &CStr| {
         let mut index = usize::MAX;
         good(unsafe { flashllmSafetensorsFind(file, name.as_ptr(), &raw mut index) });
         (index, &entries[index])
     };
-    for (name, s) in [c"w.tiled", c"w.bitmap", c"w.slots \"\u{e9}\""].into_iter().zip(&matrices) {
+    for (name, s) in NAMES.into_iter().zip(&matrices) {
         let (index, entry) = find(name);
         assert_eq!(entry.name, name.to_str().unwrap());
         assert!(entry.compressed && entry.dtype == "U8" && entry.shape == [entry.bytes as i64]);
@@ -390,12 +393,15 @@ fn other_readers_find_every_tensor() {
             "b0",
             "b1",
             "b2",
+            "b3",
             "empty",
             "half",
             "odd0",
             "odd1",
             "odd2",
+            "odd3",
             "scalar",
+            "w.banked.flash_llm",
             "w.bitmap.flash_llm",
             "w.slots \"\u{e9}\".flash_llm",
             "w.tiled.flash_llm"

@@ -140,11 +140,11 @@ fn lies_with_right_checksums_are_named() {
     }
 }
 
-/// A .safetensors file of the three matrices and two dense tensors, as other writers make them.
+/// A .safetensors file of a matrix of each format and two dense tensors, as other writers make them.
 static MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let path = scratch("hostile-model");
     let mut writer = flash_llm::store::safetensors::Writer::create(&path, 1).unwrap();
-    for (format, name) in FORMATS.into_iter().zip(["a", "b", "c"]) {
+    for (format, name) in FORMATS.into_iter().zip(["a", "b", "c", "f"]) {
         let (header, buffer) = compress(format);
         writer.add_matrix(name, &header, |sink| sink(&buffer)).unwrap();
     }
@@ -196,7 +196,7 @@ fn with_json(change: impl FnOnce(String) -> String) -> Vec<u8> {
 
 #[test]
 fn lies_in_the_header_of_a_model_are_refused() {
-    assert_eq!(load_all(&MODEL), Ok(3));
+    assert_eq!(load_all(&MODEL), Ok(FORMATS.len()));
     for (what, from, to) in [
         ("version", r#""flash_llm.version":"1""#, r#""flash_llm.version":"2""#),
         ("no entry for a matrix", r#""flash_llm.a":"#, r#""other.a":"#),
@@ -245,7 +245,7 @@ fn lies_in_the_header_of_a_model_are_refused() {
         let digit = if json.as_bytes()[at] == b'0' { "1" } else { "0" };
         format!("{}{digit}{}", &json[..at], &json[at + 1..])
     });
-    assert_eq!(load_all(&bytes), Ok(2));
+    assert_eq!(load_all(&bytes), Ok(FORMATS.len() - 1));
     // And an ordinary file that happens to use the suffix is an ordinary file.
     let bytes = with_json(|json| {
         let start = json.find(r#""__metadata__""#).unwrap();
@@ -323,7 +323,7 @@ proptest! {
     /// Damage whose checksums were made to fit: the format's own checks have to find it.
     #[test]
     fn sealed_damage_is_refused_or_loaded_in_bounds(
-        which in 0usize..3,
+        which in 0..FORMATS.len(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in prop::option::of(any::<prop::sample::Index>()),
         low in any::<bool>(),
@@ -406,7 +406,7 @@ proptest! {
 
     #[test]
     fn damaged_buffers_are_refused_or_adopted_unchanged(
-        which in 0usize..3,
+        which in 0..FORMATS.len(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         given in prop::option::of(any::<prop::sample::Index>()),
     ) {

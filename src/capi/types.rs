@@ -541,7 +541,7 @@ mod tests {
             assert_eq!(error.kind(), Kind::InvalidValue);
         }
         assert_eq!(Order::try_from(RawOrder(0)).unwrap_err().kind(), Kind::InvalidValue);
-        assert_eq!(requested_format(RawFormat(4)).unwrap_err().kind(), Kind::InvalidValue);
+        assert_eq!(requested_format(RawFormat(5)).unwrap_err().kind(), Kind::InvalidValue);
         assert_eq!(requested_format(RawFormat(0)).unwrap(), None);
     }
 }

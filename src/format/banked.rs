@@ -7,6 +7,7 @@
 //! chunks of four, first those of parity 0. So 32 lanes store to 32 banks, and a non-zero takes three bytes.
 
 use super::header::{Header, corrupt};
+use super::list::stored_bits;
 use super::measured::{Measured, offsets};
 use super::tile::{Tile, gather, reduce, scatter, write_blocks};
 use super::{Analysis, changed, table_entry};
@@ -21,6 +22,8 @@ pub const TILE_COLS: usize = 128;
 pub const UNIT: usize = 128;
 /// Units of a block without elements.
 pub const LEAST_UNITS: u32 = 1;
+/// Units that a row of chunks adds to them.
+pub const ROW_UNITS: u32 = (ROW / UNIT) as u32;
 /// Units of a block without a zero: 64 chunks of either parity in every stream.
 pub const MOST_UNITS: u32 = units_of(2 * PLACES / CHUNK);
 
@@ -41,13 +44,6 @@ const fn units_of(rows: usize) -> u32 {
     (1 + 3 * rows) as u32
 }
 
-/// (lane, parity, place) of an element.
-#[inline]
-const fn place(row: usize, col: usize) -> (usize, usize, usize) {
-    let column = ((col % HALF_COLS / 8) ^ (row % 8)) * 8 + col % 8;
-    (column / 2, column % 2, col / HALF_COLS * TILE_ROWS + row)
-}
-
 /// (row, column) of a place.
 #[inline]
 const fn element(lane: usize, parity: usize, place: usize) -> (usize, usize) {
@@ -55,12 +51,12 @@ const fn element(lane: usize, parity: usize, place: usize) -> (usize, usize) {
     (row, place / TILE_ROWS * HALF_COLS + ((column / 8) ^ (row % 8)) * 8 + column % 8)
 }
 
-/// Which places of each (parity, lane) hold an element, a bit each.
-type Places = [[u64; PLACES / 64]; LANES];
-
 /// What the lanes have, and where their chunks go.
 struct Streams {
-    places: [Places; 2],
+    /// Which columns of each line of the image hold an element, a bit each.
+    lines: [u64; PLACES],
+    /// Columns whose last chunk is not full.
+    padded: u64,
     /// Chunks of each (parity, lane).
     chunks: [[u8; LANES]; 2],
     /// Stream of each lane's parity 1.
@@ -72,21 +68,33 @@ struct Streams {
 
 impl Streams {
     fn of(tile: &BlockTile) -> Self {
-        let mut places = [[[0u64; PLACES / 64]; LANES]; 2];
-        for (row, values) in tile.iter().enumerate() {
-            for (col, &bits) in values.iter().enumerate() {
-                let (lane, parity, at) = place(row, col);
-                places[parity][lane][at / 64] |= u64::from(bits & 0x7fff != 0) << (at % 64);
+        let mut lines = [0u64; PLACES];
+        for (line, mask) in lines.iter_mut().enumerate() {
+            let row = line % TILE_ROWS;
+            let half = &tile[row][line / TILE_ROWS * HALF_COLS..][..HALF_COLS];
+            let mut bytes = [0; 8];
+            for (octet, values) in half.chunks_exact(8).enumerate() {
+                if let Some(values) = values.first_chunk() {
+                    bytes[(octet ^ (row % 8)) % 8] = stored_bits(values);
+                }
+            }
+            *mask = u64::from_le_bytes(bytes);
+        }
+        // All columns are counted at once: bit c of digit i is bit i of the count of column c.
+        let mut digits = [0u64; 9];
+        for &mask in &lines {
+            let mut carry = mask;
+            for digit in &mut digits {
+                (*digit, carry) = (*digit ^ carry, *digit & carry);
             }
         }
         let mut nnz = 0;
         let mut chunks = [[0; LANES]; 2];
-        for (chunks, places) in chunks.iter_mut().zip(&places) {
-            for (chunks, places) in chunks.iter_mut().zip(places) {
-                let count: u32 = places.iter().map(|word| word.count_ones()).sum();
-                *chunks = count.div_ceil(CHUNK as u32) as u8;
-                nnz += count;
-            }
+        for column in 0..HALF_COLS {
+            let bits = digits.iter().enumerate().map(|(i, digit)| (digit >> column & 1) << i);
+            let count = bits.sum::<u64>() as u32;
+            chunks[column % 2][column / 2] = count.div_ceil(CHUNK as u32) as u8;
+            nnz += count;
         }
         // The fullest streams go to the lanes that add least, so that all end close together; equals in order.
         let [first, second] = chunks;
@@ -101,7 +109,7 @@ impl Streams {
             rows = rows
                 .max(usize::from(first[usize::from(s)]) + usize::from(second[usize::from(lane)]));
         }
-        Self { places, chunks, stream, rows, nnz }
+        Self { lines, padded: digits[0] | digits[1], chunks, stream, rows, nnz }
     }
 
     fn units(&self) -> u32 {
@@ -136,34 +144,43 @@ fn encode_block(tile: &BlockTile, streams: &Streams, out: &mut [u8]) -> Result<(
     for (lane, word) in starts.chunks_exact_mut(4).enumerate() {
         word.copy_from_slice(&streams.start(lane).to_le_bytes());
     }
-    for parity in 0..2 {
-        for lane in 0..LANES {
-            let (stream, row) = streams.begin(parity, lane);
-            let mut at = row * CHUNK;
-            let mut put = |place: usize, bits: u16| {
-                let (row, j) = (at / CHUNK * ROW, at % CHUNK);
-                rows[row + 4 * stream + j] = place as u8;
-                let to = row + UNIT * (1 + j / 2) + 4 * stream + 2 * (j % 2);
-                rows[to..to + 2].copy_from_slice(&bits.to_le_bytes());
-                at += 1;
-            };
-            let places = &streams.places[parity][lane];
-            let mut count = 0usize;
-            for (index, &word) in places.iter().enumerate() {
-                let mut word = word;
-                while word != 0 {
-                    let place = 64 * index + word.trailing_zeros() as usize;
-                    let (row, col) = element(lane, parity, place);
-                    put(place, tile[row][col]);
-                    word &= word - 1;
-                    count += 1;
-                }
+    // Of each column: the elements before the next one in its stream, and the stream.
+    let (mut next, mut stream) = ([0usize; HALF_COLS], [0usize; HALF_COLS]);
+    for column in 0..HALF_COLS {
+        let (its, row) = streams.begin(column % 2, column / 2);
+        (next[column], stream[column]) = (row * CHUNK, its);
+    }
+    // Tells whether the chunk is full then.
+    let mut put = |column: usize, place: usize, bits: u16| {
+        let (row, j) = (next[column] / CHUNK * ROW + 4 * stream[column], next[column] % CHUNK);
+        rows[row + j] = place as u8;
+        let to = row + UNIT * (1 + j / 2) + 2 * (j % 2);
+        rows[to..to + 2].copy_from_slice(&bits.to_le_bytes());
+        next[column] += 1;
+        j + 1 == CHUNK
+    };
+    for (place, &mask) in streams.lines.iter().enumerate() {
+        let mut rest = mask;
+        while rest != 0 {
+            let column = rest.trailing_zeros() as usize;
+            let (row, col) = element(column / 2, column % 2, place);
+            put(column, place, tile[row][col]);
+            rest &= rest - 1;
+        }
+    }
+    // The rest of a chunk writes zeros where there are zeros.
+    let mut padded = streams.padded;
+    for (place, &mask) in streams.lines.iter().enumerate() {
+        if padded == 0 {
+            break;
+        }
+        let mut rest = padded & !mask;
+        while rest != 0 {
+            let column = rest.trailing_zeros() as usize;
+            if put(column, place, 0) {
+                padded &= !(1 << column);
             }
-            // The rest of a chunk writes zeros where there are zeros.
-            let free = (0..PLACES).filter(|&at| places[at / 64] >> (at % 64) & 1 == 0);
-            for place in free.take(count.next_multiple_of(CHUNK) - count) {
-                put(place, 0);
-            }
+            rest &= rest - 1;
         }
     }
     Ok(())
@@ -350,6 +367,12 @@ pub(crate) fn decode_block(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// (lane, parity, place) of an element.
+    fn place(row: usize, col: usize) -> (usize, usize, usize) {
+        let column = ((col % HALF_COLS / 8) ^ (row % 8)) * 8 + col % 8;
+        (column / 2, column % 2, col / HALF_COLS * TILE_ROWS + row)
+    }
 
     #[test]
     fn every_element_has_a_place_of_its_own_where_the_swizzle_says() {

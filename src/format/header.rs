@@ -2,7 +2,7 @@
 //!
 //! | offset | type | field |
 //! |---|---|---|
-//! | 0 | 8 bytes | magic, `FLLMBMAP`, `FLLMSLOT` or `FLLMTCSL` |
+//! | 0 | 8 bytes | magic, `FLLMBANK`, `FLLMBMAP`, `FLLMSLOT` or `FLLMTCSL` |
 //! | 8 | u32 | format version |
 //! | 12 | u32 | header bytes (256) |
 //! | 16 | u32 | element type, cudaDataType's number (2 = fp16, 14 = bfloat16) |
@@ -178,7 +178,7 @@ impl Header {
             return Err(wrong("element type", self.dtype as u32, "2 (fp16) or 14 (bfloat16)"));
         }
         if self.reordered && self.format != Format::TiledCsl {
-            return Err(wrong("flags", FLAG_REORDERED, "0 for a Bitmap buffer"));
+            return Err(wrong("flags", FLAG_REORDERED, "0 for a buffer that is not Tiled-CSL"));
         }
         for (name, value) in [("rows", self.rows), ("cols", self.cols)] {
             if value == 0 {
@@ -235,14 +235,14 @@ impl Header {
         let (low, high, step) = match self.format {
             Format::Bitmap => (self.tile_cols / 32, self.tile_cols / 32 * 17, 1),
             Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS, 1),
-            Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS, 1),
+            Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS, banked::ROW_UNITS),
             Format::TiledCsl => (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS) as u32, 4),
         };
-        if self.max_block < low || self.max_block > high || self.max_block % step != 0 {
+        if self.max_block < low || self.max_block > high || (self.max_block - low) % step != 0 {
             return Err(wrong(
                 "max block",
                 self.max_block,
-                format!("a multiple of {step} in {low}..={high}"),
+                format!("{low} to {high} in steps of {step}"),
             ));
         }
         Ok(())
@@ -310,7 +310,7 @@ impl Header {
             _ => {
                 let shown = bytes[0..8].escape_ascii();
                 return Err(corrupt(format!(
-                    "header: magic = \"{shown}\", needs \"FLLMBMAP\", \"FLLMSLOT\" or \"FLLMTCSL\""
+                    "header: magic = \"{shown}\", needs \"FLLMBANK\", \"FLLMBMAP\", \"FLLMSLOT\" or \"FLLMTCSL\""
                 )));
             }
         };

@@ -16,7 +16,7 @@ struct Case {
     keep_permille: u32,
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 12] = [
     Case {
         name: "bitmap_ragged",
         format: Format::Bitmap,
@@ -86,6 +86,30 @@ const CASES: [Case; 9] = [
         format: Format::Slots,
         reorder: false,
         rows: 3,
+        cols: 35,
+        keep_permille: 1000,
+    },
+    Case {
+        name: "banked_ragged",
+        format: Format::Banked,
+        reorder: false,
+        rows: 137,
+        cols: 70,
+        keep_permille: 200,
+    },
+    Case {
+        name: "banked_wide",
+        format: Format::Banked,
+        reorder: false,
+        rows: 9,
+        cols: 300,
+        keep_permille: 100,
+    },
+    Case {
+        name: "banked_dense",
+        format: Format::Banked,
+        reorder: false,
+        rows: 9,
         cols: 35,
         keep_permille: 1000,
     },
@@ -250,4 +274,10 @@ fn the_worked_example_of_the_slots_page_is_what_is_written() {
     values[9 * 40 + 3] = 0x4000;
     let bytes = compress(10, 40, &values, Format::Slots, false);
     assert!(example("format-slots.md") == bytes, "the page should show\n{}", to_text(&bytes));
+}
+
+#[test]
+fn the_worked_example_of_the_banked_page_is_what_is_written() {
+    let bytes = compress(10, 40, &example_matrix(), Format::Banked, false);
+    assert!(example("format-banked.md") == bytes, "the page should show\n{}", to_text(&bytes));
 }
