@@ -48,6 +48,19 @@ pub enum Format {
     Banked = 4,
 }
 
+/// What FORMAT_AUTO prefers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Preference {
+    /// Speed of products with up to 16 columns.
+    #[default]
+    Speed = 0,
+    /// Fewer bytes.
+    Footprint = 1,
+    /// Speed of products with more columns.
+    Columns = 2,
+}
+
 /// What becomes of the elements of a product. The numbers are those of the kernels (fl_params.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u32)]

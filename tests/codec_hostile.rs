@@ -2,7 +2,7 @@
 
 use flash_llm::error::Kind;
 use flash_llm::format::{EncodeOptions, analyse, encode, validate};
-use flash_llm::types::{DenseLayout, Format, Order};
+use flash_llm::types::{DenseLayout, Format, Order, Preference};
 
 const ROWS: usize = 70;
 const COLS: usize = 300;
@@ -11,7 +11,8 @@ fn buffer(format: Format, reorder: bool) -> Vec<u8> {
     let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();
     let values: Vec<u16> =
         (0..ROWS * COLS).map(|i| if i % 7 == 0 { 0x3c00 + (i % 100) as u16 } else { 0 }).collect();
-    let options = EncodeOptions { format: Some(format), reorder, prefer_footprint: true };
+    let options =
+        EncodeOptions { format: Some(format), reorder, preference: Preference::Footprint };
     let analysis = analyse(&layout, &values, &options).unwrap();
     let mut out = vec![0; analysis.bytes()];
     encode(&analysis, &layout, &values, &mut out).unwrap();
@@ -219,8 +220,11 @@ fn slots_lies_are_named() {
             if col == 0 || group % 3 == 0 && col < 3 { 0x3c00 + (i % 100) as u16 } else { 0 }
         })
         .collect();
-    let options =
-        EncodeOptions { format: Some(Format::Slots), reorder: false, prefer_footprint: false };
+    let options = EncodeOptions {
+        format: Some(Format::Slots),
+        reorder: false,
+        preference: Preference::Speed,
+    };
     let analysis = analyse(&layout, &values, &options).unwrap();
     let mut good = vec![0; analysis.bytes()];
     encode(&analysis, &layout, &values, &mut good).unwrap();

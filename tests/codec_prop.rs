@@ -5,13 +5,13 @@ use flash_llm::error::Kind;
 use flash_llm::format::{
     Analysis, EncodeOptions, Header, analyse, decode, encode, parse_header, validate,
 };
-use flash_llm::types::{DenseLayout, Format, Order};
+use flash_llm::types::{DenseLayout, Format, Order, Preference};
 use proptest::prelude::*;
 
 const CANARY: u16 = 0xdead;
 
 fn options(format: Option<Format>, reorder: bool) -> EncodeOptions {
-    EncodeOptions { format, reorder, prefer_footprint: false }
+    EncodeOptions { format, reorder, preference: Preference::Speed }
 }
 
 const FORMATS: [(Format, bool); 5] = [
@@ -460,21 +460,26 @@ fn all_zero_and_all_dense_have_the_sizes_of_the_specification() {
 
 #[test]
 fn automatic_choice_follows_sparsity_and_preference() {
-    let choose = |keep, prefer_footprint| {
+    let choose = |keep, preference| {
         let matrix = dense(512, 512, 0, Order::Row, keep, 3);
-        let options = EncodeOptions { format: None, reorder: true, prefer_footprint };
+        let options = EncodeOptions { format: None, reorder: true, preference };
         let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &options);
         assert_eq!(validate(&buffer).unwrap(), analysis.header);
         analysis.header.format
     };
-    assert_eq!(choose(500, false), Format::Bitmap);
-    assert_eq!(choose(500, true), Format::Bitmap);
-    assert_eq!(choose(450, false), Format::Bitmap);
-    assert_eq!(choose(400, false), Format::Slots);
-    assert_eq!(choose(300, false), Format::Slots);
-    assert_eq!(choose(200, true), Format::Bitmap);
-    assert_eq!(choose(10, false), Format::Slots);
-    assert_eq!(choose(10, true), Format::TiledCsl);
+    let (speed, footprint, columns) =
+        (Preference::Speed, Preference::Footprint, Preference::Columns);
+    assert_eq!(choose(500, speed), Format::Bitmap);
+    assert_eq!(choose(500, footprint), Format::Bitmap);
+    assert_eq!(choose(500, columns), Format::Bitmap);
+    assert_eq!(choose(450, speed), Format::Bitmap);
+    assert_eq!(choose(400, speed), Format::Slots);
+    assert_eq!(choose(400, columns), Format::Banked);
+    assert_eq!(choose(300, speed), Format::Slots);
+    assert_eq!(choose(200, footprint), Format::Bitmap);
+    assert_eq!(choose(10, speed), Format::Slots);
+    assert_eq!(choose(10, footprint), Format::TiledCsl);
+    assert_eq!(choose(10, columns), Format::Banked);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use flash_llm::error::Kind;
 use flash_llm::format::{EncodeOptions, Header, analyse, encode, parse_header};
 use flash_llm::host::{Dense, DenseMut, Epilogue, HostSpmm, Residual, spmm};
 use flash_llm::reference::{EpilogueF64, epilogue_f64, spmm_f64};
-use flash_llm::types::{Activation, DType, DenseLayout, Format, Order};
+use flash_llm::types::{Activation, DType, DenseLayout, Format, Order, Preference};
 use half::f16;
 
 const FORMATS: [(Format, bool); 5] = [
@@ -49,7 +49,7 @@ fn compress(
     format: Format,
     reorder: bool,
 ) -> (Header, Vec<u8>) {
-    let options = EncodeOptions { format: Some(format), reorder, prefer_footprint: false };
+    let options = EncodeOptions { format: Some(format), reorder, preference: Preference::Speed };
     let analysis = analyse(layout, values, &options).unwrap();
     let mut out = vec![0; analysis.bytes()];
     encode(&analysis, layout, values, &mut out).unwrap();

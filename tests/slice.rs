@@ -6,7 +6,7 @@ use std::ops::Range;
 use flash_llm::error::Kind;
 use flash_llm::format::slice::{slice, slice_bytes};
 use flash_llm::format::{EncodeOptions, Header, analyse, decode, encode, validate};
-use flash_llm::types::{DenseLayout, Format, Order};
+use flash_llm::types::{DenseLayout, Format, Order, Preference};
 use proptest::prelude::*;
 
 const FORMATS: [(Format, bool); 5] = [
@@ -37,8 +37,8 @@ fn compress(
     small: bool,
 ) -> Vec<u8> {
     let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
-    let options =
-        EncodeOptions { format: Some(format.0), reorder: format.1, prefer_footprint: small };
+    let preference = if small { Preference::Footprint } else { Preference::Speed };
+    let options = EncodeOptions { format: Some(format.0), reorder: format.1, preference };
     let analysis = analyse(&layout, values, &options).unwrap();
     let mut out = vec![0; analysis.bytes()];
     encode(&analysis, &layout, values, &mut out).unwrap();

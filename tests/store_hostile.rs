@@ -13,7 +13,7 @@ use flash_llm::error::Kind;
 use flash_llm::format::{EncodeOptions, Header, Verify, analyse, encode};
 use flash_llm::store::matrix;
 use flash_llm::store::safetensors::Reader;
-use flash_llm::types::{DenseLayout, Format, Order};
+use flash_llm::types::{DenseLayout, Format, Order, Preference};
 use proptest::prelude::*;
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -29,7 +29,8 @@ fn compress(format: Format) -> (Header, Vec<u8>) {
     let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();
     let values: Vec<u16> =
         (0..ROWS * COLS).map(|i| if i % 7 == 0 { 0x3c00 + (i % 100) as u16 } else { 0 }).collect();
-    let options = EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
+    let options =
+        EncodeOptions { format: Some(format), reorder: true, preference: Preference::Speed };
     let analysis = analyse(&layout, &values, &options).unwrap();
     let mut out = vec![0; analysis.bytes()];
     encode(&analysis, &layout, &values, &mut out).unwrap();

@@ -16,7 +16,7 @@ use super::types::{
 use crate::descr::{Buffer, DnMat, SpMat, Stage};
 use crate::error::{Error, Kind, Result};
 use crate::handle::{Context, Device};
-use crate::types::{DType, Order};
+use crate::types::{DType, Order, Preference};
 use crate::{format, gpu};
 
 /// Bytes that a compressed buffer's address must be a multiple of.
@@ -562,11 +562,11 @@ pub unsafe extern "C" fn flashllmSpMatGetAttribute(
         let data = out(data.cast::<i32>(), "data")?;
         attribute_size(bytes)?;
         let value = descr.read(|s| match attribute {
-            flashllmSpMatAttribute_t::FLASHLLM_SPMAT_TILED_CSL_REORDER => s.reorder,
-            flashllmSpMatAttribute_t::FLASHLLM_SPMAT_PREFERENCE => s.prefer_footprint,
+            flashllmSpMatAttribute_t::FLASHLLM_SPMAT_TILED_CSL_REORDER => i32::from(s.reorder),
+            flashllmSpMatAttribute_t::FLASHLLM_SPMAT_PREFERENCE => s.preference as i32,
         });
         // SAFETY: the caller gives `bytes` = 4 writable bytes or NULL, which `out` has refused.
-        unsafe { data.write(i32::from(value)) };
+        unsafe { data.write(value) };
         Ok(())
     })
 }
@@ -599,15 +599,24 @@ pub unsafe extern "C" fn flashllmSpMatSetAttribute(
         attribute_size(bytes)?;
         // SAFETY: the caller gives `bytes` = 4 readable bytes; no alignment is assumed.
         let value = unsafe { data.cast::<i32>().read_unaligned() };
-        let flag = match value {
-            0 => false,
-            1 => true,
-            _ => return Err(Error::invalid(format!("{attribute:?} = {value} is neither 0 nor 1"))),
-        };
-        descr.update(|s| match attribute {
-            flashllmSpMatAttribute_t::FLASHLLM_SPMAT_TILED_CSL_REORDER => s.reorder = flag,
-            flashllmSpMatAttribute_t::FLASHLLM_SPMAT_PREFERENCE => s.prefer_footprint = flag,
-        });
+        let wrong = |range: &str| Error::invalid(format!("{attribute:?} = {value} is {range}"));
+        match attribute {
+            flashllmSpMatAttribute_t::FLASHLLM_SPMAT_TILED_CSL_REORDER => {
+                let flag = match value {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(wrong("neither 0 nor 1")),
+                };
+                descr.update(|s| s.reorder = flag);
+            }
+            flashllmSpMatAttribute_t::FLASHLLM_SPMAT_PREFERENCE => {
+                let preference = [Preference::Speed, Preference::Footprint, Preference::Columns]
+                    .into_iter()
+                    .find(|&preference| preference as i32 == value)
+                    .ok_or_else(|| wrong("none of 0, 1 and 2"))?;
+                descr.update(|s| s.preference = preference);
+            }
+        }
         Ok(())
     })
 }

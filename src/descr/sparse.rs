@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::{Error, Kind, Result};
 use crate::format::{Analysis, EncodeOptions, Header};
-use crate::types::{DType, DenseLayout, Format, Order};
+use crate::types::{DType, DenseLayout, Format, Order, Preference};
 
 /// Which memory a buffer lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub struct SpState {
     /// Tiled-CSL: order items by bank at the next analysis.
     pub reorder: bool,
     /// AUTO prefers fewer bytes to speed at the next analysis.
-    pub prefer_footprint: bool,
+    pub preference: Preference,
     /// Progress.
     pub stage: Stage,
     /// The caller's memory, if set.
@@ -223,7 +223,7 @@ impl SpMat {
         DenseLayout::new(rows, cols, cols, Order::Row)?;
         let state = SpState {
             reorder: true,
-            prefer_footprint: false,
+            preference: Preference::Speed,
             stage: Stage::Empty,
             buffer: None,
             analysed: None,
@@ -261,7 +261,7 @@ impl SpMat {
         EncodeOptions {
             format: self.requested,
             reorder: state.reorder,
-            prefer_footprint: state.prefer_footprint,
+            preference: state.preference,
         }
     }
 

@@ -123,8 +123,11 @@ mod tests {
         let values: Vec<u16> =
             (0..layout.extent()).map(|i| u16::from(i % 3 == 0) * 0x3c00).collect();
         for format in [Format::Bitmap, Format::Slots, Format::Banked, Format::TiledCsl] {
-            let options =
-                EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
+            let options = EncodeOptions {
+                format: Some(format),
+                reorder: true,
+                preference: crate::types::Preference::Speed,
+            };
             let header = analyse(&layout, &values, &options).unwrap().header;
             let measured = Measured {
                 format,

@@ -22,7 +22,7 @@ pub use header::Header;
 pub use measured::{Measured, bitmap_width};
 
 use crate::error::{Error, Kind, Result};
-use crate::types::{DType, DenseLayout, Format, Order};
+use crate::types::{DType, DenseLayout, Format, Order, Preference};
 use header::corrupt;
 
 /// What the encoder may choose.
@@ -32,8 +32,8 @@ pub struct EncodeOptions {
     pub format: Option<Format>,
     /// Tiled-CSL: order items so that the 32 lanes of a store hit different banks.
     pub reorder: bool,
-    /// Prefer fewer bytes to speed: AUTO's choice of format, and Bitmap's block width.
-    pub prefer_footprint: bool,
+    /// AUTO's choice of format, and Bitmap's block width.
+    pub preference: Preference,
 }
 
 /// Result of [`analyse`]: everything [`encode`] needs, and the exact size of the buffer.
@@ -84,7 +84,7 @@ impl Analysis {
 /// First pass over dense fp16 bits: chooses the format, counts, sizes every block.
 pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> Result<Analysis> {
     check_dense(layout, values.len())?;
-    let bitmap = || bitmap::analyse(layout, values, options.prefer_footprint);
+    let bitmap = || bitmap::analyse(layout, values, options.preference == Preference::Footprint);
     let one = |format| match format {
         Format::Bitmap => bitmap(),
         Format::TiledCsl => tiled_csl::analyse(layout, values, options.reorder),
@@ -93,26 +93,30 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
     };
     match options.format {
         Some(format) => one(format),
-        None => choose(bitmap()?, one, options.prefer_footprint),
+        None => choose(bitmap()?, one, options.preference),
     }
 }
 
-/// FORMAT_AUTO. For speed, Slots from 58 % zeros on and Bitmap below: between 50 and 60 % one overtakes the other
-/// (docs/kernels.md). For footprint, the smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
+/// FORMAT_AUTO. For speed, Bitmap below 58 % zeros and from there on Slots or, with more than 16 columns, Banked: between
+/// 50 and 60 % one overtakes the other (docs/kernels.md). For footprint, the smaller of Bitmap and Tiled-CSL. Only the
+/// headers are looked at.
 pub fn choose(
     bitmap: Analysis,
     other: impl FnOnce(Format) -> Result<Analysis>,
-    prefer_footprint: bool,
+    preference: Preference,
 ) -> Result<Analysis> {
     let Header { rows, cols, nnz, .. } = bitmap.header;
     let sparse = u128::from(nnz) * 50 <= u128::from(rows) * u128::from(cols) * 21;
-    let found = match (prefer_footprint, sparse) {
-        (true, _) => other(Format::TiledCsl),
-        (false, true) => other(Format::Slots),
-        (false, false) => return Ok(bitmap),
+    let found = match (preference, sparse) {
+        (Preference::Footprint, _) => other(Format::TiledCsl),
+        (Preference::Speed, true) => other(Format::Slots),
+        (Preference::Columns, true) => other(Format::Banked),
+        (_, false) => return Ok(bitmap),
     };
     match found {
-        Ok(found) if !prefer_footprint || found.bytes() < bitmap.bytes() => Ok(found),
+        Ok(found) if preference != Preference::Footprint || found.bytes() < bitmap.bytes() => {
+            Ok(found)
+        }
         // Larger than the other format can address: Bitmap can.
         Err(error) if error.kind() != Kind::SizeOverflow => Err(error),
         _ => Ok(bitmap),

@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::slice::Part;
 use crate::format::{self, Analysis, EncodeOptions, Header, Measured};
 use crate::plan::convert::{ConvertKernel, Workspace, size_tile};
-use crate::types::{DenseLayout, Format, Order, zeros};
+use crate::types::{DenseLayout, Format, Order, Preference, zeros};
 
 /// Copies device memory to new host memory.
 ///
@@ -260,7 +260,12 @@ unsafe fn measure(
     let mut result = run(scan)?;
     let mut width = tile.1;
     if format == Format::Bitmap {
-        width = format::bitmap_width(rows, cols, result.nnz, options.prefer_footprint);
+        width = format::bitmap_width(
+            rows,
+            cols,
+            result.nnz,
+            options.preference == Preference::Footprint,
+        );
         scan.width = width as u32;
         scan.blocks_across = across(width)?;
         scan.blocks = (tiles * cols.div_ceil(width)) as u64;
@@ -300,7 +305,7 @@ pub(super) unsafe fn analyse_source(
     };
     match options.format {
         Some(format) => one(format),
-        None => format::choose(one(Format::Bitmap)?, one, options.prefer_footprint),
+        None => format::choose(one(Format::Bitmap)?, one, options.preference),
     }
 }
 

@@ -576,8 +576,11 @@ mod tests {
         let b = random(k * n, 100, 2);
         for format in [Format::Bitmap, Format::TiledCsl] {
             let layout = DenseLayout::new(m, k, k, Order::Row).unwrap();
-            let options =
-                EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
+            let options = EncodeOptions {
+                format: Some(format),
+                reorder: true,
+                preference: crate::types::Preference::Speed,
+            };
             let analysis = analyse(&layout, &a, &options).unwrap();
             let mut buffer = vec![0; analysis.bytes()];
             encode(&analysis, &layout, &a, &mut buffer).unwrap();
@@ -627,8 +630,11 @@ mod tests {
             None,
         );
         for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked] {
-            let options =
-                EncodeOptions { format: Some(format), reorder: true, prefer_footprint: false };
+            let options = EncodeOptions {
+                format: Some(format),
+                reorder: true,
+                preference: crate::types::Preference::Speed,
+            };
             let analysis = analyse(&layout, &a, &options).unwrap().of_type(DType::BF16);
             let mut buffer = vec![0; analysis.bytes()];
             encode(&analysis, &layout, &a, &mut buffer).unwrap();

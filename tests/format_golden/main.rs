@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use flash_llm::format::{EncodeOptions, analyse, decode, encode, validate};
-use flash_llm::types::{DenseLayout, Format, Order};
+use flash_llm::types::{DenseLayout, Format, Order, Preference};
 
 struct Case {
     name: &'static str,
@@ -138,7 +138,8 @@ fn input(case: &Case) -> Vec<u16> {
 
 fn compress(rows: usize, cols: usize, values: &[u16], format: Format, reorder: bool) -> Vec<u8> {
     let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
-    let options = EncodeOptions { format: Some(format), reorder, prefer_footprint: true };
+    let options =
+        EncodeOptions { format: Some(format), reorder, preference: Preference::Footprint };
     let analysis = analyse(&layout, values, &options).unwrap();
     let mut out = vec![0xff; analysis.bytes()];
     encode(&analysis, &layout, values, &mut out).unwrap();

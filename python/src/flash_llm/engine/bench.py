@@ -89,7 +89,7 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--sparse", action="store_true", help="measure compressed weights (the default)")
     parser.add_argument("--sparsity", type=_fractions, default=[0.8], help="fractions of zeros, default 0.8")
     parser.add_argument("--format", default="auto", choices=["auto", "slots", "banked", "bitmap", "tiled_csl"])
-    parser.add_argument("--prefer", default="speed", choices=["speed", "size"], help="what format auto chooses for")
+    parser.add_argument("--prefer", default="speed", choices=["speed", "size", "columns"], help="what format auto chooses for")
     parser.add_argument("--batch", type=_numbers, default=[8], help="sequences, for instance 8,16,32")
     parser.add_argument("--prompt", type=int, default=64, help="tokens of a prompt")
     parser.add_argument("--new", type=int, default=512, help="tokens made for each prompt")
