@@ -131,8 +131,10 @@ __device__ __forceinline__ void fill(const FlSpmmParams& p, const Addresses& at,
     }
 }
 
-// The warp that copies A. The table is read 32 blocks ahead, a block a lane.
-__device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t count, uint32_t lane) {
+// The warp that copies A, and asks for what the end of a tile will read. The table is read 32 blocks ahead, a block a lane.
+template <int NT>
+__device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t count, uint32_t n0,
+                                       uint32_t lane) {
     if (count == 0) return;
     const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
     const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
@@ -168,6 +170,9 @@ __device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& a
             if (units != 0) bulk_load(to, data + static_cast<uint64_t>(begin) * banked::kUnit, units * banked::kUnit, full);
         }
         slot.advance(1, p.a_slots);
+        const uint32_t unit = unit0 + j / p.group_tiles;
+        if (p.fused && (unit % p.k_blocks + 1 == p.k_blocks || j + p.group_tiles >= count))
+            prefetch_end<kRows, NT * 8>(p, (unit / p.k_blocks * p.group_tiles + j % p.group_tiles) * kRows, n0, lane);
     }
 }
 #endif
@@ -210,7 +215,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     else if (helper < kFillers)
         fill(p, at, count, helper, lane);
     else if (helper == kFillers)
-        load_a(p, at, unit0, count, lane);
+        load_a<NT>(p, at, unit0, count, slice * (NT * 8), lane);
     else
         load_b<NT>(p, at, unit0, unit1, slice * (NT * 8), helper - kFillers - 1, lane);
 #endif

@@ -114,6 +114,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
         if (k_block == 0 || unit == unit0) parts.begin(group);
         const uint64_t peeked = segment_ends && tile < p.row_tiles ? parts.peek() : 0;
+        if (segment_ends) prefetch_end<kTileRows, NT * 8>(p, tile * kTileRows, n0, lane);
         mbar_wait(a_full + 8 * slot, a_phase);
         for (uint32_t chunk = 0; chunk < in_block; ++chunk) {
             const uint32_t b_stage = ring.address() + b_lane;

@@ -112,6 +112,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
         if (k_block == 0 || unit == unit0) parts.begin(group);
         const uint64_t peeked = segment_ends ? parts.peek() : 0;
+        if (segment_ends) prefetch_end<kTileRows, NT * 8>(p, tile * kTileRows, n0, lane);
         mbar_wait(a_full + 8 * slot, a_phase);
         const uint32_t block = tile < p.row_tiles ? slots + slot * p.slot_bytes : empty_block;
         const uint32_t a_empty = a_full + 8 * slot + kEmpty;

@@ -123,6 +123,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         const bool segment_ends = k_tile + 1 == k_tiles || pos + 1 == pos1;
         if (k_tile == 0 || pos == pos0) parts.begin(group);
         const uint64_t peeked = segment_ends && row_tile < row_tiles ? parts.peek() : 0;
+        if (segment_ends) prefetch_end<kTileRows, NT * 8>(p, row_tile * kTileRows, n0, lane);
         mbar_wait(a_full + 8 * slot, a_phase);
         uint32_t count = counts[0];
 #pragma unroll

@@ -49,6 +49,37 @@ __device__ __forceinline__ void store_scaled(const FlSpmmParams& p, uint32_t m, 
     store_element(p, at, p.beta == 0.f ? p.alpha * v : p.alpha * v + p.beta * load_element(p.c, at, type));
 }
 
+__device__ __forceinline__ void prefetch(uint64_t address) { asm volatile("prefetch.global.L2 [%0];" ::"l"(address)); }
+
+// Asks for a tile of a matrix in C's place, by the warp: kRows from m on, kCols from n on, a line a lane where that is
+// enough.
+template <uint32_t kRows, uint32_t kCols>
+__device__ __forceinline__ void prefetch_tile(const FlSpmmParams& p, uint64_t base, int64_t stride_m, int64_t stride_n, uint32_t type,
+                                              uint32_t m, uint32_t n, uint32_t lane) {
+    const uint32_t size = type == FL_TYPE_F32 ? 4 : 2;
+    if (stride_m == 1) {
+        for (uint32_t c = lane; c < kCols; c += 32)
+            for (uint32_t r = 0; r < kRows; r += 32)
+                if (m + r < p.m && n + c < p.n) prefetch(base + (m + r + (n + c) * stride_n) * size);
+    } else {
+        for (uint32_t r = lane; r < kRows; r += 32)
+            if (m + r < p.m && n < p.n) prefetch(base + ((m + r) * stride_m + n * stride_n) * size);
+    }
+}
+
+// What the fused end of a tile will read is asked for from far away while the last block is multiplied: at the end there is
+// nothing to hide its latency, a fragment after the other.
+template <uint32_t kRows, uint32_t kCols>
+__device__ __forceinline__ void prefetch_end(const FlSpmmParams& p, uint32_t m, uint32_t n, uint32_t lane) {
+    if (!p.fused || m >= p.m) return;
+    if (p.bias && lane < (kRows + 31) / 32 && m + lane * 32 < p.m)
+        prefetch(p.bias + static_cast<uint64_t>(m + lane * 32) * (p.bias_type == FL_TYPE_F32 ? 4 : 2));
+    if (p.gate) prefetch_tile<kRows, kCols>(p, p.gate, 1, p.m, FL_TYPE_F32, m, n, lane);
+    if (p.residual)
+        prefetch_tile<kRows, kCols>(p, p.residual, p.residual_stride_m, p.residual_stride_n, p.residual_type, m, n, lane);
+    if (p.beta != 0.f) prefetch_tile<kRows, kCols>(p, p.c, p.c_stride_m, p.c_stride_n, p.c_is_f32 ? FL_TYPE_F32 : kType, m, n, lane);
+}
+
 // The i-th of some values: registers have no index.
 template <int kCount>
 __device__ __forceinline__ float pick(const float (&v)[kCount], uint32_t i) {

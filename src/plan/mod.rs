@@ -183,7 +183,7 @@ impl Candidate {
             block_bytes: problem.max_block.saturating_mul(unit_bytes),
             busiest: line.busiest(parts, sms),
             together: line.ctas(parts, sms).div_ceil(props.sm_count.max(1)),
-            cut: line.is_cut(parts, sms),
+            cut: line.cuts(parts, sms),
         }
     }
 }
@@ -357,11 +357,20 @@ impl Line {
             + (rest * u64::from(self.k_blocks)).div_ceil(u64::from(parts))
     }
 
-    /// Whether some row group belongs to more than one CTA.
-    fn is_cut(&self, parts: u32, sms: u32) -> bool {
-        let pieces = u64::from(self.groups) * u64::from(parts);
-        pieces % u64::from(self.ctas(parts, sms)) != 0
-            || pieces / u64::from(self.ctas(parts, sms)) % u64::from(parts) != 0
+    /// Parts of cut row groups that a CTA has, at most.
+    fn cuts(&self, parts: u32, sms: u32) -> u32 {
+        let (pieces, ctas) =
+            (u64::from(self.groups) * u64::from(parts), u64::from(self.ctas(parts, sms)));
+        let each = pieces / ctas;
+        if pieces % ctas != 0 {
+            2
+        } else if each % u64::from(parts) == 0 {
+            0
+        } else if u64::from(parts) % each == 0 {
+            1
+        } else {
+            2
+        }
     }
 }
 

@@ -24,8 +24,8 @@ pub struct Features {
     pub busiest: u64,
     /// CTAs that share a multiprocessor.
     pub together: u32,
-    /// Whether the parts of some row group are added up.
-    pub cut: bool,
+    /// Parts of cut row groups that a CTA has, at most: 0, 1, or 2 where it begins within one and ends within another.
+    pub cut: u32,
 }
 
 /// How a kernel's time follows from the features.
@@ -53,7 +53,7 @@ pub struct Units {
     pub fill: f64,
     /// More for the square of what a block holds beyond [`FULL`]: overflow entries of Slots.
     pub overflow: f64,
-    /// Of adding up the parts of cut row groups.
+    /// Of a part of a cut row group: of storing it, or of adding up all of them.
     pub fix_up: f64,
     /// Factor where one block alone is staged, so that nothing hides the latency of the next.
     pub single: f64,
@@ -99,7 +99,7 @@ impl Units {
         let over = f64::from(f.max_block.saturating_sub(FULL));
         let tile = self.tile + self.fill * f64::from(f.max_block) + self.overflow * over * over;
         let unit = arriving.max(self.unit + tiles * tile);
-        let fix_up = if f.cut { self.fix_up } else { 0.0 };
+        let fix_up = self.fix_up * f64::from(f.cut);
         f.busiest as f64 * f64::from(f.together) * unit + fix_up
     }
 
@@ -135,7 +135,7 @@ mod tests {
         block_bytes: 43 * 128,
         busiest: 28,
         together: 1,
-        cut: false,
+        cut: 0,
     };
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
             assert!(
                 law.time(&Features { max_block: 60, block_bytes: 60 * 128, ..FEATURES }) >= time
             );
-            assert!(law.time(&Features { cut: true, ..FEATURES }) >= time);
+            assert!(law.time(&Features { cut: 1, ..FEATURES }) >= time);
             assert!(time < Law::Unknown.time(&FEATURES));
         }
     }

@@ -40,7 +40,7 @@ impl Timing {
             block_bytes: 0,
             busiest: 0,
             together: 0,
-            cut: false,
+            cut: 0,
         };
         Self {
             date: String::new(),
@@ -91,7 +91,7 @@ impl Timing {
             f.block_bytes.to_string(),
             f.busiest.to_string(),
             f.together.to_string(),
-            u8::from(f.cut).to_string(),
+            f.cut.to_string(),
             format!("{:.2}", self.us),
         ];
         fields.join(",")
@@ -153,7 +153,7 @@ impl Timing {
                     block_bytes: number(block_bytes)?,
                     busiest: number(busiest)?,
                     together: number(together)?,
-                    cut: number::<u8>(cut)? != 0,
+                    cut: number(cut)?,
                 },
             },
             us: Some(number(us)?)
@@ -199,7 +199,7 @@ mod tests {
         let timing = Timing::from_line(&line).unwrap();
         assert_eq!(timing.to_line(), line);
         assert_eq!(timing.way.features.group_tiles, 7);
-        assert!(timing.way.features.cut);
+        assert_eq!(timing.way.features.cut, 1);
         let text = format!("{COLUMNS}\n{line}\n");
         assert_eq!(parse(&text).unwrap(), [timing]);
         assert!(parse(&text.replace("60.25", "0")).is_err());
