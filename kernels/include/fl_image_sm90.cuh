@@ -146,6 +146,8 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
         wgmma_wait<0>();
 #pragma unroll
         for (int i = 0; i < G::kVectors; ++i) wgmma_read(acc[i]);
+        // This warp's part of the wgmma is done; the others' may still read what this warp is about to write.
+        named_barrier(1 + t, 128);
         if (lane == 0) mbar_arrive(at.b_empty + 8 * piece.at);
         piece.advance(1, G::kPieces);
         ++k_block;

@@ -357,16 +357,16 @@ impl Line {
             + (rest * u64::from(self.k_blocks)).div_ceil(u64::from(parts))
     }
 
-    /// Parts of cut row groups that a CTA has, at most.
+    /// Parts of cut row groups that a CTA waits for, at most.
     fn cuts(&self, parts: u32, sms: u32) -> u32 {
-        let (pieces, ctas) =
-            (u64::from(self.groups) * u64::from(parts), u64::from(self.ctas(parts, sms)));
+        let pieces = u64::from(self.groups) * u64::from(parts);
+        let ctas = u64::from(self.ctas(parts, sms));
         let each = pieces / ctas;
-        if pieces % ctas != 0 {
-            2
-        } else if each % u64::from(parts) == 0 {
+        if pieces % ctas == 0 && each % u64::from(parts) == 0 {
             0
-        } else if u64::from(parts) % each == 0 {
+        } else if pieces % ctas == 0 && u64::from(parts) % each == 0
+            || self.busiest(parts, sms) >= model::LONG
+        {
             1
         } else {
             2

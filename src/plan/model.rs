@@ -24,7 +24,8 @@ pub struct Features {
     pub busiest: u64,
     /// CTAs that share a multiprocessor.
     pub together: u32,
-    /// Parts of cut row groups that a CTA has, at most: 0, 1, or 2 where it begins within one and ends within another.
+    /// Parts of cut row groups that a CTA waits for, at most: 0, 1, or 2 where it begins within one, ends within another,
+    /// and has fewer units than [`LONG`].
     pub cut: u32,
 }
 
@@ -74,6 +75,9 @@ pub struct Decoding {
 
 /// Units of a Slots block of 256 columns up to which there is hardly any overflow.
 pub const FULL: u32 = 33;
+
+/// Units from which on a CTA stores the part that it begins with while it works on what follows.
+pub const LONG: u64 = 24;
 
 impl Law {
     /// The time, as far as the law knows it; only to be compared with those of laws of the same kind.
