@@ -333,8 +333,8 @@ typedef enum {
      */
     FLASHLLM_SPMAT_TILED_CSL_REORDER = 0,
     /**
-     * int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed, 1 fewer bytes. Used by the next
-     * flashllmDenseToSparse_analysis().
+     * int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 16 columns, 1 fewer
+     * bytes, 2 speed of products with more columns. Used by the next flashllmDenseToSparse_analysis().
      */
     FLASHLLM_SPMAT_PREFERENCE = 1,
 } flashllmSpMatAttribute_t;

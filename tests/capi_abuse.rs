@@ -896,7 +896,8 @@ fn sparse_cases(t: &mut Table, world: &World) {
         t.add(SET_A, "NULL data", FLASHLLM_STATUS_NULL_POINTER, move |w, _| unsafe {
             flashllmSpMatSetAttribute(w.sparse, RawSpMatAttribute(attribute), ptr::null_mut(), 4)
         });
-        for value in [-1, 2, i32::MIN, i32::MAX] {
+        // The reorder flag has two values, the preference three.
+        for value in [-1, 2 + attribute, i32::MIN, i32::MAX] {
             t.add(
                 SET_A,
                 format!("value {value}"),

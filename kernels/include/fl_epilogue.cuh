@@ -25,12 +25,23 @@ __device__ __forceinline__ float load_element(uint64_t base, int64_t at, uint32_
 }
 
 // A NaN stays one in each of them.
-__device__ __forceinline__ float activate(uint32_t activation, float v) {
-    if (activation == FL_ACTIVATION_RELU) return v < 0.f ? 0.f : v;
-    if (activation == FL_ACTIVATION_GELU_ERF) return 0.5f * v * (1.f + erff(v * 0.70710678f));
-    // SiLU is v * sigmoid(v); with tanh as a sigmoid, GELU's other form is v * sigmoid of a cubic.
-    const float z = activation == FL_ACTIVATION_SILU ? v : v * (1.5957691f + 0.071354816f * v * v);
-    return __fdividef(v, 1.f + __expf(-z));
+template <int kCount>
+__device__ __forceinline__ void activate(uint32_t activation, float (&v)[kCount]) {
+    if (activation == FL_ACTIVATION_RELU) {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) v[i] = v[i] < 0.f ? 0.f : v[i];
+    } else if (activation == FL_ACTIVATION_GELU_ERF) {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) v[i] = 0.5f * v[i] * (1.f + erff(v[i] * 0.70710678f));
+    } else {
+        // SiLU is v * sigmoid(v); with tanh as a sigmoid, GELU's other form is v * sigmoid of a cubic.
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) {
+            const float x = v[i];
+            const float z = activation == FL_ACTIVATION_SILU ? x : x * (1.5957691f + 0.071354816f * x * x);
+            v[i] = __fdividef(x, 1.f + __expf(-z));
+        }
+    }
 }
 
 __device__ __forceinline__ void store_element(const FlSpmmParams& p, int64_t at, float v) {
@@ -89,40 +100,74 @@ __device__ __forceinline__ float pick(const float (&v)[kCount], uint32_t i) {
     return found;
 }
 
-// The fused end of four sums, kCount at a time. What is read is asked for before any of it is used: it comes from
-// far away, and there is little else to do at the end of a product.
+// Elements of one matrix, as they are: converting one of them would wait for it before the next is asked for.
+template <int kCount>
+struct Loaded {
+    uint32_t raw[kCount];
+
+    // Element i at `at(i)`, or zero where it is not `has(i)`.
+    template <typename At, typename Has>
+    __device__ __forceinline__ Loaded(uint64_t base, uint32_t type, At at, Has has) {
+        if (type == FL_TYPE_F32) {
+#pragma unroll
+            for (uint32_t i = 0; i < kCount; ++i) raw[i] = has(i) ? reinterpret_cast<const uint32_t*>(base)[at(i)] : 0;
+        } else {
+#pragma unroll
+            for (uint32_t i = 0; i < kCount; ++i) raw[i] = has(i) ? reinterpret_cast<const uint16_t*>(base)[at(i)] : 0;
+        }
+    }
+
+    __device__ __forceinline__ float value(uint32_t i, uint32_t type) const {
+        if (type == FL_TYPE_F32) return __uint_as_float(raw[i]);
+        if (type == FL_TYPE_BF16) return __uint_as_float(raw[i] << 16);
+        return __half2float(__ushort_as_half(static_cast<uint16_t>(raw[i])));
+    }
+};
+
+// The fused end of four sums, kCount at a time. What one matrix gives is asked for together: it comes from far away, and
+// there is little else to do at the end of a product.
 template <int kCount>
 __device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t m0, uint32_t m1, uint32_t n0, uint32_t n1, const float4& sums) {
     const float alpha = p.alpha_at ? *reinterpret_cast<const float*>(p.alpha_at) : p.alpha;
     const float beta = p.beta_at ? *reinterpret_cast<const float*>(p.beta_at) : p.beta;
 #pragma unroll 1
     for (uint32_t first = 0; first < 4; first += kCount) {
-        float bias[kCount], gate[kCount], residual[kCount], old[kCount];
+        auto row = [&](uint32_t i) { return first + i < 2 ? m0 : m1; };
+        auto col = [&](uint32_t i) { return (first + i) % 2 == 0 ? n0 : n1; };
+        auto has = [&](uint32_t i) { return row(i) < p.m && col(i) < p.n; };
+        auto at_c = [&](uint32_t i) { return row(i) * p.c_stride_m + col(i) * p.c_stride_n; };
+        // Side by side, because each is a long chain and its warp has nothing else to do.
+        const float all[4] = {sums.x, sums.y, sums.z, sums.w};
+        float v[kCount];
 #pragma unroll
-        for (uint32_t i = 0; i < kCount; ++i) {
-            const uint32_t m = first + i < 2 ? m0 : m1, n = (first + i) % 2 == 0 ? n0 : n1;
-            bias[i] = gate[i] = residual[i] = old[i] = 0.f;
-            if (m >= p.m || n >= p.n) continue;
-            if (p.bias) bias[i] = load_element(p.bias, m, p.bias_type);
-            if (p.gate) gate[i] = reinterpret_cast<const float*>(p.gate)[static_cast<int64_t>(n) * p.m + m];
-            if (p.residual)
-                residual[i] = load_element(p.residual, m * p.residual_stride_m + n * p.residual_stride_n, p.residual_type);
-            if (beta != 0.f)
-                old[i] = load_element(p.c, m * p.c_stride_m + n * p.c_stride_n, p.c_is_f32 ? FL_TYPE_F32 : kType);
+        for (uint32_t i = 0; i < kCount; ++i) v[i] = pick(all, first + i) * alpha;
+        if (beta != 0.f) {
+            const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : kType;
+            const Loaded<kCount> old(p.c, type, at_c, has);
+#pragma unroll
+            for (uint32_t i = 0; i < kCount; ++i) v[i] += beta * old.value(i, type);
         }
-#pragma unroll 1
-        for (uint32_t i = 0; i < kCount; ++i) {
-            const uint32_t m = first + i < 2 ? m0 : m1, n = (first + i) % 2 == 0 ? n0 : n1;
-            if (m >= p.m || n >= p.n) continue;
-            const float all[4] = {sums.x, sums.y, sums.z, sums.w};
-            float v = pick(all, first + i) * alpha;
-            if (beta != 0.f) v += beta * pick(old, i);
-            if (p.bias) v += pick(bias, i);
-            if (p.activation != FL_ACTIVATION_NONE) v = activate(p.activation, v);
-            if (p.gate) v *= pick(gate, i);
-            if (p.residual) v += pick(residual, i);
-            store_element(p, m * p.c_stride_m + n * p.c_stride_n, v);
+        if (p.bias) {
+            const Loaded<kCount> bias(p.bias, p.bias_type, row, has);
+#pragma unroll
+            for (uint32_t i = 0; i < kCount; ++i) v[i] += bias.value(i, p.bias_type);
         }
+        if (p.activation != FL_ACTIVATION_NONE) activate(p.activation, v);
+        if (p.gate) {
+            auto at = [&](uint32_t i) { return static_cast<int64_t>(col(i)) * p.m + row(i); };
+            const Loaded<kCount> gate(p.gate, FL_TYPE_F32, at, has);
+#pragma unroll
+            for (uint32_t i = 0; i < kCount; ++i) v[i] *= gate.value(i, FL_TYPE_F32);
+        }
+        if (p.residual) {
+            auto at = [&](uint32_t i) { return row(i) * p.residual_stride_m + col(i) * p.residual_stride_n; };
+            const Loaded<kCount> residual(p.residual, p.residual_type, at, has);
+#pragma unroll
+            for (uint32_t i = 0; i < kCount; ++i) v[i] += residual.value(i, p.residual_type);
+        }
+#pragma unroll
+        for (uint32_t i = 0; i < kCount; ++i)
+            if (has(i)) store_element(p, at_c(i), v[i]);
     }
 }
 
