@@ -56,9 +56,9 @@ if [ "$gpus" -ge 2 ]; then
     fi
 elif [ "$gib" -ge 120 ]; then
     row opt-30b 240 --model opt-30b --dense --sparse --sparsity 0.8 --batch 8,16,32,64,128
+    row opt-175b 180 --model opt-175b --sparsity 0.8 --format bitmap --batch 16 --prefill-tokens 2048
     # Slots is the fastest of few columns, Banked of many.
     row opt-30b-banked 100 --model opt-30b --sparsity 0.8 --format banked --batch 8,16,32,64,128
-    row opt-175b 180 --model opt-175b --sparsity 0.8 --format bitmap --batch 16 --prefill-tokens 2048
     row opt-66b 200 --model opt-66b --dense --sparse --sparsity 0.8 --batch 8,16,32,64
     row opt-66b-banked 100 --model opt-66b --sparsity 0.8 --format banked --batch 16,32,64
     row llama-2-70b 120 --model llama-2-70b --dense --sparse --sparsity 0.8,0.6 --batch 8,16,64 $sampled
