@@ -9,8 +9,8 @@
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
 use super::measured::{Measured, offsets};
-use super::tile::{Tile, gather, reduce, scatter, write_blocks};
-use super::{Analysis, changed, table_entry};
+use super::tile::{Tile, check_edge, gather, reduce, scatter, write_blocks};
+use super::{Analysis, block, changed, word};
 use crate::error::Result;
 use crate::types::{DenseLayout, Format};
 
@@ -242,23 +242,6 @@ pub(crate) fn encode(
     })
 }
 
-/// Block `index` of a buffer whose header has been parsed, found through the table.
-fn block<'a>(buffer: &'a [u8], header: &Header, index: usize) -> Result<&'a [u8]> {
-    let (start, end) = (table_entry(buffer, index)?, table_entry(buffer, index + 1)?);
-    let at = |units: u32| header.data_offset as usize + units as usize * UNIT;
-    buffer.get(at(start)..at(end)).filter(|bytes| bytes.len() >= UNIT).ok_or_else(|| {
-        corrupt(format!(
-            "table: block {index} is {start}..{end}, needs {LEAST_UNITS} unit or more within the data"
-        ))
-    })
-}
-
-#[inline]
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let four = bytes.get(at..)?.first_chunk::<4>()?;
-    Some(u32::from_le_bytes(*four))
-}
-
 /// Writes block `index` over `tile`.
 pub(crate) fn unpack(
     buffer: &[u8],
@@ -266,7 +249,7 @@ pub(crate) fn unpack(
     index: usize,
     tile: &mut BlockTile,
 ) -> Result<()> {
-    let bytes = block(buffer, header, index)?;
+    let bytes = block(buffer, header, index, LEAST_UNITS)?;
     unpack_block(bytes, tile)
         .ok_or_else(|| corrupt(format!("block {index}: it ends before its chunks")))
 }
@@ -296,33 +279,14 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> Option<()> {
 /// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
 /// The encoding of a block is unique: what it decodes to must give the same bytes again.
 pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
-    let (_, blocks) = header.grid();
     let visit = |range: std::ops::Range<usize>| {
         let mut tile = new_tile();
         let mut again = Vec::new();
         let mut sum = (0u64, 0u32);
         for index in range {
-            let bytes = block(buffer, header, index)?;
+            let bytes = block(buffer, header, index, LEAST_UNITS)?;
             unpack(buffer, header, index, &mut tile)?;
-            let r0 = index as u64 / blocks * TILE_ROWS as u64;
-            let c0 = index as u64 % blocks * TILE_COLS as u64;
-            let inside = |limit: u64, first: u64, most: usize| {
-                usize::try_from(limit - first).unwrap_or(usize::MAX).min(most)
-            };
-            let (rows, cols) =
-                (inside(header.rows, r0, TILE_ROWS), inside(header.cols, c0, TILE_COLS));
-            for (r, row) in tile.iter().enumerate() {
-                let first = if r < rows { cols } else { 0 };
-                if let Some(c) = row[first..].iter().position(|&bits| bits & 0x7fff != 0) {
-                    return Err(corrupt(format!(
-                        "block {index} stores element ({}, {}) outside rows x cols = {} x {}",
-                        r0 + r as u64,
-                        c0 + (first + c) as u64,
-                        header.rows,
-                        header.cols
-                    )));
-                }
-            }
+            check_edge(header, index, &tile)?;
             let streams = Streams::of(&tile);
             let units = streams.units();
             if units as usize * UNIT != bytes.len() {

@@ -7,15 +7,13 @@
 //! Its values go to stream `l ^ rotation(step)`; stream `s` is the `s`-th 4-byte column of the value rows,
 //! that is one shared-memory bank.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::header::{Header, corrupt};
 use super::list::{RowList, stored_bits};
 use super::measured::{Measured, offsets};
 use super::tile::{Tile, gather, reduce, scatter, write_blocks};
-use super::{Analysis, changed, table_entry};
+use super::{Analysis, block, changed};
 use crate::error::Result;
 use crate::types::{DenseLayout, Format};
 
@@ -382,16 +380,8 @@ pub(crate) struct Block<'a> {
 impl<'a> Block<'a> {
     /// Block `index` of a buffer whose header has been parsed.
     pub(crate) fn new(buffer: &'a [u8], header: &Header, index: usize) -> Result<Self> {
-        let (start, end) = (table_entry(buffer, index)?, table_entry(buffer, index + 1)?);
         let steps = header.tile_cols as usize / STEP;
-        let range = Range {
-            start: header.data_offset as usize + start as usize * UNIT,
-            end: header.data_offset as usize + end as usize * UNIT,
-        };
-        let bytes = buffer
-            .get(range)
-            .filter(|bytes| bytes.len() >= steps * UNIT)
-            .ok_or_else(|| corrupt(format!("table: block {index} is {start}..{end}, needs {steps} units or more within the data")))?;
+        let bytes = block(buffer, header, index, steps as u32)?;
         let (masks, values) = bytes.split_at(steps * UNIT);
         Ok(Self { masks, values })
     }

@@ -319,6 +319,27 @@ fn table_entry(buffer: &[u8], index: usize) -> Result<u32> {
     }
 }
 
+/// Block `index` of a buffer whose header has been parsed, found through the table; it has `least` units.
+fn block<'a>(buffer: &'a [u8], header: &Header, index: usize, least: u32) -> Result<&'a [u8]> {
+    let (start, end) = (table_entry(buffer, index)?, table_entry(buffer, index + 1)?);
+    let unit = header.unit_bytes() as usize;
+    let at = |units: u32| header.data_offset as usize + units as usize * unit;
+    let found = buffer.get(at(start)..at(end));
+    found.filter(|bytes| bytes.len() >= least as usize * unit).ok_or_else(|| {
+        let units = if least == 1 { "unit" } else { "units" };
+        corrupt(format!(
+            "table: block {index} is {start}..{end}, needs {least} {units} or more within the data"
+        ))
+    })
+}
+
+/// Four bytes of a block.
+#[inline]
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let four = bytes.get(at..)?.first_chunk::<4>()?;
+    Some(u32::from_le_bytes(*four))
+}
+
 fn check_dense(layout: &DenseLayout, len: usize) -> Result<()> {
     DenseLayout::new(layout.rows, layout.cols, layout.ld, layout.order)?;
     for (name, value) in [("rows", layout.rows), ("cols", layout.cols)] {

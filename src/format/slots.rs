@@ -16,8 +16,8 @@ use std::array::from_fn;
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
 use super::measured::{Measured, offsets};
-use super::tile::{Tile, gather, reduce, scatter, write_blocks};
-use super::{Analysis, changed, table_entry};
+use super::tile::{Tile, check_edge, gather, reduce, scatter, write_blocks};
+use super::{Analysis, block, changed, word};
 use crate::error::Result;
 use crate::types::{DenseLayout, Format};
 
@@ -469,23 +469,6 @@ pub(crate) fn encode(
     })
 }
 
-/// Block `index` of a buffer whose header has been parsed, found through the table.
-fn block<'a>(buffer: &'a [u8], header: &Header, index: usize) -> Result<&'a [u8]> {
-    let (start, end) = (table_entry(buffer, index)?, table_entry(buffer, index + 1)?);
-    let at = |units: u32| header.data_offset as usize + units as usize * UNIT;
-    buffer.get(at(start)..at(end)).filter(|bytes| bytes.len() >= OVERFLOW).ok_or_else(|| {
-        corrupt(format!(
-            "table: block {index} is {start}..{end}, needs {FIXED_UNITS} units or more within the data"
-        ))
-    })
-}
-
-#[inline]
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let four = bytes.get(at..)?.first_chunk::<4>()?;
-    Some(u32::from_le_bytes(*four))
-}
-
 /// Writes block `index` over `tile`.
 pub(crate) fn unpack(
     buffer: &[u8],
@@ -493,7 +476,7 @@ pub(crate) fn unpack(
     index: usize,
     tile: &mut BlockTile,
 ) -> Result<()> {
-    let bytes = block(buffer, header, index)?;
+    let bytes = block(buffer, header, index, FIXED_UNITS)?;
     unpack_block(bytes, tile).map_err(|reason| corrupt(format!("block {index}: {reason}")))
 }
 
@@ -574,33 +557,15 @@ fn section(at: usize, overflow_bytes: usize) -> &'static str {
 /// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
 /// The encoding of a block is unique: what it decodes to must give the same bytes again.
 pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
-    let (_, blocks) = header.grid();
     let visit = |range: std::ops::Range<usize>| {
         let mut tile = new_tile();
         let mut entries = Vec::new();
         let mut again = Vec::new();
         let mut sum = (0u64, 0u32);
         for index in range {
-            let bytes = block(buffer, header, index)?;
+            let bytes = block(buffer, header, index, FIXED_UNITS)?;
             unpack(buffer, header, index, &mut tile)?;
-            let (r0, c0) = (index as u64 / blocks * 32, index as u64 % blocks * 256);
-            let inside = |limit: u64, first: u64, most: usize| {
-                usize::try_from(limit - first).unwrap_or(usize::MAX).min(most)
-            };
-            let (rows, cols) =
-                (inside(header.rows, r0, TILE_ROWS), inside(header.cols, c0, TILE_COLS));
-            for (r, row) in tile.iter().enumerate() {
-                let first = if r < rows { cols } else { 0 };
-                if let Some(c) = row[first..].iter().position(|&bits| bits & 0x7fff != 0) {
-                    return Err(corrupt(format!(
-                        "block {index} stores element ({}, {}) outside rows x cols = {} x {}",
-                        r0 + r as u64,
-                        c0 + (first + c) as u64,
-                        header.rows,
-                        header.cols
-                    )));
-                }
-            }
+            check_edge(header, index, &tile)?;
             let masks = Masks::of(&tile);
             let planes = masks.planes();
             let units = masks.units(&planes);

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::header::{Header, corrupt};
 use crate::error::Result;
 use crate::types::{DenseLayout, Order};
 
@@ -103,6 +104,33 @@ pub(crate) fn scatter<const R: usize, const C: usize>(
             }
         }
     }
+}
+
+/// Refuses block `index` of a matrix if it stores an element outside; `tile` is what it decodes to.
+pub(crate) fn check_edge<const R: usize, const C: usize>(
+    header: &Header,
+    index: usize,
+    tile: &Tile<R, C>,
+) -> Result<()> {
+    let (_, blocks) = header.grid();
+    let (r0, c0) = (index as u64 / blocks * R as u64, index as u64 % blocks * C as u64);
+    let inside = |limit: u64, first: u64, most: usize| {
+        usize::try_from(limit - first).unwrap_or(usize::MAX).min(most)
+    };
+    let (rows, cols) = (inside(header.rows, r0, R), inside(header.cols, c0, C));
+    for (r, row) in tile.iter().enumerate() {
+        let first = if r < rows { cols } else { 0 };
+        if let Some(c) = row[first..].iter().position(|&bits| bits & 0x7fff != 0) {
+            return Err(corrupt(format!(
+                "block {index} stores element ({}, {}) outside rows x cols = {} x {}",
+                r0 + r as u64,
+                c0 + (first + c) as u64,
+                header.rows,
+                header.cols
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Runs `visit` over `0..count` in ranges of at most `leaf` on all cores and joins the results in order,
