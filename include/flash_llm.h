@@ -401,7 +401,7 @@ typedef enum {
     FLASHLLM_SPMM_PLAN_RESIDUAL = 4,
     /**
      * int32_t, default 0: the library chooses. Another number is one of flashllmSpMMAlgGetIds(), and may fix
-     * more than that: + 100000 * row tiles of a thread block + 10000000 * staged blocks of A, 0 leaving either
+     * more than that: + 1000000 * row tiles of a thread block + 100000000 * staged blocks of A, 0 leaving either
      * to the library; flashllmSpMMPlanExplain() prints the whole number. Reading gives the algorithm that will
      * run, never 0: store it, and force it elsewhere.
      */

@@ -5,8 +5,9 @@
 //
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is T = p.group_tiles tiles of 128 rows, 1 or 2. Warps 0 to
 //           4 T - 1 multiply, a warpgroup a tile; eight warps fill images, in two teams of four that take images in
-//           turn; one warp copies A; one or two bring B. The units (row group, block of 128 columns) are dealt to the
-//           CTAs (fl_streamk.cuh), each unit being T images; a CTA walks its units along K, then on to the next group.
+//           turn; one warp copies A; one or two bring B. With NT = 16, T is 1 and two warpgroups share the tile. The
+//           units (row group, block of 128 columns) are dealt to the CTAs (fl_streamk.cuh), each unit being T images; a
+//           CTA walks its units along K, then on to the next group.
 // Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, of images and of A
 //           [1024, ..)  B ring, pieces of 8*NT columns x 128 of K, swizzled
 //           [.., ..)    images, p.images of 32 KB (fl_image_sm90.cuh)
@@ -16,6 +17,7 @@
 //           warp B    B0 B1 .. | piece free: next | ...
 //           team i    wait A i | chunks -> registers | image free: registers -> image | A i+2 | ...
 //           group t   wait image, B | wgmma 0..15 | image = 0 | next image of tile t | ...
+//                     (NT = 16: | wait image, B | wgmma 0..7 | meanwhile the image before = 0 | ...)
 //           Chunks come into registers before the image is free, because both take long.
 // Budget:   wavefronts of shared memory, of an image of 16384 elements: zeros 256, to wgmma 256 and B's 32 NT (NT <= 4)
 //           or 128, A's copy and a chunk's 3 + 4 of 32 x 4 elements: 80 + 224 at 80 % zeros, of which a chunk in eight is
@@ -185,7 +187,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const Addresses at = layout<NT>(p, (smem_addr(smem) + kAlign - 1) & ~(kAlign - 1));
     // The shuffle tells the compiler that a warp has one number: it serialises wgmma on paths that may diverge.
     const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
-    const uint32_t slice = blockIdx.y, multipliers = 4 * p.group_tiles;
+    const uint32_t slice = blockIdx.y, multipliers = G::kShared ? 8 : 4 * p.group_tiles;
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     const uint32_t count = (unit1 - unit0) * p.group_tiles;
@@ -197,7 +199,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         }
         for (uint32_t i = 0; i < p.images; ++i) {
             mbar_init(at.image_full + 8 * i, kTeam);
-            mbar_init(at.image_empty + 8 * i, 4);
+            mbar_init(at.image_empty + 8 * i, G::kShared ? 8 : 4);
+            mbar_init(at.image_read + 8 * i, 8);
         }
         for (uint32_t i = 0; i < p.a_slots; ++i) {
             mbar_init(at.a_full + 8 * i, 1);
@@ -210,13 +213,22 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     __syncthreads();
 
     const uint32_t helper = warp - multipliers;
-    if (warp < multipliers)
-        multiply<NT>(p, at, line, unit0, unit1, slice, warp, lane);
-    else if (helper < kFillers)
+    if constexpr (G::kShared) {
+        if (warp < multipliers)
+            take_registers<120>();
+        else
+            give_registers<72>();
+    }
+    if (warp < multipliers) {
+        if constexpr (G::kShared)
+            multiply_shared<NT>(p, at, line, unit0, unit1, slice, warp, lane);
+        else
+            multiply<NT>(p, at, line, unit0, unit1, slice, warp, lane);
+    } else if (helper < kFillers)
         fill(p, at, count, helper, lane);
     else if (helper == kFillers)
         load_a<NT>(p, at, unit0, count, slice * (NT * 8), lane);
-    else
+    else if (helper - kFillers - 1 < G::kLoaders)
         load_b<NT>(p, at, unit0, unit1, slice * (NT * 8), helper - kFillers - 1, lane);
 #endif
 }
@@ -241,6 +253,7 @@ FL_SPMM_BANKED(1)
 FL_SPMM_BANKED(2)
 FL_SPMM_BANKED(4)
 FL_SPMM_BANKED(8)
+FL_SPMM_BANKED(16)
 
 FL_SPMM_BANKED_GROUP(2)
 FL_SPMM_BANKED_GROUP(8)

@@ -178,10 +178,17 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         ++k_tile;
         if (k_tile % kTilesAChunk == 0 || k_tile == k_tiles) ring.release(lane);
         if (segment_ends) {
-            if (row_tile < row_tiles && parts.reduce(acc, peeked, lane))
-                store_tile<8 * NT>(acc, [&](int i, const float4& v) {
-                    store_m16n8(p, row_tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
-                });
+            if (row_tile < row_tiles && parts.reduce(acc, peeked, lane)) {
+                // By way of the dense tile, which is nobody else's and zero before and after.
+#pragma unroll
+                for (int i = 0; i < 8 * NT; ++i) sts128(dense + i * 512 + lane * 16, bits(acc[i]));
+                store_m16n8_sums<8 * NT, 2>(
+                    p, dense, lane, [&](uint32_t i) { return row_tile * kTileRows + i / NT * 16; },
+                    [&](uint32_t i) { return n0 + i % NT * 8; });
+#pragma unroll
+                for (int i = 0; i < 8 * NT; ++i) sts128(dense + i * 512 + lane * 16, make_uint4(0, 0, 0, 0));
+                __syncwarp();
+            }
 #pragma unroll
             for (int i = 0; i < 8 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
             k_tile = 0;

@@ -198,6 +198,127 @@ __device__ __forceinline__ void store_m8n16(const FlSpmmParams& p, uint32_t m, u
     store_2x2<4>(p, row, row + 1, col, col + 8, make_float4(v.x, v.z, v.y, v.w));
 }
 
+// Eight rows of a column, from a multiple of 8 on.
+constexpr uint32_t kRun = 8;
+
+// Whether what the end reads and writes has runs at multiples of 16 bytes.
+__device__ __forceinline__ bool has_runs(const FlSpmmParams& p) {
+    const uint32_t c_size = p.c_is_f32 ? 4 : 2, r_size = p.residual_type == FL_TYPE_F32 ? 4 : 2;
+    const bool c = p.c_stride_m == 1 && ((p.c | static_cast<uint64_t>(p.c_stride_n * c_size)) & 15) == 0;
+    const bool residual = p.residual == 0 || (p.residual_stride_m == 1 &&
+                                              ((p.residual | static_cast<uint64_t>(p.residual_stride_n * r_size)) & 15) == 0);
+    return p.m % kRun == 0 && c && residual && ((p.bias | p.gate) & 15) == 0;
+}
+
+__device__ __forceinline__ void load_run(float (&v)[kRun], uint64_t base, int64_t at, uint32_t type) {
+    if (type == FL_TYPE_F32) {
+        const float4* from = reinterpret_cast<const float4*>(base + at * 4);
+        const float4 low = from[0], high = from[1];
+        v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w, v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+    } else {
+        const uint4 raw = *reinterpret_cast<const uint4*>(base + at * 2);
+        const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+        for (uint32_t i = 0; i < kRun; ++i) {
+            const uint32_t bits = i % 2 == 0 ? words[i / 2] & 0xffff : words[i / 2] >> 16;
+            v[i] = type == FL_TYPE_BF16 ? __uint_as_float(bits << 16) : __half2float(__ushort_as_half(static_cast<uint16_t>(bits)));
+        }
+    }
+}
+
+__device__ __forceinline__ uint32_t pack(float low, float high) {
+    if (kType == FL_TYPE_BF16) {
+        const __nv_bfloat162 v = __floats2bfloat162_rn(low, high);
+        return *reinterpret_cast<const uint32_t*>(&v);
+    }
+    const __half2 v = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&v);
+}
+
+// Stores the sums of kCount runs, the i-th at row m[i] and column n[i], where has_runs(): the same values as store_2x2, with
+// a sixteenth of its instructions. What all of them read of one matrix is asked for before any of it is used.
+template <uint32_t kCount>
+__device__ __forceinline__ void store_runs(const FlSpmmParams& p, const uint32_t (&m)[kCount], const uint32_t (&n)[kCount],
+                                           float (&v)[kCount][kRun]) {
+    const float alpha = p.alpha_at ? *reinterpret_cast<const float*>(p.alpha_at) : p.alpha;
+    const float beta = p.beta_at ? *reinterpret_cast<const float*>(p.beta_at) : p.beta;
+    auto has = [&](uint32_t i) { return m[i] < p.m && n[i] < p.n; };
+    auto at = [&](uint32_t i) { return m[i] + n[i] * p.c_stride_n; };
+    // Calls use(value, other element) for every element.
+    auto with = [&](uint64_t base, uint32_t type, auto from, auto use) {
+        float other[kCount][kRun];
+#pragma unroll
+        for (uint32_t i = 0; i < kCount; ++i)
+            if (has(i)) load_run(other[i], base, from(i), type);
+#pragma unroll
+        for (uint32_t i = 0; i < kCount; ++i)
+#pragma unroll
+            for (uint32_t j = 0; j < kRun; ++j) use(v[i][j], other[i][j]);
+    };
+#pragma unroll
+    for (uint32_t i = 0; i < kCount; ++i)
+#pragma unroll
+        for (uint32_t j = 0; j < kRun; ++j) v[i][j] *= alpha;
+    if (beta != 0.f) with(p.c, p.c_is_f32 ? FL_TYPE_F32 : kType, at, [&](float& x, float old) { x += beta * old; });
+    if (p.fused) {
+        if (p.bias) with(p.bias, p.bias_type, [&](uint32_t i) { return m[i]; }, [](float& x, float bias) { x += bias; });
+        if (p.activation != FL_ACTIVATION_NONE) {
+#pragma unroll
+            for (uint32_t i = 0; i < kCount; ++i) activate(p.activation, v[i]);
+        }
+        if (p.gate)
+            with(p.gate, FL_TYPE_F32, [&](uint32_t i) { return static_cast<int64_t>(n[i]) * p.m + m[i]; }, [](float& x, float gate) { x *= gate; });
+        if (p.residual)
+            with(p.residual, p.residual_type, [&](uint32_t i) { return m[i] + n[i] * p.residual_stride_n; }, [](float& x, float residual) { x += residual; });
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < kCount; ++i) {
+        if (!has(i)) continue;
+        if (p.c_is_f32) {
+            float4* to = reinterpret_cast<float4*>(p.c + at(i) * 4);
+            to[0] = make_float4(v[i][0], v[i][1], v[i][2], v[i][3]);
+            to[1] = make_float4(v[i][4], v[i][5], v[i][6], v[i][7]);
+        } else {
+            *reinterpret_cast<uint4*>(p.c + at(i) * 2) =
+                make_uint4(pack(v[i][0], v[i][1]), pack(v[i][2], v[i][3]), pack(v[i][4], v[i][5]), pack(v[i][6], v[i][7]));
+        }
+    }
+}
+
+// Stores m16n8 accumulators that the warp has put into shared memory: the lane's sums of the i-th 512 i + 16 lane bytes
+// from `sums` on, those at rows row(i) and columns column(i) on. kTogether of them at a time: more take registers, and
+// wait less.
+template <uint32_t kVectors, uint32_t kTogether, typename Row, typename Column>
+__device__ __forceinline__ void store_m16n8_sums(const FlSpmmParams& p, uint32_t sums, uint32_t lane, Row row, Column column) {
+    if (!has_runs(p)) {
+#pragma unroll 1
+        for (uint32_t i = 0; i < kVectors; ++i) store_m16n8(p, row(i), column(i), lds_float4(sums + i * 512 + lane * 16), lane);
+        return;
+    }
+    __syncwarp();
+    // A lane takes two runs of eight lanes' sums: those of two columns of one upper or lower half.
+    const uint32_t quad = lane % 4, lower = lane / 4 % 2;
+#pragma unroll 1
+    for (uint32_t first = lane / 8; first < kVectors; first += 4 * kTogether) {
+        uint32_t m[2 * kTogether], n[2 * kTogether];
+        float v[2 * kTogether][kRun];
+#pragma unroll
+        for (uint32_t t = 0; t < kTogether; ++t) {
+            const uint32_t i = first + 4 * t;
+            m[2 * t] = m[2 * t + 1] = row(i) + lower * 8;
+            n[2 * t] = column(i) + quad * 2;
+            n[2 * t + 1] = n[2 * t] + 1;
+#pragma unroll
+            for (uint32_t r = 0; r < kRun; ++r) {
+                const uint2 two = lds64(sums + i * 512 + (r * 4 + quad) * 16 + lower * 8);
+                v[2 * t][r] = __uint_as_float(two.x), v[2 * t + 1][r] = __uint_as_float(two.y);
+            }
+        }
+        store_runs(p, m, n, v);
+    }
+    __syncwarp();
+}
+
 // Calls store(i, v) with sums that are in registers, in a loop: with code for each of them, the end of a product is
 // mostly the time that its instructions take to come, once a CTA. The sums move up, because registers have no index.
 template <int kVectors, typename Store>

@@ -7,7 +7,8 @@
 // again. Everything of the pipeline that does not depend on the compressed format is here.
 //
 // With 8 to 32 columns of N an image is wgmma's A, twice 64 rows. With 64, it is wgmma's B: B's 64 columns are its M,
-// the image's 128 rows its N, so that what shared memory gives to wgmma is a third less.
+// the image's 128 rows its N, so that what shared memory gives to wgmma is a third less. With 128, two warpgroups share
+// each image, 64 columns each.
 #pragma once
 
 #include "fl_streamk.cuh"
@@ -26,18 +27,19 @@ constexpr uint32_t kBarrierBytes = 1024;
 // Rings of B, pieces of 128 of K each, and the sums of a thread, for 8 NT columns.
 template <int NT>
 struct Geometry {
-    static constexpr bool kSwapped = NT == 8;
-    static constexpr uint32_t kLoaders = NT == 8 ? 2 : 1;  // a half of a piece each, or both
-    static constexpr uint32_t kPieces = NT == 8 ? 3 : 4;
+    static constexpr bool kSwapped = NT >= 8;
+    static constexpr bool kShared = NT == 16;  // an image, by two warpgroups
+    static constexpr uint32_t kLoaders = NT >= 8 ? 2 : 1;  // a half of a piece each, or both
+    static constexpr uint32_t kPieces = NT == 16 ? 2 : NT == 8 ? 3 : 4;
     static constexpr uint32_t kAhead = kPieces - 1;
     static constexpr uint32_t kPieceHalf = NT * 8 * kLine;
     static constexpr uint32_t kPieceBytes = 2 * kPieceHalf;
-    static constexpr int kVectors = 2 * NT;
+    static constexpr int kVectors = kShared ? NT : 2 * NT;
 };
 
 // Where a CTA's barriers and rings are.
 struct Addresses {
-    uint32_t b_full, b_empty, image_full, image_empty, a_full, a_empty, b, images, a;
+    uint32_t b_full, b_empty, image_full, image_empty, image_read, a_full, a_empty, b, images, a;
 };
 
 template <int NT>
@@ -50,6 +52,7 @@ __device__ __forceinline__ Addresses layout(const FlSpmmParams& p, uint32_t base
     at.image_empty = base + 192;
     at.a_full = base + 256;
     at.a_empty = base + 512;
+    at.image_read = base + 768;
     at.b = base + kBarrierBytes;
     at.images = at.b + G::kPieces * G::kPieceBytes;
     at.a = at.images + p.images * kBytes;
@@ -91,7 +94,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
         for (uint32_t h = 0; h < 2 / G::kLoaders; ++h) {
             const uint32_t half = h + loader, k = k_block * kCols + half * kHalfCols + c * 8;
             const uint32_t to = at.b + piece.at * G::kPieceBytes + half * G::kPieceHalf;
-#pragma unroll
+#pragma unroll(NT == 16 ? 4 : NT * 2)
             for (uint32_t n = r; n < NT * 8; n += 4)
                 // A is zero beyond K and C is not stored beyond N, but 0 * NaN would not be zero: nothing is zeros.
                 cp_async16(to + n * kLine + (c ^ (n % 8)) * 16, b + n * p.b_stride_n + k, k < p.k && n < rows ? 16 : 0);
@@ -106,6 +109,38 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
     }
     cp_async_wait<0>();
     while (waiting != 0) signal();
+}
+
+// Sums of 16 columns that a warp has put into shared memory, kVectors times 8 rows of store_m8n16()'s layout: where a lane's
+// own are, so that a lane reading a run of a column has no bank conflict.
+__device__ __forceinline__ uint32_t own_sums(uint32_t lane) { return (lane ^ (lane / 8 & 3)) * 16; }
+
+// Stores them, at rows from m and columns from n on.
+template <int kVectors>
+__device__ __forceinline__ void store_sums(const FlSpmmParams& p, uint32_t sums, uint32_t m, uint32_t n, uint32_t lane) {
+    if (!has_runs(p)) {
+#pragma unroll 1
+        for (int i = 0; i < kVectors; ++i) store_m8n16(p, m + i * 8, n, lds_float4(sums + i * 512 + own_sums(lane)), lane);
+        return;
+    }
+    __syncwarp();
+    // A lane takes two runs: of columns 8 apart.
+    const uint32_t column = lane % 8;
+#pragma unroll 1
+    for (uint32_t i = lane / 8; i < kVectors; i += 4) {
+#pragma unroll 1
+        for (uint32_t right = 0; right < 2; ++right) {
+            const uint32_t row[1] = {m + i * 8}, col[1] = {n + column + right * 8};
+            float v[1][kRun];
+#pragma unroll
+            for (uint32_t q = 0; q < 4; ++q) {
+                const uint2 two = lds64(sums + i * 512 + own_sums(column * 4 + q) + right * 8);
+                v[0][2 * q] = __uint_as_float(two.x), v[0][2 * q + 1] = __uint_as_float(two.y);
+            }
+            store_runs(p, row, col, v);
+        }
+    }
+    __syncwarp();
 }
 
 // A warpgroup: the products of tile `warp / 4` of every row group, its sums, and C.
@@ -151,24 +186,25 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
         if (lane == 0) mbar_arrive(at.b_empty + 8 * piece.at);
         piece.advance(1, G::kPieces);
         ++k_block;
-        const uint32_t mine = image + w * (kBytes / 4) + lane * 16;
+        const uint32_t sums = image + w * (kBytes / 4), mine = sums + lane * 16;
         if (segment_ends) {
             // Until it is zero the image is this warpgroup's: sums that lie there are stored by a loop, which is fetched
             // once, and not by code for each of them.
+            const uint32_t own = G::kSwapped ? sums + own_sums(lane) : mine;
 #pragma unroll
-            for (int i = 0; i < G::kVectors; ++i) sts128(mine + i * 512, bits(acc[i]));
+            for (int i = 0; i < G::kVectors; ++i) sts128(own + i * 512, bits(acc[i]));
             parts.begin(group);
             const uint32_t row0 = (group * p.group_tiles + t) * kRows;
-            if (row0 < p.m && parts.reduce(mine, parts.peek(), lane)) {
-#pragma unroll 1
-                for (int i = 0; i < G::kVectors; ++i) {
-                    const float4 sum = lds_float4(mine + i * 512);
-                    if constexpr (G::kSwapped)
-                        store_m8n16(p, row0 + i * 8, n0 + w * 16, sum, lane);
-                    else
-                        store_m16n8(p, row0 + i / NT * 64 + w * 16, n0 + i % NT * 8, sum, lane);
+            if (row0 < p.m && parts.reduce(own, parts.peek(), lane)) {
+                if constexpr (G::kSwapped) {
+                    store_sums<G::kVectors>(p, sums, row0, n0 + w * 16, lane);
+                } else {
+                    store_m16n8_sums<G::kVectors, 1>(
+                        p, sums, lane, [&](uint32_t i) { return row0 + i / NT * 64 + w * 16; },
+                        [&](uint32_t i) { return n0 + i % NT * 8; });
                 }
             }
+            __syncwarp();
 #pragma unroll
             for (int i = 0; i < G::kVectors; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
             k_block = 0;
@@ -179,6 +215,80 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
         __syncwarp();
         if (lane == 0) mbar_arrive(at.image_empty + 8 * ring.at);
         ring.advance(p.group_tiles, p.images);
+    }
+}
+
+// A warpgroup, one of two: the products of 64 columns each with every tile, one of a row group, its sums, and C. An image
+// belongs to both; each makes half of it zero when both have read it, while the next is multiplied.
+template <int NT>
+__device__ __forceinline__ void multiply_shared(const FlSpmmParams& p, const Addresses& at, const StreamK& line, uint32_t unit0,
+                                                uint32_t unit1, uint32_t slice, uint32_t warp, uint32_t lane) {
+    using G = Geometry<NT>;
+    static_assert(G::kShared, "two times 64 columns");
+    // Sums of a warp that an eighth of an image holds, and how often.
+    constexpr int kHeld = kBytes / 8 / 512, kTimes = G::kVectors / kHeld;
+    const uint32_t n0 = slice * (NT * 8) + warp * 16, side = warp / 4 * (64 * kLine);
+    float4 acc[G::kVectors];
+#pragma unroll
+    for (int i = 0; i < G::kVectors; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+    uint32_t k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
+    Cursor piece{0, 0}, ring{0, 0}, last{0, 0};
+    bool first = true;
+    for (uint32_t unit = unit0; unit < unit1; ++unit) {
+        const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
+        mbar_wait(at.b_full + 8 * piece.at, piece.phase);
+        mbar_wait(at.image_full + 8 * ring.at, ring.phase);
+        fence_proxy_async();
+        const uint64_t a = wgmma_descriptor_k_major(at.b + piece.at * G::kPieceBytes + side);
+        const uint64_t b = wgmma_descriptor_k_major(at.images + ring.at * kBytes);
+        wgmma_fence();
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+#pragma unroll
+            for (int k = 0; k < 4; ++k)
+                wgmma_k16<16>(acc, a + ((half * G::kPieceHalf + k * 32) >> 4), b + ((half * kHalf + k * 32) >> 4));
+        wgmma_commit();
+        if (!first) {
+            mbar_wait(at.image_read + 8 * last.at, last.phase);
+            const uint32_t mine = at.images + last.at * kBytes + warp * (kBytes / 8) + lane * 16;
+#pragma unroll
+            for (uint32_t i = 0; i < kBytes / 8; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
+            __syncwarp();
+            if (lane == 0) mbar_arrive(at.image_empty + 8 * last.at);
+        }
+        first = false;
+        wgmma_wait<0>();
+#pragma unroll
+        for (int i = 0; i < G::kVectors; ++i) wgmma_read(acc[i]);
+        if (lane == 0) {
+            mbar_arrive(at.image_read + 8 * ring.at);
+            mbar_arrive(at.b_empty + 8 * piece.at);
+        }
+        last = ring;
+        ring.advance(1, p.images);
+        piece.advance(1, G::kPieces);
+        ++k_block;
+        if (segment_ends) {
+            // The image is nobody's until both have made it zero: sums go through it, as many at a time as fit.
+            const uint32_t sums = at.images + last.at * kBytes + warp * (kBytes / 8), own = sums + own_sums(lane);
+            const uint32_t row0 = group * kRows;
+            mbar_wait(at.image_read + 8 * last.at, last.phase);
+#pragma unroll
+            for (int time = 0; time < kTimes; ++time) {
+#pragma unroll
+                for (int i = 0; i < kHeld; ++i) {
+                    sts128(own + i * 512, bits(acc[time * kHeld + i]));
+                    acc[time * kHeld + i] = make_float4(0.f, 0.f, 0.f, 0.f);
+                }
+                Parts<kHeld> parts(p, line, blockIdx.x, warp * kTimes + time, 8 * kTimes, slice);
+                parts.begin(group);
+                if (row0 < p.m && parts.reduce(own, parts.peek(), lane))
+                    store_sums<kHeld>(p, sums, row0 + time * (kHeld * 8), n0, lane);
+                __syncwarp();
+            }
+            k_block = 0;
+            ++group;
+        }
     }
 }
 #endif

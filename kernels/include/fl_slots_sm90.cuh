@@ -2,6 +2,7 @@
 // What the Slots kernels for Hopper share: the warps that bring A and B, and the multiplication of overflow.
 #pragma once
 
+#include "fl_a_ring.cuh"
 #include "fl_slots.cuh"
 #include "fl_streamk.cuh"
 
@@ -73,63 +74,8 @@ struct Cursor {
     }
 };
 
-struct Addresses {
-    uint32_t b_full, b_empty, a_full, a_empty, b, raw, a;
-};
-
-// The warp that copies A. Lane r copies the blocks of the group's r-th tile, each as soon as its own slot is free, so
-// that neither a slow tile nor B holds up the others.
-struct LoadA {
-    const FlSpmmParams& p;
-    const uint32_t* table;
-    uint32_t unit1, begin = 0, bytes = 0;
-
-    __device__ __forceinline__ LoadA(const FlSpmmParams& params, uint32_t last_unit)
-        : p(params), table(reinterpret_cast<const uint32_t*>(params.table)), unit1(last_unit) {}
-
-    // Where a tile's block of a unit lies; nothing for tiles beyond M and units beyond this CTA's.
-    __device__ __forceinline__ void find(uint32_t r, uint32_t unit) {
-        const uint32_t tile = unit / p.k_blocks * p.group_tiles + r;
-        begin = bytes = 0;
-        if (r < p.group_tiles && unit < unit1 && tile < p.row_tiles) {
-            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
-            begin = table[block];
-            bytes = (table[block + 1] - begin) * kUnit;
-        }
-    }
-
-    // Looks up this lane's first block, which can be done before there are barriers.
-    __device__ __forceinline__ void prepare(uint32_t unit0, uint32_t lane) {
-        find(lane % p.group_tiles, lane < p.group_tiles * p.a_slots ? unit0 + lane / p.group_tiles : unit1);
-    }
-
-    __device__ __forceinline__ void copy(const Addresses& at, uint32_t r, uint32_t slot) const {
-        const uint32_t index = r * p.a_slots + slot;
-        mbar_expect_tx(at.a_full + 8 * index, bytes);
-        if (bytes != 0)
-            bulk_load(at.a + index * p.slot_bytes,
-                      reinterpret_cast<const unsigned char*>(p.data) + static_cast<uint64_t>(begin) * kUnit, bytes,
-                      at.a_full + 8 * index);
-    }
-
-    __device__ __forceinline__ void run(const Addresses& at, uint32_t unit0, uint32_t lane) {
-        // The first blocks of all slots at once; prepare() has found this lane's.
-        if (lane < p.group_tiles * p.a_slots && unit0 + lane / p.group_tiles < unit1)
-            copy(at, lane % p.group_tiles, lane / p.group_tiles);
-        __syncwarp();
-        uint32_t unit = lane < p.group_tiles ? unit0 + p.a_slots : unit1, slot = 0, phase = 0;
-        find(lane, unit);
-        while (__any_sync(~0u, unit < unit1)) {
-            if (unit < unit1 && mbar_test(at.a_empty + 8 * (lane * p.a_slots + slot), phase)) {
-                copy(at, lane, slot);
-                if (++slot == p.a_slots) {
-                    slot = 0;
-                    phase ^= 1;
-                }
-                find(lane, ++unit);
-            }
-        }
-    }
+struct Addresses : ARing {
+    uint32_t b_full, b_empty, b, raw;
 };
 
 // A warp that brings B: copies of its share of the columns and their transposition. kAsync: wgmma reads them.

@@ -71,14 +71,14 @@ pub struct Algorithm {
 }
 
 impl Algorithm {
-    const TILES: i32 = 100_000;
-    const SLOTS: i32 = 10_000_000;
+    const TILES: i32 = 1_000_000;
+    const SLOTS: i32 = 100_000_000;
 
     /// The number by which callers store and force it: the kernel's, and above it row tiles and staged blocks.
     pub fn id(&self) -> i32 {
         self.kernel.algorithm()
             + Self::TILES * self.group_tiles.min(99) as i32
-            + Self::SLOTS * self.a_slots.min(99) as i32
+            + Self::SLOTS * self.a_slots.min(20) as i32
     }
 
     /// The algorithm with this number.
@@ -111,8 +111,8 @@ impl KernelId {
 /// Kernels that can run the product on the device, the automatic choice first, then by estimated time.
 pub fn algorithms(problem: &Problem, props: &DeviceProps) -> Result<Vec<KernelId>> {
     let mut found = vec![select(problem, props)?.kernel];
-    let mut estimates = Estimates::new(problem, props);
-    for n_tiles in [8, 4, 2, 1] {
+    for n_tiles in [16, 8, 4, 2, 1] {
+        let mut estimates = Estimates::new(problem, props, n_tiles);
         let mut timed: Vec<(f64, KernelId)> =
             candidates(problem, props, n_tiles).map(|c| (estimates.time(&c), c.kernel)).collect();
         timed.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -349,8 +349,12 @@ mod tests {
             rows,
             cols,
             nnz: 0,
-            tile_rows: if format == Format::TiledCsl { 128 } else { 32 },
-            tile_cols: if format == Format::TiledCsl { 64 } else { 256 },
+            tile_rows: if matches!(format, Format::TiledCsl | Format::Banked) { 128 } else { 32 },
+            tile_cols: match format {
+                Format::TiledCsl => 64,
+                Format::Banked => 128,
+                Format::Bitmap | Format::Slots => 256,
+            },
             table_offset: 256,
             table_entries: 0,
             data_offset: 0,
@@ -366,6 +370,10 @@ mod tests {
             let id = kernel.algorithm();
             assert!(id > 1, "{kernel:?}");
             assert_eq!(KernelId::from_algorithm(id), Some(kernel));
+            for (group_tiles, a_slots) in [(0, 0), (1, 0), (0, 1), (7, 3), (99, 20)] {
+                let whole = Algorithm { kernel, group_tiles, a_slots };
+                assert_eq!(Algorithm::from_id(whole.id()), Some(whole), "{whole:?}");
+            }
         }
         for id in [i32::MIN, -1, 0, 1, 9_999, i32::MAX, KernelId::PackBSm80.algorithm()] {
             assert_eq!(KernelId::from_algorithm(id), None, "{id}");
@@ -375,8 +383,8 @@ mod tests {
 
     #[test]
     fn every_way_has_a_number_and_is_what_the_number_gives() {
-        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
-            for n in [1, 16, 33, 64] {
+        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked] {
+            for n in [1, 16, 33, 64, 128] {
                 let problem =
                     Problem::new(&header(format, 4096, 4096), n, BAccess::Direct).unwrap();
                 let ways = super::super::ways(&problem, &h100());
@@ -513,7 +521,7 @@ mod tests {
 
     #[test]
     fn the_workspace_of_a_batch_does_not_shrink_with_its_columns() {
-        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
+        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked] {
             for (rows, cols) in [(33, 300), (4096, 4096), (28672, 7168)] {
                 let header = header(format, rows, cols);
                 for count in [2, 7, 16] {

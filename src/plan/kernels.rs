@@ -70,6 +70,10 @@ pub enum KernelId {
     BankedN4Sm90,
     /// Banked SpMM, Hopper, 64 columns.
     BankedN8Sm90,
+    /// Banked SpMM, Hopper, 128 columns.
+    BankedN16Sm90,
+    /// Banked SpMM, Hopper, one column.
+    BankedVectorSm90,
     /// Banked SpMM, Ampere and later, 8 columns.
     BankedN1Sm80,
     /// Banked SpMM, Ampere and later, 16 columns.
@@ -84,12 +88,12 @@ pub enum KernelId {
 
 use KernelId::{
     BankedN1Sm80, BankedN1Sm90, BankedN2Sm80, BankedN2Sm90, BankedN4Sm80, BankedN4Sm90,
-    BankedN8Sm80, BankedN8Sm90, BitmapN1Sm80, BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80,
-    BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80,
-    BitmapN8W7Sm90, PackBSm80, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80,
-    SlotsN4Sm90, SlotsN4WgmmaSm90, SlotsN8Sm80, SlotsN8WgmmaSm90, TiledCslN1Sm80, TiledCslN1W4Sm90,
-    TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80,
-    TiledCslN8Sm80,
+    BankedN8Sm80, BankedN8Sm90, BankedN16Sm90, BankedVectorSm90, BitmapN1Sm80, BitmapN1W7Sm90,
+    BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90,
+    BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80, SlotsN1Sm80, SlotsN1Sm90,
+    SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN4WgmmaSm90, SlotsN8Sm80,
+    SlotsN8WgmmaSm90, TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80,
+    TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -115,6 +119,8 @@ pub enum Family {
     BankedSm90,
     /// kernels/spmm_banked_sm80.cu
     BankedSm80,
+    /// kernels/spmm_banked_vector_sm90.cu
+    BankedVectorSm90,
 }
 
 /// What selection knows of a kernel.
@@ -134,6 +140,8 @@ pub struct Facts {
     pub tile_rows: u32,
     /// Teams of warps that take staged blocks in turn.
     pub teams: u32,
+    /// Parts of a warp's sums that are added up over the CTAs one after the other.
+    pub sums_a_warp: u32,
     /// CTAs that the registers of an SM hold.
     pub ctas_by_registers: u32,
     /// Exported name in the fatbin for fp16.
@@ -175,6 +183,8 @@ impl KernelId {
         BankedN2Sm90,
         BankedN4Sm90,
         BankedN8Sm90,
+        BankedN16Sm90,
+        BankedVectorSm90,
         BankedN1Sm80,
         BankedN2Sm80,
         BankedN4Sm80,
@@ -185,8 +195,8 @@ impl KernelId {
     /// The kernel's facts.
     pub const fn facts(self) -> Facts {
         use Family::{
-            BankedSm80, BankedSm90, BitmapSm80, BitmapSm90, PackB, SlotsSm80, SlotsSm90,
-            SlotsWgmmaSm90, TiledCslSm80, TiledCslSm90,
+            BankedSm80, BankedSm90, BankedVectorSm90 as BankedVector, BitmapSm80, BitmapSm90,
+            PackB, SlotsSm80, SlotsSm90, SlotsWgmmaSm90, TiledCslSm80, TiledCslSm90,
         };
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
             BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
@@ -221,26 +231,32 @@ impl KernelId {
             BankedN2Sm90 => (BankedSm90, 2, 8, 1, "fl_spmm_banked_f16_n2_sm90"),
             BankedN4Sm90 => (BankedSm90, 4, 8, 1, "fl_spmm_banked_f16_n4_sm90"),
             BankedN8Sm90 => (BankedSm90, 8, 8, 1, "fl_spmm_banked_f16_n8_sm90"),
+            BankedN16Sm90 => (BankedSm90, 16, 8, 1, "fl_spmm_banked_f16_n16_sm90"),
+            BankedVectorSm90 => (BankedVector, 1, 8, 1, "fl_spmm_banked_f16_vector_sm90"),
             BankedN1Sm80 => (BankedSm80, 1, 4, 2, "fl_spmm_banked_f16_n1_sm80"),
             BankedN2Sm80 => (BankedSm80, 2, 4, 2, "fl_spmm_banked_f16_n2_sm80"),
             BankedN4Sm80 => (BankedSm80, 4, 4, 2, "fl_spmm_banked_f16_n4_sm80"),
             BankedN8Sm80 => (BankedSm80, 8, 4, 2, "fl_spmm_banked_f16_n8_sm80"),
             PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80"),
         };
-        let tile_rows = if matches!(family, TiledCslSm90 | BankedSm90) { 128 } else { 32 };
+        let tile_rows =
+            if matches!(family, TiledCslSm90 | BankedSm90 | BankedVector) { 128 } else { 32 };
         let warps_a_tile = match family {
+            BankedSm90 if n_tiles == 16 => 8,
             BankedSm90 => 4,
-            SlotsSm90 => 2,
+            SlotsSm90 | BankedVector => 2,
             _ => 1,
         };
         let teams = if matches!(family, BankedSm90) { 2 } else { 1 };
+        let sums_a_warp = if matches!(self, BankedN16Sm90) { 2 } else { 1 };
         let loaders = match family {
             // A warpgroup, because it gives registers away; not all of its warps load.
             SlotsWgmmaSm90 => 4,
             SlotsSm90 if n_tiles >= 4 => 3,
-            SlotsSm90 => 2,
+            SlotsSm90 | BankedVector => 2,
             BitmapSm90 | TiledCslSm90 => 1,
-            // Eight that fill images, one for A and one or two for B.
+            // Eight that fill images, one for A and one or two for B; whole warpgroups where registers change hands.
+            BankedSm90 if n_tiles == 16 => 12,
             BankedSm90 if n_tiles == 8 => 11,
             BankedSm90 => 10,
             BankedSm80 | BitmapSm80 | SlotsSm80 | TiledCslSm80 | PackB => 0,
@@ -253,6 +269,7 @@ impl KernelId {
             loaders,
             tile_rows,
             teams,
+            sums_a_warp,
             ctas_by_registers,
             symbol,
         }
@@ -279,6 +296,7 @@ impl KernelId {
             Family::SlotsWgmmaSm90 => "spmm_slots_wgmma_sm90",
             Family::BankedSm90 => "spmm_banked_sm90",
             Family::BankedSm80 => "spmm_banked_sm80",
+            Family::BankedVectorSm90 => "spmm_banked_vector_sm90",
             Family::PackB => "pack_b",
         };
         if dtype == DType::BF16 { format!("{stem}_bf16") } else { stem.to_owned() }
@@ -324,7 +342,8 @@ impl KernelId {
             | Family::SlotsSm90
             | Family::SlotsWgmmaSm90
             | Family::TiledCslSm90
-            | Family::BankedSm90 => cc.0 == 9 && cc.1 == 0,
+            | Family::BankedSm90
+            | Family::BankedVectorSm90 => cc.0 == 9 && cc.1 == 0,
             _ => cc.0 >= 8,
         }
     }

@@ -164,6 +164,11 @@ impl Candidate {
         self.group_tiles * self.kernel.facts().warps_a_tile
     }
 
+    /// Slices of N.
+    fn slices(&self, problem: &Problem) -> u32 {
+        problem.n.div_ceil(self.kernel.facts().n_tiles * 8)
+    }
+
     /// What its time depends on.
     fn features(
         &self,
@@ -172,6 +177,7 @@ impl Candidate {
         props: &DeviceProps,
         parts: u32,
         sms: u32,
+        slices: u32,
     ) -> Features {
         let unit_bytes = if problem.format == Format::TiledCsl { 4 } else { UNIT_BYTES };
         Features {
@@ -182,7 +188,7 @@ impl Candidate {
             max_block: problem.max_block,
             block_bytes: problem.max_block.saturating_mul(unit_bytes),
             busiest: line.busiest(parts, sms),
-            together: line.ctas(parts, sms).div_ceil(props.sm_count.max(1)),
+            together: line.ctas(parts, sms).saturating_mul(slices).div_ceil(props.sm_count.max(1)),
             cut: line.cuts(parts, sms),
         }
     }
@@ -192,7 +198,7 @@ impl Candidate {
 pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result<usize> {
     // The kernel changes with N; the maximum over the classes below makes the size monotone.
     let mut bytes = 0;
-    for class in [8, 16, 32, 64, n] {
+    for class in [1, 8, 16, 32, 64, 128, n] {
         let problem = Problem::new(header, class.min(n), BAccess::Packed)?;
         bytes = bytes.max(select(&problem, props)?.workspace_bytes);
     }
@@ -210,18 +216,23 @@ pub fn select_chosen(
     props: &DeviceProps,
     choice: &Choice,
 ) -> Result<LaunchPlan> {
-    let mut estimates = Estimates::new(problem, props);
     let wanted = match width(problem) {
         // Few kernels take groups: those of 16 and of 64 columns.
         1 if choice.grouped => 2,
-        4 if choice.grouped => 8,
+        4 | 16 if choice.grouped => 8,
         wanted => wanted,
     };
-    // Fewer columns a CTA when the widest tile does not fit the device's shared memory.
-    let mut widths = [8, 4, 2, 1].into_iter().filter(|&w| w <= wanted || choice.kernel.is_some());
+    let mut estimates = Estimates::new(problem, props, wanted);
+    // Fewer columns a CTA when the widest tile does not fit the device's shared memory. What one CTA's 128 columns take
+    // is compared with what 64 columns take twice.
+    let classes: [&[u32]; 4] = [&[16, 8], &[4], &[2], &[1]];
+    let mut widths = classes
+        .into_iter()
+        .map(|class| class.iter().copied().filter(|&w| w <= wanted || choice.kernel.is_some()));
     let best = widths
-        .find_map(|n_tiles| {
-            candidates(problem, props, n_tiles)
+        .find_map(|class| {
+            class
+                .flat_map(|n_tiles| candidates(problem, props, n_tiles))
                 .filter(|c| choice.allows(c))
                 .map(|c| (estimates.time(&c), c))
                 .min_by(|a, b| a.0.total_cmp(&b.0))
@@ -258,10 +269,10 @@ pub fn select_chosen(
     let sms = (props.sm_count * best.ctas_per_sm).min(choice.max_ctas.unwrap_or(u32::MAX)).max(1);
     let parts = match choice.parts {
         Some(parts) => parts.clamp(1, line.k_blocks),
-        None => best_parts(&best, &line, problem, props, sms, (estimates.table.law)(best.kernel)),
+        None => estimates.best_parts(&best, &line, sms),
     };
     let ctas = line.ctas(parts, sms);
-    let slices = problem.n.div_ceil(facts.n_tiles * 8);
+    let slices = best.slices(problem);
     if slices > 65_535 {
         return Err(Error::new(
             Kind::NotSupported,
@@ -277,7 +288,11 @@ pub fn select_chosen(
         checked_add(v, WORKSPACE_ALIGN - 1, "workspace").map(|v| v & !(WORKSPACE_ALIGN - 1))
     };
     let counters = checked_mul(
-        checked_mul((line.groups * best.warps()) as usize, slices as usize, "workspace")?,
+        checked_mul(
+            (line.groups * best.warps() * facts.sums_a_warp) as usize,
+            slices as usize,
+            "workspace",
+        )?,
         8,
         "workspace",
     )?;
@@ -376,7 +391,8 @@ impl Line {
 
 /// Columns over 8 of the kernels that a product is for.
 fn width(problem: &Problem) -> u32 {
-    problem.n.div_ceil(8).next_power_of_two().min(8)
+    let widest = if problem.format == Format::Banked { 16 } else { 8 };
+    problem.n.div_ceil(8).next_power_of_two().min(widest)
 }
 
 /// Pieces of a row group that are worth trying. One piece a unit spreads the work most evenly; fewer may leave
@@ -384,26 +400,6 @@ fn width(problem: &Problem) -> u32 {
 fn splits(line: &Line) -> impl Iterator<Item = u32> {
     let most = line.k_blocks;
     [1, 2, 3, 4].into_iter().filter(move |&parts| parts < most).chain([most])
-}
-
-/// Into how many pieces row groups are best cut.
-fn best_parts(
-    c: &Candidate,
-    line: &Line,
-    problem: &Problem,
-    props: &DeviceProps,
-    sms: u32,
-    law: Law,
-) -> u32 {
-    let Law::Units(units) = law else {
-        // The other laws do not know what adding up costs.
-        return line.k_blocks;
-    };
-    let time = |parts: u32| units.work(&c.features(line, problem, props, parts, sms));
-    splits(line)
-        .map(|parts| (parts, time(parts)))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
-        .map_or(line.k_blocks, |best| best.0)
 }
 
 /// A way to run a product: what a tuning program measures.
@@ -420,13 +416,16 @@ pub struct Way {
 /// Every way to run a product with the kernels of its width, each once: splits that deal the work alike are one.
 pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
     let mut found: Vec<Way> = Vec::new();
-    for c in candidates(problem, props, width(problem)) {
+    let wanted = width(problem);
+    let widths = [wanted, wanted.min(8)];
+    let widths = &widths[..if wanted > 8 { 2 } else { 1 }];
+    for c in widths.iter().flat_map(|&n_tiles| candidates(problem, props, n_tiles)) {
         let line = Line::new(&c, problem);
         let algorithm =
             Algorithm { kernel: c.kernel, group_tiles: c.group_tiles, a_slots: c.a_slots };
         for parts in splits(&line) {
             let sms = props.sm_count * c.ctas_per_sm;
-            let features = c.features(&line, problem, props, parts, sms);
+            let features = c.features(&line, problem, props, parts, sms, c.slices(problem));
             if !found.iter().any(|w| w.algorithm == algorithm && w.features == features) {
                 found.push(Way { algorithm, parts, features });
             }
@@ -458,6 +457,7 @@ fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32
         | (Format::TiledCsl, Family::TiledCslSm90)
         | (Format::Slots, Family::SlotsSm90 | Family::SlotsWgmmaSm90) => true,
         (Format::Banked, Family::BankedSm90) => true,
+        (Format::Banked, Family::BankedVectorSm90) => problem.n == 1,
         (Format::Bitmap, Family::BitmapSm80)
         | (Format::Slots, Family::SlotsSm80)
         | (Format::Banked, Family::BankedSm80) => !hopper,
@@ -480,7 +480,7 @@ fn stagings<'a>(
     // Row tiles of a CTA: from, to, step.
     let (fewest_tiles, step) = match facts.family {
         Family::SlotsSm90 => (1, 1),
-        Family::BankedSm90 => (1, 1),
+        Family::BankedSm90 | Family::BankedVectorSm90 => (1, 1),
         // A warpgroup each four.
         Family::SlotsWgmmaSm90 => (4, 4),
         _ => (most_tiles, 1),
@@ -521,9 +521,15 @@ fn stagings<'a>(
         }
         // What aligns the rest, barriers, and the ring of B.
         Family::BankedSm90 => {
-            let pieces = if facts.n_tiles == 8 { 3 } else { 4 };
+            let pieces = match facts.n_tiles {
+                16 => 2,
+                8 => 3,
+                _ => 4,
+            };
             (2048 + pieces * rows * 128 * 2, problem.max_block * UNIT_BYTES, 8)
         }
+        // Barriers, and the ring of B.
+        Family::BankedVectorSm90 => (1024 + (32 << 10), problem.max_block * UNIT_BYTES, 4),
         Family::BankedSm80 => (2 * IMAGE_BYTES + 2 * rows * (128 * 2 + 16), 0, 0),
         _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
     };
@@ -534,6 +540,8 @@ fn stagings<'a>(
                 // Two rounds at a time.
                 Family::SlotsSm90 => (2 * ROUND_TILE_BYTES).max(facts.n_tiles * 512),
                 Family::SlotsWgmmaSm90 => ROUND_TILE_BYTES,
+                // A sum of every row and lane, and half of what the two of a tile exchange.
+                Family::BankedVectorSm90 => 128 * 128 + 256,
                 _ => 0,
             };
             // A block for every tile of the group; those of Banked come one after the other.
@@ -575,17 +583,42 @@ struct Estimates<'a> {
     problem: &'a Problem,
     props: &'a DeviceProps,
     table: &'static Table,
+    /// Columns over 8 that times are of.
+    width: u32,
     last: Option<((KernelId, u32), f64)>,
 }
 
 impl<'a> Estimates<'a> {
-    fn new(problem: &'a Problem, props: &'a DeviceProps) -> Self {
-        Self { problem, props, table: table::of(&props.name), last: None }
+    fn new(problem: &'a Problem, props: &'a DeviceProps, width: u32) -> Self {
+        Self { problem, props, table: table::of(&props.name), width, last: None }
+    }
+
+    /// Slices that the candidate makes of these columns.
+    fn slices(&self, c: &Candidate) -> u32 {
+        self.width.div_ceil(c.kernel.facts().n_tiles)
+    }
+
+    /// Into how many pieces row groups are best cut.
+    fn best_parts(&self, c: &Candidate, line: &Line, sms: u32) -> u32 {
+        let Law::Units(units) = (self.table.law)(c.kernel) else {
+            // The other laws do not know what adding up costs.
+            return line.k_blocks;
+        };
+        let slices = self.slices(c);
+        let time = |parts: u32| {
+            units.work(&c.features(line, self.problem, self.props, parts, sms, slices))
+        };
+        splits(line)
+            .map(|parts| (parts, time(parts)))
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .map_or(line.k_blocks, |best| best.0)
     }
 
     fn time(&mut self, c: &Candidate) -> f64 {
         let sms = self.props.sm_count * c.ctas_per_sm;
-        let features = |line: &Line, parts| c.features(line, self.problem, self.props, parts, sms);
+        let slices = self.slices(c);
+        let features =
+            |line: &Line, parts| c.features(line, self.problem, self.props, parts, sms, slices);
         let law = (self.table.law)(c.kernel);
         let Law::Units(units) = law else {
             let line = Line::new(c, self.problem);
@@ -615,7 +648,11 @@ mod tests {
     use super::*;
 
     fn problem(format: Format, m: u32, n: u32, k: u32, max_block: u32) -> Problem {
-        let block_cols = if format == Format::TiledCsl { 64 } else { 256 };
+        let block_cols = match format {
+            Format::TiledCsl => 64,
+            Format::Banked => 128,
+            Format::Bitmap | Format::Slots => 256,
+        };
         Problem { format, m, n, k, block_cols, max_block, b: BAccess::Direct }
     }
 
@@ -629,7 +666,7 @@ mod tests {
     #[test]
     fn every_problem_gets_a_plan_that_fits_the_device() {
         for props in devices() {
-            for format in [Format::Bitmap, Format::TiledCsl, Format::Slots] {
+            for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked] {
                 for (m, k) in [(1, 1), (33, 300), (4096, 4096), (28672, 7168), (128, 49152)] {
                     for n in [1, 7, 8, 9, 16, 17, 33, 64, 65, 100, 1000] {
                         for max_block in [8, 40, 80, 136] {

@@ -22,7 +22,7 @@ pub struct Features {
     pub block_bytes: u32,
     /// Units of the CTA that has most.
     pub busiest: u64,
-    /// CTAs that share a multiprocessor.
+    /// CTAs that share a multiprocessor, at a time or one after the other.
     pub together: u32,
     /// Parts of cut row groups that a CTA waits for, at most: 0, 1, or 2 where it begins within one, ends within another,
     /// and has fewer units than [`LONG`].
@@ -104,7 +104,7 @@ impl Units {
         let tile = self.tile + self.fill * f64::from(f.max_block) + self.overflow * over * over;
         let unit = arriving.max(self.unit + tiles * tile);
         let fix_up = self.fix_up * f64::from(f.cut);
-        f.busiest as f64 * f64::from(f.together) * unit + fix_up
+        f64::from(f.together) * (f.busiest as f64 * unit + fix_up)
     }
 
     /// Of work with so many staged blocks of a team, and of the launch.

@@ -358,7 +358,7 @@ pub fn attributes(handle: &Handle) {
         forced.set(ALG_ID, whole).unwrap();
         assert_eq!(forced.get::<c_int>(ALG_ID), whole);
         assert_eq!(forced.workspace_bytes(), plan.workspace_bytes());
-        assert_eq!(status_of(forced.set(ALG_ID, id + 99 * 100_000)), Some(NOT_SUPPORTED));
+        assert_eq!(status_of(forced.set(ALG_ID, id + 99 * 1_000_000)), Some(NOT_SUPPORTED));
     }
 
     plan.set(GATE, a.raw()).unwrap();
