@@ -133,11 +133,9 @@ __device__ __forceinline__ void fill(const FlSpmmParams& p, const Addresses& at,
     }
 }
 
-// The warp that copies A, and asks for what the end of a tile will read. The table is read 32 blocks ahead, a block a lane.
-template <int NT>
-__device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t count, uint32_t n0,
-                                       uint32_t lane) {
-    if (count == 0) return;
+// The warp that copies A; it makes A's barriers itself and waits for nobody before the first copies. The table is read 32
+// blocks ahead, a block a lane.
+__device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t count, uint32_t lane) {
     const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
     const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
     uint32_t next_begin, next_end;
@@ -151,17 +149,15 @@ __device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& a
             next_end = entry[1];
         }
     };
-    look(0);
     Cursor slot{0, 1};
     uint32_t begin = 0, units = 0;
-    for (uint32_t j = 0; j < count; ++j) {
+    auto copy = [&](uint32_t j) {
         if (j % 32 == 0) {
             begin = next_begin;
             units = next_end - next_begin;
             look(j + 32);
         }
         const uint32_t full = at.a_full + 8 * slot.at, to = at.a + slot.at * p.slot_bytes;
-        mbar_wait(at.a_empty + 8 * slot.at, slot.phase);
         if (__shfl_sync(~0u, units, j % 32) == 0) {
             // A tile beyond M: starts that say that there is nothing.
             sts32(to + lane * 4, 0);
@@ -172,9 +168,19 @@ __device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& a
             if (units != 0) bulk_load(to, data + static_cast<uint64_t>(begin) * banked::kUnit, units * banked::kUnit, full);
         }
         slot.advance(1, p.a_slots);
-        const uint32_t unit = unit0 + j / p.group_tiles;
-        if (p.fused && (unit % p.k_blocks + 1 == p.k_blocks || j + p.group_tiles >= count))
-            prefetch_end<kRows, NT * 8>(p, (unit / p.k_blocks * p.group_tiles + j % p.group_tiles) * kRows, n0, lane);
+    };
+    if (lane < p.a_slots) {
+        mbar_init(at.a_full + 8 * lane, 1);
+        mbar_init(at.a_empty + 8 * lane, kTeam);
+        mbar_init_fence();
+    }
+    __syncwarp();
+    named_barrier_arrive(kStart, blockDim.x);
+    if (count == 0) return;
+    look(0);
+    for (uint32_t j = 0; j < count; ++j) {
+        mbar_wait(at.a_empty + 8 * slot.at, slot.phase);
+        copy(j);
     }
 }
 #endif
@@ -202,15 +208,15 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             mbar_init(at.image_empty + 8 * i, G::kShared ? 8 : 4);
             mbar_init(at.image_read + 8 * i, 8);
         }
-        for (uint32_t i = 0; i < p.a_slots; ++i) {
-            mbar_init(at.a_full + 8 * i, 1);
-            mbar_init(at.a_empty + 8 * i, kTeam);
-        }
         mbar_init_fence();
     }
-    for (uint32_t i = threadIdx.x * 16; i < p.images * kBytes; i += blockDim.x * 16)
-        sts128(at.images + i, make_uint4(0, 0, 0, 0));
-    __syncthreads();
+    if (warp != multipliers + kFillers) {
+        if (warp < multipliers + kFillers) {
+            const uint32_t step = (multipliers + kFillers) * 512;
+            for (uint32_t i = threadIdx.x * 16; i < p.images * kBytes; i += step) sts128(at.images + i, make_uint4(0, 0, 0, 0));
+        }
+        named_barrier(kStart, blockDim.x);
+    }
 
     const uint32_t helper = warp - multipliers;
     if constexpr (G::kShared) {
@@ -227,7 +233,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     } else if (helper < kFillers)
         fill(p, at, count, helper, lane);
     else if (helper == kFillers)
-        load_a<NT>(p, at, unit0, count, slice * (NT * 8), lane);
+        load_a(p, at, unit0, count, lane);
     else if (helper - kFillers - 1 < G::kLoaders)
         load_b<NT>(p, at, unit0, unit1, slice * (NT * 8), helper - kFillers - 1, lane);
 #endif

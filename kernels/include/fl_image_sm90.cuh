@@ -73,6 +73,9 @@ struct Cursor {
     }
 };
 
+// The barrier of the CTA's beginning. Whoever waits for nobody's mbarriers but its own arrives there and goes on.
+constexpr uint32_t kStart = 15;
+
 // A warp that brings B, in the image's layout with columns of N for rows: of every piece one half, or both.
 template <int NT>
 __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1,
@@ -82,7 +85,10 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
     const __half* b = reinterpret_cast<const __half*>(p.b) + static_cast<int64_t>(n0) * p.b_stride_n;
     uint32_t k_block = unit0 % p.k_blocks, waiting = 0, full = 0;
     Cursor piece{0, 1};
+    // A lane copies 16 bytes of every fourth row. Rows 4 apart are 4 apart in the swizzle, those 8 apart the same.
     const uint32_t r = lane / 8, c = lane % 8;
+    const unsigned char* const own = reinterpret_cast<const unsigned char*>(b + r * p.b_stride_n + c * 8);
+    const int64_t four_rows = p.b_stride_n * 8;
     auto signal = [&] {
         mbar_arrive(at.b_full + 8 * full);
         if (++full == G::kPieces) full = 0;
@@ -92,12 +98,15 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
         mbar_wait(at.b_empty + 8 * piece.at, piece.phase);
 #pragma unroll
         for (uint32_t h = 0; h < 2 / G::kLoaders; ++h) {
-            const uint32_t half = h + loader, k = k_block * kCols + half * kHalfCols + c * 8;
-            const uint32_t to = at.b + piece.at * G::kPieceBytes + half * G::kPieceHalf;
-#pragma unroll(NT == 16 ? 4 : NT * 2)
-            for (uint32_t n = r; n < NT * 8; n += 4)
-                // A is zero beyond K and C is not stored beyond N, but 0 * NaN would not be zero: nothing is zeros.
-                cp_async16(to + n * kLine + (c ^ (n % 8)) * 16, b + n * p.b_stride_n + k, k < p.k && n < rows ? 16 : 0);
+            const uint32_t half = h + loader, k = k_block * kCols + half * kHalfCols;
+            const uint32_t even = at.b + piece.at * G::kPieceBytes + half * G::kPieceHalf + r * kLine + (c ^ r) * 16;
+            const uint32_t odd = (even ^ 64) + 4 * kLine;
+            // A is zero beyond K and C is not stored beyond N, but 0 * NaN would not be zero: nothing is zeros.
+            const uint32_t these = k + c * 8 < p.k ? rows : 0;
+            const unsigned char* from = own + k * 2;
+#pragma unroll
+            for (uint32_t i = 0; i < NT * 2; ++i, from += four_rows)
+                cp_async16((i % 2 == 0 ? even : odd) + i / 2 * (8 * kLine), from, r + 4 * i < these ? 16 : 0);
         }
         cp_async_commit();
         if (++waiting == G::kAhead) {
