@@ -159,6 +159,31 @@ fn rows_of_very_different_density_are_exact() {
     }
 }
 
+/// Banked gives such pairs to one lane, next to each other where it has nothing between them: one after the other in one
+/// kernel, where all other elements are added side by side.
+#[test]
+fn elements_of_a_row_64_columns_apart_are_both_added() {
+    let (handle, host) = (device(), Handle::host().unwrap());
+    let (m, k) = (130, 392);
+    let mut a = vec![0; m * k];
+    for (i, row) in [0, 1, 2, 3, 63, 64, 65, 127, 128, 129].into_iter().enumerate() {
+        for pair in 0..=i % 3 {
+            let col = (i * 8 + pair) % 64 + i % 3 * 128;
+            a[row * k + col] = 1 + i as i32 % 4;
+            a[row * k + col + 64] = -3 - pair as i32;
+        }
+    }
+    for n in [1, 8, 64, 128] {
+        let b = integers(k * n, 4, 6);
+        let product = integer_product(&a, &b, k, n);
+        for format in FORMATS {
+            let (matrix, _buffer) = compress_to_device(&host, &handle, m, k, &halves(&a), format);
+            Problem { handle: &handle, a: &matrix, format, m, k, n, layout: Layout::PLAIN }
+                .check_exact(&b, &product, &vec![0; m * n]);
+        }
+    }
+}
+
 #[test]
 fn random_values_stay_within_the_error_model() {
     let (handle, host) = (device(), Handle::host().unwrap());
