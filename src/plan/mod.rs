@@ -188,6 +188,7 @@ impl Candidate {
             max_block: problem.max_block,
             block_bytes: problem.max_block.saturating_mul(unit_bytes),
             busiest: line.busiest(parts, sms),
+            fair: line.fair(slices, props.sm_count),
             together: line.ctas(parts, sms).saturating_mul(slices).div_ceil(props.sm_count.max(1)),
             cut: line.cuts(parts, sms),
         }
@@ -344,14 +345,23 @@ struct Line {
 
 impl Line {
     fn new(candidate: &Candidate, problem: &Problem) -> Self {
-        let facts = candidate.kernel.facts();
+        let Problem { m, k, block_cols, .. } = *problem;
+        Self::of(candidate.kernel, candidate.group_tiles, m, k, block_cols)
+    }
+
+    fn of(kernel: KernelId, group_tiles: u32, m: u32, k: u32, block_cols: u32) -> Self {
+        let facts = kernel.facts();
         let unit_cols = match facts.family {
             Family::TiledCslSm90 => CHUNK_COLS,
-            _ => problem.block_cols,
+            _ => block_cols,
         };
-        let row_tiles = problem.m.div_ceil(facts.tile_rows);
-        let groups = row_tiles.div_ceil(candidate.group_tiles);
-        Self { row_tiles, groups, k_blocks: problem.k.div_ceil(unit_cols) }
+        let row_tiles = m.div_ceil(facts.tile_rows);
+        Self { row_tiles, groups: row_tiles.div_ceil(group_tiles), k_blocks: k.div_ceil(unit_cols) }
+    }
+
+    /// What a multiprocessor has to do if all have alike.
+    fn fair(&self, slices: u32, sms: u32) -> u64 {
+        (self.units() * u64::from(slices)).div_ceil(u64::from(sms.max(1)))
     }
 
     fn units(&self) -> u64 {
@@ -411,6 +421,14 @@ pub struct Way {
     pub parts: u32,
     /// What its time depends on.
     pub features: Features,
+}
+
+impl Algorithm {
+    /// [`Features::fair`] of a product with blocks of `block_cols` columns, on a device of so many multiprocessors.
+    pub fn fair(&self, m: u32, n: u32, k: u32, block_cols: u32, sms: u32) -> u64 {
+        let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
+        line.fair(n.div_ceil(self.kernel.facts().n_tiles * 8), sms)
+    }
 }
 
 /// Every way to run a product with the kernels of its width, each once: splits that deal the work alike are one.

@@ -22,6 +22,8 @@ pub struct Features {
     pub block_bytes: u32,
     /// Units of the CTA that has most.
     pub busiest: u64,
+    /// Units of all CTAs of all slices, over the device's multiprocessors, rounded up.
+    pub fair: u64,
     /// CTAs that share a multiprocessor, at a time or one after the other.
     pub together: u32,
     /// Parts of cut row groups that a CTA waits for, at most: 0, 1, or 2 where it begins within one, ends within another,
@@ -40,8 +42,9 @@ pub enum Law {
     Decoding(Decoding),
 }
 
-/// A unit (row group x block along K) takes as long as its bytes need to arrive or as its tiles need to be
-/// multiplied, whichever is longer. Times in microseconds.
+/// The busiest CTA takes as long as its units' (row group x block along K) tiles need to be multiplied, or as the bytes of all
+/// CTAs need to arrive, whichever is longer: where some have less to do, the others get what they leave of the bandwidth, up
+/// to [`SHARES`]. Times in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Units {
     /// Of every launch.
@@ -73,6 +76,9 @@ pub struct Decoding {
     pub waiting_bytes: u32,
 }
 
+/// How many multiprocessors' shares of the bandwidth one can take.
+pub const SHARES: f64 = 2.0;
+
 /// Units of a Slots block of 256 columns up to which there is hardly any overflow.
 pub const FULL: u32 = 33;
 
@@ -100,11 +106,13 @@ impl Units {
     pub fn work(&self, f: &Features) -> f64 {
         let tiles = f64::from(f.group_tiles);
         let arriving = tiles * f64::from(f.block_bytes) / self.bytes;
+        let together = f64::from(f.together);
         let over = f64::from(f.max_block.saturating_sub(FULL));
         let tile = self.tile + self.fill * f64::from(f.max_block) + self.overflow * over * over;
-        let unit = arriving.max(self.unit + tiles * tile);
-        let fix_up = self.fix_up * f64::from(f.cut);
-        f64::from(f.together) * (f.busiest as f64 * unit + fix_up)
+        let busiest = together * f.busiest as f64;
+        let multiplied = busiest * (self.unit + tiles * tile);
+        let arrived = arriving * (f.fair as f64).max(busiest / SHARES);
+        multiplied.max(arrived) + together * self.fix_up * f64::from(f.cut)
     }
 
     /// Of work with so many staged blocks of a team, and of the launch.
@@ -138,6 +146,7 @@ mod tests {
         max_block: 43,
         block_bytes: 43 * 128,
         busiest: 28,
+        fair: 28,
         together: 1,
         cut: 0,
     };

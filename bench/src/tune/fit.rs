@@ -38,6 +38,26 @@ impl Fitted {
     pub fn law(&self, kernel: KernelId) -> Law {
         self.laws.get(&kernel).map_or_else(|| (self.base)(kernel), |law| Law::Units(law.0))
     }
+
+    /// A smaller error is not always a better choice: kernels with whose last coefficients choices are faster keep them.
+    fn keep_what_chose_better(&mut self, samples: &[Sample]) {
+        let total = |fitted: &Self| -> f64 { regrets(samples, &|k| fitted.law(k)).iter().sum() };
+        let mut kernels: Vec<KernelId> = self.laws.keys().copied().collect();
+        kernels.sort_by_key(|kernel| *kernel as usize);
+        let mut least = total(self);
+        for kernel in kernels {
+            if !matches!((self.base)(kernel), Law::Units(_)) {
+                continue;
+            }
+            let Some(law) = self.laws.remove(&kernel) else { continue };
+            let kept = total(self);
+            if kept < least {
+                least = kept;
+            } else {
+                self.laws.insert(kernel, law);
+            }
+        }
+    }
 }
 
 /// Fits every kernel that was measured often enough.
@@ -75,7 +95,9 @@ pub fn fit(samples: &[Sample], base: fn(KernelId) -> Law) -> Fitted {
             Some((kernel, (units, measured.len(), error)))
         })
         .collect();
-    Fitted { laws, base }
+    let mut fitted = Fitted { laws, base };
+    fitted.keep_what_chose_better(samples);
+    fitted
 }
 
 /// The weighted squares of the relative errors.

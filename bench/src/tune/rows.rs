@@ -39,6 +39,7 @@ impl Timing {
             max_block: 0,
             block_bytes: 0,
             busiest: 0,
+            fair: 0,
             together: 0,
             cut: 0,
         };
@@ -121,7 +122,15 @@ impl Timing {
         else {
             return Err(format!("{} fields, expected 20", fields.len()));
         };
-        let algorithm = Algorithm::from_id(number(id)?).ok_or_else(|| format!("algorithm {id}"))?;
+        let algorithm = Algorithm::from_id(number(id)?)
+            .filter(|algorithm| algorithm.group_tiles > 0)
+            .ok_or_else(|| format!("algorithm {id}"))?;
+        let block_cols = match *format {
+            "tiled-csl" => 64,
+            "banked" => 128,
+            _ => 256,
+        };
+        let fair = algorithm.fair(number(m)?, number(n)?, number(k)?, block_cols, number(sms)?);
         Ok(Self {
             date: (*date).to_owned(),
             commit: (*commit).to_owned(),
@@ -152,6 +161,7 @@ impl Timing {
                     max_block: number(max_block)?,
                     block_bytes: number(block_bytes)?,
                     busiest: number(busiest)?,
+                    fair,
                     together: number(together)?,
                     cut: number(cut)?,
                 },
