@@ -224,10 +224,9 @@ pub fn select_chosen(
         wanted => wanted,
     };
     let mut estimates = Estimates::new(problem, props, wanted);
-    // Fewer columns a CTA when the widest tile does not fit the device's shared memory. What one CTA's 128 columns take
-    // is compared with what 64 columns take twice.
-    let classes: [&[u32]; 4] = [&[16, 8], &[4], &[2], &[1]];
-    let mut widths = classes
+    // Fewer columns a CTA when the widest tile does not fit the device's shared memory. Times are of the same columns in a
+    // class, whatever N is, so that the workspace grows with N.
+    let mut widths = CLASSES
         .into_iter()
         .map(|class| class.iter().copied().filter(|&w| w <= wanted || choice.kernel.is_some()));
     let best = widths
@@ -270,7 +269,7 @@ pub fn select_chosen(
     let sms = (props.sm_count * best.ctas_per_sm).min(choice.max_ctas.unwrap_or(u32::MAX)).max(1);
     let parts = match choice.parts {
         Some(parts) => parts.clamp(1, line.k_blocks),
-        None => estimates.best_parts(&best, &line, sms),
+        None => estimates.best_parts(&best, &line, sms).0,
     };
     let ctas = line.ctas(parts, sms);
     let slices = best.slices(problem);
@@ -399,6 +398,9 @@ impl Line {
     }
 }
 
+/// Columns over 8 of the kernels that are compared: what 128 columns of one CTA take, and 64 twice.
+const CLASSES: [&[u32]; 4] = [&[16, 8], &[4], &[2], &[1]];
+
 /// Columns over 8 of the kernels that a product is for.
 fn width(problem: &Problem) -> u32 {
     let widest = if problem.format == Format::Banked { 16 } else { 8 };
@@ -435,9 +437,9 @@ impl Algorithm {
 pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
     let mut found: Vec<Way> = Vec::new();
     let wanted = width(problem);
-    let widths = [wanted, wanted.min(8)];
-    let widths = &widths[..if wanted > 8 { 2 } else { 1 }];
-    for c in widths.iter().flat_map(|&n_tiles| candidates(problem, props, n_tiles)) {
+    let class = CLASSES.into_iter().filter(|class| class.contains(&wanted)).flatten();
+    let widths = class.copied().filter(|&n_tiles| n_tiles <= wanted);
+    for c in widths.flat_map(|n_tiles| candidates(problem, props, n_tiles)) {
         let line = Line::new(&c, problem);
         let algorithm =
             Algorithm { kernel: c.kernel, group_tiles: c.group_tiles, a_slots: c.a_slots };
@@ -616,40 +618,33 @@ impl<'a> Estimates<'a> {
         self.width.div_ceil(c.kernel.facts().n_tiles)
     }
 
-    /// Into how many pieces row groups are best cut.
-    fn best_parts(&self, c: &Candidate, line: &Line, sms: u32) -> u32 {
-        let Law::Units(units) = (self.table.law)(c.kernel) else {
-            // The other laws do not know what adding up costs.
-            return line.k_blocks;
-        };
+    /// Into how many pieces row groups are best cut, and the time of the work then.
+    fn best_parts(&self, c: &Candidate, line: &Line, sms: u32) -> (u32, f64) {
         let slices = self.slices(c);
-        let time = |parts: u32| {
-            units.work(&c.features(line, self.problem, self.props, parts, sms, slices))
-        };
-        splits(line)
-            .map(|parts| (parts, time(parts)))
-            .min_by(|a, b| a.1.total_cmp(&b.1))
-            .map_or(line.k_blocks, |best| best.0)
+        let features = |parts| c.features(line, self.problem, self.props, parts, sms, slices);
+        match (self.table.law)(c.kernel) {
+            Law::Units(units) => splits(line)
+                .map(|parts| (parts, units.work(&features(parts))))
+                .min_by(|a, b| a.1.total_cmp(&b.1))
+                .unwrap_or((line.k_blocks, f64::INFINITY)),
+            // The other laws do not know what adding up costs.
+            law => (line.k_blocks, law.time(&features(line.k_blocks))),
+        }
     }
 
     fn time(&mut self, c: &Candidate) -> f64 {
-        let sms = self.props.sm_count * c.ctas_per_sm;
-        let slices = self.slices(c);
-        let features =
-            |line: &Line, parts| c.features(line, self.problem, self.props, parts, sms, slices);
         let law = (self.table.law)(c.kernel);
+        let work = |this: &Self| {
+            let sms = this.props.sm_count * c.ctas_per_sm;
+            this.best_parts(c, &Line::new(c, this.problem), sms).1
+        };
         let Law::Units(units) = law else {
-            let line = Line::new(c, self.problem);
-            return law.time(&features(&line, line.k_blocks));
+            return work(self);
         };
         let this = (c.kernel, c.group_tiles);
         let work = match self.last {
             Some((last, work)) if last == this => work,
-            _ => {
-                let line = Line::new(c, self.problem);
-                let works = splits(&line).map(|parts| units.work(&features(&line, parts)));
-                works.fold(f64::INFINITY, f64::min)
-            }
+            _ => work(self),
         };
         self.last = Some((this, work));
         units.staged(work, c.a_slots / c.kernel.facts().teams)

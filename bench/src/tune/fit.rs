@@ -326,6 +326,37 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_keeps_coefficients_that_choose_better() {
+        let samples = synthetic(&|kernel| h100_units(kernel), Format::Slots);
+        let worse = |kernel| {
+            let units = h100_units(kernel);
+            Units { launch: units.launch * 9.0, fix_up: 0.0, ..units }
+        };
+        let kernel = KernelId::SlotsN1Sm90;
+        let kept = |worst: Units| {
+            let laws = HashMap::from([(kernel, (worst, 0, 0.0))]);
+            let mut fitted = Fitted { laws, base: h100_law };
+            fitted.keep_what_chose_better(&samples);
+            fitted.law(kernel)
+        };
+        assert_eq!(kept(worse(kernel)), h100_law(kernel));
+        // What chooses alike is the newer.
+        let newer = Units { launch: 1.0, ..h100_units(kernel) };
+        assert_eq!(kept(newer), Law::Units(newer));
+    }
+
+    fn h100_law(kernel: KernelId) -> Law {
+        (plan::table::of("NVIDIA H100 80GB HBM3").law)(kernel)
+    }
+
+    fn h100_units(kernel: KernelId) -> Units {
+        match h100_law(kernel) {
+            Law::Units(units) => units,
+            law => panic!("{kernel:?}: {law:?}"),
+        }
+    }
+
+    #[test]
     fn a_fit_finds_the_law_that_made_the_times() {
         let truth = Units {
             launch: 6.0,
