@@ -220,4 +220,14 @@ mod tests {
     fn way_id() -> i32 {
         Algorithm { kernel: KernelId::SlotsN2Sm90, group_tiles: 7, a_slots: 2 }.id()
     }
+
+    #[test]
+    fn the_times_in_the_repository_can_be_read() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tune");
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let timings = parse(&std::fs::read_to_string(&path).unwrap());
+            assert!(timings.is_ok_and(|t| t.len() > 1000), "{}", path.display());
+        }
+    }
 }
