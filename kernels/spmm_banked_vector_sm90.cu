@@ -60,9 +60,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
         const uint32_t k = unit % p.k_blocks * kTileCols + lane * 4;
         return unit < unit1 && k < p.k ? __ldg(reinterpret_cast<const uint2*>(b + k)) : make_uint2(0, 0);
     };
-    auto value = [](uint32_t raw) {
-        return kType == FL_TYPE_BF16 ? raw << 16 : __float_as_uint(__half2float(__ushort_as_half(static_cast<uint16_t>(raw))));
-    };
+    auto value = [](uint32_t raw) { return __float_as_uint(value_of(raw, kType)); };
     const uint32_t half = lane / 16, piece = lane % 16 / 2, pair = lane % 2 * 2;
     uint2 next = read(unit0);
     uint32_t stage = 0, phase = 1;
@@ -107,8 +105,7 @@ struct Chunk {
 
     __device__ __forceinline__ float value(int i) const {
         const uint32_t pair = i < 2 ? first : second;
-        if (kType == FL_TYPE_BF16) return __uint_as_float(i % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
-        return __half2float(__ushort_as_half(static_cast<uint16_t>(i % 2 == 0 ? pair : pair >> 16)));
+        return value_of(i % 2 == 0 ? pair & 0xffff : pair >> 16, kType);
     }
 
     // `b` and `sums`: the lane's word in line 0.

@@ -24,6 +24,12 @@ __device__ __forceinline__ float load_element(uint64_t base, int64_t at, uint32_
     return __half2float(reinterpret_cast<const __half*>(base)[at]);
 }
 
+// The value of 16 bits of a type, the upper half being zero.
+__device__ __forceinline__ float value_of(uint32_t bits, uint32_t type) {
+    if (type == FL_TYPE_BF16) return __uint_as_float(bits << 16);
+    return __half2float(__ushort_as_half(static_cast<uint16_t>(bits)));
+}
+
 // A NaN stays one in each of them.
 template <int kCount>
 __device__ __forceinline__ void activate(uint32_t activation, float (&v)[kCount]) {
@@ -118,9 +124,7 @@ struct Loaded {
     }
 
     __device__ __forceinline__ float value(uint32_t i, uint32_t type) const {
-        if (type == FL_TYPE_F32) return __uint_as_float(raw[i]);
-        if (type == FL_TYPE_BF16) return __uint_as_float(raw[i] << 16);
-        return __half2float(__ushort_as_half(static_cast<uint16_t>(raw[i])));
+        return type == FL_TYPE_F32 ? __uint_as_float(raw[i]) : value_of(raw[i], type);
     }
 };
 
@@ -219,10 +223,7 @@ __device__ __forceinline__ void load_run(float (&v)[kRun], uint64_t base, int64_
         const uint4 raw = *reinterpret_cast<const uint4*>(base + at * 2);
         const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
 #pragma unroll
-        for (uint32_t i = 0; i < kRun; ++i) {
-            const uint32_t bits = i % 2 == 0 ? words[i / 2] & 0xffff : words[i / 2] >> 16;
-            v[i] = type == FL_TYPE_BF16 ? __uint_as_float(bits << 16) : __half2float(__ushort_as_half(static_cast<uint16_t>(bits)));
-        }
+        for (uint32_t i = 0; i < kRun; ++i) v[i] = value_of(i % 2 == 0 ? words[i / 2] & 0xffff : words[i / 2] >> 16, type);
     }
 }
 
