@@ -248,6 +248,11 @@ __device__ __forceinline__ void store_runs(const FlSpmmParams& p, const uint32_t
     // Calls use(value, other element) for every element.
     auto with = [&](uint64_t base, uint32_t type, auto from, auto use) {
         float other[kCount][kRun];
+        // What some lanes never assign keeps its registers from the kernel's first instruction on.
+        if (kCount > 1) {
+#pragma unroll
+            for (uint32_t i = 0; i < kCount * kRun; ++i) other[i / kRun][i % kRun] = 0.f;
+        }
 #pragma unroll
         for (uint32_t i = 0; i < kCount; ++i)
             if (has(i)) load_run(other[i], base, from(i), type);
