@@ -82,6 +82,12 @@ pub enum KernelId {
     BankedN4Sm80,
     /// Banked SpMM, Ampere and later, 64 columns.
     BankedN8Sm80,
+    /// SELL SpMM, Hopper, 8 columns, 16 warps that multiply.
+    SellN1W16Sm90,
+    /// SELL SpMM, Hopper, 8 columns, 24 warps that multiply.
+    SellN1W24Sm90,
+    /// SELL SpMM, Ampere and later, 8 columns.
+    SellN1Sm80,
     /// Packs B along K.
     PackBSm80,
 }
@@ -90,10 +96,11 @@ use KernelId::{
     BankedN1Sm80, BankedN1Sm90, BankedN2Sm80, BankedN2Sm90, BankedN4Sm80, BankedN4Sm90,
     BankedN8Sm80, BankedN8Sm90, BankedN16Sm90, BankedVectorSm90, BitmapN1Sm80, BitmapN1W7Sm90,
     BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90,
-    BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80, SlotsN1Sm80, SlotsN1Sm90,
-    SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN4WgmmaSm90, SlotsN8Sm80,
-    SlotsN8WgmmaSm90, TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80,
-    TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
+    BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80, SellN1Sm80, SellN1W16Sm90,
+    SellN1W24Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90,
+    SlotsN4WgmmaSm90, SlotsN8Sm80, SlotsN8WgmmaSm90, TiledCslN1Sm80, TiledCslN1W4Sm90,
+    TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80,
+    TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -121,6 +128,10 @@ pub enum Family {
     BankedSm80,
     /// kernels/spmm_banked_vector_sm90.cu
     BankedVectorSm90,
+    /// kernels/spmm_sell_sm90.cu
+    SellSm90,
+    /// kernels/spmm_sell_sm80.cu
+    SellSm80,
 }
 
 /// What selection knows of a kernel.
@@ -189,6 +200,9 @@ impl KernelId {
         BankedN2Sm80,
         BankedN4Sm80,
         BankedN8Sm80,
+        SellN1W16Sm90,
+        SellN1W24Sm90,
+        SellN1Sm80,
         PackBSm80,
     ];
 
@@ -196,7 +210,8 @@ impl KernelId {
     pub const fn facts(self) -> Facts {
         use Family::{
             BankedSm80, BankedSm90, BankedVectorSm90 as BankedVector, BitmapSm80, BitmapSm90,
-            PackB, SlotsSm80, SlotsSm90, SlotsWgmmaSm90, TiledCslSm80, TiledCslSm90,
+            PackB, SellSm80, SellSm90, SlotsSm80, SlotsSm90, SlotsWgmmaSm90, TiledCslSm80,
+            TiledCslSm90,
         };
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
             BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
@@ -237,6 +252,9 @@ impl KernelId {
             BankedN2Sm80 => (BankedSm80, 2, 4, 2, "fl_spmm_banked_f16_n2_sm80"),
             BankedN4Sm80 => (BankedSm80, 4, 4, 2, "fl_spmm_banked_f16_n4_sm80"),
             BankedN8Sm80 => (BankedSm80, 8, 4, 2, "fl_spmm_banked_f16_n8_sm80"),
+            SellN1W16Sm90 => (SellSm90, 1, 16, 1, "fl_spmm_sell_f16_n1w16_sm90"),
+            SellN1W24Sm90 => (SellSm90, 1, 24, 1, "fl_spmm_sell_f16_n1w24_sm90"),
+            SellN1Sm80 => (SellSm80, 1, 8, 2, "fl_spmm_sell_f16_n1_sm80"),
             PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80"),
         };
         let tile_rows =
@@ -245,6 +263,8 @@ impl KernelId {
             BankedSm90 if n_tiles == 16 => 8,
             BankedSm90 => 4,
             SlotsSm90 | BankedVector => 2,
+            // A slice each.
+            SellSm80 => 8,
             _ => 1,
         };
         let teams = if matches!(family, BankedSm90) { 2 } else { 1 };
@@ -259,7 +279,8 @@ impl KernelId {
             BankedSm90 if n_tiles == 16 => 12,
             BankedSm90 if n_tiles == 8 => 11,
             BankedSm90 => 10,
-            BankedSm80 | BitmapSm80 | SlotsSm80 | TiledCslSm80 | PackB => 0,
+            SellSm90 => 4,
+            BankedSm80 | BitmapSm80 | SellSm80 | SlotsSm80 | TiledCslSm80 | PackB => 0,
         };
         Facts {
             family,
@@ -297,6 +318,8 @@ impl KernelId {
             Family::BankedSm90 => "spmm_banked_sm90",
             Family::BankedSm80 => "spmm_banked_sm80",
             Family::BankedVectorSm90 => "spmm_banked_vector_sm90",
+            Family::SellSm90 => "spmm_sell_sm90",
+            Family::SellSm80 => "spmm_sell_sm80",
             Family::PackB => "pack_b",
         };
         if dtype == DType::BF16 { format!("{stem}_bf16") } else { stem.to_owned() }
@@ -326,6 +349,8 @@ impl KernelId {
                 | BankedN8Sm90
                 | BankedN2Sm80
                 | BankedN8Sm80
+                | SellN1W16Sm90
+                | SellN1Sm80
         )
     }
 

@@ -164,6 +164,21 @@ impl Candidate {
         self.group_tiles * self.kernel.facts().warps_a_tile
     }
 
+    /// Threads of a CTA.
+    fn threads(&self) -> u32 {
+        let facts = self.kernel.facts();
+        // Any warp of SELL's sums any tile.
+        let warps = if facts.family == Family::SellSm90 { facts.warps } else { self.warps() };
+        32 * (warps + facts.loaders)
+    }
+
+    /// CTAs along the line of units that run at a time. Slices of SELL run side by side, so that A comes from memory once:
+    /// its kernels have no more than eight columns.
+    fn ctas_at_a_time(&self, props: &DeviceProps, slices: u32) -> u32 {
+        let ctas = props.sm_count * self.ctas_per_sm;
+        if self.kernel.facts().family == Family::SellSm90 { (ctas / slices).max(1) } else { ctas }
+    }
+
     /// Slices of N.
     fn slices(&self, problem: &Problem) -> u32 {
         problem.n.div_ceil(self.kernel.facts().n_tiles * 8)
@@ -219,7 +234,7 @@ pub fn select_chosen(
 ) -> Result<LaunchPlan> {
     let wanted = match width(problem) {
         // Few kernels take groups: those of 16 and of 64 columns.
-        1 if choice.grouped => 2,
+        1 if choice.grouped && problem.format != Format::Sell => 2,
         4 | 16 if choice.grouped => 8,
         wanted => wanted,
     };
@@ -266,13 +281,13 @@ pub fn select_chosen(
             ),
         ));
     }
-    let sms = (props.sm_count * best.ctas_per_sm).min(choice.max_ctas.unwrap_or(u32::MAX)).max(1);
+    let slices = best.slices(problem);
+    let sms = best.ctas_at_a_time(props, slices).min(choice.max_ctas.unwrap_or(u32::MAX)).max(1);
     let parts = match choice.parts {
         Some(parts) => parts.clamp(1, line.k_blocks),
         None => estimates.best_parts(&best, &line, sms).0,
     };
     let ctas = line.ctas(parts, sms);
-    let slices = best.slices(problem);
     if slices > 65_535 {
         return Err(Error::new(
             Kind::NotSupported,
@@ -299,8 +314,12 @@ pub fn select_chosen(
     let partials_offset = align(counters)?;
     // Two partial tiles a row tile (fl_streamk.cuh), tile_rows x 8 * n_tiles columns of fp32 each.
     let tile_bytes = (facts.tile_rows * 8 * 4 * facts.n_tiles) as usize;
-    let partial_tiles =
-        checked_mul(slices as usize, 2 * (ctas * best.group_tiles) as usize, "workspace")?;
+    let partial_tiles = if facts.family == Family::SellSm90 {
+        // As many as any number of slices takes, so that the workspace grows with N.
+        checked_mul(props.sm_count.max(slices) as usize, 2 * facts.warps as usize, "workspace")?
+    } else {
+        checked_mul(slices as usize, 2 * (ctas * best.group_tiles) as usize, "workspace")?
+    };
     let packed_offset = align(checked_add(
         partials_offset,
         checked_mul(partial_tiles, tile_bytes, "workspace")?,
@@ -319,7 +338,7 @@ pub fn select_chosen(
         kernel: best.kernel,
         ctas,
         slices,
-        threads: 32 * (best.warps() + facts.loaders),
+        threads: best.threads(),
         smem_bytes: best.smem_bytes,
         a_slots: best.a_slots,
         slot_bytes: best.slot_bytes,
@@ -398,12 +417,19 @@ impl Line {
     }
 }
 
+/// Columns of SELL up to which the Hopper kernels hold where every slice of a row group is.
+const SELL_COLS: u32 = 256 * 2048;
+
 /// Columns over 8 of the kernels that are compared: what 128 columns of one CTA take, and 64 twice.
 const CLASSES: [&[u32]; 4] = [&[16, 8], &[4], &[2], &[1]];
 
 /// Columns over 8 of the kernels that a product is for.
 fn width(problem: &Problem) -> u32 {
-    let widest = if problem.format == Format::Banked { 16 } else { 8 };
+    let widest = match problem.format {
+        Format::Banked => 16,
+        Format::Sell => 1,
+        Format::Bitmap | Format::Slots | Format::TiledCsl => 8,
+    };
     problem.n.div_ceil(8).next_power_of_two().min(widest)
 }
 
@@ -444,8 +470,9 @@ pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
         let algorithm =
             Algorithm { kernel: c.kernel, group_tiles: c.group_tiles, a_slots: c.a_slots };
         for parts in splits(&line) {
-            let sms = props.sm_count * c.ctas_per_sm;
-            let features = c.features(&line, problem, props, parts, sms, c.slices(problem));
+            let slices = c.slices(problem);
+            let sms = c.ctas_at_a_time(props, slices);
+            let features = c.features(&line, problem, props, parts, sms, slices);
             if !found.iter().any(|w| w.algorithm == algorithm && w.features == features) {
                 found.push(Way { algorithm, parts, features });
             }
@@ -478,9 +505,11 @@ fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32
         | (Format::Slots, Family::SlotsSm90 | Family::SlotsWgmmaSm90) => true,
         (Format::Banked, Family::BankedSm90) => true,
         (Format::Banked, Family::BankedVectorSm90) => problem.n == 1,
+        (Format::Sell, Family::SellSm90) => problem.k <= SELL_COLS,
         (Format::Bitmap, Family::BitmapSm80)
         | (Format::Slots, Family::SlotsSm80)
         | (Format::Banked, Family::BankedSm80) => !hopper,
+        (Format::Sell, Family::SellSm80) => !hopper || problem.k > SELL_COLS,
         // A warp of the Hopper kernels holds 128 rows: beyond 16 columns the accumulators would not fit.
         (Format::TiledCsl, Family::TiledCslSm80) => n_tiles > 2 || !hopper,
         _ => false,
@@ -496,11 +525,12 @@ fn stagings<'a>(
 ) -> impl Iterator<Item = Candidate> + 'a {
     let facts = kernel.facts();
     let rows = facts.n_tiles * 8;
+    let k_blocks = problem.k.div_ceil(problem.block_cols.max(1));
     let most_tiles = facts.warps / facts.warps_a_tile;
     // Row tiles of a CTA: from, to, step.
     let (fewest_tiles, step) = match facts.family {
         Family::SlotsSm90 => (1, 1),
-        Family::BankedSm90 | Family::BankedVectorSm90 => (1, 1),
+        Family::BankedSm90 | Family::BankedVectorSm90 | Family::SellSm90 => (1, 1),
         // A warpgroup each four.
         Family::SlotsWgmmaSm90 => (4, 4),
         _ => (most_tiles, 1),
@@ -550,6 +580,12 @@ fn stagings<'a>(
         }
         // Barriers, and the ring of B.
         Family::BankedVectorSm90 => (1024 + (32 << 10), problem.max_block * UNIT_BYTES, 4),
+        // Barriers, B of two blocks of K twice, two packets a warp, and two barriers a block of K; what aligns B.
+        Family::SellSm90 => {
+            (1024 + 128 + (128 << 10) + facts.warps * 2 * 1408 + 16 * k_blocks, 0, 0)
+        }
+        // B, and the sums of a tile.
+        Family::SellSm80 => ((32 << 10) + 1024, 0, 0),
         Family::BankedSm80 => (2 * IMAGE_BYTES + 2 * rows * (128 * 2 + 16), 0, 0),
         _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
     };
@@ -562,6 +598,8 @@ fn stagings<'a>(
                 Family::SlotsWgmmaSm90 => ROUND_TILE_BYTES,
                 // A sum of every row and lane, and half of what the two of a tile exchange.
                 Family::BankedVectorSm90 => 128 * 128 + 256,
+                // Sums of a tile twice, and where its slices are.
+                Family::SellSm90 => 2 * 1024 + 64 * k_blocks,
                 _ => 0,
             };
             // A block for every tile of the group; those of Banked come one after the other.
@@ -635,7 +673,7 @@ impl<'a> Estimates<'a> {
     fn time(&mut self, c: &Candidate) -> f64 {
         let law = (self.table.law)(c.kernel);
         let work = |this: &Self| {
-            let sms = this.props.sm_count * c.ctas_per_sm;
+            let sms = c.ctas_at_a_time(this.props, this.slices(c));
             this.best_parts(c, &Line::new(c, this.problem), sms).1
         };
         let Law::Units(units) = law else {
@@ -666,6 +704,7 @@ mod tests {
             Format::Banked => 128,
             Format::Sell => 2048,
             Format::Bitmap | Format::Slots => 256,
+            Format::Sell => 2048,
         };
         Problem { format, m, n, k, block_cols, max_block, b: BAccess::Direct }
     }

@@ -24,7 +24,7 @@ const fn law(kernel: KernelId) -> Law {
         BitmapN1W7Sm90 => Law::Units(Units { launch: 6.933, unit: 1.573, tile: 0.1203, fill: 0.0002713, overflow: 8.324e-7, fix_up: 1.846, single: 1.091, bytes: 30230.0 }),
         BitmapN2W7Sm90 => Law::Units(Units { launch: 6.79, unit: 0.9031, tile: 0.2411, fill: 0.0004113, overflow: 9.052e-7, fix_up: 3.039, single: 1.067, bytes: 27280.0 }),
         BitmapN4W7Sm90 => Law::Units(Units { launch: 7.982, unit: 2.163, tile: 0.1308, fill: 0.0004058, overflow: 6.657e-7, fix_up: 4.339, single: 1.058, bytes: 23470.0 }),
-        BitmapN1Sm80 | BitmapN2Sm80 | BitmapN4Sm80 | BitmapN8Sm80 | TiledCslN1Sm80 | TiledCslN2Sm80 | TiledCslN4Sm80 | TiledCslN8Sm80 | SlotsN1Sm80 | SlotsN2Sm80 | SlotsN4Sm80 | SlotsN8Sm80 | BankedN1Sm80 | BankedN2Sm80 | BankedN4Sm80 | BankedN8Sm80 => Law::Decoding(Decoding { enough: 8.0, waiting: 0.85, waiting_bytes: 8192 }),
+        BitmapN1Sm80 | BitmapN2Sm80 | BitmapN4Sm80 | BitmapN8Sm80 | TiledCslN1Sm80 | TiledCslN2Sm80 | TiledCslN4Sm80 | TiledCslN8Sm80 | SlotsN1Sm80 | SlotsN2Sm80 | SlotsN4Sm80 | SlotsN8Sm80 | BankedN1Sm80 | BankedN2Sm80 | BankedN4Sm80 | BankedN8Sm80 | SellN1Sm80 => Law::Decoding(Decoding { enough: 8.0, waiting: 0.85, waiting_bytes: 8192 }),
         TiledCslN1W7Sm90 | TiledCslN2W7Sm90 | TiledCslN1W4Sm90 | TiledCslN2W4Sm90 => Law::Decoding(Decoding { enough: 6.0, waiting: 0.85, waiting_bytes: 0 }),
         SlotsN1Sm90 => Law::Units(Units { launch: 8.069, unit: 0.8544, tile: 0.001045, fill: 0.002899, overflow: 7.467e-7, fix_up: 1.31, single: 1.292, bytes: 39820.0 }),
         SlotsN2Sm90 => Law::Units(Units { launch: 8.624, unit: 0.8852, tile: 2.731e-5, fill: 0.003255, overflow: 1.088e-6, fix_up: 1.388, single: 1.286, bytes: 39820.0 }),
@@ -37,6 +37,8 @@ const fn law(kernel: KernelId) -> Law {
         BankedN8Sm90 => Law::Units(Units { launch: 7.272, unit: 0.1012, tile: 0.4727, fill: 0.001686, overflow: 7.971e-7, fix_up: 6.306, single: 1.087, bytes: 29240.0 }),
         BankedN16Sm90 => Law::Units(Units { launch: 10.52, unit: 0.002657, tile: 1.254, fill: 0.001193, overflow: 2.551e-7, fix_up: 3.568, single: 1.021, bytes: 48770.0 }),
         BankedVectorSm90 => Law::Units(Units { launch: 7.214, unit: 1.035, tile: 0.0006941, fill: 0.0008406, overflow: 4.139e-5, fix_up: 2.336, single: 1.237, bytes: 20010.0 }),
+        SellN1W16Sm90 => Law::Units(Units { launch: 7.5, unit: 0.3, tile: 0.15, fill: 0.0045, overflow: 0.0, fix_up: 2.5, single: 1.0, bytes: 24000.0 }),
+        SellN1W24Sm90 => Law::Units(Units { launch: 7.8, unit: 0.3, tile: 0.13, fill: 0.0045, overflow: 0.0, fix_up: 2.5, single: 1.0, bytes: 24000.0 }),
         _ => Law::Unknown,
     }
 }

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in SELL, 16-bit in, fp32 accumulation, Hopper.
+// For every non-zero the row of B that it meets is gathered from shared memory: work and bytes are those of the non-zeros.
+//
+// Blocks:   persistent grid (CTAs, N / 8). A row group is T = p.group_tiles tiles of 32 rows; the units (row group, block of
+//           2048 columns) are dealt to the CTAs (fl_streamk.cuh). A CTA walks the blocks of its row group along K; in each,
+//           whatever consumer warp is free takes the next slice of four rows. Four more warps bring B.
+// Shared:   [0, 1024)   mbarriers full[2] and empty[2] of B, the number of the next slice, and full[] of the consumers' rings
+//           [1024, ..)  sums, 2 x T x 1 KB: of the even and of the odd blocks of K, as m16n8 accumulators
+//           [.., ..)    directory, 8 bytes a slice: where it is, how long, and which rows it has
+//           [.., ..)    mbarriers, full[] and done[] of every block of K
+//           [.., ..)    B, 2 x 64 KB: two blocks of K, each twice (docs/format-sell.md): 512 places of 8 lanes of 16 bytes,
+//                       which are 8 columns of N
+//           [.., ..)    A rings, 2 packets a consumer warp
+// Pipeline: warps B   B0 B1 | all slices of block 0 done: B2 | of block 1: B3 ...        four warps, through registers
+//           warp      packet there: 4 x (deltas -> addresses -> ldmatrix), mma one group behind | next packet asked for ...
+//           A warp copies its own packets, from the slice it has and from the one it has next. The sum of a slice
+//           is added to those of its rows: a row is in one slice of a block, and block k + 2 waits for block k, so
+//           that sums are the same bits every time.
+// Budget:   a step of 32 non-zeros: wavefronts of shared memory 4 (ldmatrix) + 1 (values) + 0.2 (deltas) + 0.7 (the copy).
+// Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0 (the host packs
+//           B otherwise).
+
+#include "fl_sell_product.cuh"
+#include "fl_streamk.cuh"
+
+namespace {
+
+using namespace fl;
+using namespace fl::sell;
+
+constexpr uint32_t kLoaders = 4;
+constexpr uint32_t kBarrierBytes = 1024, kRingBarriers = 64;
+constexpr uint32_t kEntry = 8;                 // of the directory
+constexpr uint32_t kPlace = kLanes * 16;       // bytes of shared memory
+constexpr uint32_t kB = kBlockCols / 8 * 2 * kPlace;
+constexpr uint32_t kPackets = 2;              // of a warp
+constexpr uint32_t kPiecesMask = 0xfff;        // of the second word of an entry: its length
+constexpr uint32_t kLoadersBegin = 1, kBegin = 2, kNext = 3, kConsumers = 4;  // named barriers
+constexpr uint32_t kDeltaBytes = 3 * kWordBytes;    // of a full packet
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+struct Addresses {
+    uint32_t full, done, next, sums, directory, b;
+};
+
+// One of the warps that bring B: `blocks` blocks of K from `first` on, into either place in turn.
+__device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t first, uint32_t blocks, uint32_t phase, uint32_t slice,
+                                       uint32_t loader, uint32_t lane) {
+    constexpr uint32_t kEndUnits = kBlockCols / 32 / kLoaders, kBatch = 8;  // 8 columns of N x 32 of K
+    const uint32_t n = slice * 8 + lane / 4;
+    const char* b = reinterpret_cast<const char*>(p.b) + 2 * static_cast<int64_t>(n) * p.b_stride_n;
+    // Register i of a lane has the columns 2 i, 2 i + 1 of its octet: of the i-th matrix the row c is column
+    // 2 i + c % 2 of octet c / 2.
+    const uint32_t i = lane / 8, c = lane % 8;
+    for (uint32_t block = 0; block < blocks; ++block) {
+        const uint32_t to = at.b + block % 2 * kB;
+#pragma unroll 1
+        for (uint32_t batch = 0; batch < kEndUnits; batch += kBatch) {
+            uint4 v[kBatch];
+#pragma unroll
+            for (uint32_t j = 0; j < kBatch; ++j) {
+                const uint32_t k = (first + block) * kBlockCols + (loader * kEndUnits + batch + j) * 32 + lane % 4 * 8;
+                v[j] = n < p.n && k < p.k ? __ldg(reinterpret_cast<const uint4*>(b + 2 * k)) : make_uint4(0, 0, 0, 0);
+            }
+            if (batch == 0 && block >= 2) mbar_wait(at.done + 8 * (block - 2), phase);
+#pragma unroll
+            for (uint32_t j = 0; j < kBatch; ++j) {
+                const uint32_t octet = (loader * kEndUnits + batch + j) * 4 + c / 2;
+                const uint32_t home = (2 * i + c % 2) ^ s(octet);
+                const uint32_t r[4] = {v[j].x, v[j].y, v[j].z, v[j].w};
+                const uint32_t place = to + octet * 2 * kPlace;
+                stmatrix4_trans(place + home * 16, r);
+                stmatrix4_trans(place + kPlace + (home ^ d(octet)) * 16, r);
+            }
+        }
+        mbar_arrive(at.full + 8 * block);
+    }
+}
+
+// Where the slices of a row group's blocks are, for the consumers: entry i is of slice i % 8 of tile i / 8 % T of block i / (8 T).
+__device__ __forceinline__ void fill_directory(const FlSpmmParams& p, const Addresses& at, uint32_t group, uint32_t first, uint32_t entries,
+                                               uint32_t threads) {
+    const uint32_t slices = p.group_tiles * kSlices;
+    for (uint32_t i = threadIdx.x; i < entries; i += threads) {
+        const uint32_t tile = group * p.group_tiles + i % slices / kSlices, j = i % kSlices;
+        uint32_t begin = 0, what = 0;
+        if (tile < p.row_tiles) {
+            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + first + i / slices;
+            const uint32_t start = reinterpret_cast<const uint32_t*>(p.table)[block];
+            const unsigned char* head = reinterpret_cast<const unsigned char*>(p.data) + static_cast<uint64_t>(start) * kUnit;
+            const uint16_t* ends = reinterpret_cast<const uint16_t*>(head);
+            const uint32_t from = j == 0 ? 0 : ends[j - 1], to = ends[j];
+            const uint32_t rows = *reinterpret_cast<const uint32_t*>(head + kOrderOffset + 4 * j);
+            begin = start * (kUnit / kEndUnit) + kHeadBytes / kEndUnit + from;
+            what = (to - from) | (rows & 31) << 12 | (rows >> 8 & 31) << 17 | (rows >> 16 & 31) << 22 | (rows >> 24 & 31) << 27;
+        }
+        sts64(at.directory + i * kEntry, begin, what);
+    }
+}
+
+// The packets of slices on their way into a warp's two places: of the slice that it has, then of the next one.
+struct Ring {
+    uint32_t full, data;    // of this warp
+    uint32_t taken = 0;     // packets so far
+    uint32_t flying = 0;    // asked for, not yet taken
+    uint32_t from = 0, left = 0;  // what is left of the slice that is being copied, in pieces
+
+    __device__ __forceinline__ Ring(uint32_t barriers, uint32_t packets) : full(barriers), data(packets) {}
+
+    __device__ __forceinline__ void open(const uint2& entry) {
+        from = entry.x;
+        left = entry.y & kPiecesMask;
+    }
+
+    // Asks for the next packet, if there is a place and one is left.
+    __device__ __forceinline__ bool copy(const FlSpmmParams& p, uint32_t lane) {
+        if (left == 0 || flying == kPackets) return false;
+        const uint32_t pieces = min(left, kPacketBytes / kEndUnit), place = (taken + flying) % kPackets;
+        if (lane == 0) {
+            mbar_expect_tx(full + 8 * place, pieces * kEndUnit);
+            bulk_load(data + place * kPacketBytes, reinterpret_cast<const char*>(p.data) + static_cast<uint64_t>(from) * kEndUnit,
+                      pieces * kEndUnit, full + 8 * place);
+        }
+        from += pieces;
+        left -= pieces;
+        ++flying;
+        return true;
+    }
+
+    // The packet that was asked for first.
+    __device__ __forceinline__ uint32_t wait() const {
+        mbar_wait(full + 8 * (taken % kPackets), taken / kPackets % 2);
+        return data + taken % kPackets * kPacketBytes;
+    }
+
+    __device__ __forceinline__ void release() {
+        __syncwarp();
+        --flying;
+        ++taken;
+    }
+};
+
+// A slice: its product with eight columns of B.
+struct Slice : Product {
+    uint32_t at;  // the address of the row of B that this lane gathered last
+
+    __device__ __forceinline__ Slice(uint32_t b, uint32_t lane) : Product(lane), at(b + lane % kLanes * 16) {}
+
+    // Gathers 32 rows for each of four steps, whose deltas are the bytes of `deltas`.
+    __device__ __forceinline__ void gather(uint32_t deltas, uint32_t (&rows)[4][4]) {
+        static_assert(kPlace == 0x80, "a delta of one is a place");
+        const uint32_t second = __dp4a(deltas, 0x00008080u, at), third = __dp4a(deltas, 0x00808080u, at);
+        const uint32_t first = __dp4a(deltas, 0x00000080u, at);
+        at = __dp4a(deltas, 0x80808080u, at);
+        ldmatrix4_trans(rows[0], first);
+        ldmatrix4_trans(rows[1], second);
+        ldmatrix4_trans(rows[2], third);
+        ldmatrix4_trans(rows[3], at);
+    }
+
+    // A packet of 16 steps: each group of four is multiplied while the next one is gathered.
+    __device__ __forceinline__ void full_packet(uint32_t packet, uint32_t lane) {
+        const uint32_t words = packet + lane * 4, values = packet + kDeltaBytes + own_values(lane) * 4;
+        const uint32_t w0 = lds32(words), w1 = lds32(words + 128), w2 = lds32(words + 256);
+        uint32_t rows[2][4][4];
+        uint4 v[2];
+        gather(deltas_of(0, w0, w1, w2), rows[0]);
+        v[0] = lds128(values);
+#pragma unroll
+        for (uint32_t group = 0; group < 4; ++group) {
+            if (group + 1 < 4) {
+                gather(deltas_of(group + 1, w0, w1, w2), rows[(group + 1) % 2]);
+                v[(group + 1) % 2] = lds128(values + (group + 1) * kGroupBytes);
+            }
+            multiply(rows[group % 2], v[group % 2]);
+        }
+    }
+
+    // The last packet of a slice, of fewer steps.
+    __device__ __forceinline__ void last_packet(uint32_t packet, uint32_t bytes, uint32_t lane) {
+        const uint32_t steps = packet_steps(bytes), words = words_of(steps);
+        const uint32_t from = packet + lane * 4, values = packet + words * kWordBytes, own = own_values(lane);
+        const uint32_t w0 = lds32(from), w1 = words > 1 ? lds32(from + kWordBytes) : 0, w2 = words > 2 ? lds32(from + 2 * kWordBytes) : 0;
+#pragma unroll 1
+        for (uint32_t group = 0; group * 4 < steps; ++group) {
+            const uint32_t there = steps - group * 4, here = values + group * kGroupBytes;
+            uint4 v;
+            if (there >= 4)
+                v = lds128(here + own * 4);
+            else
+                v = make_uint4(lds32(here + own), there > 1 ? lds32(here + kStepBytes + own) : 0,
+                               there > 2 ? lds32(here + 2 * kStepBytes + own) : 0, 0);
+            uint32_t rows[4][4];
+            gather(deltas_of(group, w0, w1, w2), rows);
+            multiply(rows, v);
+        }
+    }
+};
+
+// One of kWarps consumer warps: slices of `blocks` blocks of K.
+template <uint32_t kWarps>
+__device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses& at, Ring& ring, uint32_t blocks, uint32_t phase, uint32_t warp,
+                                         uint32_t lane) {
+    const uint32_t slices = p.group_tiles * kSlices, entries = blocks * slices;
+    auto entry_of = [&](uint32_t i) { return i < entries ? lds64(at.directory + i * kEntry) : make_uint2(0, 0); };
+    uint32_t index = warp, next = warp + kWarps, block = 0;
+    bool next_is_open = false;
+    ring.open(entry_of(index));
+    // Fills the ring from this slice, then from the next one.
+    auto copy = [&] {
+        if (ring.left == 0 && !next_is_open) {
+            next_is_open = true;
+            ring.open(entry_of(next));
+        }
+        return ring.copy(p, lane);
+    };
+    while (copy()) {
+    }
+    while (index < entries) {
+        while (index >= (block + 1) * slices) ++block;
+        mbar_wait(at.full + 8 * block, phase);
+        Slice slice(at.b + block % 2 * kB, lane);
+        uint32_t pieces = entry_of(index).y & kPiecesMask;
+        while (pieces >= kPacketBytes / kEndUnit) {
+            slice.full_packet(ring.wait(), lane);
+            ring.release();
+            pieces -= kPacketBytes / kEndUnit;
+            copy();
+        }
+        if (pieces != 0) {
+            slice.last_packet(ring.wait(), pieces * kEndUnit, lane);
+            ring.release();
+            copy();
+        }
+        const uint32_t row = entry_of(index).y >> (12 + lane % 4 * 5) & 31;
+        const uint32_t sum = at.sums + ((block % 2) * p.group_tiles + (index - block * slices) / kSlices) * kSums + sum_offset(row, lane / 4);
+        const float v = slice.sum(lane);
+        sts32(sum, __float_as_uint(block < 2 ? v : v + __uint_as_float(lds32(sum))));
+        mbar_arrive(at.done + 8 * block);
+        index = next;
+        if (lane == 0) asm volatile("atom.shared.add.u32 %0, [%1], 1;" : "=r"(next) : "r"(at.next) : "memory");
+        next = __shfl_sync(~0u, next, 0);
+        if (!next_is_open) ring.open(entry_of(index));
+        next_is_open = false;
+        while (copy()) {
+        }
+    }
+}
+
+// The end of a tile: its sums of the blocks of K that this CTA had, those of others, and C.
+__device__ __forceinline__ void finish(const FlSpmmParams& p, const Addresses& at, uint32_t group, uint32_t tile, uint32_t blocks, uint32_t slice,
+                                       uint32_t lane) {
+    const uint32_t sums = at.sums + tile * kSums, own = sums + lane * 16;
+    const uint32_t row0 = (group * p.group_tiles + tile) * kTileRows;
+    if (row0 >= p.m) return;
+    if (blocks > 1) {
+#pragma unroll
+        for (uint32_t i = 0; i < 2; ++i) {
+            const float4 a = lds_float4(own + i * 512), b = lds_float4(own + i * 512 + p.group_tiles * kSums);
+            sts128(own + i * 512, bits(make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w)));
+        }
+    }
+    const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
+    Parts<2> parts(p, line, blockIdx.x, tile, p.group_tiles, slice);
+    parts.begin(group);
+    if (parts.reduce(own, parts.peek(), lane))
+        store_m16n8_sums<2, 1>(
+            p, sums, lane, [&](uint32_t i) { return row0 + i * 16; }, [&](uint32_t) { return slice * 8; });
+}
+#endif
+
+template <uint32_t kWarps>
+__device__ __forceinline__ void spmm(const FlSpmmParams& p) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    extern __shared__ __align__(128) unsigned char smem[];
+    const uint32_t base = smem_addr(smem), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    constexpr uint32_t kThreads = (kWarps + kLoaders) * 32;
+    const uint32_t slice = blockIdx.y;
+    Addresses at;
+    at.next = base;
+    at.sums = base + kBarrierBytes;
+    at.directory = at.sums + 2 * p.group_tiles * kSums;
+    at.full = at.directory + p.k_blocks * p.group_tiles * kSlices * kEntry;
+    at.done = at.full + p.k_blocks * 8;
+    at.b = (at.done + p.k_blocks * 8 + 127) / 128 * 128;
+    const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
+    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
+    uint32_t phase = 0;
+    if (warp >= kWarps) {
+        const uint32_t loader = warp - kWarps;
+        for (uint32_t i = loader * 32 + lane; i < p.k_blocks; i += 32 * kLoaders) {
+            mbar_init(at.full + 8 * i, 32 * kLoaders);
+            mbar_init(at.done + 8 * i, p.group_tiles * kSlices * 32);
+        }
+        named_barrier(kLoadersBegin, 32 * kLoaders);
+        for (uint32_t unit = unit0; unit < unit1; phase ^= 1) {
+            const uint32_t first = unit % p.k_blocks, blocks = min(p.k_blocks - first, unit1 - unit);
+            // The first blocks need not wait for the directory; those of a later row group, for the last one's end. Another
+            // barrier, because this warp may come there before the consumers have left the first one.
+            if (unit == unit0)
+                named_barrier_arrive(kBegin, kThreads);
+            else
+                named_barrier(kNext, kThreads);
+            load_b(p, at, first, blocks, phase, slice, loader, lane);
+            unit += blocks;
+            // A row group of which this CTA has only the last blocks: the other barriers go on with those.
+            for (uint32_t i = blocks; unit < unit1 && i < p.k_blocks; ++i) {
+                mbar_arrive(at.full + 8 * i);
+                if (threadIdx.x == kWarps * 32) mbar_arrive(at.done + 8 * i, p.group_tiles * kSlices * 32);
+            }
+        }
+        return;
+    }
+    const uint32_t barriers = base + kRingBarriers + warp * kPackets * 8;
+    if (lane < kPackets) mbar_init(barriers + 8 * lane, 1);
+    mbar_init_fence();
+    Ring ring(barriers, at.b + 2 * kB + warp * kPackets * kPacketBytes);
+    for (uint32_t unit = unit0; unit < unit1; phase ^= 1) {
+        const uint32_t group = unit / p.k_blocks, first = unit % p.k_blocks, blocks = min(p.k_blocks - first, unit1 - unit);
+        // The directory and the sums were those of another row group.
+        if (unit != unit0) named_barrier(kConsumers, 32 * kWarps);
+        fill_directory(p, at, group, first, blocks * p.group_tiles * kSlices, kWarps * 32);
+        if (threadIdx.x == 0) sts32(at.next, 2 * kWarps);
+        named_barrier(unit == unit0 ? kBegin : kNext, kThreads);
+        multiply<kWarps>(p, at, ring, blocks, phase, warp, lane);
+        // All slices of the last block of either parity.
+        for (uint32_t i = blocks < 2 ? 0 : blocks - 2; i < blocks; ++i) mbar_wait(at.done + 8 * i, phase);
+#pragma unroll 1
+        for (uint32_t tile = warp; tile < p.group_tiles; tile += kWarps) finish(p, at, group, tile, blocks, slice, lane);
+        unit += blocks;
+    }
+#endif
+}
+
+}  // namespace
+
+// More consumers hide more latency, with fewer registers.
+#define FL_SPMM_SELL(WARPS)                                                                     \
+    extern "C" __global__ void __launch_bounds__((WARPS + kLoaders) * 32, 1)                    \
+        FL_ENTRY(fl_spmm_sell_, _n1w##WARPS##_sm90)(const __grid_constant__ FlSpmmParams p) {    \
+        spmm<WARPS>(p);                                                                         \
+    }
+
+FL_SPMM_SELL(16)
+FL_SPMM_SELL(24)
+
+// As above for products of a group, each with columns of its own number.
+extern "C" __global__ void __launch_bounds__((16 + kLoaders) * 32, 1)
+    FL_ENTRY(fl_spmm_sell_, _n1w16_sm90_group)(const __grid_constant__ FlSpmmGroup g) {
+    const FlSpmmParams& p = g.p[blockIdx.z];
+    if (blockIdx.y * 8 < p.n) spmm<16>(p);
+}
