@@ -46,6 +46,8 @@ pub enum Format {
     Slots = 3,
     /// Values and their places in a dense tile, dealt to the banks of shared memory.
     Banked = 4,
+    /// Rows dealt to the eight 16-byte groups of shared memory's banks as sliced lists of column deltas and values.
+    Sell = 5,
 }
 
 /// What FORMAT_AUTO prefers.

@@ -2,7 +2,7 @@
 //!
 //! | offset | type | field |
 //! |---|---|---|
-//! | 0 | 8 bytes | magic, `FLLMBANK`, `FLLMBMAP`, `FLLMSLOT` or `FLLMTCSL` |
+//! | 0 | 8 bytes | magic, `FLLMBANK`, `FLLMBMAP`, `FLLMSELL`, `FLLMSLOT` or `FLLMTCSL` |
 //! | 8 | u32 | format version |
 //! | 12 | u32 | header bytes (256) |
 //! | 16 | u32 | element type, cudaDataType's number (2 = fp16, 14 = bfloat16) |
@@ -26,12 +26,12 @@
 use crate::error::{Error, Kind, Result};
 use crate::types::{DType, Format};
 
-use super::{banked, bitmap, slots, tiled_csl};
+use super::{banked, bitmap, sell, slots, tiled_csl};
 
 /// The version of a format this library writes, and the only one it reads.
 pub const fn version(format: Format) -> u32 {
     match format {
-        Format::Banked | Format::Bitmap | Format::TiledCsl => 1,
+        Format::Banked | Format::Bitmap | Format::Sell | Format::TiledCsl => 1,
         Format::Slots => 2,
     }
 }
@@ -41,6 +41,7 @@ pub const ALIGN: u64 = 256;
 
 const MAGIC_BANKED: [u8; 8] = *b"FLLMBANK";
 const MAGIC_BITMAP: [u8; 8] = *b"FLLMBMAP";
+const MAGIC_SELL: [u8; 8] = *b"FLLMSELL";
 const MAGIC_SLOTS: [u8; 8] = *b"FLLMSLOT";
 const MAGIC_TILED_CSL: [u8; 8] = *b"FLLMTCSL";
 const FLAG_REORDERED: u32 = 1;
@@ -75,7 +76,7 @@ pub struct Header {
     pub data_bytes: u64,
     /// Bytes of the whole buffer.
     pub total_bytes: u64,
-    /// Largest block: 128-byte units (Banked, Bitmap, Slots) or items (Tiled-CSL).
+    /// Largest block: 128-byte units (Banked, Bitmap, SELL, Slots) or items (Tiled-CSL).
     pub max_block: u32,
 }
 
@@ -108,6 +109,7 @@ impl Header {
                 Format::Bitmap => bitmap::TILE_ROWS as u32,
                 Format::Slots => slots::TILE_ROWS as u32,
                 Format::Banked => banked::TILE_ROWS as u32,
+                Format::Sell => sell::TILE_ROWS as u32,
                 Format::TiledCsl => tiled_csl::TILE_ROWS as u32,
             },
             tile_cols: content.tile_cols,
@@ -152,6 +154,7 @@ impl Header {
             Format::Bitmap => bitmap::UNIT as u64,
             Format::Slots => slots::UNIT as u64,
             Format::Banked => banked::UNIT as u64,
+            Format::Sell => sell::UNIT as u64,
             Format::TiledCsl => tiled_csl::UNIT as u64,
         }
     }
@@ -159,7 +162,7 @@ impl Header {
     fn expected_entries(&self) -> Option<u64> {
         let (tiles, blocks) = self.grid();
         let extra = match self.format {
-            Format::Banked | Format::Bitmap | Format::Slots => 1,
+            Format::Banked | Format::Bitmap | Format::Sell | Format::Slots => 1,
             Format::TiledCsl => 2,
         };
         tiles.checked_mul(blocks)?.checked_add(extra)
@@ -189,6 +192,7 @@ impl Header {
             Format::Bitmap => (bitmap::TILE_ROWS, &bitmap::WIDTHS),
             Format::Slots => (slots::TILE_ROWS, &[slots::TILE_COLS]),
             Format::Banked => (banked::TILE_ROWS, &[banked::TILE_COLS]),
+            Format::Sell => (sell::TILE_ROWS, &[sell::TILE_COLS]),
             Format::TiledCsl => (tiled_csl::TILE_ROWS, &[tiled_csl::TILE_COLS]),
         };
         if self.tile_rows as usize != tile_rows {
@@ -236,6 +240,7 @@ impl Header {
             Format::Bitmap => (self.tile_cols / 32, self.tile_cols / 32 * 17, 1),
             Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS, 1),
             Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS, banked::ROW_UNITS),
+            Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS, 1),
             Format::TiledCsl => (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS) as u32, 4),
         };
         if self.max_block < low || self.max_block > high || (self.max_block - low) % step != 0 {
@@ -255,6 +260,7 @@ impl Header {
             Format::Bitmap => &MAGIC_BITMAP,
             Format::Slots => &MAGIC_SLOTS,
             Format::Banked => &MAGIC_BANKED,
+            Format::Sell => &MAGIC_SELL,
             Format::TiledCsl => &MAGIC_TILED_CSL,
         });
         let flags = if self.reordered { FLAG_REORDERED } else { 0 };
@@ -306,11 +312,12 @@ impl Header {
             Some(&MAGIC_BITMAP) => Format::Bitmap,
             Some(&MAGIC_SLOTS) => Format::Slots,
             Some(&MAGIC_BANKED) => Format::Banked,
+            Some(&MAGIC_SELL) => Format::Sell,
             Some(&MAGIC_TILED_CSL) => Format::TiledCsl,
             _ => {
                 let shown = bytes[0..8].escape_ascii();
                 return Err(corrupt(format!(
-                    "header: magic = \"{shown}\", needs \"FLLMBANK\", \"FLLMBMAP\", \"FLLMSLOT\" or \"FLLMTCSL\""
+                    "header: magic = \"{shown}\", needs \"FLLMBANK\", \"FLLMBMAP\", \"FLLMSELL\", \"FLLMSLOT\" or \"FLLMTCSL\""
                 )));
             }
         };

@@ -1,7 +1,7 @@
 //! The header that follows from measured sizes, whether on the host or on a device.
 
 use super::header::{Content, Header};
-use super::{banked, bitmap, slots, tiled_csl};
+use super::{banked, bitmap, sell, slots, tiled_csl};
 use crate::error::{Error, Kind, Result};
 use crate::types::Format;
 
@@ -47,6 +47,12 @@ impl Measured {
                 banked::UNIT,
                 u64::from(u32::MAX),
                 "Banked: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
+            ),
+            Format::Sell => (
+                sell::TILE_COLS,
+                sell::UNIT,
+                u64::from(u32::MAX),
+                "SELL: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
             ),
             Format::TiledCsl => (
                 tiled_csl::TILE_COLS,
@@ -102,7 +108,9 @@ mod tests {
         assert_eq!(offsets([].into_iter()), (vec![0], 0, 0));
         assert_eq!(offsets([3, 5, 0].into_iter()), (vec![0, 3, 8, 8], 8, 5));
         let (_, units, max_block) = offsets([u32::MAX, 1].into_iter());
-        for format in [Format::Bitmap, Format::Slots, Format::Banked, Format::TiledCsl] {
+        for format in
+            [Format::Bitmap, Format::Slots, Format::Banked, Format::Sell, Format::TiledCsl]
+        {
             let measured = Measured {
                 format,
                 reordered: false,
@@ -122,7 +130,9 @@ mod tests {
         let layout = DenseLayout::new(70, 700, 700, Order::Row).unwrap();
         let values: Vec<u16> =
             (0..layout.extent()).map(|i| u16::from(i % 3 == 0) * 0x3c00).collect();
-        for format in [Format::Bitmap, Format::Slots, Format::Banked, Format::TiledCsl] {
+        for format in
+            [Format::Bitmap, Format::Slots, Format::Banked, Format::Sell, Format::TiledCsl]
+        {
             let options = EncodeOptions {
                 format: Some(format),
                 reorder: true,

@@ -11,6 +11,7 @@ pub mod csr;
 pub mod header;
 pub(crate) mod list;
 mod measured;
+pub mod sell;
 pub mod slice;
 pub mod slots;
 mod tile;
@@ -90,6 +91,7 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
         Format::TiledCsl => tiled_csl::analyse(layout, values, options.reorder),
         Format::Slots => slots::analyse(layout, values),
         Format::Banked => banked::analyse(layout, values),
+        Format::Sell => sell::analyse(layout, values),
     };
     match options.format {
         Some(format) => one(format),
@@ -156,6 +158,7 @@ pub fn encode(
         Format::TiledCsl => tiled_csl::encode(analysis, layout, values, data),
         Format::Slots => slots::encode(analysis, layout, values, data),
         Format::Banked => banked::encode(analysis, layout, values, data),
+        Format::Sell => sell::encode(analysis, layout, values, data),
     }
 }
 
@@ -193,6 +196,7 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
         Format::TiledCsl => tiled_csl::validate(buffer, &header)?,
         Format::Slots => slots::validate(buffer, &header)?,
         Format::Banked => banked::validate(buffer, &header)?,
+        Format::Sell => sell::validate(buffer, &header)?,
     };
     if nnz != header.nnz {
         return Err(corrupt(format!("header: nnz = {}, the data stores {nnz}", header.nnz)));
@@ -236,6 +240,7 @@ fn block_units(header: &Header) -> (u32, u32, u32) {
         Format::TiledCsl => (0, header.tile_rows * header.tile_cols / tiled_csl::VECTOR as u32, 1),
         Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS, 1),
         Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS, banked::ROW_UNITS),
+        Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS, 1),
     }
 }
 
@@ -292,6 +297,7 @@ pub fn decode(buffer: &[u8], layout: &DenseLayout, out: &mut [u16]) -> Result<()
         Format::TiledCsl => tiled_csl::decode_block(buffer, &header, layout, at, out, base),
         Format::Slots => slots::decode_block(buffer, &header, layout, at, out, base),
         Format::Banked => banked::decode_block(buffer, &header, layout, at, out, base),
+        Format::Sell => sell::decode_block(buffer, &header, layout, at, out, base),
     };
     // A strip of whole rows (or columns) of tiles is contiguous in the dense matrix.
     let strip = layout.ld.saturating_mul(match layout.order {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::header::{Content, Header};
-use super::{banked, bitmap, corrupt, slots, table_entry, tiled_csl};
+use super::{banked, bitmap, corrupt, sell, slots, table_entry, tiled_csl};
 use crate::error::{Error, Kind, Result};
 use crate::types::Format;
 
@@ -101,7 +101,7 @@ impl Part {
         }
         let max_block = match header.format {
             Format::TiledCsl => largest.checked_mul(tiled_csl::VECTOR as u32),
-            Format::Banked | Format::Bitmap | Format::Slots => Some(largest),
+            Format::Banked | Format::Bitmap | Format::Sell | Format::Slots => Some(largest),
         };
         let mut part = Header::new(&Content {
             format: header.format,
@@ -175,6 +175,7 @@ impl Part {
             Format::TiledCsl => tiled_csl::validate(out, &part)?,
             Format::Slots => slots::validate(out, &part)?,
             Format::Banked => banked::validate(out, &part)?,
+            Format::Sell => sell::validate(out, &part)?,
         };
         part.nnz = nnz;
         out[..Header::BYTES].copy_from_slice(&part.to_bytes());

@@ -24,7 +24,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::list::{RowList, SPAN};
-use crate::format::{self, Header, banked, bitmap, slots, tiled_csl};
+use crate::format::{self, Header, banked, bitmap, sell, slots, tiled_csl};
 use crate::types::{Activation, DType, Format};
 
 use row::{Isa, PANEL, Panel};
@@ -33,6 +33,8 @@ use row::{Isa, PANEL, Panel};
 const CHUNK: usize = SPAN;
 /// Rows of A that are listed at a time.
 const STRIPE: usize = bitmap::TILE_ROWS;
+/// Chunks of a block of SELL.
+const SELL_CHUNKS: usize = sell::TILE_COLS / CHUNK;
 /// Rows of C a task holds.
 const GROUP_ROWS: usize = 256;
 /// Columns of C a task holds.
@@ -205,7 +207,7 @@ fn spmm_with(isa: Isa, args: &HostSpmm<'_>, header: &Header, c: DenseMut<'_>) ->
     let failure = (0..groups * supers)
         .into_par_iter()
         .map_init(
-            || Scratch::new(args.n, group, tile_rows),
+            || Scratch::new(args.n, group, header),
             |scratch, task| {
                 let first = task % groups * group;
                 let n0 = task / groups * SUPER;
@@ -284,14 +286,17 @@ struct Scratch {
     block: Box<slots::BlockTile>,
     /// One block (Banked).
     banked: Box<banked::BlockTile>,
+    /// One block of each tile of the group (SELL).
+    sell: Vec<sell::BlockTile>,
 }
 
 impl Scratch {
-    fn new(n: usize, group: usize, tile_rows: usize) -> Self {
+    fn new(n: usize, group: usize, header: &Header) -> Self {
         let panels = n.min(SUPER).div_ceil(PANEL);
+        let wide = if header.format == Format::Sell { group } else { 0 };
         Self {
             panels: vec![[[0.0; PANEL]; CHUNK]; panels],
-            sums: vec![[0.0; PANEL]; panels * group * tile_rows],
+            sums: vec![[0.0; PANEL]; panels * group * header.tile_rows as usize],
             rows: Box::new(std::array::from_fn(|_| RowList::new())),
             values: Box::new([[0.0; CHUNK]; STRIPE]),
             positions: vec![[0; bitmap::LANES]; group],
@@ -299,6 +304,7 @@ impl Scratch {
             dense: Box::new([[0; CHUNK]; tiled_csl::TILE_ROWS]),
             block: Box::new([[0; CHUNK]; slots::TILE_ROWS]),
             banked: Box::new([[0; banked::TILE_COLS]; banked::TILE_ROWS]),
+            sell: vec![[[0; sell::TILE_COLS]; sell::TILE_ROWS]; wide],
         }
     }
 }
@@ -331,7 +337,13 @@ impl Job<'_> {
                 match self.header.format {
                     Format::TiledCsl => self.unpack(tile, chunk, &mut scratch.dense)?,
                     Format::Banked => self.unpack_banked(tile, chunk, scratch)?,
-                    Format::Bitmap | Format::Slots => {}
+                    // A block is unpacked where its first chunk is asked for.
+                    Format::Sell if chunk % SELL_CHUNKS == 0 => {
+                        let blocks = self.k.div_ceil(sell::TILE_COLS);
+                        let index = tile * blocks + chunk / SELL_CHUNKS;
+                        sell::unpack(self.args.a, self.header, index, &mut scratch.sell[local])?;
+                    }
+                    Format::Bitmap | Format::Sell | Format::Slots => {}
                 }
                 for stripe in 0..self.tile_rows / STRIPE {
                     self.list(tile, local, chunk, stripe, scratch)?;
@@ -392,7 +404,7 @@ impl Job<'_> {
         stripe: usize,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let Scratch { rows, positions, streams, dense, block, .. } = scratch;
+        let Scratch { rows, positions, streams, dense, block, sell, .. } = scratch;
         for row in rows.iter_mut() {
             row.clear();
         }
@@ -413,6 +425,14 @@ impl Job<'_> {
                 slots::unpack(self.args.a, self.header, index, block)?;
                 for (list, values) in rows.iter_mut().zip(block.iter()) {
                     list.append_row(values);
+                }
+            }
+            Format::Sell => {
+                let first = chunk % SELL_CHUNKS * CHUNK;
+                for (list, values) in rows.iter_mut().zip(&sell[local]) {
+                    if let Some(values) = values[first..].first_chunk() {
+                        list.append_row(values);
+                    }
                 }
             }
             Format::Banked | Format::TiledCsl => {
@@ -629,7 +649,9 @@ mod tests {
             0.0,
             None,
         );
-        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked] {
+        for format in
+            [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell]
+        {
             let options = EncodeOptions {
                 format: Some(format),
                 reorder: true,

@@ -353,6 +353,7 @@ mod tests {
             tile_cols: match format {
                 Format::TiledCsl => 64,
                 Format::Banked => 128,
+                Format::Sell => 2048,
                 Format::Bitmap | Format::Slots => 256,
             },
             table_offset: 256,

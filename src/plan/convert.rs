@@ -1,7 +1,7 @@
 //! The conversion kernels, and how the workspace of a conversion is divided.
 
 use crate::error::{Error, Kind, Result};
-use crate::format::{Header, banked, bitmap, slots, tiled_csl};
+use crate::format::{Header, banked, bitmap, sell, slots, tiled_csl};
 use crate::types::{Format, checked_add, checked_mul};
 
 /// Bytes of a Banked tile in shared memory.
@@ -165,13 +165,17 @@ impl ConvertKernel {
     }
 
     /// (sizes, encode, unpack) of a format.
-    pub const fn of(format: Format) -> (Self, Self, Self) {
-        match format {
+    pub fn of(format: Format) -> Result<(Self, Self, Self)> {
+        Ok(match format {
             Format::Slots => (SlotsSize, SlotsEncode, SlotsUnpack),
             Format::Banked => (BankedSize, BankedEncode, BankedUnpack),
             Format::Bitmap => (BitmapSize, BitmapEncode, BitmapUnpack),
             Format::TiledCsl => (TiledCslSize, TiledCslEncode, TiledCslUnpack),
-        }
+            Format::Sell => {
+                let sentence = "there are no conversion kernels for SELL";
+                return Err(Error::new(Kind::NotSupported, sentence));
+            }
+        })
     }
 }
 
@@ -180,6 +184,7 @@ pub const fn size_tile(format: Format) -> (usize, usize) {
     match format {
         Format::Slots => (slots::TILE_ROWS, slots::TILE_COLS),
         Format::Banked => (banked::TILE_ROWS, banked::TILE_COLS),
+        Format::Sell => (sell::TILE_ROWS, sell::TILE_COLS),
         Format::Bitmap => (bitmap::TILE_ROWS, bitmap::WIDTHS[0]),
         Format::TiledCsl => (tiled_csl::TILE_ROWS, tiled_csl::TILE_COLS),
     }
@@ -226,10 +231,11 @@ impl Workspace {
         }
         let others: &[Format] = match format {
             // One of them is measured beside Bitmap.
-            None => &[Format::Banked, Format::Slots, Format::TiledCsl],
+            None => &[Format::Banked, Format::Sell, Format::Slots, Format::TiledCsl],
             Some(Format::TiledCsl) => &[Format::TiledCsl],
             Some(Format::Slots) => &[Format::Slots],
             Some(Format::Banked) => &[Format::Banked],
+            Some(Format::Sell) => &[Format::Sell],
             Some(Format::Bitmap) => &[],
         };
         let mut most = None;
@@ -246,7 +252,7 @@ impl Workspace {
     pub fn table_of(&self, format: Format) -> usize {
         match format {
             Format::Bitmap => self.bitmap_table,
-            Format::Banked | Format::Slots | Format::TiledCsl => self.table,
+            Format::Banked | Format::Sell | Format::Slots | Format::TiledCsl => self.table,
         }
     }
 }

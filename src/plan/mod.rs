@@ -664,6 +664,7 @@ mod tests {
         let block_cols = match format {
             Format::TiledCsl => 64,
             Format::Banked => 128,
+            Format::Sell => 2048,
             Format::Bitmap | Format::Slots => 256,
         };
         Problem { format, m, n, k, block_cols, max_block, b: BAccess::Direct }

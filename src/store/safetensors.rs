@@ -415,6 +415,7 @@ impl Writer {
                 Format::Bitmap => "bitmap",
                 Format::Slots => "slots",
                 Format::Banked => "banked",
+                Format::Sell => "sell",
                 Format::TiledCsl => "tiled_csl",
             },
             "dtype": match header.dtype as u32 {

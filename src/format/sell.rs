@@ -1,0 +1,569 @@
+//! SELL v1: rows as sliced lists of column deltas and values, dealt to the bank groups of shared memory. The byte
+//! specification is docs/format-sell.md.
+//!
+//! Kernels hold a row of B for each column of a block in shared memory, 16 bytes of it twice: in one of the eight
+//! 16-byte *lanes* of the 128-byte line *place*, and in another lane of the next line. A row of A is eight lists, one a
+//! lane, which is to say that each entry reads its own group of banks; an element goes to the shorter of the two
+//! lists that it may be in, so that the lists of a row end close together. Four rows are a slice, whose length is that of
+//! its longest list: the 32 rows of a block are sorted so that the rows of a slice are about as long.
+
+use std::array::from_fn;
+use std::cmp::Reverse;
+use std::fmt::Display;
+
+use super::header::{Header, corrupt};
+use super::list::stored_bits;
+use super::measured::{Measured, offsets};
+use super::tile::{Tile, check_edge, gather, reduce, scatter, write_blocks};
+use super::{Analysis, block, changed, word};
+use crate::error::Result;
+use crate::types::{DenseLayout, Format};
+
+/// Rows of a block.
+pub const TILE_ROWS: usize = 32;
+/// Columns of a block.
+pub const TILE_COLS: usize = 2048;
+/// Bytes of one step of the table's offsets.
+pub const UNIT: usize = 128;
+/// Units of a block without elements.
+pub const LEAST_UNITS: u32 = 1;
+/// Units of a block without a zero: 256 steps in every slice.
+pub const MOST_UNITS: u32 = (HEAD + SLICES * slice_bytes(STEPS)).div_ceil(UNIT) as u32;
+
+/// Lists of a row, and columns that share two lines of B.
+const LANES: usize = 8;
+/// Rows of a slice.
+const SLICE_ROWS: usize = 4;
+const SLICES: usize = TILE_ROWS / SLICE_ROWS;
+/// Lines of B: two for every octet of columns.
+const PLACES: usize = 2 * TILE_COLS / LANES;
+/// Steps of a row, at most: an octet lengthens the longest list by no more than one, and a filler stands for 31 octets.
+const STEPS: usize = TILE_COLS / LANES;
+/// Steps of a packet.
+const PACKET: usize = 16;
+/// Bytes of a word of every lane of a slice's rows, of which a packet has one to three.
+const WORDS: usize = 4 * LANES * SLICE_ROWS;
+/// Bytes of a step's values.
+const VALUES: usize = 2 * LANES * SLICE_ROWS;
+const PACKET_BYTES: usize = packet_bytes(PACKET);
+/// Bytes of the ends, the order and zeros, and the unit of the ends.
+const HEAD: usize = 64;
+const ORDER: usize = 2 * SLICES;
+/// The largest delta, and that of a filler.
+const REACH: u32 = 63;
+/// Where a row of a slice has its values.
+const POSITION: [usize; SLICE_ROWS] = [0, 2, 1, 3];
+
+/// What turns a column's number in its octet into its lane at a place, and back.
+const SWIZZLE: [u8; PLACES] = {
+    let mut table = [0; PLACES];
+    let mut place = 0;
+    while place < PLACES {
+        let octet = place / 2;
+        let apart = octet / 8 % 8;
+        let copy = if apart == 0 { 5 } else { apart };
+        table[place] = (2 * (octet % 4) + octet / 4 % 2) as u8 ^ (place % 2 * copy) as u8;
+        place += 1;
+    }
+    table
+};
+
+/// One block, dense.
+pub(crate) type BlockTile = Tile<TILE_ROWS, TILE_COLS>;
+
+/// Words of a lane in a packet of so many steps.
+const fn words(steps: usize) -> usize {
+    match steps {
+        0 => 0,
+        1..=4 => 1,
+        5..=8 => 2,
+        _ => 3,
+    }
+}
+
+const fn packet_bytes(steps: usize) -> usize {
+    WORDS * words(steps) + VALUES * steps
+}
+
+const fn slice_bytes(steps: usize) -> usize {
+    steps / PACKET * PACKET_BYTES + packet_bytes(steps % PACKET)
+}
+
+/// Steps of a packet of so many bytes, at most [`PACKET_BYTES`].
+fn packet_steps(bytes: usize) -> Option<usize> {
+    let words = match bytes {
+        0..=384 => 1,
+        385..=768 => 2,
+        _ => 3,
+    };
+    bytes.checked_sub(WORDS * words).map(|values| values / VALUES).filter(|&steps| steps > 0)
+}
+
+/// Where the values of a step are behind the words of a packet of `steps`: those of the first two lanes, and how far on
+/// those of the next two are.
+#[inline]
+const fn values_at(steps: usize, step: usize, row: usize) -> (usize, usize) {
+    let (group, step_of) = (step / 4 * 4 * VALUES, step % 4);
+    if step | 3 < steps {
+        (group + VALUES * POSITION[row] + 4 * step_of, 16)
+    } else {
+        (group + VALUES * step_of + 16 * POSITION[row], 4)
+    }
+}
+
+#[inline]
+fn lane(x: usize, place: usize) -> usize {
+    (x ^ usize::from(SWIZZLE[place % PLACES])) % LANES
+}
+
+/// Deals a row to its lanes: `put` takes step, lane, delta and value of every entry. Returns the row's elements and its
+/// steps.
+#[inline]
+fn deal(row: &[u16; TILE_COLS], mut put: impl FnMut(usize, usize, u8, u16)) -> (u32, usize) {
+    const COUNT: u32 = PLACES as u32;
+    // Entries of each lane, and below them the last one's place: the lane that comes first is the shorter one or, of
+    // equals, the one that has had nothing for longer.
+    let mut ends = [0u32; LANES];
+    let mut nnz = 0;
+    for (octet, values) in row.chunks_exact(8).enumerate() {
+        let Some(values) = values.first_chunk::<8>() else { continue };
+        let stored = stored_bits(values);
+        if stored == 0 {
+            continue;
+        }
+        nnz += stored.count_ones();
+        let place = 2 * octet;
+        let mut expected = ends;
+        let mut second = 0u8;
+        let mut rest = stored;
+        while rest != 0 {
+            let x = rest.trailing_zeros() as usize;
+            let lanes = [lane(x, place), lane(x, place + 1)];
+            let moves = expected[lanes[1]] < expected[lanes[0]];
+            expected[lanes[usize::from(moves)]] += COUNT;
+            second |= u8::from(moves) << x;
+            rest &= rest - 1;
+        }
+        for (mut rest, place) in [(stored & !second, place), (second, place + 1)] {
+            while rest != 0 {
+                let x = rest.trailing_zeros() as usize;
+                let lane = lane(x, place);
+                let (mut count, mut delta) =
+                    (ends[lane] / COUNT, place as u32 - ends[lane] % COUNT);
+                while delta > REACH {
+                    put(count as usize, lane, REACH as u8, 0);
+                    count += 1;
+                    delta -= REACH;
+                }
+                put(count as usize, lane, delta as u8, values[x % 8]);
+                ends[lane] = (count + 1) * COUNT + place as u32;
+                rest &= rest - 1;
+            }
+        }
+    }
+    (nnz, ends.into_iter().fold(0, u32::max) as usize / PLACES)
+}
+
+/// How long the rows of a block are.
+struct Shape {
+    nnz: u32,
+    steps: [usize; TILE_ROWS],
+    /// Rows, the longest first.
+    order: [u8; TILE_ROWS],
+}
+
+impl Shape {
+    /// Of rows of which `one` tells elements and steps.
+    fn of(mut one: impl FnMut(usize) -> (u32, usize)) -> Self {
+        let mut nnz = 0;
+        let steps = from_fn(|row| {
+            let (stored, steps) = one(row);
+            nnz += stored;
+            steps
+        });
+        let mut order = from_fn(|row| row as u8);
+        order.sort_by_key(|&row| Reverse(steps[usize::from(row)]));
+        Self { nnz, steps, order }
+    }
+
+    fn of_tile(tile: &BlockTile) -> Self {
+        Self::of(|row| deal(&tile[row], |_, _, _, _| {}))
+    }
+
+    /// The rows of each slice, and its steps.
+    fn slices(&self) -> impl Iterator<Item = (&[u8], usize)> {
+        self.order.chunks_exact(SLICE_ROWS).map(|rows| (rows, self.steps[usize::from(rows[0])]))
+    }
+
+    fn units(&self) -> u32 {
+        let bytes: usize = self.slices().map(|(_, steps)| slice_bytes(steps)).sum();
+        (HEAD + bytes).div_ceil(UNIT) as u32
+    }
+}
+
+/// The entries of a block, of each row and step those of the eight lanes; zeros where a lane has none.
+struct Lists {
+    deltas: [[[u8; LANES]; STEPS]; TILE_ROWS],
+    values: [[[u16; LANES]; STEPS]; TILE_ROWS],
+    /// Steps of each row that may not be zero.
+    used: [usize; TILE_ROWS],
+}
+
+impl Lists {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            deltas: [[[0; LANES]; STEPS]; TILE_ROWS],
+            values: [[[0; LANES]; STEPS]; TILE_ROWS],
+            used: [0; TILE_ROWS],
+        })
+    }
+
+    /// Takes a block's elements instead of those before.
+    fn deal(&mut self, tile: &BlockTile) -> Shape {
+        Shape::of(|row| {
+            let (deltas, values) = (&mut self.deltas[row], &mut self.values[row]);
+            let used = self.used[row];
+            deltas[..used].fill([0; LANES]);
+            values[..used].fill([0; LANES]);
+            let (nnz, steps) = deal(&tile[row], |step, lane, delta, value| {
+                deltas[step][lane] = delta;
+                values[step][lane] = value;
+            });
+            self.used[row] = steps;
+            (nnz, steps)
+        })
+    }
+
+    /// Writes one block over whatever `out` held; `out` is as long as the analysis said.
+    fn encode(&self, shape: &Shape, out: &mut [u8]) -> Result<()> {
+        if shape.units() as usize * UNIT != out.len() {
+            return Err(changed());
+        }
+        let (head, slices) = out.split_at_mut(HEAD);
+        head.fill(0);
+        head[ORDER..ORDER + TILE_ROWS].copy_from_slice(&shape.order);
+        let mut at = 0;
+        for ((rows, steps), end) in shape.slices().zip(head.chunks_exact_mut(2)) {
+            let bytes = slice_bytes(steps);
+            let slice = &mut slices[at..at + bytes];
+            for (packet, first) in slice.chunks_mut(PACKET_BYTES).zip((0..).step_by(PACKET)) {
+                let taken = first..(first + PACKET).min(steps);
+                for (j, &row) in rows.iter().enumerate() {
+                    let row = usize::from(row);
+                    let deltas = &self.deltas[row][taken.clone()];
+                    encode_packet(deltas, &self.values[row][taken.clone()], j, packet);
+                }
+            }
+            at += bytes;
+            end.copy_from_slice(&((at / HEAD) as u16).to_le_bytes());
+        }
+        slices[at..].fill(0);
+        Ok(())
+    }
+}
+
+/// Writes what row `j` of a slice has in a packet.
+fn encode_packet(deltas: &[[u8; LANES]], values: &[[u16; LANES]], j: usize, packet: &mut [u8]) {
+    let steps = values.len();
+    let (head, data) = packet.split_at_mut(WORDS * words(steps));
+    let mut padded = [[0u8; LANES]; PACKET];
+    padded[..steps].copy_from_slice(deltas);
+    for lane in 0..LANES {
+        let four = |first: usize| u32::from_le_bytes(from_fn(|i| padded[first + i][lane]));
+        // The last four deltas lie in what the others leave of their bytes.
+        let last = four(12);
+        let words = [
+            four(0) | (last & 0x0303_0303) << 6,
+            four(4) | (last & 0x0c0c_0c0c) << 4,
+            four(8) | (last & 0x3030_3030) << 2,
+        ];
+        for (to, word) in head.chunks_exact_mut(WORDS).zip(words) {
+            let at = 4 * (LANES * j + lane);
+            to[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+    }
+    for (step, values) in values.iter().enumerate() {
+        let (first, apart) = values_at(steps, step, j);
+        for (pair, two) in values.chunks_exact(2).enumerate() {
+            let at = first + apart * pair;
+            let bits = u32::from(two[0]) | u32::from(two[1]) << 16;
+            data[at..at + 4].copy_from_slice(&bits.to_le_bytes());
+        }
+    }
+}
+
+fn new_tile() -> Box<BlockTile> {
+    Box::new([[0; TILE_COLS]; TILE_ROWS])
+}
+
+/// First pass: counts and sizes every block.
+pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
+    use rayon::prelude::*;
+    let blocks = layout.cols.div_ceil(TILE_COLS);
+    let tiles = layout.rows.div_ceil(TILE_ROWS);
+    let sizes: Vec<(u32, u32)> = (0..tiles * blocks)
+        .into_par_iter()
+        .with_min_len(2)
+        .map_init(new_tile, |tile, index| {
+            gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
+            let shape = Shape::of_tile(tile);
+            (shape.nnz, shape.units())
+        })
+        .collect();
+    let (table, units, max_block) = offsets(sizes.iter().map(|&(_, units)| units));
+    let header = Measured {
+        format: Format::Sell,
+        reordered: false,
+        rows: layout.rows,
+        cols: layout.cols,
+        nnz: sizes.iter().map(|&(stored, _)| u64::from(stored)).sum(),
+        width: TILE_COLS,
+        units,
+        max_block,
+    }
+    .header()?;
+    Ok(Analysis { header, table })
+}
+
+/// Second pass: writes the data section, whose length is the header's.
+pub(crate) fn encode(
+    analysis: &Analysis,
+    layout: &DenseLayout,
+    values: &[u16],
+    data: &mut [u8],
+) -> Result<()> {
+    let (_, blocks) = analysis.header.grid();
+    let blocks = blocks as usize;
+    let start = |block: usize| analysis.table[block] as usize * UNIT;
+    write_blocks(0..analysis.table.len() - 1, 2, data, &start, &|range, out| {
+        let base = start(range.start);
+        let (mut tile, mut lists) = (new_tile(), Lists::new());
+        for index in range {
+            let out = &mut out[start(index) - base..start(index + 1) - base];
+            let (row, col) = (index / blocks * TILE_ROWS, index % blocks * TILE_COLS);
+            gather(layout, values, row, col, &mut tile);
+            let shape = lists.deal(&tile);
+            lists.encode(&shape, out)?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes block `index` over `tile`.
+pub(crate) fn unpack(
+    buffer: &[u8],
+    header: &Header,
+    index: usize,
+    tile: &mut BlockTile,
+) -> Result<()> {
+    let wrong = |what: &dyn Display| corrupt(format!("block {index}: {what}"));
+    let bytes = block(buffer, header, index, LEAST_UNITS)?;
+    let (head, data) = bytes.split_at(HEAD);
+    *tile = [[0; TILE_COLS]; TILE_ROWS];
+    let mut start = 0;
+    for (i, end) in head[..ORDER].chunks_exact(2).enumerate() {
+        let end = HEAD * usize::from(u16::from_le_bytes([end[0], end[1]]));
+        let slice = data.get(start..end).ok_or_else(|| {
+            let (start, end, last) = (start / HEAD, end / HEAD, data.len() / HEAD);
+            wrong(&format_args!("end {i} = {end}, needs {start} to {last}"))
+        })?;
+        start = end;
+        let mut rows = [0; SLICE_ROWS];
+        for (j, row) in rows.iter_mut().enumerate() {
+            *row = usize::from(head[ORDER + SLICE_ROWS * i + j]);
+            if *row >= TILE_ROWS {
+                let at = SLICE_ROWS * i + j;
+                return Err(wrong(&format_args!("order {at} is row {row}, needs 0 to 31")));
+            }
+        }
+        let mut places = [[0; LANES]; SLICE_ROWS];
+        for packet in slice.chunks(PACKET_BYTES) {
+            let steps = packet_steps(packet.len()).ok_or_else(|| {
+                let bytes = packet.len();
+                wrong(&format_args!("slice {i} has {bytes} bytes left for a packet, needs 192"))
+            })?;
+            for (j, (&row, places)) in rows.iter().zip(&mut places).enumerate() {
+                unpack_packet(packet, steps, j, places, &mut tile[row]).ok_or_else(|| {
+                    wrong(&format_args!("row {row} has an element behind column {TILE_COLS}"))
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes to `out` what row `j` of a slice has in a packet; `places` are those that its lanes have reached.
+fn unpack_packet(
+    packet: &[u8],
+    steps: usize,
+    j: usize,
+    places: &mut [usize; LANES],
+    out: &mut [u16; TILE_COLS],
+) -> Option<()> {
+    const BITS: u32 = 0x3f3f_3f3f;
+    let (head, data) = packet.split_at_checked(WORDS * words(steps))?;
+    let mut deltas = [[0u8; LANES]; PACKET];
+    for lane in 0..LANES {
+        let mut words = [0; 3];
+        for (to, from) in words.iter_mut().zip(head.chunks_exact(WORDS)) {
+            *to = word(from, 4 * (LANES * j + lane))?;
+        }
+        let last =
+            words[0] >> 6 & 0x0303_0303 | words[1] >> 4 & 0x0c0c_0c0c | words[2] >> 2 & 0x3030_3030;
+        for (four, fields) in deltas.chunks_exact_mut(4).zip([
+            words[0] & BITS,
+            words[1] & BITS,
+            words[2] & BITS,
+            last,
+        ]) {
+            for (to, delta) in four.iter_mut().zip(fields.to_le_bytes()) {
+                to[lane] = delta;
+            }
+        }
+    }
+    for (step, deltas) in deltas.iter().enumerate().take(steps) {
+        let (first, apart) = values_at(steps, step, j);
+        for pair in 0..LANES / 2 {
+            let bits = word(data, first + apart * pair)?;
+            for (lane, value) in [(2 * pair, bits as u16), (2 * pair + 1, (bits >> 16) as u16)] {
+                places[lane] += usize::from(deltas[lane]);
+                let place = places[lane];
+                let swizzle = usize::from(*SWIZZLE.get(place)?);
+                // A filler may name a column that has an element in its other lane.
+                if value != 0 {
+                    out[place / 2 * LANES + (lane ^ swizzle)] = value;
+                }
+            }
+        }
+    }
+    Some(())
+}
+
+/// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
+/// The encoding of a block is unique: what it decodes to must give the same bytes again.
+pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
+    let visit = |range: std::ops::Range<usize>| {
+        let (mut tile, mut lists) = (new_tile(), Lists::new());
+        let mut again = Vec::new();
+        let mut sum = (0u64, 0u32);
+        for index in range {
+            let bytes = block(buffer, header, index, LEAST_UNITS)?;
+            unpack(buffer, header, index, &mut tile)?;
+            check_edge(header, index, &tile)?;
+            let shape = lists.deal(&tile);
+            let units = shape.units();
+            if units as usize * UNIT != bytes.len() {
+                return Err(corrupt(format!(
+                    "table: block {index} has {} units, its elements need {units}",
+                    bytes.len() / UNIT
+                )));
+            }
+            again.resize(bytes.len(), 0);
+            lists.encode(&shape, &mut again)?;
+            if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
+                let part = match at {
+                    0..ORDER => "ends",
+                    ORDER..HEAD => "order",
+                    _ => "slices",
+                };
+                return Err(corrupt(format!(
+                    "{part}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
+                    bytes[at], again[at]
+                )));
+            }
+            sum = (sum.0 + u64::from(shape.nnz), sum.1.max(units));
+        }
+        Ok(sum)
+    };
+    reduce(0..header.table_entries as usize - 1, 4, &visit, &|a, b| (a.0 + b.0, a.1.max(b.1)))
+}
+
+/// Decodes the block at tile row `tile`, block column `block` into `out`, which begins at element `base`.
+pub(crate) fn decode_block(
+    buffer: &[u8],
+    header: &Header,
+    layout: &DenseLayout,
+    (tile, block): (usize, usize),
+    out: &mut [u16],
+    base: usize,
+) -> Result<()> {
+    let (_, blocks) = header.grid();
+    let mut dense = new_tile();
+    unpack(buffer, header, tile * blocks as usize + block, &mut dense)?;
+    scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random(seed: u64, one_of: u64) -> Box<BlockTile> {
+        let mut tile = new_tile();
+        for (i, value) in tile.iter_mut().flatten().enumerate() {
+            let mut x = (i as u64 + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            *value = if (x >> 33) % one_of == 0 { 0x3c00 } else { 0 };
+        }
+        tile
+    }
+
+    #[test]
+    fn every_column_has_two_lanes_of_its_own() {
+        let mut seen = [[false; LANES]; PLACES];
+        for col in 0..TILE_COLS {
+            let places = [col / 8 * 2, col / 8 * 2 + 1];
+            let lanes = places.map(|place| lane(col % 8, place));
+            assert_ne!(lanes[0], lanes[1]);
+            for (place, lane) in places.into_iter().zip(lanes) {
+                assert_eq!(place / 2 * LANES + (lane ^ usize::from(SWIZZLE[place])), col);
+                assert!(!std::mem::replace(&mut seen[place][lane], true));
+            }
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_packet_tells_its_steps() {
+        for steps in 1..=PACKET {
+            assert_eq!(packet_steps(packet_bytes(steps)), Some(steps));
+        }
+        assert_eq!(PACKET_BYTES, 1408);
+        assert_eq!(packet_steps(64), None);
+        assert_eq!(packet_steps(128), None);
+    }
+
+    #[test]
+    fn a_dense_block_is_the_largest() {
+        let units = |value| Shape::of_tile(&[[value; TILE_COLS]; TILE_ROWS]).units();
+        assert_eq!(units(0x3c00), MOST_UNITS);
+        assert_eq!(units(0x8000), LEAST_UNITS);
+        for one_of in [1, 2, 3, 100, 1000] {
+            let shape = Shape::of_tile(&random(5, one_of));
+            assert!(shape.steps.iter().all(|&steps| steps <= STEPS));
+        }
+    }
+
+    #[test]
+    fn rows_that_crowd_one_lane_have_no_more_steps_than_octets() {
+        let mut row = [0; TILE_COLS];
+        for target in 0..LANES {
+            for other in 0..LANES {
+                for (col, value) in row.iter_mut().enumerate() {
+                    let lanes = [0, 1].map(|copy| lane(col % 8, col / 8 * 2 + copy));
+                    let near = lanes.contains(&target) || lanes.contains(&other);
+                    *value = if near { 0x3c00 } else { 0 };
+                }
+                let (_, steps) = deal(&row, |step, _, _, _| assert!(step < STEPS));
+                assert!(steps <= STEPS);
+            }
+        }
+    }
+
+    #[test]
+    fn lists_of_a_random_block_end_close_together() {
+        let shape = Shape::of_tile(&random(1, 5));
+        let steps: usize = shape.slices().map(|(_, steps)| steps).sum();
+        let least = f64::from(shape.nnz) / (LANES * SLICE_ROWS) as f64;
+        assert!(steps as f64 <= 1.06 * least, "{steps} steps, at least {least}");
+    }
+}
