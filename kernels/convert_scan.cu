@@ -32,6 +32,10 @@ __device__ __forceinline__ Size size_of(const FlScanParams& p, uint64_t i) {
         return {units, block % each == 0 ? groups[FL_GROUP_WORDS * at] : 0, units};
     }
     const uint32_t packed = reinterpret_cast<const uint32_t*>(p.table)[i];
+    if (p.format == 5) {
+        const uint32_t units = packed >> FL_SELL_UNITS_SHIFT;
+        return {units, packed & ((1u << FL_SELL_UNITS_SHIFT) - 1), units};
+    }
     if (p.format >= 3) return {packed >> 16, packed & 0xffff, packed >> 16};
     const uint32_t vectors = (packed + 3) / 4;
     return {vectors, packed, 4 * vectors};

@@ -42,7 +42,7 @@ typedef struct FlConvertResult {
     uint64_t units;     /* of all blocks */
     uint64_t nnz;
     uint64_t bad;       /* number of the first block that is not as it should be, else ~0 */
-    uint32_t max_block; /* units (Bitmap, Slots, Banked) or items (Tiled-CSL) of the largest block */
+    uint32_t max_block; /* units, or items (Tiled-CSL), of the largest block */
     uint32_t different; /* whether an element differs from the dense matrix */
 } FlConvertResult;
 
@@ -52,7 +52,7 @@ typedef struct FlScanParams {
     uint64_t groups;  /* Bitmap: FL_GROUP_WORDS words for 32 rows x 1024 columns each */
     uint64_t result;  /* FlConvertResult */
     uint64_t blocks;  /* Bitmap with width = 0: groups, of which only the non-zeros are summed */
-    uint32_t format;  /* src/types.rs has the numbers: 1 Tiled-CSL, 2 Bitmap, 3 Slots, 4 Banked */
+    uint32_t format;  /* src/types.rs has the numbers: 1 Tiled-CSL, 2 Bitmap, 3 Slots, 4 Banked, 5 SELL */
     uint32_t width;   /* Bitmap: columns of a block */
     uint32_t blocks_across;
     uint32_t groups_across;
@@ -66,6 +66,9 @@ typedef struct FlTableParams {
     uint32_t least;      /* units of a block */
     uint32_t most;
 } FlTableParams;
+
+/* The size of a SELL block is its units, shifted, and its non-zeros, which may be 65536. Slots and Banked: by 16. */
+#define FL_SELL_UNITS_SHIFT 20
 
 /* A group: nnz, then value rows (16 bits each) of its blocks of 256 (4), 512 (2) and 1024 columns. */
 #define FL_GROUP_WORDS 5

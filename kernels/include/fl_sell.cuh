@@ -29,8 +29,8 @@ constexpr uint32_t kWordBytes = 128;     // of word i of all lanes
 constexpr uint32_t kStepBytes = 64;      // of the values of a step
 constexpr uint32_t kPlainSteps = 12;     // the deltas of these are not in pieces
 
-// A lane's places ascend, so that no slice has more steps than there are places.
-constexpr uint32_t kMostSteps = kPlaces;
+// An octet lengthens the longest lane of a row by no more than one, and a filler stands for 31 octets.
+constexpr uint32_t kMostSteps = kOctets;
 constexpr uint32_t kMostUnits = (kHeadBytes + kSlices * (kMostSteps / kPacketSteps) * kPacketBytes + kUnit - 1) / kUnit;
 
 // Element x of octet q may be in lane x ^ s(q), at place 2 q, or in lane x ^ s(q) ^ d(q), at place 2 q + 1.

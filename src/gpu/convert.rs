@@ -227,7 +227,7 @@ unsafe fn measure(
     let (rows, cols) = source.shape();
     let (base, parts) = workspace;
     let tile = size_tile(format);
-    let (kernel, _, _) = ConvertKernel::of(format)?;
+    let (kernel, _, _) = ConvertKernel::of(format);
     let table = base + parts.table_of(format);
     let sizes = if format == Format::Bitmap { base + parts.groups } else { table };
     for index in 0..source.strips() {
@@ -366,7 +366,7 @@ pub(super) unsafe fn encode_source(
     buffer: usize,
 ) -> Result<()> {
     let tile = (header.tile_rows as usize, header.tile_cols as usize);
-    let (_, kernel, _) = ConvertKernel::of(header.format)?;
+    let (_, kernel, _) = ConvertKernel::of(header.format);
     let check = TableParams {
         table: table as u64,
         blocks: header.blocks() as u64,
@@ -428,7 +428,7 @@ unsafe fn unpack(
     result: usize,
 ) -> Result<()> {
     let tile = (header.tile_rows as usize, header.tile_cols as usize);
-    let (_, _, kernel) = ConvertKernel::of(header.format)?;
+    let (_, _, kernel) = ConvertKernel::of(header.format);
     let params = ConvertParams {
         usage,
         result: result as u64,

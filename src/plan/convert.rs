@@ -23,6 +23,12 @@ pub enum ConvertKernel {
     BankedEncode,
     /// Banked to dense, and checks.
     BankedUnpack,
+    /// Sizes of SELL blocks.
+    SellSize,
+    /// Dense to SELL.
+    SellEncode,
+    /// SELL to dense, and checks.
+    SellUnpack,
     /// Sizes of Bitmap blocks.
     BitmapSize,
     /// Dense to Bitmap.
@@ -60,7 +66,8 @@ pub enum ConvertKernel {
 use ConvertKernel::{
     BankedEncode, BankedSize, BankedUnpack, BitmapEncode, BitmapSize, BitmapUnpack, CsrCheck,
     CsrExpand, PruneApply, PruneHistogram, PruneRows, PruneScan, PruneSelect, PruneTies, Scan,
-    SlotsEncode, SlotsSize, SlotsUnpack, Table, TiledCslEncode, TiledCslSize, TiledCslUnpack,
+    SellEncode, SellSize, SellUnpack, SlotsEncode, SlotsSize, SlotsUnpack, Table, TiledCslEncode,
+    TiledCslSize, TiledCslUnpack,
 };
 
 impl ConvertKernel {
@@ -72,6 +79,9 @@ impl ConvertKernel {
         BankedSize,
         BankedEncode,
         BankedUnpack,
+        SellSize,
+        SellEncode,
+        SellUnpack,
         BitmapSize,
         BitmapEncode,
         BitmapUnpack,
@@ -95,6 +105,7 @@ impl ConvertKernel {
         match self {
             SlotsSize | SlotsEncode | SlotsUnpack => "convert_slots",
             BankedSize | BankedEncode | BankedUnpack => "convert_banked",
+            SellSize | SellEncode | SellUnpack => "convert_sell",
             BitmapSize | BitmapEncode | BitmapUnpack => "convert_bitmap",
             TiledCslSize | TiledCslEncode | TiledCslUnpack => "convert_tiled_csl",
             Scan => "convert_scan",
@@ -115,6 +126,9 @@ impl ConvertKernel {
             BankedSize => "fl_convert_banked_size",
             BankedEncode => "fl_convert_banked_encode",
             BankedUnpack => "fl_convert_banked_unpack",
+            SellSize => "fl_convert_sell_size",
+            SellEncode => "fl_convert_sell_encode",
+            SellUnpack => "fl_convert_sell_unpack",
             BitmapSize => "fl_convert_bitmap_size",
             BitmapEncode => "fl_convert_bitmap_encode",
             BitmapUnpack => "fl_convert_bitmap_unpack",
@@ -138,6 +152,8 @@ impl ConvertKernel {
     pub const fn threads(self) -> u32 {
         match self {
             Scan | Table | PruneScan => 1024,
+            // Four for each row of a block.
+            SellSize => 128,
             _ => 256,
         }
     }
@@ -165,17 +181,14 @@ impl ConvertKernel {
     }
 
     /// (sizes, encode, unpack) of a format.
-    pub fn of(format: Format) -> Result<(Self, Self, Self)> {
-        Ok(match format {
+    pub const fn of(format: Format) -> (Self, Self, Self) {
+        match format {
             Format::Slots => (SlotsSize, SlotsEncode, SlotsUnpack),
             Format::Banked => (BankedSize, BankedEncode, BankedUnpack),
             Format::Bitmap => (BitmapSize, BitmapEncode, BitmapUnpack),
             Format::TiledCsl => (TiledCslSize, TiledCslEncode, TiledCslUnpack),
-            Format::Sell => {
-                let sentence = "there are no conversion kernels for SELL";
-                return Err(Error::new(Kind::NotSupported, sentence));
-            }
-        })
+            Format::Sell => (SellSize, SellEncode, SellUnpack),
+        }
     }
 }
 

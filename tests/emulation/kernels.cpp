@@ -4,6 +4,7 @@
 
 #include "fl_banked.cuh"
 #include "fl_convert.cuh"
+#include "fl_sell.cuh"
 
 // Each kernel file has its own names for its own things.
 namespace slots {
@@ -17,6 +18,9 @@ namespace tiled_csl {
 }
 namespace banked {
 #include "../../kernels/convert_banked.cu"
+}
+namespace sell {
+#include "../../kernels/convert_sell.cu"
 }
 namespace scan {
 #include "../../kernels/convert_scan.cu"
@@ -54,6 +58,9 @@ const Entry kEntries[] = {
     ENTRY(banked, fl_convert_banked_size, FlConvertParams),
     ENTRY(banked, fl_convert_banked_encode, FlConvertParams),
     ENTRY(banked, fl_convert_banked_unpack, FlConvertParams),
+    ENTRY(sell, fl_convert_sell_size, FlConvertParams),
+    ENTRY(sell, fl_convert_sell_encode, FlConvertParams),
+    ENTRY(sell, fl_convert_sell_unpack, FlConvertParams),
     ENTRY(scan, fl_convert_scan, FlScanParams),
     ENTRY(table, fl_convert_table, FlTableParams),
     ENTRY(csr, fl_csr_check, FlCsrParams),

@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Conversion between dense matrices and SELL (docs/format-sell.md; src/format/sell.rs is the specification).
+//
+//   fl_convert_sell_size    dense -> units and non-zeros of every block
+//   fl_convert_sell_encode  dense, table -> header, table, blocks: the bytes of the host's encoder
+//   fl_convert_sell_unpack  blocks -> dense, or compared with dense, or checked
+//
+// Blocks:   one CTA a block of 32 x 2048 elements, walked in chunks of 64 columns, in which d(q) is one number: the
+//           lanes of a row are then four pairs, {g, g ^ d}, and nothing that happens in one pair matters to another.
+//           Sizing, a thread has a pair, a warp eight rows; 128 threads. Encoding and unpacking, a warp has a slice and
+//           thread 8 j + g lane g of its row j; 256 threads.
+// Shared:   `Plan`, and for each warp a chunk of its four rows and a packet's deltas of its lanes.
+// The dealing of elements to lanes is serial along a row. A thread keeps the count and the last place of a lane in one
+// number, which is compared as the specification compares the two, and its partner's beside it, so that it asks
+// another thread once a chunk.
+// Encoding deals twice: the first time for the order of the rows and the ends of the slices, the second time to write;
+// every byte is written once. Checking encodes what each chunk decodes to, and compares instead of writing. What a
+// damaged block says leads to other places of the chunk, never out of it.
+// A dense matrix that was changed after its analysis cannot make a block larger or smaller: a block that no longer
+// has the size in the table is written as one of zeros, and a lane has no more entries than its slice has steps.
+
+#include "fl_convert.cuh"
+#include "fl_sell.cuh"
+
+namespace {
+
+using namespace fl::convert;
+using namespace fl::sell;
+
+constexpr uint32_t kWarps = kThreads / 32;
+static_assert(kWarps == kSlices, "a warp has a slice");
+constexpr uint32_t kPairs = kLanes / 2;
+constexpr uint32_t kSizeThreads = kTileRows * kPairs;
+
+constexpr uint32_t kChunkOctets = 8;
+constexpr uint32_t kChunkCols = 8 * kChunkOctets;
+constexpr uint32_t kChunkPlaces = 2 * kChunkOctets;
+// A staged row: its elements, the masks of its octets, and 8 bytes so that four rows lie in different banks.
+constexpr uint32_t kMasksOffset = 2 * kChunkCols;
+constexpr uint32_t kStageRow = kMasksOffset + 16;
+// Words of a lane's deltas, a byte each; one more, so that the lanes' lie in different banks.
+constexpr uint32_t kDeltaWords = kPacketSteps / 4 + 1;
+
+// A lane's key: entries * kEntry + last place.
+constexpr uint32_t kEntry = kPlaces;
+
+struct Plan {
+    uint32_t steps[kTileRows];   // by row; checking, by place in the order
+    uint32_t slice[kSlices];     // steps
+    uint32_t ends[kSlices];      // bytes from the first slice on
+    uint32_t nnz[kWarps];
+    uint8_t order[kTileRows];
+};
+
+struct alignas(16) Stage {
+    uint8_t rows[kSliceRows * kStageRow];
+    uint32_t written[32 * kDeltaWords];
+};
+
+struct alignas(16) ReadStage {
+    Stage stage;
+    uint32_t read[32 * kDeltaWords];
+};
+
+// The first row and column of this CTA's block, and its chunks that lie in the matrix.
+struct Corner {
+    int64_t row, col;
+    uint32_t chunks;
+    __device__ explicit Corner(const FlConvertParams& p)
+        : row(int64_t{blockIdx.x / p.blocks_across} * kTileRows),
+          col(int64_t{blockIdx.x % p.blocks_across} * kBlockCols) {
+        const int64_t cols = p.cols - col;
+        chunks = (static_cast<uint32_t>(cols < kBlockCols ? cols : kBlockCols) + kChunkCols - 1) / kChunkCols;
+    }
+};
+
+// Eight elements of a row; those outside the matrix become zero.
+__device__ __forceinline__ uint4 load_octet(const FlConvertParams& p, int64_t row, int64_t col) {
+    if (row >= p.rows || col >= p.cols) return make_uint4(0, 0, 0, 0);
+    const uint16_t* from = reinterpret_cast<const uint16_t*>(p.dense) + place(p, row, col);
+    const int64_t left = p.cols - col;
+    if (p.vectors && left >= 8) return *reinterpret_cast<const uint4*>(from);
+    const int64_t stride = p.col_major ? p.ld : 1;
+    uint32_t e[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) e[i] = i < left ? from[i * stride] : 0;
+    return make_uint4(e[0] | e[1] << 16, e[2] | e[3] << 16, e[4] | e[5] << 16, e[6] | e[7] << 16);
+}
+
+__device__ __forceinline__ void store_octet(const FlConvertParams& p, int64_t row, int64_t col, uint4 e) {
+    if (row >= p.rows || col >= p.cols) return;
+    uint16_t* to = reinterpret_cast<uint16_t*>(p.dense) + place(p, row, col);
+    const int64_t left = p.cols - col;
+    if (p.vectors && left >= 8) {
+        *reinterpret_cast<uint4*>(to) = e;
+        return;
+    }
+    const int64_t stride = p.col_major ? p.ld : 1;
+    const uint32_t words[4] = {e.x, e.y, e.z, e.w};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        if (i < left) to[i * stride] = static_cast<uint16_t>(words[i / 2] >> (16 * (i % 2)));
+    }
+}
+
+// Bits 0 and 16: whether the halves are other than zeros of either sign.
+__device__ __forceinline__ uint32_t stored_halves(uint32_t e) {
+    // Adding 0x7fff carries into bit 15 of a half exactly when its magnitude is not zero.
+    return ((e & 0x7fff7fffu) + 0x7fff7fffu) >> 15 & 0x10001u;
+}
+
+// Bit x: element x of the octet is stored.
+__device__ __forceinline__ uint32_t octet_mask(uint4 e) {
+    const uint32_t t = stored_halves(e.x) | stored_halves(e.y) << 2 | stored_halves(e.z) << 4 | stored_halves(e.w) << 6;
+    return (t | t >> 15) & 0xff;
+}
+
+// The key of a lane that takes its element at place 2 q, or the one at 2 q + 1, or both, or none.
+__device__ __forceinline__ uint32_t appended(uint32_t key, uint32_t q, bool own, bool moved) {
+    if (!own && !moved) return key;
+    const uint32_t gap = 2 * q + (own ? 0 : 1) - key % kEntry;
+    if (gap > kMostDelta) key += (gap - 1) / kMostDelta * kEntry;
+    return key - key % kEntry + (own && moved ? 2 * kEntry : kEntry) + 2 * q + (moved ? 1 : 0);
+}
+
+// What a lane takes of an octet: the element whose copy 0 it has, and the one whose copy 1 it has.
+struct Taken {
+    bool own, moved;
+};
+
+// Deals the two elements of octet q that a pair of lanes may have. `here` and `there`: whether the ones with copy 0 in
+// lane `mine` and in lane `other` are stored; `first`: whether the former comes before the latter.
+__device__ __forceinline__ Taken deal(uint32_t& mine, uint32_t& other, uint32_t q, bool first, bool here, bool there) {
+    uint32_t a = first ? mine : other, b = first ? other : mine;
+    const bool in_a = first ? here : there, in_b = first ? there : here;
+    const bool a_moves = b < a;
+    const bool a_own = in_a && !a_moves, b_moved = in_a && a_moves;
+    if (a_own) a += kEntry;
+    if (b_moved) b += kEntry;
+    const bool b_moves = a < b;
+    const bool b_own = in_b && !b_moves, a_moved = in_b && b_moves;
+    const Taken taken = {first ? a_own : b_own, first ? a_moved : b_moved};
+    mine = appended(mine, q, taken.own, taken.moved);
+    other = appended(other, q, first ? b_own : a_own, first ? b_moved : a_moved);
+    return taken;
+}
+
+// Pair t is of the lanes `lane()` and `lane() ^ d`, the former without the highest bit of d.
+struct Pairs {
+    uint32_t d, top;
+    __device__ explicit Pairs(uint32_t chunk)
+        : d(fl::sell::d(kChunkOctets * chunk)), top(d >= 4 ? 4 : d >= 2 ? 2 : 1) {}
+
+    __device__ __forceinline__ uint32_t lane(uint32_t t) const { return t % top + t / top * top * 2; }
+    __device__ __forceinline__ bool second(uint32_t lane) const { return (lane & top) != 0; }
+    __device__ __forceinline__ uint32_t pair(uint32_t lane) const {
+        const uint32_t first = second(lane) ? lane ^ d : lane;
+        return first % top + first / 2 / top * top;
+    }
+};
+
+struct RowSize {
+    uint32_t steps, nnz;
+};
+
+// Deals row 8 warp + lane / 4 of the block; each of its four threads receives its steps, and has its own part of the
+// non-zeros. A whole warp calls it.
+__device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corner& corner, uint32_t warp,
+                                           uint32_t lane) {
+    const int64_t row = corner.row + 8 * warp + lane / kPairs;
+    const uint32_t t = lane % kPairs, base = lane - t;
+    const int64_t col = corner.col + 8 * t;
+    uint4 low = load_octet(p, row, col), high = load_octet(p, row, col + 8 * kPairs);
+    uint32_t key[2] = {0, 0}, nnz = 0;
+    for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
+        uint32_t masks[2] = {octet_mask(low) << (8 * t), octet_mask(high) << (8 * t)};
+        nnz += __popc(masks[0]) + __popc(masks[1]);
+        if (chunk + 1 < corner.chunks) {
+            low = load_octet(p, row, col + kChunkCols * (chunk + 1));
+            high = load_octet(p, row, col + kChunkCols * (chunk + 1) + 8 * kPairs);
+        }
+#pragma unroll
+        for (uint32_t i = 0; i < 2; ++i) {
+            masks[i] |= __shfl_sync(kAll, masks[i], lane ^ 1);
+            masks[i] |= __shfl_sync(kAll, masks[i], lane ^ 2);
+        }
+        const Pairs now(chunk), before(chunk + 7);
+        const uint32_t lanes[2] = {now.lane(t), now.lane(t) ^ now.d};
+        uint32_t mine[2];
+#pragma unroll
+        for (uint32_t i = 0; i < 2; ++i) {
+            const uint32_t from = base + before.pair(lanes[i]);
+            const uint32_t first = __shfl_sync(kAll, key[0], from), second = __shfl_sync(kAll, key[1], from);
+            mine[i] = before.second(lanes[i]) ? second : first;
+        }
+        key[0] = mine[0], key[1] = mine[1];
+#pragma unroll
+        for (uint32_t o = 0; o < kChunkOctets; ++o) {
+            const uint32_t mask = masks[o / 4] >> (8 * (o % 4)), x = lanes[0] ^ s(o), other = x ^ now.d;
+            deal(key[0], key[1], kChunkOctets * chunk + o, x < other, mask >> x & 1, mask >> other & 1);
+        }
+    }
+    uint32_t steps = (key[0] > key[1] ? key[0] : key[1]) / kEntry;
+#pragma unroll
+    for (uint32_t i = 1; i < kPairs; i *= 2) {
+        const uint32_t other = __shfl_sync(kAll, steps, lane ^ i);
+        steps = steps > other ? steps : other;
+    }
+    return {steps, nnz};
+}
+
+// Puts the steps of a warp's rows into the plan.
+__device__ __forceinline__ void measure_rows(const FlConvertParams& p, const Corner& corner, Plan& plan, uint32_t warp,
+                                             uint32_t lane) {
+    const RowSize size = measure(p, corner, warp, lane);
+    if (lane % kPairs == 0) plan.steps[8 * warp + lane / kPairs] = size.steps;
+    const uint32_t nnz = __reduce_add_sync(kAll, size.nnz);
+    if (lane == 0) plan.nnz[warp] = nnz;
+}
+
+// Order, steps and ends of the slices; returns the bytes of all of them. One warp; the rows' steps are complete.
+__device__ __forceinline__ uint32_t plan_slices(Plan& plan, uint32_t lane) {
+    const uint32_t steps = plan.steps[lane], at = rank(kMostSteps - steps, 9, lane);
+    plan.order[at] = static_cast<uint8_t>(lane);
+    if (at % kSliceRows == 0) plan.slice[at / kSliceRows] = steps;
+    __syncwarp();
+    const uint32_t end = inclusive(lane < kSlices ? slice_bytes(plan.slice[lane]) : 0, lane);
+    if (lane < kSlices) plan.ends[lane] = end;
+    return __shfl_sync(kAll, end, kSlices - 1);
+}
+
+// Where the values of a lane's steps are in its slice.
+struct Values {
+    uint32_t steps, whole, packets, words, full, part;
+
+    __device__ Values(uint32_t slice_steps, uint32_t j, uint32_t g)
+        : steps(slice_steps), whole(slice_steps & ~3u), packets(slice_steps & ~(kPacketSteps - 1)),
+          words(words_of(slice_steps % kPacketSteps) * kWordBytes), full(64 * pos(j) + 16 * (g / 2) + 2 * (g % 2)),
+          part(16 * pos(j) + 4 * (g / 2) + 2 * (g % 2)) {}
+
+    __device__ __forceinline__ uint32_t offset(uint32_t n) const {
+        const uint32_t at = n / kPacketSteps * kPacketBytes + n % kPacketSteps / 4 * (4 * kStepBytes);
+        return at + (n < packets ? words_of(kPacketSteps) * kWordBytes : words) +
+               (n < whole ? full + 4 * (n % 4) : part + kStepBytes * (n % 4));
+    }
+};
+
+// What becomes of the bytes of a slice.
+struct Writer {
+    uint8_t* slice;
+    __device__ __forceinline__ void value(uint32_t at, uint32_t v) {
+        *reinterpret_cast<uint16_t*>(slice + at) = static_cast<uint16_t>(v);
+    }
+    __device__ __forceinline__ void word(uint32_t at, uint32_t v) { *reinterpret_cast<uint32_t*>(slice + at) = v; }
+    __device__ __forceinline__ void too_many() {}
+};
+struct Checker {
+    const uint8_t* slice;
+    bool good;
+    __device__ __forceinline__ void value(uint32_t at, uint32_t v) {
+        good &= *reinterpret_cast<const uint16_t*>(slice + at) == v;
+    }
+    __device__ __forceinline__ void word(uint32_t at, uint32_t v) {
+        good &= *reinterpret_cast<const uint32_t*>(slice + at) == v;
+    }
+    __device__ __forceinline__ void too_many() { good = false; }
+};
+
+// The encoder of one lane of a slice.
+template <typename Sink>
+struct Encoder {
+    Sink sink;
+    Values values;
+    uint32_t* deltas;  // of the packet that is being filled
+    uint32_t lane, n, last, key;
+
+    __device__ Encoder(const Sink& to, uint32_t steps, uint32_t* words, uint32_t thread)
+        : sink(to), values(steps, thread / kLanes, thread % kLanes), deltas(words + thread * kDeltaWords),
+          lane(thread), n(0), last(0), key(0) {
+        clear();
+    }
+
+    __device__ __forceinline__ void clear() {
+#pragma unroll
+        for (uint32_t i = 0; i < kPacketSteps / 4; ++i) deltas[i] = 0;
+    }
+
+    __device__ __forceinline__ void put(uint32_t delta, uint32_t value) {
+        if (n >= values.steps) {
+            sink.too_many();
+            return;
+        }
+        reinterpret_cast<uint8_t*>(deltas)[n % kPacketSteps] = static_cast<uint8_t>(delta);
+        sink.value(values.offset(n), value);
+        ++n;
+        if (n % kPacketSteps == 0 || n == values.steps) flush();
+    }
+
+    // The deltas of the last four steps of a full packet lie in the bits that those of the others leave.
+    __device__ __forceinline__ void flush() {
+        const uint32_t at = (n - 1) / kPacketSteps * kPacketBytes + 4 * lane;
+        const uint32_t words = words_of((n - 1) % kPacketSteps + 1), pieces = deltas[3];
+#pragma unroll
+        for (uint32_t i = 0; i < 3; ++i) {
+            if (i < words) sink.word(at + kWordBytes * i, deltas[i] | (pieces >> (2 * i) & 0x03030303u) << 6);
+        }
+        clear();
+    }
+
+    // Appends what the lane takes of a chunk that is staged with its masks. A whole warp calls it.
+    __device__ __forceinline__ void chunk(const uint8_t* stage, uint32_t index) {
+        const uint32_t g = lane % kLanes;
+        const uint8_t* row = stage + lane / kLanes * kStageRow;
+        const uint2 both = *reinterpret_cast<const uint2*>(row + kMasksOffset);
+        const uint32_t masks[2] = {both.x, both.y};
+        const uint32_t apart = d(kChunkOctets * index);
+        uint32_t partner = __shfl_sync(kAll, key, lane ^ apart), taken = 0;
+#pragma unroll
+        for (uint32_t o = 0; o < kChunkOctets; ++o) {
+            const uint32_t mask = masks[o / 4] >> (8 * (o % 4)), x = g ^ s(o), other = x ^ apart;
+            const Taken now =
+                deal(key, partner, kChunkOctets * index + o, x < other, mask >> x & 1, mask >> other & 1);
+            if (now.own) taken |= 1u << (2 * o);
+            if (now.moved) taken |= 2u << (2 * o);
+        }
+        while (taken != 0) {
+            const uint32_t bit = __ffs(taken) - 1, o = bit / 2, x = g ^ s(o) ^ (bit % 2 == 0 ? 0 : apart);
+            const uint32_t gap = kChunkPlaces * index + bit - last;
+            const bool filler = gap > kMostDelta;
+            const uint32_t delta = filler ? kMostDelta : gap;
+            put(delta, filler ? 0 : reinterpret_cast<const uint16_t*>(row)[8 * o + x]);
+            last += delta;
+            if (!filler) taken &= taken - 1;
+        }
+    }
+
+    __device__ __forceinline__ void finish() {
+        while (n < values.steps) put(0, 0);
+    }
+};
+
+// The octet of a staged row that thread 8 j + g has: octet g of row j.
+__device__ __forceinline__ uint4* octet_of(uint8_t* stage, uint32_t lane) {
+    return reinterpret_cast<uint4*>(stage + lane / kLanes * kStageRow) + lane % kLanes;
+}
+__device__ __forceinline__ uint8_t& mask_of(uint8_t* stage, uint32_t lane) {
+    return stage[lane / kLanes * kStageRow + kMasksOffset + lane % kLanes];
+}
+
+// The decoder of one lane of a slice: the entry that it has not delivered yet.
+struct Decoder {
+    const uint8_t* slice;
+    Values values;
+    uint32_t* deltas;
+    uint32_t lane, n, place, value;
+
+    __device__ Decoder(const uint8_t* from, uint32_t steps, uint32_t* words, uint32_t thread)
+        : slice(from), values(steps, thread / kLanes, thread % kLanes), deltas(words + thread * kDeltaWords),
+          lane(thread), n(0), place(0), value(0) {
+        fetch();
+    }
+
+    __device__ __forceinline__ void fetch() {
+        if (n >= values.steps) {
+            place = ~0u;
+            return;
+        }
+        if (n % kPacketSteps == 0) {
+            const uint32_t* words = reinterpret_cast<const uint32_t*>(slice + n / kPacketSteps * kPacketBytes) + lane;
+            const uint32_t left = values.steps - n;
+            uint32_t pieces = 0;
+#pragma unroll
+            for (uint32_t i = 0; i < 3; ++i) {
+                const uint32_t word = left > 4 * i ? words[i * (kWordBytes / 4)] : 0;
+                deltas[i] = word & 0x3f3f3f3fu;
+                pieces |= (word >> 6 & 0x03030303u) << (2 * i);
+            }
+            deltas[3] = pieces;
+        }
+        value = *reinterpret_cast<const uint16_t*>(slice + values.offset(n));
+        place += reinterpret_cast<const uint8_t*>(deltas)[n % kPacketSteps];
+    }
+
+    // Puts the lane's elements of a chunk into the stage, which holds zeros. A damaged lane ends before its entries do.
+    __device__ __forceinline__ void chunk(uint8_t* stage, uint32_t index) {
+        uint16_t* row = reinterpret_cast<uint16_t*>(stage + lane / kLanes * kStageRow);
+        const uint32_t apart = d(kChunkOctets * index), end = kChunkPlaces * (index + 1);
+        while (place < end) {
+            const uint32_t o = place / 2 % kChunkOctets, x = lane % kLanes ^ s(o) ^ (place % 2 == 0 ? 0 : apart);
+            // Fillers and padding are no elements.
+            if ((value & 0x7fff) != 0) row[8 * o + x] = static_cast<uint16_t>(value);
+            ++n;
+            fetch();
+        }
+    }
+};
+
+__device__ __forceinline__ bool same_halves(uint32_t a, uint32_t b) {
+    const uint32_t apart = a ^ b, either = a | b;
+    return ((apart & 0xffff) == 0 || (either & 0x7fff) == 0) && (apart >> 16 == 0 || (either >> 16 & 0x7fff) == 0);
+}
+
+// Whether bytes `from` to `to` of the block, in words, are zeros; one warp.
+__device__ __forceinline__ bool zeros(const uint8_t* block, uint32_t from, uint32_t to, uint32_t lane) {
+    bool good = true;
+    for (uint32_t at = from + 4 * lane; at < to; at += 128) {
+        good &= *reinterpret_cast<const uint32_t*>(block + at) == 0;
+    }
+    return good;
+}
+
+// Whether order and ends are those of rows with the steps in the plan, which are by places in the order; one warp.
+__device__ __forceinline__ bool head_is_good(const Plan& plan, const uint8_t* block, uint32_t units, uint32_t lane) {
+    const uint32_t steps = plan.steps[lane], row = plan.order[lane];
+    const uint32_t next_steps = __shfl_down_sync(kAll, steps, 1), next_row = __shfl_down_sync(kAll, row, 1);
+    bool good = lane == 31 || steps > next_steps || (steps == next_steps && row < next_row);
+    // 32 powers of two add up to 32 ones only if each is there once.
+    good &= __reduce_add_sync(kAll, 1u << row % kTileRows) == ~0u;
+    const uint32_t bytes = lane % kSliceRows == 0 ? slice_bytes(steps) : 0, end = inclusive(bytes, lane);
+    good &= lane % kSliceRows != 0 || end == plan.ends[lane / kSliceRows];
+    const uint32_t all = __shfl_sync(kAll, end, 31);
+    good &= units_of(all) == units;
+    good &= zeros(block, kHeadUsed, kHeadBytes, lane);
+    return good && zeros(block, kHeadBytes + all, units * kUnit, lane);
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(kSizeThreads)
+    fl_convert_sell_size(const __grid_constant__ FlConvertParams p) {
+    __shared__ Plan plan;
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    measure_rows(p, Corner(p), plan, warp, lane);
+    __syncthreads();
+    if (warp != 0) return;
+    const uint32_t units = units_of(plan_slices(plan, lane));
+    const uint32_t nnz = plan.nnz[0] + plan.nnz[1] + plan.nnz[2] + plan.nnz[3];
+    if (lane == 0) {
+        reinterpret_cast<uint32_t*>(p.table)[p.first_block + blockIdx.x] = units << FL_SELL_UNITS_SHIFT | nnz;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads)
+    fl_convert_sell_encode(const __grid_constant__ FlConvertParams p) {
+    __shared__ Plan plan;
+    __shared__ Stage stages[kWarps];
+    __shared__ uint32_t bytes;
+    const uint64_t index = p.first_block + blockIdx.x;
+    write_front(p, index);
+    uint32_t start, units;
+    if (!extent(p, index, 1, p.room, start, units)) return;
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const Corner corner(p);
+    if (warp < kSizeThreads / 32) measure_rows(p, corner, plan, warp, lane);
+    __syncthreads();
+    if (warp == 0) {
+        const uint32_t all = plan_slices(plan, lane);
+        if (lane == 0) bytes = all;
+    }
+    __syncthreads();
+    uint8_t* block = reinterpret_cast<uint8_t*>(p.data + uint64_t{start} * kUnit);
+    const bool whole = units_of(bytes) == units;
+    // The head, and the zeros behind the slices: of a block that has another size now, all of it.
+    const uint32_t end = whole ? kHeadBytes + bytes : kHeadBytes;
+    uint32_t* words = reinterpret_cast<uint32_t*>(block);
+    for (uint32_t i = end / 4 + threadIdx.x; i < units * (kUnit / 4); i += kThreads) words[i] = 0;
+    if (warp == 0) {
+        if (lane < kSlices) {
+            reinterpret_cast<uint16_t*>(block)[lane] = static_cast<uint16_t>(whole ? plan.ends[lane] / kEndUnit : 0);
+        }
+        block[kOrderOffset + lane] = whole ? plan.order[lane] : static_cast<uint8_t>(lane);
+        if (lane < (kHeadBytes - kHeadUsed) / 4) words[kHeadUsed / 4 + lane] = 0;
+    }
+    const uint32_t steps = plan.slice[warp];
+    if (!whole || steps == 0) return;
+    Stage& stage = stages[warp];
+    const int64_t row = corner.row + plan.order[kSliceRows * warp + lane / kLanes];
+    const int64_t col = corner.col + 8 * (lane % kLanes);
+    uint8_t* slice = block + kHeadBytes + (warp == 0 ? 0 : plan.ends[warp - 1]);
+    Encoder<Writer> encoder(Writer{slice}, steps, stage.written, lane);
+    uint4 next = load_octet(p, row, col);
+    for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
+        *octet_of(stage.rows, lane) = next;
+        mask_of(stage.rows, lane) = static_cast<uint8_t>(octet_mask(next));
+        if (chunk + 1 < corner.chunks) next = load_octet(p, row, col + kChunkCols * (chunk + 1));
+        __syncwarp();
+        encoder.chunk(stage.rows, chunk);
+        __syncwarp();
+    }
+    encoder.finish();
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads)
+    fl_convert_sell_unpack(const __grid_constant__ FlConvertParams p) {
+    __shared__ Plan plan;
+    __shared__ ReadStage stages[kWarps];
+    const uint64_t index = p.first_block + blockIdx.x;
+    uint32_t start, units;
+    bool good = extent(p, index, 1, p.room, start, units);
+    if (!good) {
+        if (threadIdx.x == 0) report(p, index);
+        return;
+    }
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const Corner corner(p);
+    const uint8_t* block = reinterpret_cast<const uint8_t*>(p.data + uint64_t{start} * kUnit);
+    const uint16_t* ends = reinterpret_cast<const uint16_t*>(block);
+    const uint32_t begin = warp == 0 ? 0 : ends[warp - 1] * kEndUnit;
+    uint32_t end = ends[warp] * kEndUnit;
+    const uint32_t order = block[kOrderOffset + kSliceRows * warp + lane / kLanes];
+    good = begin <= end && kHeadBytes + end <= units * kUnit && order < kTileRows;
+    // A slice that is not in the block is as one without steps.
+    if (begin > end || kHeadBytes + end > units * kUnit) end = begin;
+    const uint32_t rest = (end - begin) % kPacketBytes;
+    const uint32_t steps = (end - begin) / kPacketBytes * kPacketSteps + packet_steps(rest);
+    good &= slice_bytes(steps) == end - begin;
+
+    ReadStage& own = stages[warp];
+    uint8_t* stage = own.stage.rows;
+    const uint8_t* slice = block + kHeadBytes + begin;
+    const int64_t row = corner.row + order % kTileRows, col = corner.col + 8 * (lane % kLanes);
+    Decoder decoder(slice, steps, own.read, lane);
+    *octet_of(stage, lane) = make_uint4(0, 0, 0, 0);
+    __syncwarp();
+    if (p.use != FL_UNPACK_CHECK) {
+        bool same = true;
+        for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
+            decoder.chunk(stage, chunk);
+            __syncwarp();
+            const uint4 e = *octet_of(stage, lane);
+            *octet_of(stage, lane) = make_uint4(0, 0, 0, 0);
+            if (p.use == FL_UNPACK_STORE) {
+                store_octet(p, row, col + kChunkCols * chunk, e);
+            } else {
+                const uint4 want = load_octet(p, row, col + kChunkCols * chunk);
+                same &= same_halves(e.x, want.x) && same_halves(e.y, want.y) && same_halves(e.z, want.z) &&
+                        same_halves(e.w, want.w);
+            }
+            __syncwarp();
+        }
+        if (!same) reinterpret_cast<FlConvertResult*>(p.result)->different = 1;
+        return;
+    }
+
+    good &= front_is_good(p, index);
+    Encoder<Checker> encoder(Checker{slice, true}, steps, own.stage.written, lane);
+    uint32_t nnz = 0;
+    for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
+        decoder.chunk(stage, chunk);
+        __syncwarp();
+        const uint32_t mask = octet_mask(*octet_of(stage, lane));
+        const int64_t left = p.cols - (col + kChunkCols * chunk);
+        // Elements outside the matrix: bits from `left` on, or of the whole row.
+        good &= row < p.rows || mask == 0;
+        good &= left >= 8 || mask >> (left < 0 ? 0 : left) == 0;
+        nnz += __popc(mask);
+        mask_of(stage, lane) = static_cast<uint8_t>(mask);
+        __syncwarp();
+        encoder.chunk(stage, chunk);
+        __syncwarp();
+        *octet_of(stage, lane) = make_uint4(0, 0, 0, 0);
+        __syncwarp();
+    }
+    encoder.finish();
+    good &= encoder.sink.good;
+
+    uint32_t most = encoder.key / kEntry;
+#pragma unroll
+    for (uint32_t i = 1; i < kLanes; i *= 2) {
+        const uint32_t other = __shfl_sync(kAll, most, lane ^ i);
+        most = most > other ? most : other;
+    }
+    nnz = __reduce_add_sync(kAll, nnz);
+    if (lane % kLanes == 0) {
+        const uint32_t at = kSliceRows * warp + lane / kLanes;
+        plan.steps[at] = most, plan.order[at] = static_cast<uint8_t>(order);
+    }
+    if (lane == 0) plan.ends[warp] = end, plan.nnz[warp] = nnz;
+    __syncthreads();
+    if (warp == 0) good &= head_is_good(plan, block, units, lane);
+    if (__syncthreads_or(!good)) {
+        if (threadIdx.x == 0) report(p, index);
+    } else if (threadIdx.x == 0) {
+        uint32_t all = 0;
+        for (uint32_t i = 0; i < kWarps; ++i) all += plan.nnz[i];
+        account(p, all, units);
+    }
+}
