@@ -19,9 +19,10 @@ const INK: RGBColor = RGBColor(0x24, 0x29, 0x2f);
 const SOFT: RGBColor = RGBColor(0x6e, 0x77, 0x81);
 const GRID: RGBColor = RGBColor(0xe4, 0xe7, 0xea);
 /// Distinguishable by those who do not see red and green apart (Okabe and Ito).
-const COLOURS: [(&str, RGBColor); 4] = [
+const COLOURS: [(&str, RGBColor); 5] = [
     ("slots", RGBColor(0x00, 0x72, 0xb2)),
     ("banked", RGBColor(0xcc, 0x79, 0xa7)),
+    ("sell", RGBColor(0xe6, 0x9f, 0x00)),
     ("bitmap", RGBColor(0xd5, 0x5e, 0x00)),
     ("tiled-csl", RGBColor(0x00, 0x9e, 0x73)),
 ];

@@ -29,7 +29,7 @@ tune: times every algorithm and split, fits the planner's coefficients, writes i
   --shapes LIST     as for spmm   [28672x7168,7168x7168,9216x36864,4096x11008,4096x4096]
   --n LIST          tokens, of every kernel width one                [1,8,16,32,64,128]
   --sparsity LIST   per cents                                               [50,70,80,90]
-  --format LIST     banked, bitmap, slots, tiled-csl             [slots,bitmap,banked]
+  --format LIST     banked, bitmap, sell, slots, tiled-csl             [slots,bitmap,banked,sell]
   --iters N         timed launches of each way                              [6]
   --seconds N       no new way is measured after so long                    [80]
   --rows FILE       where the times go               [bench/tune/<device>-<date>.csv]
@@ -108,7 +108,7 @@ fn measure(args: &Args) -> Result<Vec<Timing>, String> {
     let layers = shapes::select(args.text("shapes", default_shapes))?;
     let tokens = args.numbers("n", "1,8,16,32,64,128")?;
     let sparsities = args.sparsities("50,70,80,90")?;
-    let formats = args.formats("slots,bitmap,banked")?;
+    let formats = args.formats("slots,bitmap,banked,sell")?;
     let seed = args.number("seed", 1)? as u64;
     let driver = Driver::load()?;
     let stream = driver.stream()?;
@@ -197,7 +197,9 @@ impl Tuning<'_> {
             let front: Vec<u8> = buffer.read(0, Header::BYTES).map_err(text)?;
             let header = Header::from_bytes(&front).map_err(|e| e.to_string())?;
             let matrix = Matrix { layer, sparsity, format, header, copies: &copies, rows: &rows };
-            for &n in tokens {
+            // Wider products of SELL are slices of eight columns side by side: twice as many tell how that goes.
+            let most = if format == api::FORMAT_SELL { 16 } else { usize::MAX };
+            for &n in tokens.iter().filter(|&&n| n <= most) {
                 self.product(handle, &matrix, n)?;
             }
         }

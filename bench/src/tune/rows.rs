@@ -128,6 +128,7 @@ impl Timing {
         let block_cols = match *format {
             "tiled-csl" => 64,
             "banked" => 128,
+            "sell" => 2048,
             _ => 256,
         };
         let fair = algorithm.fair(number(m)?, number(n)?, number(k)?, block_cols, number(sms)?);
