@@ -49,6 +49,7 @@ const PACKET_BYTES: usize = packet_bytes(PACKET);
 /// Bytes of the ends, the order and zeros, and the unit of the ends.
 const HEAD: usize = 64;
 const ORDER: usize = 2 * SLICES;
+const ORDERED: usize = ORDER + TILE_ROWS;
 /// The largest delta, and that of a filler.
 const REACH: u32 = 63;
 /// Where a row of a slice has its values.
@@ -241,7 +242,7 @@ impl Lists {
         }
         let (head, slices) = out.split_at_mut(HEAD);
         head.fill(0);
-        head[ORDER..ORDER + TILE_ROWS].copy_from_slice(&shape.order);
+        head[ORDER..ORDERED].copy_from_slice(&shape.order);
         let mut at = 0;
         for ((rows, steps), end) in shape.slices().zip(head.chunks_exact_mut(2)) {
             let bytes = slice_bytes(steps);
@@ -384,7 +385,7 @@ pub(crate) fn unpack(
             })?;
             for (j, (&row, places)) in rows.iter().zip(&mut places).enumerate() {
                 unpack_packet(packet, steps, j, places, &mut tile[row]).ok_or_else(|| {
-                    wrong(&format_args!("row {row} has an element behind column {TILE_COLS}"))
+                    wrong(&format_args!("row {row} has an entry behind column {TILE_COLS}"))
                 })?;
             }
         }
@@ -463,7 +464,8 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 let part = match at {
                     0..ORDER => "ends",
-                    ORDER..HEAD => "order",
+                    ORDER..ORDERED => "order",
+                    ORDERED..HEAD => "head",
                     _ => "slices",
                 };
                 return Err(corrupt(format!(
