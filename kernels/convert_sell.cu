@@ -116,49 +116,84 @@ __device__ __forceinline__ uint32_t octet_mask(uint4 e) {
     return (t | t >> 15) & 0xff;
 }
 
-// The key of a lane that takes its element at place 2 q, or the one at 2 q + 1, or both, or none.
+// A lane's key when it has taken its element at place 2 q, or the one at 2 q + 1, or both, or none.
+template <bool kFillers>
 __device__ __forceinline__ uint32_t appended(uint32_t key, uint32_t q, bool own, bool moved) {
-    if (!own && !moved) return key;
-    const uint32_t gap = 2 * q + (own ? 0 : 1) - key % kEntry;
-    if (gap > kMostDelta) key += (gap - 1) / kMostDelta * kEntry;
-    return key - key % kEntry + (own && moved ? 2 * kEntry : kEntry) + 2 * q + (moved ? 1 : 0);
+    const uint32_t last = key % kEntry;
+    uint32_t next = key - last + (own ? kEntry : 0) + (moved ? kEntry : 0) + 2 * q + (moved ? 1 : 0);
+    if (kFillers) {
+        const uint32_t gap = 2 * q + (own ? 0 : 1) - last;
+        if (gap > kMostDelta) next += (gap - 1) / kMostDelta * kEntry;
+    }
+    return own || moved ? next : key;
 }
 
-// What a lane takes of an octet: the element whose copy 0 it has, and the one whose copy 1 it has.
-struct Taken {
-    bool own, moved;
+// The keys of two lanes a and b = a ^ d, of which a is the one without the highest bit of d.
+struct Pair {
+    uint32_t a, b;
 };
 
-// Deals the two elements of octet q that a pair of lanes may have. `here` and `there`: whether the ones with copy 0 in
-// lane `mine` and in lane `other` are stored; `first`: whether the former comes before the latter.
-__device__ __forceinline__ Taken deal(uint32_t& mine, uint32_t& other, uint32_t q, bool first, bool here, bool there) {
-    uint32_t a = first ? mine : other, b = first ? other : mine;
-    const bool in_a = first ? here : there, in_b = first ? there : here;
-    const bool a_moves = b < a;
-    const bool a_own = in_a && !a_moves, b_moved = in_a && a_moves;
-    if (a_own) a += kEntry;
-    if (b_moved) b += kEntry;
-    const bool b_moves = a < b;
-    const bool b_own = in_b && !b_moves, a_moved = in_b && b_moves;
-    const Taken taken = {first ? a_own : b_own, first ? a_moved : b_moved};
-    mine = appended(mine, q, taken.own, taken.moved);
-    other = appended(other, q, first ? b_own : a_own, first ? b_moved : a_moved);
+// The pairs of a chunk: pair t is of lanes a(t) and a(t) ^ d.
+struct Pairing {
+    uint32_t d, top;
+    __device__ explicit Pairing(uint32_t chunk)
+        : d(fl::sell::d(kChunkOctets * chunk)), top(d >= 4 ? 4 : d >= 2 ? 2 : 1) {}
+
+    __device__ __forceinline__ uint32_t a(uint32_t t) const { return t % top + t / top * top * 2; }
+    __device__ __forceinline__ bool is_b(uint32_t lane) const { return (lane & top) != 0; }
+    __device__ __forceinline__ uint32_t a_of(uint32_t lane) const { return is_b(lane) ? lane ^ d : lane; }
+    __device__ __forceinline__ uint32_t pair_of(uint32_t lane) const {
+        return a_of(lane) % top + a_of(lane) / 2 / top * top;
+    }
+};
+
+// Deals a chunk's elements, of which `low` and `high` are the masks of its octets, to a pair of lanes. Returns the places
+// that each has taken: bits of lane a, and from 16 on those of lane b.
+template <uint32_t kTop, bool kFillers>
+__device__ __forceinline__ uint32_t deal_octets(Pair& pair, uint32_t a, uint32_t d, uint32_t low, uint32_t high,
+                                                uint32_t chunk) {
+    uint32_t a_key = pair.a, b_key = pair.b, taken = 0;
+#pragma unroll
+    for (uint32_t o = 0; o < kChunkOctets; ++o) {
+        // Each of the two elements that the lanes may have is at home in one of them.
+        const uint32_t mask = o < 4 ? low : high, at = a ^ (s(o) + o % 4 * 8), q = kChunkOctets * chunk + o;
+        const bool at_a = mask >> at & 1, at_b = mask >> (at ^ d) & 1;
+        bool a_own, a_moved, b_own, b_moved;
+        if ((s(o) & kTop) == 0) {
+            const bool moves = b_key < a_key;
+            a_own = at_a && !moves, b_moved = at_a && moves;
+            const bool back = a_key + (a_own ? kEntry : 0) < b_key + (b_moved ? kEntry : 0);
+            b_own = at_b && !back, a_moved = at_b && back;
+        } else {
+            const bool moves = a_key < b_key;
+            b_own = at_b && !moves, a_moved = at_b && moves;
+            const bool back = b_key + (b_own ? kEntry : 0) < a_key + (a_moved ? kEntry : 0);
+            a_own = at_a && !back, b_moved = at_a && back;
+        }
+        a_key = appended<kFillers>(a_key, q, a_own, a_moved);
+        b_key = appended<kFillers>(b_key, q, b_own, b_moved);
+        taken |= (a_own ? 1u << (2 * o) : 0) | (a_moved ? 2u << (2 * o) : 0);
+        taken |= (b_own ? 0x10000u << (2 * o) : 0) | (b_moved ? 0x20000u << (2 * o) : 0);
+    }
+    pair = {a_key, b_key};
     return taken;
 }
 
-// Pair t is of the lanes `lane()` and `lane() ^ d`, the former without the highest bit of d.
-struct Pairs {
-    uint32_t d, top;
-    __device__ explicit Pairs(uint32_t chunk)
-        : d(fl::sell::d(kChunkOctets * chunk)), top(d >= 4 ? 4 : d >= 2 ? 2 : 1) {}
-
-    __device__ __forceinline__ uint32_t lane(uint32_t t) const { return t % top + t / top * top * 2; }
-    __device__ __forceinline__ bool second(uint32_t lane) const { return (lane & top) != 0; }
-    __device__ __forceinline__ uint32_t pair(uint32_t lane) const {
-        const uint32_t first = second(lane) ? lane ^ d : lane;
-        return first % top + first / 2 / top * top;
+// The same where the highest bit of d, which says of each octet whose element comes first, is not known. A whole warp
+// calls it: mostly no lane of a warp needs fillers, which are then not thought of.
+__device__ __forceinline__ uint32_t deal(Pair& pair, const Pairing& pairing, uint32_t a, uint32_t low, uint32_t high,
+                                         uint32_t chunk) {
+    const uint32_t a_last = pair.a % kEntry, b_last = pair.b % kEntry;
+    const uint32_t reach = (a_last < b_last ? a_last : b_last) + kMostDelta + 1;
+    if (__ballot_sync(kAll, reach < kChunkPlaces * (chunk + 1)) != 0) {
+        if (pairing.top == 4) return deal_octets<4, true>(pair, a, pairing.d, low, high, chunk);
+        if (pairing.top == 2) return deal_octets<2, true>(pair, a, pairing.d, low, high, chunk);
+        return deal_octets<1, true>(pair, a, pairing.d, low, high, chunk);
     }
-};
+    if (pairing.top == 4) return deal_octets<4, false>(pair, a, pairing.d, low, high, chunk);
+    if (pairing.top == 2) return deal_octets<2, false>(pair, a, pairing.d, low, high, chunk);
+    return deal_octets<1, false>(pair, a, pairing.d, low, high, chunk);
+}
 
 struct RowSize {
     uint32_t steps, nnz;
@@ -172,7 +207,8 @@ __device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corne
     const uint32_t t = lane % kPairs, base = lane - t;
     const int64_t col = corner.col + 8 * t;
     uint4 low = load_octet(p, row, col), high = load_octet(p, row, col + 8 * kPairs);
-    uint32_t key[2] = {0, 0}, nnz = 0;
+    Pair pair = {0, 0};
+    uint32_t nnz = 0;
     for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
         uint32_t masks[2] = {octet_mask(low) << (8 * t), octet_mask(high) << (8 * t)};
         nnz += __popc(masks[0]) + __popc(masks[1]);
@@ -185,23 +221,18 @@ __device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corne
             masks[i] |= __shfl_sync(kAll, masks[i], lane ^ 1);
             masks[i] |= __shfl_sync(kAll, masks[i], lane ^ 2);
         }
-        const Pairs now(chunk), before(chunk + 7);
-        const uint32_t lanes[2] = {now.lane(t), now.lane(t) ^ now.d};
-        uint32_t mine[2];
-#pragma unroll
-        for (uint32_t i = 0; i < 2; ++i) {
-            const uint32_t from = base + before.pair(lanes[i]);
-            const uint32_t first = __shfl_sync(kAll, key[0], from), second = __shfl_sync(kAll, key[1], from);
-            mine[i] = before.second(lanes[i]) ? second : first;
-        }
-        key[0] = mine[0], key[1] = mine[1];
-#pragma unroll
-        for (uint32_t o = 0; o < kChunkOctets; ++o) {
-            const uint32_t mask = masks[o / 4] >> (8 * (o % 4)), x = lanes[0] ^ s(o), other = x ^ now.d;
-            deal(key[0], key[1], kChunkOctets * chunk + o, x < other, mask >> x & 1, mask >> other & 1);
-        }
+        const Pairing now(chunk), before(chunk + 7);
+        const uint32_t a = now.a(t), b = a ^ now.d;
+        const auto key_of = [&](uint32_t which) {
+            const uint32_t from = base + before.pair_of(which);
+            const uint32_t first = __shfl_sync(kAll, pair.a, from), second = __shfl_sync(kAll, pair.b, from);
+            return before.is_b(which) ? second : first;
+        };
+        const uint32_t a_key = key_of(a), b_key = key_of(b);
+        pair = {a_key, b_key};
+        deal(pair, now, a, masks[0], masks[1], chunk);
     }
-    uint32_t steps = (key[0] > key[1] ? key[0] : key[1]) / kEntry;
+    uint32_t steps = (pair.a > pair.b ? pair.a : pair.b) / kEntry;
 #pragma unroll
     for (uint32_t i = 1; i < kPairs; i *= 2) {
         const uint32_t other = __shfl_sync(kAll, steps, lane ^ i);
@@ -241,8 +272,8 @@ struct Values {
 
     __device__ __forceinline__ uint32_t offset(uint32_t n) const {
         const uint32_t at = n / kPacketSteps * kPacketBytes + n % kPacketSteps / 4 * (4 * kStepBytes);
-        return at + (n < packets ? words_of(kPacketSteps) * kWordBytes : words) +
-               (n < whole ? full + 4 * (n % 4) : part + kStepBytes * (n % 4));
+        if (n < packets) return at + words_of(kPacketSteps) * kWordBytes + full + 4 * (n % 4);
+        return at + words + (n < whole ? full + 4 * (n % 4) : part + kStepBytes * (n % 4));
     }
 };
 
@@ -312,20 +343,17 @@ struct Encoder {
     __device__ __forceinline__ void chunk(const uint8_t* stage, uint32_t index) {
         const uint32_t g = lane % kLanes;
         const uint8_t* row = stage + lane / kLanes * kStageRow;
-        const uint2 both = *reinterpret_cast<const uint2*>(row + kMasksOffset);
-        const uint32_t masks[2] = {both.x, both.y};
-        const uint32_t apart = d(kChunkOctets * index);
-        uint32_t partner = __shfl_sync(kAll, key, lane ^ apart), taken = 0;
-#pragma unroll
-        for (uint32_t o = 0; o < kChunkOctets; ++o) {
-            const uint32_t mask = masks[o / 4] >> (8 * (o % 4)), x = g ^ s(o), other = x ^ apart;
-            const Taken now =
-                deal(key, partner, kChunkOctets * index + o, x < other, mask >> x & 1, mask >> other & 1);
-            if (now.own) taken |= 1u << (2 * o);
-            if (now.moved) taken |= 2u << (2 * o);
-        }
+        const uint2 masks = *reinterpret_cast<const uint2*>(row + kMasksOffset);
+        const Pairing pairing(index);
+        const uint32_t partner = __shfl_sync(kAll, key, lane ^ pairing.d);
+        const bool is_b = pairing.is_b(g);
+        // Both of a pair's threads deal to both of its lanes.
+        Pair pair = {is_b ? partner : key, is_b ? key : partner};
+        uint32_t taken = deal(pair, pairing, pairing.a_of(g), masks.x, masks.y, index);
+        key = is_b ? pair.b : pair.a;
+        taken = is_b ? taken >> 16 : taken & 0xffff;
         while (taken != 0) {
-            const uint32_t bit = __ffs(taken) - 1, o = bit / 2, x = g ^ s(o) ^ (bit % 2 == 0 ? 0 : apart);
+            const uint32_t bit = __ffs(taken) - 1, o = bit / 2, x = g ^ s(o) ^ (bit % 2 == 0 ? 0 : pairing.d);
             const uint32_t gap = kChunkPlaces * index + bit - last;
             const bool filler = gap > kMostDelta;
             const uint32_t delta = filler ? kMostDelta : gap;
@@ -441,7 +469,7 @@ extern "C" __global__ void __launch_bounds__(kSizeThreads)
     }
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
     fl_convert_sell_encode(const __grid_constant__ FlConvertParams p) {
     __shared__ Plan plan;
     __shared__ Stage stages[kWarps];
@@ -491,7 +519,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     encoder.finish();
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
     fl_convert_sell_unpack(const __grid_constant__ FlConvertParams p) {
     __shared__ Plan plan;
     __shared__ ReadStage stages[kWarps];
