@@ -39,8 +39,11 @@ constexpr uint32_t kChunkPlaces = 2 * kChunkOctets;
 // A staged row: its elements, the masks of its octets, and 8 bytes so that four rows lie in different banks.
 constexpr uint32_t kMasksOffset = 2 * kChunkCols;
 constexpr uint32_t kStageRow = kMasksOffset + 16;
-// Words of a lane's deltas, a byte each; one more, so that the lanes' lie in different banks.
-constexpr uint32_t kDeltaWords = kPacketSteps / 4 + 1;
+// Words of a lane's deltas, a byte each: of the packet that is read, and of the last two that are written, which are
+// flushed once a chunk; one more, so that the lanes' lie in different banks.
+constexpr uint32_t kReadWords = kPacketSteps / 4 + 1;
+constexpr uint32_t kWrittenSteps = 2 * kPacketSteps;
+constexpr uint32_t kWrittenWords = kWrittenSteps / 4 + 1;
 
 // A lane's key: entries * kEntry + last place.
 constexpr uint32_t kEntry = kPlaces;
@@ -55,13 +58,17 @@ struct Plan {
 
 struct alignas(16) Stage {
     uint8_t rows[kSliceRows * kStageRow];
-    uint32_t written[32 * kDeltaWords];
+    uint32_t written[32 * kWrittenWords];
 };
 
 struct alignas(16) ReadStage {
     Stage stage;
-    uint32_t read[32 * kDeltaWords];
+    uint32_t read[32 * kReadWords];
 };
+
+// By row and chunk, the places that each lane takes.
+constexpr uint32_t kChunks = kBlockCols / kChunkCols;
+using Taken = uint16_t[kTileRows][kChunks][kLanes];
 
 // The first row and column of this CTA's block, and its chunks that lie in the matrix.
 struct Corner {
@@ -116,16 +123,16 @@ __device__ __forceinline__ uint32_t octet_mask(uint4 e) {
     return (t | t >> 15) & 0xff;
 }
 
-// A lane's key when it has taken its element at place 2 q, or the one at 2 q + 1, or both, or none.
+// A lane takes its element at place 2 q, or the one at 2 q + 1, or both, or none.
 template <bool kFillers>
-__device__ __forceinline__ uint32_t appended(uint32_t key, uint32_t q, bool own, bool moved) {
-    const uint32_t last = key % kEntry;
-    uint32_t next = key - last + (own ? kEntry : 0) + (moved ? kEntry : 0) + 2 * q + (moved ? 1 : 0);
-    if (kFillers) {
-        const uint32_t gap = 2 * q + (own ? 0 : 1) - last;
-        if (gap > kMostDelta) next += (gap - 1) / kMostDelta * kEntry;
+__device__ __forceinline__ void append(uint32_t& key, uint32_t q, bool own, bool moved) {
+    if (kFillers && (own || moved)) {
+        const uint32_t gap = 2 * q + (own ? 0 : 1) - key % kEntry;
+        if (gap > kMostDelta) key += (gap - 1) / kMostDelta * kEntry;
     }
-    return own || moved ? next : key;
+    // One more entry, whose place is in place of the last one's.
+    if (own) key = (key | (kEntry - 1)) + 1 + 2 * q;
+    if (moved) key = (key | (kEntry - 1)) + 2 + 2 * q;
 }
 
 // The keys of two lanes a and b = a ^ d, of which a is the one without the highest bit of d.
@@ -152,30 +159,28 @@ struct Pairing {
 template <uint32_t kTop, bool kFillers>
 __device__ __forceinline__ uint32_t deal_octets(Pair& pair, uint32_t a, uint32_t d, uint32_t low, uint32_t high,
                                                 uint32_t chunk) {
-    uint32_t a_key = pair.a, b_key = pair.b, taken = 0;
+    uint32_t taken = 0;
 #pragma unroll
     for (uint32_t o = 0; o < kChunkOctets; ++o) {
         // Each of the two elements that the lanes may have is at home in one of them.
-        const uint32_t mask = o < 4 ? low : high, at = a ^ (s(o) + o % 4 * 8), q = kChunkOctets * chunk + o;
+        const uint32_t mask = o < 4 ? low : high, at = a ^ (s(o) + o % 4 * 8);
         const bool at_a = mask >> at & 1, at_b = mask >> (at ^ d) & 1;
-        bool a_own, a_moved, b_own, b_moved;
-        if ((s(o) & kTop) == 0) {
-            const bool moves = b_key < a_key;
-            a_own = at_a && !moves, b_moved = at_a && moves;
-            const bool back = a_key + (a_own ? kEntry : 0) < b_key + (b_moved ? kEntry : 0);
-            b_own = at_b && !back, a_moved = at_b && back;
-        } else {
-            const bool moves = a_key < b_key;
-            b_own = at_b && !moves, a_moved = at_b && moves;
-            const bool back = b_key + (b_own ? kEntry : 0) < a_key + (a_moved ? kEntry : 0);
-            a_own = at_a && !back, b_moved = at_a && back;
-        }
-        a_key = appended<kFillers>(a_key, q, a_own, a_moved);
-        b_key = appended<kFillers>(b_key, q, b_own, b_moved);
-        taken |= (a_own ? 1u << (2 * o) : 0) | (a_moved ? 2u << (2 * o) : 0);
-        taken |= (b_own ? 0x10000u << (2 * o) : 0) | (b_moved ? 0x20000u << (2 * o) : 0);
+        const bool a_first = (s(o) & kTop) == 0;
+        // By how much the second one's lane is ahead of the first one's, until one of them takes the first element.
+        const bool in_first = a_first ? at_a : at_b, in_second = a_first ? at_b : at_a;
+        const int32_t ahead = static_cast<int32_t>(a_first ? pair.b - pair.a : pair.a - pair.b);
+        const bool stays = in_first && ahead >= 0, leaves = in_first && ahead < 0;
+        const int32_t enough = stays ? kEntry : leaves ? -static_cast<int32_t>(kEntry) : 0;
+        const bool crosses = in_second && ahead > enough, remains = in_second && ahead <= enough;
+        const bool a_own = a_first ? stays : remains, a_moved = a_first ? crosses : leaves;
+        const bool b_own = a_first ? remains : stays, b_moved = a_first ? leaves : crosses;
+        append<kFillers>(pair.a, kChunkOctets * chunk + o, a_own, a_moved);
+        append<kFillers>(pair.b, kChunkOctets * chunk + o, b_own, b_moved);
+        if (a_own) taken |= 1u << (2 * o);
+        if (a_moved) taken |= 2u << (2 * o);
+        if (b_own) taken |= 0x10000u << (2 * o);
+        if (b_moved) taken |= 0x20000u << (2 * o);
     }
-    pair = {a_key, b_key};
     return taken;
 }
 
@@ -200,10 +205,11 @@ struct RowSize {
 };
 
 // Deals row 8 warp + lane / 4 of the block; each of its four threads receives its steps, and has its own part of the
-// non-zeros. A whole warp calls it.
-__device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corner& corner, uint32_t warp,
+// non-zeros. `taken` may be null. A whole warp calls it.
+__device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corner& corner, Taken* taken, uint32_t warp,
                                            uint32_t lane) {
-    const int64_t row = corner.row + 8 * warp + lane / kPairs;
+    const uint32_t tile_row = 8 * warp + lane / kPairs;
+    const int64_t row = corner.row + tile_row;
     const uint32_t t = lane % kPairs, base = lane - t;
     const int64_t col = corner.col + 8 * t;
     uint4 low = load_octet(p, row, col), high = load_octet(p, row, col + 8 * kPairs);
@@ -230,7 +236,10 @@ __device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corne
         };
         const uint32_t a_key = key_of(a), b_key = key_of(b);
         pair = {a_key, b_key};
-        deal(pair, now, a, masks[0], masks[1], chunk);
+        const uint32_t places = deal(pair, now, a, masks[0], masks[1], chunk);
+        if (taken == nullptr) continue;
+        (*taken)[tile_row][chunk][a] = static_cast<uint16_t>(places);
+        (*taken)[tile_row][chunk][b] = static_cast<uint16_t>(places >> 16);
     }
     uint32_t steps = (pair.a > pair.b ? pair.a : pair.b) / kEntry;
 #pragma unroll
@@ -242,9 +251,9 @@ __device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corne
 }
 
 // Puts the steps of a warp's rows into the plan.
-__device__ __forceinline__ void measure_rows(const FlConvertParams& p, const Corner& corner, Plan& plan, uint32_t warp,
-                                             uint32_t lane) {
-    const RowSize size = measure(p, corner, warp, lane);
+__device__ __forceinline__ void measure_rows(const FlConvertParams& p, const Corner& corner, Plan& plan, Taken* taken,
+                                             uint32_t warp, uint32_t lane) {
+    const RowSize size = measure(p, corner, taken, warp, lane);
     if (lane % kPairs == 0) plan.steps[8 * warp + lane / kPairs] = size.steps;
     const uint32_t nnz = __reduce_add_sync(kAll, size.nnz);
     if (lane == 0) plan.nnz[warp] = nnz;
@@ -303,68 +312,68 @@ template <typename Sink>
 struct Encoder {
     Sink sink;
     Values values;
-    uint32_t* deltas;  // of the packet that is being filled
-    uint32_t lane, n, last, key;
+    uint32_t* deltas;  // of the steps from `flushed` on
+    uint32_t lane, n, flushed, last;
 
     __device__ Encoder(const Sink& to, uint32_t steps, uint32_t* words, uint32_t thread)
-        : sink(to), values(steps, thread / kLanes, thread % kLanes), deltas(words + thread * kDeltaWords),
-          lane(thread), n(0), last(0), key(0) {
-        clear();
+        : sink(to), values(steps, thread / kLanes, thread % kLanes), deltas(words + thread * kWrittenWords),
+          lane(thread), n(0), flushed(0), last(0) {}
+
+    __device__ __forceinline__ uint8_t& delta(uint32_t step) {
+        return reinterpret_cast<uint8_t*>(deltas)[step % kWrittenSteps];
     }
 
-    __device__ __forceinline__ void clear() {
-#pragma unroll
-        for (uint32_t i = 0; i < kPacketSteps / 4; ++i) deltas[i] = 0;
-    }
-
-    __device__ __forceinline__ void put(uint32_t delta, uint32_t value) {
+    __device__ __forceinline__ void put(uint32_t gap, uint32_t value) {
         if (n >= values.steps) {
             sink.too_many();
             return;
         }
-        reinterpret_cast<uint8_t*>(deltas)[n % kPacketSteps] = static_cast<uint8_t>(delta);
+        delta(n) = static_cast<uint8_t>(gap);
         sink.value(values.offset(n), value);
         ++n;
-        if (n % kPacketSteps == 0 || n == values.steps) flush();
     }
 
     // The deltas of the last four steps of a full packet lie in the bits that those of the others leave.
-    __device__ __forceinline__ void flush() {
-        const uint32_t at = (n - 1) / kPacketSteps * kPacketBytes + 4 * lane;
-        const uint32_t words = words_of((n - 1) % kPacketSteps + 1), pieces = deltas[3];
+    __device__ __forceinline__ void flush(uint32_t words) {
+        const uint32_t at = flushed / kPacketSteps * kPacketBytes + 4 * lane;
+        const uint32_t* from = deltas + flushed % kWrittenSteps / 4;
+        const uint32_t pieces = from[3];
 #pragma unroll
         for (uint32_t i = 0; i < 3; ++i) {
-            if (i < words) sink.word(at + kWordBytes * i, deltas[i] | (pieces >> (2 * i) & 0x03030303u) << 6);
+            if (i < words) sink.word(at + kWordBytes * i, from[i] | (pieces >> (2 * i) & 0x03030303u) << 6);
         }
-        clear();
+        flushed += kPacketSteps;
     }
 
-    // Appends what the lane takes of a chunk that is staged with its masks. A whole warp calls it.
-    __device__ __forceinline__ void chunk(const uint8_t* stage, uint32_t index) {
-        const uint32_t g = lane % kLanes;
-        const uint8_t* row = stage + lane / kLanes * kStageRow;
-        const uint2 masks = *reinterpret_cast<const uint2*>(row + kMasksOffset);
-        const Pairing pairing(index);
-        const uint32_t partner = __shfl_sync(kAll, key, lane ^ pairing.d);
-        const bool is_b = pairing.is_b(g);
-        // Both of a pair's threads deal to both of its lanes.
-        Pair pair = {is_b ? partner : key, is_b ? key : partner};
-        uint32_t taken = deal(pair, pairing, pairing.a_of(g), masks.x, masks.y, index);
-        key = is_b ? pair.b : pair.a;
-        taken = is_b ? taken >> 16 : taken & 0xffff;
+    // Appends the elements at the places of a staged chunk that the lane takes, a bit each.
+    __device__ __forceinline__ void append(const uint8_t* stage, uint32_t index, uint32_t taken) {
+        const uint32_t g = lane % kLanes, apart = d(kChunkOctets * index);
+        const uint16_t* row = reinterpret_cast<const uint16_t*>(stage + lane / kLanes * kStageRow);
         while (taken != 0) {
-            const uint32_t bit = __ffs(taken) - 1, o = bit / 2, x = g ^ s(o) ^ (bit % 2 == 0 ? 0 : pairing.d);
-            const uint32_t gap = kChunkPlaces * index + bit - last;
-            const bool filler = gap > kMostDelta;
-            const uint32_t delta = filler ? kMostDelta : gap;
-            put(delta, filler ? 0 : reinterpret_cast<const uint16_t*>(row)[8 * o + x]);
-            last += delta;
-            if (!filler) taken &= taken - 1;
+            // Only with many fillers is there not room for all of a chunk.
+            while (taken != 0 && n < flushed + kWrittenSteps) {
+                const uint32_t bit = __ffs(taken) - 1, o = bit / 2, x = g ^ s(o) ^ (bit % 2 == 0 ? 0 : apart);
+                const uint32_t gap = kChunkPlaces * index + bit - last;
+                const bool filler = gap > kMostDelta;
+                const uint32_t step = filler ? kMostDelta : gap;
+                put(step, filler ? 0 : row[8 * o + x]);
+                last += step;
+                if (!filler) taken &= taken - 1;
+            }
+            while (n >= flushed + kPacketSteps) flush(words_of(kPacketSteps));
         }
     }
 
+    // The rest of the slice.
     __device__ __forceinline__ void finish() {
-        while (n < values.steps) put(0, 0);
+        while (n < values.steps) {
+            put(0, 0);
+            if (n == flushed + kPacketSteps) flush(words_of(kPacketSteps));
+        }
+        if (n == flushed) return;
+        const uint32_t words = words_of(n - flushed);
+        for (; n < flushed + kPacketSteps; ++n) delta(n) = 0;
+        flush(words);
     }
 };
 
@@ -376,6 +385,19 @@ __device__ __forceinline__ uint8_t& mask_of(uint8_t* stage, uint32_t lane) {
     return stage[lane / kLanes * kStageRow + kMasksOffset + lane % kLanes];
 }
 
+// The places that a lane takes of a chunk that is staged with its masks; updates its key. A whole warp calls it.
+__device__ __forceinline__ uint32_t deal_again(uint32_t& key, const uint8_t* stage, uint32_t lane, uint32_t chunk) {
+    const uint2 masks = *reinterpret_cast<const uint2*>(stage + lane / kLanes * kStageRow + kMasksOffset);
+    const Pairing pairing(chunk);
+    const uint32_t g = lane % kLanes, partner = __shfl_sync(kAll, key, lane ^ pairing.d);
+    const bool is_b = pairing.is_b(g);
+    // Both of a pair's threads deal to both of its lanes.
+    Pair pair = {is_b ? partner : key, is_b ? key : partner};
+    const uint32_t taken = deal(pair, pairing, pairing.a_of(g), masks.x, masks.y, chunk);
+    key = is_b ? pair.b : pair.a;
+    return is_b ? taken >> 16 : taken & 0xffff;
+}
+
 // The decoder of one lane of a slice: the entry that it has not delivered yet.
 struct Decoder {
     const uint8_t* slice;
@@ -384,7 +406,7 @@ struct Decoder {
     uint32_t lane, n, place, value;
 
     __device__ Decoder(const uint8_t* from, uint32_t steps, uint32_t* words, uint32_t thread)
-        : slice(from), values(steps, thread / kLanes, thread % kLanes), deltas(words + thread * kDeltaWords),
+        : slice(from), values(steps, thread / kLanes, thread % kLanes), deltas(words + thread * kReadWords),
           lane(thread), n(0), place(0), value(0) {
         fetch();
     }
@@ -459,7 +481,7 @@ extern "C" __global__ void __launch_bounds__(kSizeThreads)
     fl_convert_sell_size(const __grid_constant__ FlConvertParams p) {
     __shared__ Plan plan;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    measure_rows(p, Corner(p), plan, warp, lane);
+    measure_rows(p, Corner(p), plan, nullptr, warp, lane);
     __syncthreads();
     if (warp != 0) return;
     const uint32_t units = units_of(plan_slices(plan, lane));
@@ -473,6 +495,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     fl_convert_sell_encode(const __grid_constant__ FlConvertParams p) {
     __shared__ Plan plan;
     __shared__ Stage stages[kWarps];
+    __shared__ Taken taken;
     __shared__ uint32_t bytes;
     const uint64_t index = p.first_block + blockIdx.x;
     write_front(p, index);
@@ -480,7 +503,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     if (!extent(p, index, 1, p.room, start, units)) return;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const Corner corner(p);
-    if (warp < kSizeThreads / 32) measure_rows(p, corner, plan, warp, lane);
+    if (warp < kSizeThreads / 32) measure_rows(p, corner, plan, &taken, warp, lane);
     __syncthreads();
     if (warp == 0) {
         const uint32_t all = plan_slices(plan, lane);
@@ -503,17 +526,17 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     const uint32_t steps = plan.slice[warp];
     if (!whole || steps == 0) return;
     Stage& stage = stages[warp];
-    const int64_t row = corner.row + plan.order[kSliceRows * warp + lane / kLanes];
+    const uint32_t tile_row = plan.order[kSliceRows * warp + lane / kLanes];
+    const int64_t row = corner.row + tile_row;
     const int64_t col = corner.col + 8 * (lane % kLanes);
     uint8_t* slice = block + kHeadBytes + (warp == 0 ? 0 : plan.ends[warp - 1]);
     Encoder<Writer> encoder(Writer{slice}, steps, stage.written, lane);
     uint4 next = load_octet(p, row, col);
     for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
         *octet_of(stage.rows, lane) = next;
-        mask_of(stage.rows, lane) = static_cast<uint8_t>(octet_mask(next));
         if (chunk + 1 < corner.chunks) next = load_octet(p, row, col + kChunkCols * (chunk + 1));
         __syncwarp();
-        encoder.chunk(stage.rows, chunk);
+        encoder.append(stage.rows, chunk, taken[tile_row][chunk][lane % kLanes]);
         __syncwarp();
     }
     encoder.finish();
@@ -573,7 +596,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
 
     good &= front_is_good(p, index);
     Encoder<Checker> encoder(Checker{slice, true}, steps, own.stage.written, lane);
-    uint32_t nnz = 0;
+    uint32_t key = 0, nnz = 0;
     for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
         decoder.chunk(stage, chunk);
         __syncwarp();
@@ -585,7 +608,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
         nnz += __popc(mask);
         mask_of(stage, lane) = static_cast<uint8_t>(mask);
         __syncwarp();
-        encoder.chunk(stage, chunk);
+        encoder.append(stage, chunk, deal_again(key, stage, lane, chunk));
         __syncwarp();
         *octet_of(stage, lane) = make_uint4(0, 0, 0, 0);
         __syncwarp();
@@ -593,7 +616,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     encoder.finish();
     good &= encoder.sink.good;
 
-    uint32_t most = encoder.key / kEntry;
+    uint32_t most = key / kEntry;
 #pragma unroll
     for (uint32_t i = 1; i < kLanes; i *= 2) {
         const uint32_t other = __shfl_sync(kAll, most, lane ^ i);
