@@ -39,8 +39,11 @@ constexpr uint32_t kChunkPlaces = 2 * kChunkOctets;
 // A staged row: its elements, the masks of its octets, and 8 bytes so that four rows lie in different banks.
 constexpr uint32_t kMasksOffset = 2 * kChunkCols;
 constexpr uint32_t kStageRow = kMasksOffset + 16;
-// Words of a lane's deltas, a byte each; one more, so that the lanes' lie in different banks.
-constexpr uint32_t kDeltaWords = kPacketSteps / 4 + 1;
+// Words of a lane's deltas, a byte each: of the packet that is read, and of the last two that are written, which are
+// flushed once a chunk; one more, so that the lanes' lie in different banks.
+constexpr uint32_t kReadWords = kPacketSteps / 4 + 1;
+constexpr uint32_t kWrittenSteps = 2 * kPacketSteps;
+constexpr uint32_t kWrittenWords = kWrittenSteps / 4 + 1;
 
 // A lane's key: entries * kEntry + last place.
 constexpr uint32_t kEntry = kPlaces;
@@ -55,13 +58,17 @@ struct Plan {
 
 struct alignas(16) Stage {
     uint8_t rows[kSliceRows * kStageRow];
-    uint32_t written[32 * kDeltaWords];
+    uint32_t written[32 * kWrittenWords];
 };
 
 struct alignas(16) ReadStage {
     Stage stage;
-    uint32_t read[32 * kDeltaWords];
+    uint32_t read[32 * kReadWords];
 };
+
+// By row and chunk, the places that each lane takes.
+constexpr uint32_t kChunks = kBlockCols / kChunkCols;
+using Taken = uint16_t[kTileRows][kChunks][kLanes];
 
 // The first row and column of this CTA's block, and its chunks that lie in the matrix.
 struct Corner {
@@ -116,63 +123,98 @@ __device__ __forceinline__ uint32_t octet_mask(uint4 e) {
     return (t | t >> 15) & 0xff;
 }
 
-// The key of a lane that takes its element at place 2 q, or the one at 2 q + 1, or both, or none.
-__device__ __forceinline__ uint32_t appended(uint32_t key, uint32_t q, bool own, bool moved) {
-    if (!own && !moved) return key;
-    const uint32_t gap = 2 * q + (own ? 0 : 1) - key % kEntry;
-    if (gap > kMostDelta) key += (gap - 1) / kMostDelta * kEntry;
-    return key - key % kEntry + (own && moved ? 2 * kEntry : kEntry) + 2 * q + (moved ? 1 : 0);
+// A lane takes its element at place 2 q, or the one at 2 q + 1, or both, or none.
+template <bool kFillers>
+__device__ __forceinline__ void append(uint32_t& key, uint32_t q, bool own, bool moved) {
+    if (kFillers && (own || moved)) {
+        const uint32_t gap = 2 * q + (own ? 0 : 1) - key % kEntry;
+        if (gap > kMostDelta) key += (gap - 1) / kMostDelta * kEntry;
+    }
+    // One more entry, whose place is in place of the last one's.
+    if (own) key = (key | (kEntry - 1)) + 1 + 2 * q;
+    if (moved) key = (key | (kEntry - 1)) + 2 + 2 * q;
 }
 
-// What a lane takes of an octet: the element whose copy 0 it has, and the one whose copy 1 it has.
-struct Taken {
-    bool own, moved;
+// The keys of two lanes a and b = a ^ d, of which a is the one without the highest bit of d.
+struct Pair {
+    uint32_t a, b;
 };
 
-// Deals the two elements of octet q that a pair of lanes may have. `here` and `there`: whether the ones with copy 0 in
-// lane `mine` and in lane `other` are stored; `first`: whether the former comes before the latter.
-__device__ __forceinline__ Taken deal(uint32_t& mine, uint32_t& other, uint32_t q, bool first, bool here, bool there) {
-    uint32_t a = first ? mine : other, b = first ? other : mine;
-    const bool in_a = first ? here : there, in_b = first ? there : here;
-    const bool a_moves = b < a;
-    const bool a_own = in_a && !a_moves, b_moved = in_a && a_moves;
-    if (a_own) a += kEntry;
-    if (b_moved) b += kEntry;
-    const bool b_moves = a < b;
-    const bool b_own = in_b && !b_moves, a_moved = in_b && b_moves;
-    const Taken taken = {first ? a_own : b_own, first ? a_moved : b_moved};
-    mine = appended(mine, q, taken.own, taken.moved);
-    other = appended(other, q, first ? b_own : a_own, first ? b_moved : a_moved);
+// The pairs of a chunk: pair t is of lanes a(t) and a(t) ^ d.
+struct Pairing {
+    uint32_t d, top;
+    __device__ explicit Pairing(uint32_t chunk)
+        : d(fl::sell::d(kChunkOctets * chunk)), top(d >= 4 ? 4 : d >= 2 ? 2 : 1) {}
+
+    __device__ __forceinline__ uint32_t a(uint32_t t) const { return t % top + t / top * top * 2; }
+    __device__ __forceinline__ bool is_b(uint32_t lane) const { return (lane & top) != 0; }
+    __device__ __forceinline__ uint32_t a_of(uint32_t lane) const { return is_b(lane) ? lane ^ d : lane; }
+    __device__ __forceinline__ uint32_t pair_of(uint32_t lane) const {
+        return a_of(lane) % top + a_of(lane) / 2 / top * top;
+    }
+};
+
+// Deals a chunk's elements, of which `low` and `high` are the masks of its octets, to a pair of lanes. Returns the places
+// that each has taken: bits of lane a, and from 16 on those of lane b.
+template <uint32_t kTop, bool kFillers>
+__device__ __forceinline__ uint32_t deal_octets(Pair& pair, uint32_t a, uint32_t d, uint32_t low, uint32_t high,
+                                                uint32_t chunk) {
+    uint32_t taken = 0;
+#pragma unroll
+    for (uint32_t o = 0; o < kChunkOctets; ++o) {
+        // Each of the two elements that the lanes may have is at home in one of them.
+        const uint32_t mask = o < 4 ? low : high, at = a ^ (s(o) + o % 4 * 8);
+        const bool at_a = mask >> at & 1, at_b = mask >> (at ^ d) & 1;
+        const bool a_first = (s(o) & kTop) == 0;
+        // By how much the second one's lane is ahead of the first one's, until one of them takes the first element.
+        const bool in_first = a_first ? at_a : at_b, in_second = a_first ? at_b : at_a;
+        const int32_t ahead = static_cast<int32_t>(a_first ? pair.b - pair.a : pair.a - pair.b);
+        const bool stays = in_first && ahead >= 0, leaves = in_first && ahead < 0;
+        const int32_t enough = stays ? kEntry : leaves ? -static_cast<int32_t>(kEntry) : 0;
+        const bool crosses = in_second && ahead > enough, remains = in_second && ahead <= enough;
+        const bool a_own = a_first ? stays : remains, a_moved = a_first ? crosses : leaves;
+        const bool b_own = a_first ? remains : stays, b_moved = a_first ? leaves : crosses;
+        append<kFillers>(pair.a, kChunkOctets * chunk + o, a_own, a_moved);
+        append<kFillers>(pair.b, kChunkOctets * chunk + o, b_own, b_moved);
+        if (a_own) taken |= 1u << (2 * o);
+        if (a_moved) taken |= 2u << (2 * o);
+        if (b_own) taken |= 0x10000u << (2 * o);
+        if (b_moved) taken |= 0x20000u << (2 * o);
+    }
     return taken;
 }
 
-// Pair t is of the lanes `lane()` and `lane() ^ d`, the former without the highest bit of d.
-struct Pairs {
-    uint32_t d, top;
-    __device__ explicit Pairs(uint32_t chunk)
-        : d(fl::sell::d(kChunkOctets * chunk)), top(d >= 4 ? 4 : d >= 2 ? 2 : 1) {}
-
-    __device__ __forceinline__ uint32_t lane(uint32_t t) const { return t % top + t / top * top * 2; }
-    __device__ __forceinline__ bool second(uint32_t lane) const { return (lane & top) != 0; }
-    __device__ __forceinline__ uint32_t pair(uint32_t lane) const {
-        const uint32_t first = second(lane) ? lane ^ d : lane;
-        return first % top + first / 2 / top * top;
+// The same where the highest bit of d, which says of each octet whose element comes first, is not known. A whole warp
+// calls it: mostly no lane of a warp needs fillers, which are then not thought of.
+__device__ __forceinline__ uint32_t deal(Pair& pair, const Pairing& pairing, uint32_t a, uint32_t low, uint32_t high,
+                                         uint32_t chunk) {
+    const uint32_t a_last = pair.a % kEntry, b_last = pair.b % kEntry;
+    const uint32_t reach = (a_last < b_last ? a_last : b_last) + kMostDelta + 1;
+    if (__ballot_sync(kAll, reach < kChunkPlaces * (chunk + 1)) != 0) {
+        if (pairing.top == 4) return deal_octets<4, true>(pair, a, pairing.d, low, high, chunk);
+        if (pairing.top == 2) return deal_octets<2, true>(pair, a, pairing.d, low, high, chunk);
+        return deal_octets<1, true>(pair, a, pairing.d, low, high, chunk);
     }
-};
+    if (pairing.top == 4) return deal_octets<4, false>(pair, a, pairing.d, low, high, chunk);
+    if (pairing.top == 2) return deal_octets<2, false>(pair, a, pairing.d, low, high, chunk);
+    return deal_octets<1, false>(pair, a, pairing.d, low, high, chunk);
+}
 
 struct RowSize {
     uint32_t steps, nnz;
 };
 
 // Deals row 8 warp + lane / 4 of the block; each of its four threads receives its steps, and has its own part of the
-// non-zeros. A whole warp calls it.
-__device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corner& corner, uint32_t warp,
+// non-zeros. `taken` may be null. A whole warp calls it.
+__device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corner& corner, Taken* taken, uint32_t warp,
                                            uint32_t lane) {
-    const int64_t row = corner.row + 8 * warp + lane / kPairs;
+    const uint32_t tile_row = 8 * warp + lane / kPairs;
+    const int64_t row = corner.row + tile_row;
     const uint32_t t = lane % kPairs, base = lane - t;
     const int64_t col = corner.col + 8 * t;
     uint4 low = load_octet(p, row, col), high = load_octet(p, row, col + 8 * kPairs);
-    uint32_t key[2] = {0, 0}, nnz = 0;
+    Pair pair = {0, 0};
+    uint32_t nnz = 0;
     for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
         uint32_t masks[2] = {octet_mask(low) << (8 * t), octet_mask(high) << (8 * t)};
         nnz += __popc(masks[0]) + __popc(masks[1]);
@@ -185,23 +227,21 @@ __device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corne
             masks[i] |= __shfl_sync(kAll, masks[i], lane ^ 1);
             masks[i] |= __shfl_sync(kAll, masks[i], lane ^ 2);
         }
-        const Pairs now(chunk), before(chunk + 7);
-        const uint32_t lanes[2] = {now.lane(t), now.lane(t) ^ now.d};
-        uint32_t mine[2];
-#pragma unroll
-        for (uint32_t i = 0; i < 2; ++i) {
-            const uint32_t from = base + before.pair(lanes[i]);
-            const uint32_t first = __shfl_sync(kAll, key[0], from), second = __shfl_sync(kAll, key[1], from);
-            mine[i] = before.second(lanes[i]) ? second : first;
-        }
-        key[0] = mine[0], key[1] = mine[1];
-#pragma unroll
-        for (uint32_t o = 0; o < kChunkOctets; ++o) {
-            const uint32_t mask = masks[o / 4] >> (8 * (o % 4)), x = lanes[0] ^ s(o), other = x ^ now.d;
-            deal(key[0], key[1], kChunkOctets * chunk + o, x < other, mask >> x & 1, mask >> other & 1);
-        }
+        const Pairing now(chunk), before(chunk + 7);
+        const uint32_t a = now.a(t), b = a ^ now.d;
+        const auto key_of = [&](uint32_t which) {
+            const uint32_t from = base + before.pair_of(which);
+            const uint32_t first = __shfl_sync(kAll, pair.a, from), second = __shfl_sync(kAll, pair.b, from);
+            return before.is_b(which) ? second : first;
+        };
+        const uint32_t a_key = key_of(a), b_key = key_of(b);
+        pair = {a_key, b_key};
+        const uint32_t places = deal(pair, now, a, masks[0], masks[1], chunk);
+        if (taken == nullptr) continue;
+        (*taken)[tile_row][chunk][a] = static_cast<uint16_t>(places);
+        (*taken)[tile_row][chunk][b] = static_cast<uint16_t>(places >> 16);
     }
-    uint32_t steps = (key[0] > key[1] ? key[0] : key[1]) / kEntry;
+    uint32_t steps = (pair.a > pair.b ? pair.a : pair.b) / kEntry;
 #pragma unroll
     for (uint32_t i = 1; i < kPairs; i *= 2) {
         const uint32_t other = __shfl_sync(kAll, steps, lane ^ i);
@@ -211,9 +251,9 @@ __device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corne
 }
 
 // Puts the steps of a warp's rows into the plan.
-__device__ __forceinline__ void measure_rows(const FlConvertParams& p, const Corner& corner, Plan& plan, uint32_t warp,
-                                             uint32_t lane) {
-    const RowSize size = measure(p, corner, warp, lane);
+__device__ __forceinline__ void measure_rows(const FlConvertParams& p, const Corner& corner, Plan& plan, Taken* taken,
+                                             uint32_t warp, uint32_t lane) {
+    const RowSize size = measure(p, corner, taken, warp, lane);
     if (lane % kPairs == 0) plan.steps[8 * warp + lane / kPairs] = size.steps;
     const uint32_t nnz = __reduce_add_sync(kAll, size.nnz);
     if (lane == 0) plan.nnz[warp] = nnz;
@@ -241,8 +281,8 @@ struct Values {
 
     __device__ __forceinline__ uint32_t offset(uint32_t n) const {
         const uint32_t at = n / kPacketSteps * kPacketBytes + n % kPacketSteps / 4 * (4 * kStepBytes);
-        return at + (n < packets ? words_of(kPacketSteps) * kWordBytes : words) +
-               (n < whole ? full + 4 * (n % 4) : part + kStepBytes * (n % 4));
+        if (n < packets) return at + words_of(kPacketSteps) * kWordBytes + full + 4 * (n % 4);
+        return at + words + (n < whole ? full + 4 * (n % 4) : part + kStepBytes * (n % 4));
     }
 };
 
@@ -272,71 +312,68 @@ template <typename Sink>
 struct Encoder {
     Sink sink;
     Values values;
-    uint32_t* deltas;  // of the packet that is being filled
-    uint32_t lane, n, last, key;
+    uint32_t* deltas;  // of the steps from `flushed` on
+    uint32_t lane, n, flushed, last;
 
     __device__ Encoder(const Sink& to, uint32_t steps, uint32_t* words, uint32_t thread)
-        : sink(to), values(steps, thread / kLanes, thread % kLanes), deltas(words + thread * kDeltaWords),
-          lane(thread), n(0), last(0), key(0) {
-        clear();
+        : sink(to), values(steps, thread / kLanes, thread % kLanes), deltas(words + thread * kWrittenWords),
+          lane(thread), n(0), flushed(0), last(0) {}
+
+    __device__ __forceinline__ uint8_t& delta(uint32_t step) {
+        return reinterpret_cast<uint8_t*>(deltas)[step % kWrittenSteps];
     }
 
-    __device__ __forceinline__ void clear() {
-#pragma unroll
-        for (uint32_t i = 0; i < kPacketSteps / 4; ++i) deltas[i] = 0;
-    }
-
-    __device__ __forceinline__ void put(uint32_t delta, uint32_t value) {
+    __device__ __forceinline__ void put(uint32_t gap, uint32_t value) {
         if (n >= values.steps) {
             sink.too_many();
             return;
         }
-        reinterpret_cast<uint8_t*>(deltas)[n % kPacketSteps] = static_cast<uint8_t>(delta);
+        delta(n) = static_cast<uint8_t>(gap);
         sink.value(values.offset(n), value);
         ++n;
-        if (n % kPacketSteps == 0 || n == values.steps) flush();
     }
 
     // The deltas of the last four steps of a full packet lie in the bits that those of the others leave.
-    __device__ __forceinline__ void flush() {
-        const uint32_t at = (n - 1) / kPacketSteps * kPacketBytes + 4 * lane;
-        const uint32_t words = words_of((n - 1) % kPacketSteps + 1), pieces = deltas[3];
+    __device__ __forceinline__ void flush(uint32_t words) {
+        const uint32_t at = flushed / kPacketSteps * kPacketBytes + 4 * lane;
+        const uint32_t* from = deltas + flushed % kWrittenSteps / 4;
+        const uint32_t pieces = from[3];
 #pragma unroll
         for (uint32_t i = 0; i < 3; ++i) {
-            if (i < words) sink.word(at + kWordBytes * i, deltas[i] | (pieces >> (2 * i) & 0x03030303u) << 6);
+            if (i < words) sink.word(at + kWordBytes * i, from[i] | (pieces >> (2 * i) & 0x03030303u) << 6);
         }
-        clear();
+        flushed += kPacketSteps;
     }
 
-    // Appends what the lane takes of a chunk that is staged with its masks. A whole warp calls it.
-    __device__ __forceinline__ void chunk(const uint8_t* stage, uint32_t index) {
-        const uint32_t g = lane % kLanes;
-        const uint8_t* row = stage + lane / kLanes * kStageRow;
-        const uint2 both = *reinterpret_cast<const uint2*>(row + kMasksOffset);
-        const uint32_t masks[2] = {both.x, both.y};
-        const uint32_t apart = d(kChunkOctets * index);
-        uint32_t partner = __shfl_sync(kAll, key, lane ^ apart), taken = 0;
-#pragma unroll
-        for (uint32_t o = 0; o < kChunkOctets; ++o) {
-            const uint32_t mask = masks[o / 4] >> (8 * (o % 4)), x = g ^ s(o), other = x ^ apart;
-            const Taken now =
-                deal(key, partner, kChunkOctets * index + o, x < other, mask >> x & 1, mask >> other & 1);
-            if (now.own) taken |= 1u << (2 * o);
-            if (now.moved) taken |= 2u << (2 * o);
-        }
+    // Appends the elements at the places of a staged chunk that the lane takes, a bit each.
+    __device__ __forceinline__ void append(const uint8_t* stage, uint32_t index, uint32_t taken) {
+        const uint32_t g = lane % kLanes, apart = d(kChunkOctets * index);
+        const uint16_t* row = reinterpret_cast<const uint16_t*>(stage + lane / kLanes * kStageRow);
         while (taken != 0) {
-            const uint32_t bit = __ffs(taken) - 1, o = bit / 2, x = g ^ s(o) ^ (bit % 2 == 0 ? 0 : apart);
-            const uint32_t gap = kChunkPlaces * index + bit - last;
-            const bool filler = gap > kMostDelta;
-            const uint32_t delta = filler ? kMostDelta : gap;
-            put(delta, filler ? 0 : reinterpret_cast<const uint16_t*>(row)[8 * o + x]);
-            last += delta;
-            if (!filler) taken &= taken - 1;
+            // Only with many fillers is there not room for all of a chunk.
+            while (taken != 0 && n < flushed + kWrittenSteps) {
+                const uint32_t bit = __ffs(taken) - 1, o = bit / 2, x = g ^ s(o) ^ (bit % 2 == 0 ? 0 : apart);
+                const uint32_t gap = kChunkPlaces * index + bit - last;
+                const bool filler = gap > kMostDelta;
+                const uint32_t step = filler ? kMostDelta : gap;
+                put(step, filler ? 0 : row[8 * o + x]);
+                last += step;
+                if (!filler) taken &= taken - 1;
+            }
+            while (n >= flushed + kPacketSteps) flush(words_of(kPacketSteps));
         }
     }
 
+    // The rest of the slice.
     __device__ __forceinline__ void finish() {
-        while (n < values.steps) put(0, 0);
+        while (n < values.steps) {
+            put(0, 0);
+            if (n == flushed + kPacketSteps) flush(words_of(kPacketSteps));
+        }
+        if (n == flushed) return;
+        const uint32_t words = words_of(n - flushed);
+        for (; n < flushed + kPacketSteps; ++n) delta(n) = 0;
+        flush(words);
     }
 };
 
@@ -348,6 +385,19 @@ __device__ __forceinline__ uint8_t& mask_of(uint8_t* stage, uint32_t lane) {
     return stage[lane / kLanes * kStageRow + kMasksOffset + lane % kLanes];
 }
 
+// The places that a lane takes of a chunk that is staged with its masks; updates its key. A whole warp calls it.
+__device__ __forceinline__ uint32_t deal_again(uint32_t& key, const uint8_t* stage, uint32_t lane, uint32_t chunk) {
+    const uint2 masks = *reinterpret_cast<const uint2*>(stage + lane / kLanes * kStageRow + kMasksOffset);
+    const Pairing pairing(chunk);
+    const uint32_t g = lane % kLanes, partner = __shfl_sync(kAll, key, lane ^ pairing.d);
+    const bool is_b = pairing.is_b(g);
+    // Both of a pair's threads deal to both of its lanes.
+    Pair pair = {is_b ? partner : key, is_b ? key : partner};
+    const uint32_t taken = deal(pair, pairing, pairing.a_of(g), masks.x, masks.y, chunk);
+    key = is_b ? pair.b : pair.a;
+    return is_b ? taken >> 16 : taken & 0xffff;
+}
+
 // The decoder of one lane of a slice: the entry that it has not delivered yet.
 struct Decoder {
     const uint8_t* slice;
@@ -356,7 +406,7 @@ struct Decoder {
     uint32_t lane, n, place, value;
 
     __device__ Decoder(const uint8_t* from, uint32_t steps, uint32_t* words, uint32_t thread)
-        : slice(from), values(steps, thread / kLanes, thread % kLanes), deltas(words + thread * kDeltaWords),
+        : slice(from), values(steps, thread / kLanes, thread % kLanes), deltas(words + thread * kReadWords),
           lane(thread), n(0), place(0), value(0) {
         fetch();
     }
@@ -431,7 +481,7 @@ extern "C" __global__ void __launch_bounds__(kSizeThreads)
     fl_convert_sell_size(const __grid_constant__ FlConvertParams p) {
     __shared__ Plan plan;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    measure_rows(p, Corner(p), plan, warp, lane);
+    measure_rows(p, Corner(p), plan, nullptr, warp, lane);
     __syncthreads();
     if (warp != 0) return;
     const uint32_t units = units_of(plan_slices(plan, lane));
@@ -441,10 +491,11 @@ extern "C" __global__ void __launch_bounds__(kSizeThreads)
     }
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
     fl_convert_sell_encode(const __grid_constant__ FlConvertParams p) {
     __shared__ Plan plan;
     __shared__ Stage stages[kWarps];
+    __shared__ Taken taken;
     __shared__ uint32_t bytes;
     const uint64_t index = p.first_block + blockIdx.x;
     write_front(p, index);
@@ -452,7 +503,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     if (!extent(p, index, 1, p.room, start, units)) return;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const Corner corner(p);
-    if (warp < kSizeThreads / 32) measure_rows(p, corner, plan, warp, lane);
+    if (warp < kSizeThreads / 32) measure_rows(p, corner, plan, &taken, warp, lane);
     __syncthreads();
     if (warp == 0) {
         const uint32_t all = plan_slices(plan, lane);
@@ -475,23 +526,23 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     const uint32_t steps = plan.slice[warp];
     if (!whole || steps == 0) return;
     Stage& stage = stages[warp];
-    const int64_t row = corner.row + plan.order[kSliceRows * warp + lane / kLanes];
+    const uint32_t tile_row = plan.order[kSliceRows * warp + lane / kLanes];
+    const int64_t row = corner.row + tile_row;
     const int64_t col = corner.col + 8 * (lane % kLanes);
     uint8_t* slice = block + kHeadBytes + (warp == 0 ? 0 : plan.ends[warp - 1]);
     Encoder<Writer> encoder(Writer{slice}, steps, stage.written, lane);
     uint4 next = load_octet(p, row, col);
     for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
         *octet_of(stage.rows, lane) = next;
-        mask_of(stage.rows, lane) = static_cast<uint8_t>(octet_mask(next));
         if (chunk + 1 < corner.chunks) next = load_octet(p, row, col + kChunkCols * (chunk + 1));
         __syncwarp();
-        encoder.chunk(stage.rows, chunk);
+        encoder.append(stage.rows, chunk, taken[tile_row][chunk][lane % kLanes]);
         __syncwarp();
     }
     encoder.finish();
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
     fl_convert_sell_unpack(const __grid_constant__ FlConvertParams p) {
     __shared__ Plan plan;
     __shared__ ReadStage stages[kWarps];
@@ -545,7 +596,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 
     good &= front_is_good(p, index);
     Encoder<Checker> encoder(Checker{slice, true}, steps, own.stage.written, lane);
-    uint32_t nnz = 0;
+    uint32_t key = 0, nnz = 0;
     for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
         decoder.chunk(stage, chunk);
         __syncwarp();
@@ -557,7 +608,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
         nnz += __popc(mask);
         mask_of(stage, lane) = static_cast<uint8_t>(mask);
         __syncwarp();
-        encoder.chunk(stage, chunk);
+        encoder.append(stage, chunk, deal_again(key, stage, lane, chunk));
         __syncwarp();
         *octet_of(stage, lane) = make_uint4(0, 0, 0, 0);
         __syncwarp();
@@ -565,7 +616,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     encoder.finish();
     good &= encoder.sink.good;
 
-    uint32_t most = encoder.key / kEntry;
+    uint32_t most = key / kEntry;
 #pragma unroll
     for (uint32_t i = 1; i < kLanes; i *= 2) {
         const uint32_t other = __shfl_sync(kAll, most, lane ^ i);

@@ -85,6 +85,24 @@ fn banked_conversions_are_the_hosts() {
 }
 
 #[test]
+fn sell_conversions_are_the_hosts() {
+    emulated("sell_conversions_are_the_hosts", |device| {
+        let formats = &[api::FORMAT_SELL];
+        for percent in [0, 30, 50, 70, 80, 90, 95, 99, 100] {
+            convert_cases::converts_as_the_host_does(device, (32, 2048), percent, 0, 0, formats);
+        }
+        for shape in [(1, 2049), (33, 63), (31, 64), (70, 129), (35, 4100)] {
+            for (percent, extra, offset) in [(55, 0, 0), (80, 8, 0), (97, 3, 1)] {
+                convert_cases::converts_as_the_host_does(
+                    device, shape, percent, extra, offset, formats,
+                );
+            }
+        }
+        convert_cases::sell_rows_of_every_length_are_the_hosts(device);
+    });
+}
+
+#[test]
 fn bfloat16_converts_as_the_host_does() {
     emulated("bfloat16_converts_as_the_host_does", |device| {
         convert_cases::bfloat16_converts_as_the_host_does(device, (33, 300));

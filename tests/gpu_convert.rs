@@ -49,6 +49,11 @@ fn banked_streams_of_every_length_are_the_hosts() {
 }
 
 #[test]
+fn sell_rows_of_every_length_are_the_hosts() {
+    convert_cases::sell_rows_of_every_length_are_the_hosts(&device());
+}
+
+#[test]
 fn bfloat16_converts_as_the_host_does() {
     let device = device();
     convert_cases::bfloat16_converts_as_the_host_does(&device, (33, 300));

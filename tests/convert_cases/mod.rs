@@ -5,9 +5,15 @@
 use super::support::api::{self, Buffer, DnMat, Handle, SpMat};
 use super::support::{Placed, Rng};
 
-pub const FORMATS: [i32; 4] =
-    [api::FORMAT_SLOTS, api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_BANKED];
-const WITH_AUTO: [i32; 5] = [FORMATS[0], FORMATS[1], FORMATS[2], FORMATS[3], api::FORMAT_AUTO];
+pub const FORMATS: [i32; 5] = [
+    api::FORMAT_SLOTS,
+    api::FORMAT_BITMAP,
+    api::FORMAT_TILED_CSL,
+    api::FORMAT_BANKED,
+    api::FORMAT_SELL,
+];
+const WITH_AUTO: [i32; 6] =
+    [FORMATS[0], FORMATS[1], FORMATS[2], FORMATS[3], FORMATS[4], api::FORMAT_AUTO];
 pub const ORDERS: [i32; 2] = [api::ORDER_ROW, api::ORDER_COL];
 
 const CORRUPT_DATA: i32 = 102;
@@ -210,6 +216,42 @@ pub fn banked_streams_of_every_length_are_the_hosts(device: &Handle) {
     }
 }
 
+/// SELL blocks whose rows and lanes are as uneven as they can be: lanes with all of the elements that they may have,
+/// gaps that need fillers, full slices beside empty ones, and steps beside the multiples of a group and of a packet.
+pub fn sell_rows_of_every_length_are_the_hosts(device: &Handle) {
+    // The lane of an element's copy 0.
+    let lane = |col: usize| {
+        let octet = col / 8;
+        col % 8 ^ (2 * (octet % 4) + octet / 4 % 2)
+    };
+    type Kept<'a> = &'a dyn Fn(usize, usize) -> bool;
+    let cases: [(&str, Kept); 11] = [
+        ("a full block", &|_, _| true),
+        ("one lane", &|_, col| lane(col) == 5),
+        ("one lane and its partner", &|_, col| lane(col) == 1 || lane(col) == 4),
+        ("a lane, and later the others", &|row, col| lane(col) == row % 8 || col > 1200),
+        ("longer from row to row", &|row, col| col < 8 * row),
+        ("every other row", &|row, col| row % 2 == 1 && col % 3 != 0),
+        ("all but one lane", &|_, col| lane(col) != 3),
+        ("long gaps", &|row, col| (col * 7 + row * 13) % (300 + 20 * row) == 0),
+        ("gaps of one lane", &|row, col| lane(col) == row % 8 && col / 8 % (28 + row % 9) == 3),
+        ("the last columns", &|row, col| col % 2048 > 2040 - 3 * row),
+        ("one element", &|row, col| (row, col) == (17, 1999)),
+    ];
+    for (what, kept) in cases {
+        for shape in [(32, 2048), (37, 2100)] {
+            let mut values = weights(shape.0, shape.1, 0, 78);
+            for (at, value) in values.iter_mut().enumerate() {
+                if !kept(at / shape.1, at % shape.1) {
+                    *value = 0x8000 * (at % 3 == 0) as u16;
+                }
+            }
+            let formats = &[api::FORMAT_SELL];
+            values_convert_as_the_host_does(device, shape, &values, what, 0, 0, formats);
+        }
+    }
+}
+
 /// bfloat16 is compressed, from dense and CSR, adopted, unpacked, compared and pruned on the device as on the host:
 /// only the header tells its bytes from fp16's.
 pub fn bfloat16_converts_as_the_host_does(device: &Handle, shape: (usize, usize)) {
@@ -288,7 +330,7 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
             let mut bad = good.clone();
             let at = match damage % 4 {
                 // The header, the table, and anywhere; of Slots the starts and the overflow of the first block, of
-                // Banked the starts and the first rows.
+                // Banked the starts and the first rows, of SELL the ends and the order.
                 0 => rng.below(104),
                 1 => 256 + rng.below((bad.len() - 256).min(64)),
                 3 if format == api::FORMAT_SLOTS => {
@@ -296,6 +338,9 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
                 }
                 3 if format == api::FORMAT_BANKED => {
                     usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(1024)
+                }
+                3 if format == api::FORMAT_SELL => {
+                    usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(64)
                 }
                 _ => rng.below(bad.len()),
             };
