@@ -10,8 +10,13 @@ use support::api::{self, DnMat, Handle, SpMat, Spmm};
 use support::driver::{CAPTURE_GLOBAL, CAPTURE_RELAXED, CAPTURE_THREAD_LOCAL, Driver};
 use support::{GuardedWorkspace, Placed, Rng, compress_to_device, device, small};
 
-const FORMATS: [i32; 4] =
-    [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS, api::FORMAT_BANKED];
+const FORMATS: [i32; 5] = [
+    api::FORMAT_BITMAP,
+    api::FORMAT_TILED_CSL,
+    api::FORMAT_SLOTS,
+    api::FORMAT_BANKED,
+    api::FORMAT_SELL,
+];
 
 const STATUS_NOT_SUPPORTED: i32 = 10;
 const STATUS_NULL_POINTER: i32 = 100;

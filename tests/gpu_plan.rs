@@ -16,8 +16,13 @@ use support::{
     GuardedWorkspace, Progress, device, integer_product, integer_weights, plan_cases, small,
 };
 
-const FORMATS: [c_int; 4] =
-    [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS, api::FORMAT_BANKED];
+const FORMATS: [c_int; 5] = [
+    api::FORMAT_BITMAP,
+    api::FORMAT_TILED_CSL,
+    api::FORMAT_SLOTS,
+    api::FORMAT_BANKED,
+    api::FORMAT_SELL,
+];
 
 fn driver() -> Driver {
     Driver::load().unwrap_or_else(|e| panic!("the GPU tests need a GPU: {e}"))
@@ -66,6 +71,11 @@ fn groups_are_products_of_many_a() {
 #[test]
 fn every_algorithm_and_split_is_exact() {
     plan_cases::algorithms_and_splits(&device(), small());
+}
+
+#[test]
+fn row_groups_in_turn_are_exact() {
+    plan_cases::row_groups_in_turn(&device());
 }
 
 #[test]

@@ -11,8 +11,13 @@ use support::{
     integer_weights, small,
 };
 
-const FORMATS: [i32; 4] =
-    [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS, api::FORMAT_BANKED];
+const FORMATS: [i32; 5] = [
+    api::FORMAT_BITMAP,
+    api::FORMAT_TILED_CSL,
+    api::FORMAT_SLOTS,
+    api::FORMAT_BANKED,
+    api::FORMAT_SELL,
+];
 const SPARSITIES: [usize; 6] = [0, 10, 50, 80, 95, 100];
 
 fn tokens() -> Vec<usize> {

@@ -316,7 +316,9 @@ pub fn select_chosen(
     let tile_bytes = (facts.tile_rows * 8 * 4 * facts.n_tiles) as usize;
     let partial_tiles = if facts.family == Family::SellSm90 {
         // As many as any number of slices takes, so that the workspace grows with N.
-        checked_mul(props.sm_count.max(slices) as usize, 2 * facts.warps as usize, "workspace")?
+        let ctas = choice.max_ctas.map_or(u32::MAX, |most| most.saturating_mul(slices));
+        let ctas = ctas.min(props.sm_count.max(slices)) as usize;
+        checked_mul(ctas, 2 * facts.warps as usize, "workspace")?
     } else {
         checked_mul(slices as usize, 2 * (ctas * best.group_tiles) as usize, "workspace")?
     };
@@ -704,7 +706,6 @@ mod tests {
             Format::Banked => 128,
             Format::Sell => 2048,
             Format::Bitmap | Format::Slots => 256,
-            Format::Sell => 2048,
         };
         Problem { format, m, n, k, block_cols, max_block, b: BAccess::Direct }
     }

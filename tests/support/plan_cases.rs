@@ -10,8 +10,13 @@ use super::plan::{
 };
 use super::{Rng, integer_weights};
 
-const FORMATS: [c_int; 4] =
-    [api::FORMAT_BITMAP, api::FORMAT_TILED_CSL, api::FORMAT_SLOTS, api::FORMAT_BANKED];
+const FORMATS: [c_int; 5] = [
+    api::FORMAT_BITMAP,
+    api::FORMAT_TILED_CSL,
+    api::FORMAT_SLOTS,
+    api::FORMAT_BANKED,
+    api::FORMAT_SELL,
+];
 const TYPES: [c_int; 2] = [api::R_16F, R_16BF];
 const ACTIVATIONS: [c_int; 5] = [NONE, RELU, GELU_TANH, GELU_ERF, SILU];
 
@@ -261,6 +266,24 @@ pub fn algorithms_and_splits(handle: &Handle, sample: bool) {
                 for splits in [1, 2, 3, 1000] {
                     cases.check(&Case { splits, algorithm: ids[0], ..case });
                 }
+            }
+        }
+    }
+}
+
+/// A CTA with more than one row group goes from one to the next, whole or cut.
+pub fn row_groups_in_turn(handle: &Handle) {
+    let (m, k, n) = (9000, 2056, 5);
+    for format in [api::FORMAT_SELL, api::FORMAT_BANKED] {
+        let case = Case { format, m, k, n, ..Case::PLAIN };
+        let weights = integer_weights(m, k, 95, 5);
+        let (a, _buffer) = compressed(handle, (m, k), &weights, format, case.dtype);
+        let few_tiles = |id: &&c_int| matches!(**id / 1_000_000 % 100, 1 | 2);
+        let ids = algorithms(handle, &a, n);
+        assert!(ids.iter().any(|id| few_tiles(&id)));
+        for &algorithm in ids.iter().filter(few_tiles) {
+            for splits in [1, 2] {
+                check(handle, &Case { algorithm, splits, ..case });
             }
         }
     }
