@@ -60,6 +60,7 @@ fn header_lies_are_named() {
         (Format::TiledCsl, true),
         (Format::Slots, false),
         (Format::Banked, false),
+        (Format::Sell, false),
     ] {
         let good = buffer(format, reorder);
         refused(&[], Kind::CorruptData, &["0 bytes", "256"]);
@@ -110,7 +111,7 @@ fn header_lies_are_named() {
 
 #[test]
 fn table_lies_are_named() {
-    for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked] {
+    for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell] {
         let good = buffer(format, false);
         let entries = u64_at(&good, 64) as usize;
         let last = 256 + 4 * (entries - 1);
@@ -371,4 +372,126 @@ fn banked_lies_are_named() {
     corrupt(&good, &["chunks: block 0", "need 0x00"], |b| b[place(rows - 1, free, 2)] = 1);
     corrupt(&good, &["chunks: block 0", "need 0x00"], |b| b[value(rows - 1, free, 1)] = 1);
     corrupt(&good, &["chunks: block 0", "need 0x00"], |b| b[value(rows - 1, free, 2)] = 1);
+}
+
+/// Compressed to SELL, and where the blocks begin.
+fn sell(rows: usize, cols: usize, stored: impl Fn(usize, usize) -> bool) -> (Vec<u8>, Vec<usize>) {
+    let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
+    let values: Vec<u16> = (0..rows * cols)
+        .map(|i| if stored(i / cols, i % cols) { 0x3c00 + (i % 100) as u16 } else { 0 })
+        .collect();
+    let options =
+        EncodeOptions { format: Some(Format::Sell), reorder: false, preference: Preference::Speed };
+    let analysis = analyse(&layout, &values, &options).unwrap();
+    let mut out = vec![0; analysis.bytes()];
+    encode(&analysis, &layout, &values, &mut out).unwrap();
+    validate(&out).unwrap();
+    let data = analysis.header.data_offset as usize;
+    (out, analysis.table.iter().map(|&start| data + start as usize * 128).collect())
+}
+
+#[test]
+fn sell_lies_are_named() {
+    // Rows without a zero, without elements, with a few that are far apart, and what is between.
+    let (good, blocks) = sell(70, 2100, |r, c| match r % 8 {
+        0 => true,
+        1 => false,
+        2 => c % 700 == 3,
+        _ => (r * 31 + c * 17) % 64 < r % 32,
+    });
+    let first = blocks[0];
+    let end = |i: usize| u16::from_le_bytes([good[first + 2 * i], good[first + 2 * i + 1]]);
+    let put = |b: &mut [u8], at: usize, value: u16| {
+        b[at..at + 2].copy_from_slice(&value.to_le_bytes());
+    };
+    assert_eq!(end(0), 16 * 22);
+    assert_eq!(end(7), end(6));
+
+    // Ends that fall, that are behind the block, that leave no packet, and any other.
+    corrupt(&good, &["block 0", "end 1 = 1,", "needs 352"], |b| put(b, first + 2, 1));
+    corrupt(&good, &["block 0", "end 7 = 65535"], |b| put(b, first + 14, u16::MAX));
+    corrupt(&good, &["block 0", "slice 0", "64 bytes left"], |b| put(b, first, end(0) + 1));
+    for i in 0..8 {
+        for wrong in [0, end(i).wrapping_sub(1), end(i) + 1, end(i) + 2, u16::MAX] {
+            if wrong != end(i) {
+                corrupt(&good, &["block 0"], |b| put(b, first + 2 * i, wrong));
+            }
+        }
+    }
+
+    // Orders: rows that no tile has, a row twice, two exchanged in a slice and between slices.
+    let order = first + 16;
+    corrupt(&good, &["block 0", "order 5 is row 32"], |b| b[order + 5] = 32);
+    corrupt(&good, &["block 0", "order 31 is row 255"], |b| b[order + 31] = 255);
+    assert_eq!(good[order..order + 4], [0, 8, 16, 24]);
+    corrupt(&good, &["order: block 0", "byte 16"], |b| b.swap(order, order + 1));
+    corrupt(&good, &["block 0"], |b| b.swap(order, order + 4));
+    corrupt(&good, &["block 0"], |b| b[order + 1] = b[order]);
+    corrupt(&good, &["order: block 0", "byte 47"], |b| b[order + 31] = b[order + 30]);
+    corrupt(&good, &["head: block 0", "byte 48"], |b| b[first + 48] = 1);
+    corrupt(&good, &["head: block 0", "byte 63"], |b| b[first + 63] = 0x80);
+
+    // Deltas: any bit of the first packet's, and one that leaves the block.
+    let packet = first + 64;
+    for byte in 0..384 {
+        for bit in 0..8 {
+            corrupt(&good, &["block"], |b| b[packet + byte] ^= 1 << bit);
+        }
+    }
+    let last = packet + 15 * 1408;
+    corrupt(&good, &["block 0", "row 0", "behind column 2048"], |b| b[last] |= 0x3f);
+
+    // Values: a zero of either sign where there is an element, and where there is none.
+    corrupt(&good, &["block 0"], |b| put(b, packet + 384, 0));
+    corrupt(&good, &["block 0"], |b| put(b, packet + 384, 0x8000));
+    let third = first + 64 + 64 * usize::from(end(6));
+    let free = (first + 64..third).step_by(2).rev().find(|&at| good[at..at + 2] == [0, 0]);
+    corrupt(&good, &["block 0"], |b| put(b, free.expect("a lane that ends early"), 0x8000));
+
+    // What fills the last unit.
+    if third < blocks[1] {
+        corrupt(&good, &["slices: block 0", "need 0x00"], |b| b[blocks[1] - 1] = 1);
+    }
+}
+
+#[test]
+fn sell_has_one_encoding() {
+    // Columns 0, 10 and 20 of one row: lane 0 has places 0 and 4, lane 5 has place 3 (docs/format-sell.md).
+    let (good, blocks) = sell(1, 24, |_, c| c % 10 == 0);
+    let (first, values) = (blocks[0], blocks[0] + 64 + 128);
+    let delta = |lane: usize, step: usize| first + 64 + 4 * lane + step;
+    let value = |lane: usize, step: usize| values + 64 * step + 4 * (lane / 2) + 2 * (lane % 2);
+    assert_eq!(good[first..first + 2], [4, 0]);
+    assert_eq!([good[delta(0, 0)], good[delta(0, 1)], good[delta(5, 0)]], [0, 4, 3]);
+    let swap = |b: &mut [u8], one: usize, other: usize| {
+        b.swap(one, other);
+        b.swap(one + 1, other + 1);
+    };
+
+    // Columns 10 and 20 in the other lane of each.
+    corrupt(&good, &["slices: block 0"], |b| {
+        b[delta(0, 1)] = 2;
+        b[delta(5, 0)] = 5;
+        swap(b, value(0, 1), value(5, 0));
+    });
+    // A filler that nobody needs, shorter than a filler is.
+    corrupt(&good, &["slices: block 0"], |b| {
+        b[delta(5, 0)] = 1;
+        b[delta(5, 1)] = 2;
+        swap(b, value(5, 0), value(5, 1));
+    });
+    // Padding that goes on.
+    corrupt(&good, &["slices: block 0"], |b| b[delta(5, 1)] = 1);
+    corrupt(&good, &["slices: block 0"], |b| b[delta(7, 0)] = 1);
+    // Steps behind those of the packet.
+    corrupt(&good, &["slices: block 0"], |b| b[delta(0, 2)] = 1);
+    corrupt(&good, &["slices: block 0"], |b| b[delta(0, 0)] |= 0x40);
+    // The same column twice.
+    corrupt(&good, &["slices: block 0"], |b| {
+        b[delta(5, 1)] = 2;
+        b.copy_within(value(0, 1)..value(0, 1) + 2, value(5, 1));
+    });
+    // Columns and rows that the matrix has not.
+    corrupt(&good, &["block 0", "outside rows x cols = 1 x 24"], |b| b[delta(0, 1)] += 2);
+    corrupt(&good, &["block 0", "(1, 0)", "outside"], |b| b.swap(first + 16, first + 17));
 }

@@ -14,12 +14,13 @@ fn options(format: Option<Format>, reorder: bool) -> EncodeOptions {
     EncodeOptions { format, reorder, preference: Preference::Speed }
 }
 
-const FORMATS: [(Format, bool); 5] = [
+const FORMATS: [(Format, bool); 6] = [
     (Format::Bitmap, false),
     (Format::TiledCsl, false),
     (Format::TiledCsl, true),
     (Format::Slots, false),
     (Format::Banked, false),
+    (Format::Sell, false),
 ];
 
 fn compress(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> (Analysis, Vec<u8>) {
@@ -83,13 +84,26 @@ fn dense(
 prop_compose! {
     fn any_dense()(
         rows in prop_oneof![1usize..70, 100usize..280],
-        cols in prop_oneof![1usize..70, 230usize..600, Just(1030usize)],
+        cols in prop_oneof![1usize..70, 230usize..600, Just(1030usize), Just(2060usize)],
         pad in prop_oneof![Just(0usize), 1usize..9],
         row_major in any::<bool>(),
         keep in prop_oneof![Just(0u64), Just(1000), Just(500), Just(50), 0u64..1000],
         seed in any::<u64>(),
     ) -> Dense {
         dense(rows, cols, pad, if row_major { Order::Row } else { Order::Col }, keep, seed)
+    }
+}
+
+prop_compose! {
+    /// Matrices of one and of several blocks of SELL, in which fillers are rare or many.
+    fn any_wide()(
+        rows in 1usize..70,
+        cols in prop_oneof![1usize..600, 2000usize..2100, Just(4100usize)],
+        keep in prop_oneof![Just(0u64), Just(1000), 0u64..30, 0u64..1000],
+        row_major in any::<bool>(),
+        seed in any::<u64>(),
+    ) -> Dense {
+        dense(rows, cols, 0, if row_major { Order::Row } else { Order::Col }, keep, seed)
     }
 }
 
@@ -276,6 +290,110 @@ fn naive_banked(matrix: &Dense) -> Vec<u8> {
     out
 }
 
+/// (place, value) of the entries of the eight lanes of a row of SELL, fillers among them.
+fn naive_lanes(row: &[u16]) -> [Vec<(usize, u16)>; 8] {
+    let mut lanes: [Vec<(usize, u16)>; 8] = Default::default();
+    for (q, octet) in row.chunks(8).enumerate() {
+        let s = 2 * (q % 4) + q / 4 % 2;
+        let d = if q / 8 % 8 == 0 { 5 } else { q / 8 % 8 };
+        let last = |g: usize| lanes[g].last().map_or(0, |&(place, _)| place);
+        let mut count: [usize; 8] = std::array::from_fn(|g| lanes[g].len());
+        let mut new = Vec::new();
+        for (x, &value) in octet.iter().enumerate().filter(|&(_, &value)| value != 0) {
+            let (g0, g1) = (x ^ s, x ^ s ^ d);
+            let copy = usize::from((count[g1], last(g1)) < (count[g0], last(g0)));
+            let g = if copy == 1 { g1 } else { g0 };
+            count[g] += 1;
+            new.push((2 * q + copy, g, value));
+        }
+        new.sort_unstable();
+        for (place, g, value) in new {
+            let mut last = lanes[g].last().map_or(0, |&(place, _)| place);
+            while place - last > 63 {
+                last += 63;
+                lanes[g].push((last, 0));
+            }
+            lanes[g].push((place, value));
+        }
+    }
+    lanes
+}
+
+/// SELL v1, written down element by element from docs/format-sell.md.
+fn naive_sell(matrix: &Dense) -> Vec<u8> {
+    let DenseLayout { rows, cols, .. } = matrix.layout;
+    let mut table = vec![0u32];
+    let mut data = Vec::new();
+    for r0 in (0..rows).step_by(32) {
+        for c0 in (0..cols).step_by(2048) {
+            let lanes: Vec<[Vec<(usize, u16)>; 8]> = (r0..r0 + 32)
+                .map(|r| {
+                    let columns = c0..if r < rows { cols.min(c0 + 2048) } else { c0 };
+                    let row: Vec<u16> =
+                        columns.map(|c| kept(matrix.values[matrix.layout.index(r, c)])).collect();
+                    naive_lanes(&row)
+                })
+                .collect();
+            let steps = |row: usize| lanes[row].iter().map(Vec::len).max().unwrap();
+            let mut order: Vec<usize> = (0..32).collect();
+            order.sort_by_key(|&row| std::cmp::Reverse(steps(row)));
+            let mut block = vec![0u8; 64];
+            for (i, rows) in order.chunks(4).enumerate() {
+                let total = steps(rows[0]);
+                for first in (0..total).step_by(16) {
+                    let n = 16.min(total - first);
+                    let w = n.div_ceil(4).min(3);
+                    let at = block.len();
+                    block.resize(at + 128 * w + 64 * n, 0);
+                    for (j, &row) in rows.iter().enumerate() {
+                        for (g, lane) in lanes[row].iter().enumerate() {
+                            let mut before =
+                                if first == 0 { 0 } else { lane.get(first - 1).map_or(0, |e| e.0) };
+                            for s in 0..n.min(lane.len().saturating_sub(first)) {
+                                let (place, value) = lane[first + s];
+                                let delta = place - std::mem::replace(&mut before, place);
+                                let mut or = |word: usize, bits: usize| {
+                                    let byte = at + 128 * word + 4 * (8 * j + g) + s % 4;
+                                    block[byte] |= bits as u8;
+                                };
+                                if s < 12 {
+                                    or(s / 4, delta);
+                                } else {
+                                    for piece in 0..3 {
+                                        or(piece, (delta >> (2 * piece) & 3) << 6);
+                                    }
+                                }
+                                let (u, pos) = (s / 4, [0, 2, 1, 3][j]);
+                                let to = at
+                                    + 128 * w
+                                    + 256 * u
+                                    + if 4 * u + 4 <= n {
+                                        64 * pos + 16 * (g / 2) + 4 * (s % 4) + 2 * (g % 2)
+                                    } else {
+                                        64 * (s % 4) + 16 * pos + 4 * (g / 2) + 2 * (g % 2)
+                                    };
+                                block[to..to + 2].copy_from_slice(&value.to_le_bytes());
+                            }
+                        }
+                    }
+                }
+                for (j, &row) in rows.iter().enumerate() {
+                    block[16 + 4 * i + j] = row as u8;
+                }
+                let end = ((block.len() - 64) / 64) as u16;
+                block[2 * i..2 * i + 2].copy_from_slice(&end.to_le_bytes());
+            }
+            block.resize(block.len().next_multiple_of(128), 0);
+            data.extend(block);
+            table.push((data.len() / 128) as u32);
+        }
+    }
+    let mut out: Vec<u8> = table.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+    out.resize((256 + out.len()).next_multiple_of(256) - 256, 0);
+    out.extend(data);
+    out
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
@@ -331,6 +449,12 @@ proptest! {
     fn banked_bytes_are_those_of_the_specification(matrix in any_dense()) {
         let (_, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Banked), false));
         prop_assert!(buffer[Header::BYTES..] == naive_banked(&matrix));
+    }
+
+    #[test]
+    fn sell_bytes_are_those_of_the_specification(matrix in any_wide()) {
+        let (_, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Sell), false));
+        prop_assert!(buffer[Header::BYTES..] == naive_sell(&matrix));
     }
 
     #[test]
@@ -449,6 +573,12 @@ fn all_zero_and_all_dense_have_the_sizes_of_the_specification() {
         let (_, slots) =
             compress(&matrix.layout, &matrix.values, &options(Some(Format::Slots), false));
         assert_eq!(slots.len(), 512 + 2 * units * 128);
+    }
+    for (keep, units) in [(0, 1), (1000, 1409)] {
+        let matrix = dense(64, 2048, 0, Order::Row, keep, 9);
+        let (_, sell) =
+            compress(&matrix.layout, &matrix.values, &options(Some(Format::Sell), false));
+        assert_eq!(sell.len(), 512 + 2 * units * 128);
     }
     for (keep, units) in [(0, 1), (1000, 1 + 3 * 128)] {
         let matrix = dense(256, 128, 0, Order::Row, keep, 9);

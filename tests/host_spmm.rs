@@ -7,12 +7,13 @@ use flash_llm::reference::{EpilogueF64, epilogue_f64, spmm_f64};
 use flash_llm::types::{Activation, DType, DenseLayout, Format, Order, Preference};
 use half::f16;
 
-const FORMATS: [(Format, bool); 5] = [
+const FORMATS: [(Format, bool); 6] = [
     (Format::Bitmap, false),
     (Format::TiledCsl, false),
     (Format::TiledCsl, true),
     (Format::Slots, false),
     (Format::Banked, false),
+    (Format::Sell, false),
 ];
 
 struct Random(u64);
@@ -400,7 +401,7 @@ fn executor_is_four_times_as_fast_as_the_plain_loop() {
         }
         std::hint::black_box(&c);
     });
-    for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked] {
+    for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell] {
         let (header, buffer) = compress(&row_major(m, k), &a, format, true);
         let ours = best(&mut || {
             std::hint::black_box(product(&header, &buffer, &b, n));

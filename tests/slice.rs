@@ -9,12 +9,13 @@ use flash_llm::format::{EncodeOptions, Header, analyse, decode, encode, validate
 use flash_llm::types::{DenseLayout, Format, Order, Preference};
 use proptest::prelude::*;
 
-const FORMATS: [(Format, bool); 5] = [
+const FORMATS: [(Format, bool); 6] = [
     (Format::Bitmap, false),
     (Format::TiledCsl, false),
     (Format::TiledCsl, true),
     (Format::Slots, false),
     (Format::Banked, false),
+    (Format::Sell, false),
 ];
 
 /// A matrix with about `permille` of its elements, by a fixed generator.
@@ -100,14 +101,15 @@ fn parts_decode_to_the_parts_of_the_dense_matrix() {
 
 #[test]
 fn a_part_has_the_bytes_of_the_part_compressed_by_itself() {
-    let (rows, cols) = (389, 1300);
-    let values = dense(rows, cols, 300);
     for format in FORMATS {
+        // At this density Bitmap has blocks of 256 columns whatever the shape.
+        let tile = if format.0 == Format::Sell { 2048 } else { 256 };
+        let (rows, cols) = (389, 3 * tile + 20);
+        let values = dense(rows, cols, 300);
         let buffer = compress(rows, cols, &values, format, false);
         let header = Header::from_bytes(&buffer).unwrap();
-        // At this density Bitmap has blocks of 256 columns whatever the shape.
-        assert!(header.tile_cols <= 256);
-        for (r, c) in [(128..389, 256..1300), (0..256, 768..1024), (256..384, 0..256)] {
+        assert!(tile % header.tile_cols as usize == 0);
+        for (r, c) in [(128..389, tile..cols), (0..256, 2 * tile..3 * tile), (256..384, 0..tile)] {
             let alone = compress(r.len(), c.len(), &part_of(&values, cols, &r, &c), format, false);
             assert!(cut(&buffer, &r, &c) == alone, "{format:?} {r:?} {c:?}");
         }
@@ -116,9 +118,10 @@ fn a_part_has_the_bytes_of_the_part_compressed_by_itself() {
 
 #[test]
 fn ranges_that_are_no_whole_tiles_are_named() {
-    let values = dense(300, 700, 300);
     for format in FORMATS {
-        let buffer = compress(300, 700, &values, format, false);
+        let cols = if format.0 == Format::Sell { 2100 } else { 700 };
+        let buffer = compress(300, cols, &dense(300, cols, 300), format, false);
+        let cols = cols as u64;
         let header = Header::from_bytes(&buffer).unwrap();
         let (tr, tc) = (u64::from(header.tile_rows), u64::from(header.tile_cols));
         let refused = |r: Range<u64>, c: Range<u64>, name: &str| {
@@ -129,18 +132,18 @@ fn ranges_that_are_no_whole_tiles_are_named() {
             assert!(slice(&buffer, r, c, &mut out).is_err());
             assert!(out.iter().all(|&b| b == 7), "something was written");
         };
-        refused(1..300, 0..700, "rowBegin = 1");
-        refused(0..tr + 1, 0..700, "rowEnd = ");
-        refused(0..301, 0..700, "rowEnd = 301");
-        refused(0..u64::MAX, 0..700, "rowEnd");
-        refused(tr..tr, 0..700, "rowBegin");
-        refused(2 * tr..tr, 0..700, "rowBegin");
-        refused(0..300, 8..700, "colBegin = 8");
+        refused(1..300, 0..cols, "rowBegin = 1");
+        refused(0..tr + 1, 0..cols, "rowEnd = ");
+        refused(0..301, 0..cols, "rowEnd = 301");
+        refused(0..u64::MAX, 0..cols, "rowEnd");
+        refused(tr..tr, 0..cols, "rowBegin");
+        refused(2 * tr..tr, 0..cols, "rowBegin");
+        refused(0..300, 8..cols, "colBegin = 8");
         refused(0..300, 0..tc - 1, "colEnd = ");
-        refused(0..300, 0..701, "colEnd = 701");
+        refused(0..300, 0..cols + 1, &format!("colEnd = {}", cols + 1));
         refused(0..300, tc..tc, "colBegin");
         let mut small = vec![7; 100];
-        let error = slice(&buffer, 0..300, 0..700, &mut small).unwrap_err();
+        let error = slice(&buffer, 0..300, 0..cols, &mut small).unwrap_err();
         assert_eq!(error.kind(), Kind::WorkspaceTooSmall);
         assert!(small.iter().all(|&b| b == 7));
     }

@@ -23,7 +23,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const ROWS: usize = 70;
 const COLS: usize = 300;
-const FORMATS: [Format; 4] = [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked];
+const FORMATS: [Format; 5] =
+    [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell];
 
 fn compress(format: Format) -> (Header, Vec<u8>) {
     let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();
@@ -145,7 +146,7 @@ fn lies_with_right_checksums_are_named() {
 static MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let path = scratch("hostile-model");
     let mut writer = flash_llm::store::safetensors::Writer::create(&path, 1).unwrap();
-    for (format, name) in FORMATS.into_iter().zip(["a", "b", "c", "f"]) {
+    for (format, name) in FORMATS.into_iter().zip(["a", "b", "c", "f", "g"]) {
         let (header, buffer) = compress(format);
         writer.add_matrix(name, &header, |sink| sink(&buffer)).unwrap();
     }

@@ -37,8 +37,9 @@ const SLICE_ROWS: usize = 4;
 const SLICES: usize = TILE_ROWS / SLICE_ROWS;
 /// Lines of B: two for every octet of columns.
 const PLACES: usize = 2 * TILE_COLS / LANES;
+const OCTETS: usize = TILE_COLS / LANES;
 /// Steps of a row, at most: an octet lengthens the longest list by no more than one, and a filler stands for 31 octets.
-const STEPS: usize = TILE_COLS / LANES;
+const STEPS: usize = OCTETS;
 /// Steps of a packet.
 const PACKET: usize = 16;
 /// Bytes of a word of every lane of a slice's rows, of which a packet has one to three.
@@ -49,8 +50,9 @@ const PACKET_BYTES: usize = packet_bytes(PACKET);
 /// Bytes of the ends, the order and zeros, and the unit of the ends.
 const HEAD: usize = 64;
 const ORDER: usize = 2 * SLICES;
+const ORDERED: usize = ORDER + TILE_ROWS;
 /// The largest delta, and that of a filler.
-const REACH: u32 = 63;
+const REACH: usize = 63;
 /// Where a row of a slice has its values.
 const POSITION: [usize; SLICE_ROWS] = [0, 2, 1, 3];
 
@@ -116,52 +118,94 @@ fn lane(x: usize, place: usize) -> usize {
     (x ^ usize::from(SWIZZLE[place % PLACES])) % LANES
 }
 
-/// Deals a row to its lanes: `put` takes step, lane, delta and value of every entry. Returns the row's elements and its
-/// steps.
+/// Something of every row of a block: rows differ in which elements they have and not in where those may go, so that
+/// an octet of all of them is dealt with vector instructions and without a branch.
+type Column = [i32; TILE_ROWS];
+
+/// What an entry adds to a lane's state: below the number of entries is the last one's place.
+const COUNT: i32 = PLACES as i32;
+
+/// The state of a lane with entries in an octet whose first place is `place`, `one` at it and `two` behind it (-1 or 0).
 #[inline]
-fn deal(row: &[u16; TILE_COLS], mut put: impl FnMut(usize, usize, u8, u16)) -> (u32, usize) {
-    const COUNT: u32 = PLACES as u32;
-    // Entries of each lane, and below them the last one's place: the lane that comes first is the shorter one or, of
-    // equals, the one that has had nothing for longer.
-    let mut ends = [0u32; LANES];
-    let mut nnz = 0;
-    for (octet, values) in row.chunks_exact(8).enumerate() {
-        let Some(values) = values.first_chunk::<8>() else { continue };
-        let stored = stored_bits(values);
-        if stored == 0 {
-            continue;
-        }
-        nnz += stored.count_ones();
-        let place = 2 * octet;
-        let mut expected = ends;
-        let mut second = 0u8;
-        let mut rest = stored;
-        while rest != 0 {
-            let x = rest.trailing_zeros() as usize;
-            let lanes = [lane(x, place), lane(x, place + 1)];
-            let moves = expected[lanes[1]] < expected[lanes[0]];
-            expected[lanes[usize::from(moves)]] += COUNT;
-            second |= u8::from(moves) << x;
-            rest &= rest - 1;
-        }
-        for (mut rest, place) in [(stored & !second, place), (second, place + 1)] {
-            while rest != 0 {
-                let x = rest.trailing_zeros() as usize;
-                let lane = lane(x, place);
-                let (mut count, mut delta) =
-                    (ends[lane] / COUNT, place as u32 - ends[lane] % COUNT);
-                while delta > REACH {
-                    put(count as usize, lane, REACH as u8, 0);
-                    count += 1;
-                    delta -= REACH;
+const fn appended(lane: i32, place: i32, one: i32, two: i32) -> i32 {
+    let last = lane & (COUNT - 1);
+    // Fillers: (gap - 1) / 63, for gaps up to 511.
+    let fillers = ((place + 1 + one - last) * 1040) >> 16;
+    let added = (fillers - one - two) * COUNT;
+    let new = (lane - last) + added + place - two;
+    lane ^ ((lane ^ new) & (one | two))
+}
+
+/// Which elements a block has, which of them are in their second lane, and the shape that follows.
+struct Dealt {
+    stored: [[u8; OCTETS]; TILE_ROWS],
+    second: [[u8; OCTETS]; TILE_ROWS],
+    shape: Shape,
+}
+
+impl Dealt {
+    fn of(tile: &BlockTile) -> Self {
+        let mut stored = [[0; OCTETS]; TILE_ROWS];
+        let mut second = [[0; OCTETS]; TILE_ROWS];
+        let mut nnz = 0;
+        for (row, stored) in tile.iter().zip(&mut stored) {
+            for (values, stored) in row.chunks_exact(LANES).zip(stored) {
+                if let Some(values) = values.first_chunk() {
+                    *stored = stored_bits(values);
+                    nnz += stored.count_ones();
                 }
-                put(count as usize, lane, delta as u8, values[x % 8]);
-                ends[lane] = (count + 1) * COUNT + place as u32;
-                rest &= rest - 1;
             }
         }
+        let mut lanes = [[0; TILE_ROWS]; LANES];
+        for octet in 0..OCTETS {
+            let bits: Column = from_fn(|row| i32::from(stored[row][octet]));
+            if bits.iter().all(|&bits| bits == 0) {
+                continue;
+            }
+            let place = 2 * octet;
+            let mut moved: Column = [0; TILE_ROWS];
+            // Two columns share two lanes, and only they do.
+            for x in 0..LANES {
+                let y = lane(lane(x, place), place + 1);
+                if x < y {
+                    let (a, b) = (lane(x, place), lane(y, place));
+                    let (mut of_a, mut of_b) = (lanes[a], lanes[b]);
+                    deal_pair(&bits, place as i32, (x, y), (&mut of_a, &mut of_b), &mut moved);
+                    (lanes[a], lanes[b]) = (of_a, of_b);
+                }
+            }
+            for (row, moved) in second.iter_mut().zip(moved) {
+                row[octet] = moved as u8;
+            }
+        }
+        let steps = from_fn(|row| {
+            let longest = lanes.iter().fold(0, |most, lane| lane[row].max(most));
+            (longest / COUNT) as usize
+        });
+        Self { stored, second, shape: Shape::new(nnz, steps) }
     }
-    (nnz, ends.into_iter().fold(0, u32::max) as usize / PLACES)
+}
+
+/// Deals the columns `x` < `y` of an octet to the lanes `a` (the first of x and the second of y) and `b`: each to the
+/// shorter one or, of equals, to the one that has had nothing for longer, and if that is equal, to its first.
+#[inline]
+fn deal_pair(
+    bits: &Column,
+    place: i32,
+    (x, y): (usize, usize),
+    (a, b): (&mut Column, &mut Column),
+    moved: &mut Column,
+) {
+    for row in 0..TILE_ROWS {
+        let (of_x, of_y) = (-(bits[row] >> x & 1), -(bits[row] >> y & 1));
+        // Both are less than 2^18: the sign of the difference tells which is less.
+        let x_moves = (b[row] - a[row]) >> 31 & of_x;
+        let with_x = b[row] - a[row] + ((x_moves & COUNT) - (of_x & !x_moves & COUNT));
+        let y_moves = (-with_x) >> 31 & of_y;
+        a[row] = appended(a[row], place, of_x & !x_moves, y_moves);
+        b[row] = appended(b[row], place, of_y & !y_moves, x_moves);
+        moved[row] |= x_moves & 1 << x | y_moves & 1 << y;
+    }
 }
 
 /// How long the rows of a block are.
@@ -173,21 +217,10 @@ struct Shape {
 }
 
 impl Shape {
-    /// Of rows of which `one` tells elements and steps.
-    fn of(mut one: impl FnMut(usize) -> (u32, usize)) -> Self {
-        let mut nnz = 0;
-        let steps = from_fn(|row| {
-            let (stored, steps) = one(row);
-            nnz += stored;
-            steps
-        });
+    fn new(nnz: u32, steps: [usize; TILE_ROWS]) -> Self {
         let mut order = from_fn(|row| row as u8);
         order.sort_by_key(|&row| Reverse(steps[usize::from(row)]));
         Self { nnz, steps, order }
-    }
-
-    fn of_tile(tile: &BlockTile) -> Self {
-        Self::of(|row| deal(&tile[row], |_, _, _, _| {}))
     }
 
     /// The rows of each slice, and its steps.
@@ -220,18 +253,34 @@ impl Lists {
 
     /// Takes a block's elements instead of those before.
     fn deal(&mut self, tile: &BlockTile) -> Shape {
-        Shape::of(|row| {
+        let Dealt { stored, second, shape } = Dealt::of(tile);
+        for (row, elements) in tile.iter().enumerate() {
             let (deltas, values) = (&mut self.deltas[row], &mut self.values[row]);
-            let used = self.used[row];
+            let used = std::mem::replace(&mut self.used[row], shape.steps[row]);
             deltas[..used].fill([0; LANES]);
             values[..used].fill([0; LANES]);
-            let (nnz, steps) = deal(&tile[row], |step, lane, delta, value| {
-                deltas[step][lane] = delta;
-                values[step][lane] = value;
-            });
-            self.used[row] = steps;
-            (nnz, steps)
-        })
+            let mut ends = [(0, 0); LANES];
+            let octets = elements.chunks_exact(LANES).zip(stored[row].iter().zip(&second[row]));
+            for (octet, (elements, (&stored, &second))) in octets.enumerate() {
+                // Those at the first place come before those at the second one.
+                let mut rest = u32::from(stored & !second) | u32::from(second) << LANES;
+                while rest != 0 {
+                    let bit = rest.trailing_zeros() as usize;
+                    let (x, place) = (bit % LANES, 2 * octet + bit / LANES);
+                    let lane = lane(x, place);
+                    let (mut step, mut last): (usize, usize) = ends[lane];
+                    while place - last > REACH {
+                        deltas[step][lane] = REACH as u8;
+                        (step, last) = (step + 1, last + REACH);
+                    }
+                    deltas[step][lane] = (place - last) as u8;
+                    values[step][lane] = elements[x];
+                    ends[lane] = (step + 1, place);
+                    rest &= rest - 1;
+                }
+            }
+        }
+        shape
     }
 
     /// Writes one block over whatever `out` held; `out` is as long as the analysis said.
@@ -241,7 +290,7 @@ impl Lists {
         }
         let (head, slices) = out.split_at_mut(HEAD);
         head.fill(0);
-        head[ORDER..ORDER + TILE_ROWS].copy_from_slice(&shape.order);
+        head[ORDER..ORDERED].copy_from_slice(&shape.order);
         let mut at = 0;
         for ((rows, steps), end) in shape.slices().zip(head.chunks_exact_mut(2)) {
             let bytes = slice_bytes(steps);
@@ -268,16 +317,18 @@ fn encode_packet(deltas: &[[u8; LANES]], values: &[[u16; LANES]], j: usize, pack
     let (head, data) = packet.split_at_mut(WORDS * words(steps));
     let mut padded = [[0u8; LANES]; PACKET];
     padded[..steps].copy_from_slice(deltas);
-    for lane in 0..LANES {
+    let words_of = |lane: usize| {
         let four = |first: usize| u32::from_le_bytes(from_fn(|i| padded[first + i][lane]));
         // The last four deltas lie in what the others leave of their bytes.
         let last = four(12);
-        let words = [
+        [
             four(0) | (last & 0x0303_0303) << 6,
             four(4) | (last & 0x0c0c_0c0c) << 4,
             four(8) | (last & 0x3030_3030) << 2,
-        ];
-        for (to, word) in head.chunks_exact_mut(WORDS).zip(words) {
+        ]
+    };
+    for lane in 0..LANES {
+        for (to, word) in head.chunks_exact_mut(WORDS).zip(words_of(lane)) {
             let at = 4 * (LANES * j + lane);
             to[at..at + 4].copy_from_slice(&word.to_le_bytes());
         }
@@ -306,7 +357,7 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> 
         .with_min_len(2)
         .map_init(new_tile, |tile, index| {
             gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
-            let shape = Shape::of_tile(tile);
+            let shape = Dealt::of(tile).shape;
             (shape.nnz, shape.units())
         })
         .collect();
@@ -384,7 +435,7 @@ pub(crate) fn unpack(
             })?;
             for (j, (&row, places)) in rows.iter().zip(&mut places).enumerate() {
                 unpack_packet(packet, steps, j, places, &mut tile[row]).ok_or_else(|| {
-                    wrong(&format_args!("row {row} has an element behind column {TILE_COLS}"))
+                    wrong(&format_args!("row {row} has an entry behind column {TILE_COLS}"))
                 })?;
             }
         }
@@ -463,7 +514,8 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 let part = match at {
                     0..ORDER => "ends",
-                    ORDER..HEAD => "order",
+                    ORDER..ORDERED => "order",
+                    ORDERED..HEAD => "head",
                     _ => "slices",
                 };
                 return Err(corrupt(format!(
@@ -534,34 +586,49 @@ mod tests {
 
     #[test]
     fn a_dense_block_is_the_largest() {
-        let units = |value| Shape::of_tile(&[[value; TILE_COLS]; TILE_ROWS]).units();
+        let units = |value| Dealt::of(&[[value; TILE_COLS]; TILE_ROWS]).shape.units();
         assert_eq!(units(0x3c00), MOST_UNITS);
         assert_eq!(units(0x8000), LEAST_UNITS);
         for one_of in [1, 2, 3, 100, 1000] {
-            let shape = Shape::of_tile(&random(5, one_of));
+            let shape = Dealt::of(&random(5, one_of)).shape;
             assert!(shape.steps.iter().all(|&steps| steps <= STEPS));
         }
     }
 
     #[test]
     fn rows_that_crowd_one_lane_have_no_more_steps_than_octets() {
-        let mut row = [0; TILE_COLS];
+        let (mut tile, mut lists) = (new_tile(), Lists::new());
         for target in 0..LANES {
-            for other in 0..LANES {
+            for (other, row) in tile.iter_mut().enumerate() {
                 for (col, value) in row.iter_mut().enumerate() {
                     let lanes = [0, 1].map(|copy| lane(col % 8, col / 8 * 2 + copy));
-                    let near = lanes.contains(&target) || lanes.contains(&other);
-                    *value = if near { 0x3c00 } else { 0 };
+                    let near = lanes.contains(&target) || lanes.contains(&(other % LANES));
+                    *value = if near && col % 3 != other / LANES { 0x3c00 } else { 0 };
                 }
-                let (_, steps) = deal(&row, |step, _, _, _| assert!(step < STEPS));
-                assert!(steps <= STEPS);
+            }
+            let shape = lists.deal(&tile);
+            assert!(shape.steps.iter().all(|&steps| steps <= STEPS));
+        }
+    }
+
+    #[test]
+    fn fillers_are_counted_as_they_are_written() {
+        for last in 0..PLACES as i32 {
+            for place in ((last + 1) & !1..PLACES as i32).step_by(2) {
+                for (one, two) in [(-1, 0), (0, -1), (-1, -1)] {
+                    let first = place + 1 + one;
+                    let fillers = (first - last - 1).max(0) / REACH as i32;
+                    let expected = (3 + fillers - one - two) * COUNT + place - two;
+                    assert_eq!(appended(3 * COUNT + last, place, one, two), expected);
+                }
+                assert_eq!(appended(3 * COUNT + last, place, 0, 0), 3 * COUNT + last);
             }
         }
     }
 
     #[test]
     fn lists_of_a_random_block_end_close_together() {
-        let shape = Shape::of_tile(&random(1, 5));
+        let shape = Dealt::of(&random(1, 5)).shape;
         let steps: usize = shape.slices().map(|(_, steps)| steps).sum();
         let least = f64::from(shape.nnz) / (LANES * SLICE_ROWS) as f64;
         assert!(steps as f64 <= 1.06 * least, "{steps} steps, at least {least}");

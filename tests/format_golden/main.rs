@@ -16,7 +16,7 @@ struct Case {
     keep_permille: u32,
 }
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 15] = [
     Case {
         name: "bitmap_ragged",
         format: Format::Bitmap,
@@ -111,6 +111,30 @@ const CASES: [Case; 12] = [
         reorder: false,
         rows: 9,
         cols: 35,
+        keep_permille: 1000,
+    },
+    Case {
+        name: "sell_ragged",
+        format: Format::Sell,
+        reorder: false,
+        rows: 37,
+        cols: 70,
+        keep_permille: 300,
+    },
+    Case {
+        name: "sell_wide",
+        format: Format::Sell,
+        reorder: false,
+        rows: 9,
+        cols: 2100,
+        keep_permille: 20,
+    },
+    Case {
+        name: "sell_dense",
+        format: Format::Sell,
+        reorder: false,
+        rows: 3,
+        cols: 150,
         keep_permille: 1000,
     },
 ];
@@ -281,4 +305,13 @@ fn the_worked_example_of_the_slots_page_is_what_is_written() {
 fn the_worked_example_of_the_banked_page_is_what_is_written() {
     let bytes = compress(10, 40, &example_matrix(), Format::Banked, false);
     assert!(example("format-banked.md") == bytes, "the page should show\n{}", to_text(&bytes));
+}
+
+#[test]
+fn the_worked_example_of_the_sell_page_is_what_is_written() {
+    let mut values = example_matrix();
+    // A column whose two lanes both have an element before it.
+    values[10] = 0x3c00;
+    let bytes = compress(10, 40, &values, Format::Sell, false);
+    assert!(example("format-sell.md") == bytes, "the page should show\n{}", to_text(&bytes));
 }

@@ -19,7 +19,7 @@ pub const F32: RawDataType = RawDataType(0);
 pub const F16: RawDataType = RawDataType(2);
 pub const BF16: RawDataType = RawDataType(14);
 pub const ROW: RawOrder = RawOrder(2);
-pub const FORMATS: [c_int; 4] = [1, 2, 3, 4];
+pub const FORMATS: [c_int; 5] = [1, 2, 3, 4, 5];
 
 #[track_caller]
 pub fn good(status: flashllmStatus_t) {
@@ -242,9 +242,18 @@ pub fn integers(count: usize, seed: u32, zeros: u32) -> Vec<u16> {
         .collect()
 }
 
+/// Columns, `cols` or more, of a matrix of the format that can be cut into [`thirds`].
+pub fn cols_of_thirds(format: c_int, cols: usize) -> usize {
+    if format == flashllmFormat_t::FLASHLLM_FORMAT_SELL as c_int {
+        cols.max(2 * 2048 + 40)
+    } else {
+        cols
+    }
+}
+
 /// Three ranges of whole tiles that cover `size`, the last one ragged.
 pub fn thirds(size: i64, tile: i64) -> [[i64; 2]; 3] {
-    let step = (size / 3 + tile - 1) / tile * tile;
+    let step = (size / 3 / tile).max(1) * tile;
     assert!(2 * step < size, "no three shards of {size} in tiles of {tile}");
     [[0, step], [step, 2 * step], [2 * step, size]]
 }
