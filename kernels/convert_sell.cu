@@ -10,15 +10,17 @@
 //           lanes of a row are then four pairs, {g, g ^ d}, and nothing that happens in one pair matters to another.
 //           Sizing, a thread has a pair, a warp eight rows; 128 threads. Encoding and unpacking, a warp has a slice and
 //           thread 8 j + g lane g of its row j; 256 threads.
-// Shared:   `Plan`, and for each warp a chunk of its four rows and a packet's deltas of its lanes.
+// Shared:   `Plan`; for each warp a window of its four rows, which is two chunks, and its lanes' packets' deltas; and
+//           where a block is encoded, which places each lane takes.
 // The dealing of elements to lanes is serial along a row. A thread keeps the count and the last place of a lane in one
 // number, which is compared as the specification compares the two, and its partner's beside it, so that it asks
 // another thread once a chunk.
-// Encoding deals twice: the first time for the order of the rows and the ends of the slices, the second time to write;
-// every byte is written once. Checking encodes what each chunk decodes to, and compares instead of writing. What a
-// damaged block says leads to other places of the chunk, never out of it.
+// Encoding deals first, for the order of the rows and the ends of the slices; then every byte is written once.
+// Checking encodes what each window decodes to, and compares instead of writing. What a damaged block says leads to
+// other places of the window, never out of it.
 // A dense matrix that was changed after its analysis cannot make a block larger or smaller: a block that no longer
-// has the size in the table is written as one of zeros, and a lane has no more entries than its slice has steps.
+// has the size in the table is written as one of zeros. One that changes while it is encoded has other values where it
+// had elements when they were dealt.
 
 #include "fl_convert.cuh"
 #include "fl_sell.cuh"
@@ -36,11 +38,17 @@ constexpr uint32_t kSizeThreads = kTileRows * kPairs;
 constexpr uint32_t kChunkOctets = 8;
 constexpr uint32_t kChunkCols = 8 * kChunkOctets;
 constexpr uint32_t kChunkPlaces = 2 * kChunkOctets;
-// A staged row: its elements, the masks of its octets, and 8 bytes so that four rows lie in different banks.
-constexpr uint32_t kMasksOffset = 2 * kChunkCols;
-constexpr uint32_t kStageRow = kMasksOffset + 16;
+// What a warp stages of its rows at a time: the wider, the less the threads of a warp wait for the one that has most.
+constexpr uint32_t kWindowChunks = 2;
+constexpr uint32_t kWindowCols = kWindowChunks * kChunkCols;
+constexpr uint32_t kWindowPlaces = kWindowChunks * kChunkPlaces;
+static_assert(kWindowPlaces == 32, "a mask of them is one word");
+constexpr uint32_t kWindows = kBlockCols / kWindowCols;
+// A staged row: its elements and the masks of its octets, which let four rows lie in different banks.
+constexpr uint32_t kMasksOffset = 2 * kWindowCols;
+constexpr uint32_t kStageRow = kMasksOffset + kWindowChunks * kChunkOctets;
 // Words of a lane's deltas, a byte each: of the packet that is read, and of the last two that are written, which are
-// flushed once a chunk; one more, so that the lanes' lie in different banks.
+// flushed once a window; one more, so that the lanes' lie in different banks.
 constexpr uint32_t kReadWords = kPacketSteps / 4 + 1;
 constexpr uint32_t kWrittenSteps = 2 * kPacketSteps;
 constexpr uint32_t kWrittenWords = kWrittenSteps / 4 + 1;
@@ -66,19 +74,19 @@ struct alignas(16) ReadStage {
     uint32_t read[32 * kReadWords];
 };
 
-// By row and chunk, the places that each lane takes.
-constexpr uint32_t kChunks = kBlockCols / kChunkCols;
-using Taken = uint16_t[kTileRows][kChunks][kLanes];
+// By row and window, the places that each lane takes, a bit each.
+using Taken = uint32_t[kTileRows][kWindows][kLanes];
 
-// The first row and column of this CTA's block, and its chunks that lie in the matrix.
+// The first row and column of this CTA's block, and its chunks and windows that lie in the matrix.
 struct Corner {
     int64_t row, col;
-    uint32_t chunks;
+    uint32_t chunks, windows;
     __device__ explicit Corner(const FlConvertParams& p)
         : row(int64_t{blockIdx.x / p.blocks_across} * kTileRows),
           col(int64_t{blockIdx.x % p.blocks_across} * kBlockCols) {
         const int64_t cols = p.cols - col;
         chunks = (static_cast<uint32_t>(cols < kBlockCols ? cols : kBlockCols) + kChunkCols - 1) / kChunkCols;
+        windows = (chunks + kWindowChunks - 1) / kWindowChunks;
     }
 };
 
@@ -154,8 +162,8 @@ struct Pairing {
     }
 };
 
-// Deals a chunk's elements, of which `low` and `high` are the masks of its octets, to a pair of lanes. Returns the places
-// that each has taken: bits of lane a, and from 16 on those of lane b.
+// Deals a chunk's elements, of which `low` and `high` are the masks of its octets, to a pair of lanes. Returns the
+// places that each has taken: bits of lane a, and from 16 on those of lane b.
 template <uint32_t kTop, bool kFillers>
 __device__ __forceinline__ uint32_t deal_octets(Pair& pair, uint32_t a, uint32_t d, uint32_t low, uint32_t high,
                                                 uint32_t chunk) {
@@ -238,8 +246,9 @@ __device__ __forceinline__ RowSize measure(const FlConvertParams& p, const Corne
         pair = {a_key, b_key};
         const uint32_t places = deal(pair, now, a, masks[0], masks[1], chunk);
         if (taken == nullptr) continue;
-        (*taken)[tile_row][chunk][a] = static_cast<uint16_t>(places);
-        (*taken)[tile_row][chunk][b] = static_cast<uint16_t>(places >> 16);
+        uint16_t* to = reinterpret_cast<uint16_t*>((*taken)[tile_row][chunk / kWindowChunks]) + chunk % kWindowChunks;
+        to[kWindowChunks * a] = static_cast<uint16_t>(places);
+        to[kWindowChunks * b] = static_cast<uint16_t>(places >> 16);
     }
     uint32_t steps = (pair.a > pair.b ? pair.a : pair.b) / kEntry;
 #pragma unroll
@@ -286,16 +295,32 @@ struct Values {
     }
 };
 
-// What becomes of the bytes of a slice.
+// Where a lane's places of a window are in a staged row.
+struct Shifts {
+    uint32_t g, first, second;  // by d of the chunks
+
+    __device__ Shifts(uint32_t window, uint32_t lane)
+        : g(lane % kLanes), first(d(kChunkOctets * kWindowChunks * window)),
+          second(d(kChunkOctets * (kWindowChunks * window + 1))) {}
+
+    // Byte offset of the element at a place.
+    __device__ __forceinline__ uint32_t offset(uint32_t at) const {
+        const uint32_t o = at / 2, apart = at < kChunkPlaces ? first : second;
+        return 16 * o + 2 * (g ^ s(o) ^ (at % 2 == 0 ? 0 : apart));
+    }
+};
+
+// What becomes of the bytes of a slice, and whether its steps are known to be those of its longest lane.
 struct Writer {
+    static constexpr bool kTrusts = true;
     uint8_t* slice;
     __device__ __forceinline__ void value(uint32_t at, uint32_t v) {
         *reinterpret_cast<uint16_t*>(slice + at) = static_cast<uint16_t>(v);
     }
     __device__ __forceinline__ void word(uint32_t at, uint32_t v) { *reinterpret_cast<uint32_t*>(slice + at) = v; }
-    __device__ __forceinline__ void too_many() {}
 };
 struct Checker {
+    static constexpr bool kTrusts = false;
     const uint8_t* slice;
     bool good;
     __device__ __forceinline__ void value(uint32_t at, uint32_t v) {
@@ -304,7 +329,6 @@ struct Checker {
     __device__ __forceinline__ void word(uint32_t at, uint32_t v) {
         good &= *reinterpret_cast<const uint32_t*>(slice + at) == v;
     }
-    __device__ __forceinline__ void too_many() { good = false; }
 };
 
 // The encoder of one lane of a slice.
@@ -324,9 +348,11 @@ struct Encoder {
     }
 
     __device__ __forceinline__ void put(uint32_t gap, uint32_t value) {
-        if (n >= values.steps) {
-            sink.too_many();
-            return;
+        if constexpr (!Sink::kTrusts) {
+            if (n >= values.steps) {
+                sink.good = false;
+                return;
+            }
         }
         delta(n) = static_cast<uint8_t>(gap);
         sink.value(values.offset(n), value);
@@ -345,18 +371,18 @@ struct Encoder {
         flushed += kPacketSteps;
     }
 
-    // Appends the elements at the places of a staged chunk that the lane takes, a bit each.
-    __device__ __forceinline__ void append(const uint8_t* stage, uint32_t index, uint32_t taken) {
-        const uint32_t g = lane % kLanes, apart = d(kChunkOctets * index);
-        const uint16_t* row = reinterpret_cast<const uint16_t*>(stage + lane / kLanes * kStageRow);
+    // Appends the elements at the places of a staged window that the lane takes, a bit each.
+    __device__ __forceinline__ void append(const uint8_t* stage, uint32_t window, uint32_t taken) {
+        const Shifts shifts(window, lane);
+        const uint8_t* row = stage + lane / kLanes * kStageRow;
         while (taken != 0) {
-            // Only with many fillers is there not room for all of a chunk.
+            // Only with many fillers, or few zeros, is there not room for all of a window.
             while (taken != 0 && n < flushed + kWrittenSteps) {
-                const uint32_t bit = __ffs(taken) - 1, o = bit / 2, x = g ^ s(o) ^ (bit % 2 == 0 ? 0 : apart);
-                const uint32_t gap = kChunkPlaces * index + bit - last;
+                const uint32_t bit = __ffs(taken) - 1, gap = kWindowPlaces * window + bit - last;
                 const bool filler = gap > kMostDelta;
                 const uint32_t step = filler ? kMostDelta : gap;
-                put(step, filler ? 0 : row[8 * o + x]);
+                const uint32_t value = *reinterpret_cast<const uint16_t*>(row + shifts.offset(bit));
+                put(step, filler ? 0 : value);
                 last += step;
                 if (!filler) taken &= taken - 1;
             }
@@ -377,17 +403,18 @@ struct Encoder {
     }
 };
 
-// The octet of a staged row that thread 8 j + g has: octet g of row j.
-__device__ __forceinline__ uint4* octet_of(uint8_t* stage, uint32_t lane) {
-    return reinterpret_cast<uint4*>(stage + lane / kLanes * kStageRow) + lane % kLanes;
+// The octets of a staged window that thread 8 j + g has: octet g of either chunk of row j.
+__device__ __forceinline__ uint4& octet_of(uint8_t* stage, uint32_t lane, uint32_t chunk) {
+    return reinterpret_cast<uint4*>(stage + lane / kLanes * kStageRow)[kChunkOctets * chunk + lane % kLanes];
 }
-__device__ __forceinline__ uint8_t& mask_of(uint8_t* stage, uint32_t lane) {
-    return stage[lane / kLanes * kStageRow + kMasksOffset + lane % kLanes];
+__device__ __forceinline__ uint8_t& mask_of(uint8_t* stage, uint32_t lane, uint32_t chunk) {
+    return stage[lane / kLanes * kStageRow + kMasksOffset + kChunkOctets * chunk + lane % kLanes];
 }
 
-// The places that a lane takes of a chunk that is staged with its masks; updates its key. A whole warp calls it.
-__device__ __forceinline__ uint32_t deal_again(uint32_t& key, const uint8_t* stage, uint32_t lane, uint32_t chunk) {
-    const uint2 masks = *reinterpret_cast<const uint2*>(stage + lane / kLanes * kStageRow + kMasksOffset);
+// The places that a lane takes of a chunk whose octets have the masks at `octets`; updates its key. A whole warp calls
+// it.
+__device__ __forceinline__ uint32_t deal_again(uint32_t& key, const uint8_t* octets, uint32_t lane, uint32_t chunk) {
+    const uint2 masks = *reinterpret_cast<const uint2*>(octets);
     const Pairing pairing(chunk);
     const uint32_t g = lane % kLanes, partner = __shfl_sync(kAll, key, lane ^ pairing.d);
     const bool is_b = pairing.is_b(g);
@@ -432,14 +459,16 @@ struct Decoder {
         place += reinterpret_cast<const uint8_t*>(deltas)[n % kPacketSteps];
     }
 
-    // Puts the lane's elements of a chunk into the stage, which holds zeros. A damaged lane ends before its entries do.
-    __device__ __forceinline__ void chunk(uint8_t* stage, uint32_t index) {
-        uint16_t* row = reinterpret_cast<uint16_t*>(stage + lane / kLanes * kStageRow);
-        const uint32_t apart = d(kChunkOctets * index), end = kChunkPlaces * (index + 1);
-        while (place < end) {
-            const uint32_t o = place / 2 % kChunkOctets, x = lane % kLanes ^ s(o) ^ (place % 2 == 0 ? 0 : apart);
+    // Puts the lane's elements of a window into the stage, which holds zeros. A damaged lane's places may be anywhere
+    // behind the window, and then nothing is left of it.
+    __device__ __forceinline__ void window(uint8_t* stage, uint32_t index) {
+        const Shifts shifts(index, lane);
+        uint8_t* row = stage + lane / kLanes * kStageRow;
+        while (place < kWindowPlaces * (index + 1)) {
             // Fillers and padding are no elements.
-            if ((value & 0x7fff) != 0) row[8 * o + x] = static_cast<uint16_t>(value);
+            if ((value & 0x7fff) != 0) {
+                *reinterpret_cast<uint16_t*>(row + shifts.offset(place % kWindowPlaces)) = static_cast<uint16_t>(value);
+            }
             ++n;
             fetch();
         }
@@ -531,12 +560,21 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     const int64_t col = corner.col + 8 * (lane % kLanes);
     uint8_t* slice = block + kHeadBytes + (warp == 0 ? 0 : plan.ends[warp - 1]);
     Encoder<Writer> encoder(Writer{slice}, steps, stage.written, lane);
-    uint4 next = load_octet(p, row, col);
-    for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
-        *octet_of(stage.rows, lane) = next;
-        if (chunk + 1 < corner.chunks) next = load_octet(p, row, col + kChunkCols * (chunk + 1));
+    uint4 next[kWindowChunks];
+#pragma unroll
+    for (uint32_t i = 0; i < kWindowChunks; ++i) next[i] = load_octet(p, row, col + kChunkCols * i);
+    for (uint32_t window = 0; window < corner.windows; ++window) {
+#pragma unroll
+        for (uint32_t i = 0; i < kWindowChunks; ++i) {
+            octet_of(stage.rows, lane, i) = next[i];
+            if (window + 1 < corner.windows) {
+                next[i] = load_octet(p, row, col + kWindowCols * (window + 1) + kChunkCols * i);
+            }
+        }
         __syncwarp();
-        encoder.append(stage.rows, chunk, taken[tile_row][chunk][lane % kLanes]);
+        const uint32_t places = taken[tile_row][window][lane % kLanes];
+        // The second chunk may not have been dealt.
+        encoder.append(stage.rows, window, kWindowChunks * window + 1 < corner.chunks ? places : places & 0xffff);
         __syncwarp();
     }
     encoder.finish();
@@ -572,21 +610,26 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     const uint8_t* slice = block + kHeadBytes + begin;
     const int64_t row = corner.row + order % kTileRows, col = corner.col + 8 * (lane % kLanes);
     Decoder decoder(slice, steps, own.read, lane);
-    *octet_of(stage, lane) = make_uint4(0, 0, 0, 0);
+    const uint4 none = make_uint4(0, 0, 0, 0);
+    for (uint32_t i = 0; i < kWindowChunks; ++i) octet_of(stage, lane, i) = none;
     __syncwarp();
     if (p.use != FL_UNPACK_CHECK) {
         bool same = true;
-        for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
-            decoder.chunk(stage, chunk);
+        for (uint32_t window = 0; window < corner.windows; ++window) {
+            decoder.window(stage, window);
             __syncwarp();
-            const uint4 e = *octet_of(stage, lane);
-            *octet_of(stage, lane) = make_uint4(0, 0, 0, 0);
-            if (p.use == FL_UNPACK_STORE) {
-                store_octet(p, row, col + kChunkCols * chunk, e);
-            } else {
-                const uint4 want = load_octet(p, row, col + kChunkCols * chunk);
-                same &= same_halves(e.x, want.x) && same_halves(e.y, want.y) && same_halves(e.z, want.z) &&
-                        same_halves(e.w, want.w);
+#pragma unroll
+            for (uint32_t i = 0; i < kWindowChunks; ++i) {
+                const int64_t at = col + kWindowCols * window + kChunkCols * i;
+                const uint4 e = octet_of(stage, lane, i);
+                octet_of(stage, lane, i) = none;
+                if (p.use == FL_UNPACK_STORE) {
+                    store_octet(p, row, at, e);
+                } else {
+                    const uint4 want = load_octet(p, row, at);
+                    same &= same_halves(e.x, want.x) && same_halves(e.y, want.y) && same_halves(e.z, want.z) &&
+                            same_halves(e.w, want.w);
+                }
             }
             __syncwarp();
         }
@@ -597,20 +640,30 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     good &= front_is_good(p, index);
     Encoder<Checker> encoder(Checker{slice, true}, steps, own.stage.written, lane);
     uint32_t key = 0, nnz = 0;
-    for (uint32_t chunk = 0; chunk < corner.chunks; ++chunk) {
-        decoder.chunk(stage, chunk);
+    for (uint32_t window = 0; window < corner.windows; ++window) {
+        decoder.window(stage, window);
         __syncwarp();
-        const uint32_t mask = octet_mask(*octet_of(stage, lane));
-        const int64_t left = p.cols - (col + kChunkCols * chunk);
-        // Elements outside the matrix: bits from `left` on, or of the whole row.
-        good &= row < p.rows || mask == 0;
-        good &= left >= 8 || mask >> (left < 0 ? 0 : left) == 0;
-        nnz += __popc(mask);
-        mask_of(stage, lane) = static_cast<uint8_t>(mask);
+#pragma unroll
+        for (uint32_t i = 0; i < kWindowChunks; ++i) {
+            const uint32_t mask = octet_mask(octet_of(stage, lane, i));
+            const int64_t left = p.cols - (col + kWindowCols * window + kChunkCols * i);
+            // Elements outside the matrix: bits from `left` on, or of the whole row.
+            good &= row < p.rows || mask == 0;
+            good &= left >= 8 || mask >> (left < 0 ? 0 : left) == 0;
+            nnz += __popc(mask);
+            mask_of(stage, lane, i) = static_cast<uint8_t>(mask);
+        }
         __syncwarp();
-        encoder.append(stage, chunk, deal_again(key, stage, lane, chunk));
+        uint32_t places = 0;
+        const uint8_t* octets = stage + lane / kLanes * kStageRow + kMasksOffset;
+#pragma unroll 1
+        for (uint32_t i = 0; i < kWindowChunks; ++i) {
+            const uint32_t some = deal_again(key, octets + kChunkOctets * i, lane, kWindowChunks * window + i);
+            places |= some << (kChunkPlaces * i);
+        }
+        encoder.append(stage, window, places);
         __syncwarp();
-        *octet_of(stage, lane) = make_uint4(0, 0, 0, 0);
+        for (uint32_t i = 0; i < kWindowChunks; ++i) octet_of(stage, lane, i) = none;
         __syncwarp();
     }
     encoder.finish();

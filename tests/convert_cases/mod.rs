@@ -222,7 +222,7 @@ pub fn sell_rows_of_every_length_are_the_hosts(device: &Handle) {
     // The lane of an element's copy 0.
     let lane = |col: usize| {
         let octet = col / 8;
-        col % 8 ^ (2 * (octet % 4) + octet / 4 % 2)
+        (col % 8) ^ (2 * (octet % 4) + octet / 4 % 2)
     };
     type Kept<'a> = &'a dyn Fn(usize, usize) -> bool;
     let cases: [(&str, Kept); 11] = [
