@@ -119,8 +119,9 @@ impl Args {
             "bitmap" => Ok(crate::api::FORMAT_BITMAP),
             "slots" => Ok(crate::api::FORMAT_SLOTS),
             "banked" => Ok(crate::api::FORMAT_BANKED),
+            "sell" => Ok(crate::api::FORMAT_SELL),
             other => Err(format!(
-                "--format is a list of auto, banked, bitmap, slots and tiled-csl, not {other}"
+                "--format is a list of auto, banked, bitmap, sell, slots and tiled-csl, not {other}"
             )),
         };
         self.text("format", otherwise).split(',').map(item).collect()
@@ -134,6 +135,7 @@ pub fn format_name(format: i32) -> &'static str {
         crate::api::FORMAT_BITMAP => "bitmap",
         crate::api::FORMAT_SLOTS => "slots",
         crate::api::FORMAT_BANKED => "banked",
+        crate::api::FORMAT_SELL => "sell",
         _ => "auto",
     }
 }
