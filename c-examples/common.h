@@ -89,6 +89,7 @@ static inline const char *format_name(flashllmFormat_t format) {
         case FLASHLLM_FORMAT_BITMAP: return "bitmap";
         case FLASHLLM_FORMAT_SLOTS: return "slots";
         case FLASHLLM_FORMAT_BANKED: return "banked";
+        case FLASHLLM_FORMAT_SELL: return "sell";
         case FLASHLLM_FORMAT_TILED_CSL: return "tiled-csl";
         default: return "auto";
     }
@@ -98,7 +99,7 @@ static inline const char *format_name(flashllmFormat_t format) {
 static inline int format_from_name(const char *name, flashllmFormat_t *format) {
     static const flashllmFormat_t formats[] = {FLASHLLM_FORMAT_AUTO, FLASHLLM_FORMAT_TILED_CSL,
                                                FLASHLLM_FORMAT_BITMAP, FLASHLLM_FORMAT_SLOTS,
-                                               FLASHLLM_FORMAT_BANKED};
+                                               FLASHLLM_FORMAT_BANKED, FLASHLLM_FORMAT_SELL};
     for (size_t i = 0; i < sizeof formats / sizeof *formats; ++i) {
         if (strcmp(name, format_name(formats[i])) == 0) {
             *format = formats[i];

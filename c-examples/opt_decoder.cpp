@@ -10,7 +10,7 @@
 //   --new-tokens N     tokens to generate for each sequence (default 16)
 //   --dense            the same program with dense weights: cuBLAS on the GPU, plain loops on the host
 //   --prune P          first zero the smallest P per cent of each matrix, dense or not
-//   --format F         auto, bitmap, slots, banked or tiled-csl: for matrices that are compressed here
+//   --format F         auto, bitmap, slots, banked, sell or tiled-csl: for matrices that are compressed here
 //   --device D         auto, cuda or host
 //   --logits FILE      write the logits behind each token: float32 [new tokens, batch, vocabulary]
 //
@@ -90,7 +90,7 @@ Options parse_arguments(int argc, char **argv) {
             o.logits = value;
         } else if (name == "--format") {
             if (!format_from_name(value.c_str(), &o.format)) {
-                refuse("--format is auto, bitmap, slots, banked or tiled-csl, not '" + value + "'");
+                refuse("--format is auto, bitmap, slots, banked, sell or tiled-csl, not '" + value + "'");
             }
         } else if (name == "--prompt") {
             std::vector<int32_t> tokens;

@@ -236,6 +236,11 @@ typedef enum {
      * more columns from about 50 % sparsity on Hopper.
      */
     FLASHLLM_FORMAT_BANKED = 4,
+    /**
+     * Rows as sliced lists of column deltas and values, dealt to the banks of shared memory: work in proportion to the
+     * non-zeros, for products with up to 8 columns from about 70 % sparsity on Hopper.
+     */
+    FLASHLLM_FORMAT_SELL = 5,
 } flashllmFormat_t;
 
 /**
@@ -334,7 +339,8 @@ typedef enum {
     FLASHLLM_SPMAT_TILED_CSL_REORDER = 0,
     /**
      * int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 16 columns, 1 fewer
-     * bytes, 2 speed of products with more columns. Used by the next flashllmDenseToSparse_analysis().
+     * bytes, 2 speed of products with more columns, 3 speed of products with up to 8 columns, which is FLASHLLM_FORMAT_SELL
+     * from 70 % zeros on. Used by the next flashllmDenseToSparse_analysis().
      */
     FLASHLLM_SPMAT_PREFERENCE = 1,
 } flashllmSpMatAttribute_t;
@@ -2260,9 +2266,9 @@ flashllmStatus_t flashllmSpMatLoad(flashllmHandle_t handle,
  * Gives the shape of the blocks that a compressed matrix consists of: flashllmSpMatSlice() cuts between them.
  *
  * @param spMatDescr     The matrix, analysed or with compressed data.
- * @param[out] tileRows  Receives the rows of a block: 32 (Bitmap, Slots) or 128 (Banked, Tiled-CSL).
- * @param[out] tileCols  Receives its columns: 64 (Tiled-CSL), 128 (Banked), 256 (Slots), 256, 512 or 1024 (Bitmap, chosen by
- *   the analysis: the sparser the matrix, the wider).
+ * @param[out] tileRows  Receives the rows of a block: 32 (Bitmap, SELL, Slots) or 128 (Banked, Tiled-CSL).
+ * @param[out] tileCols  Receives its columns: 64 (Tiled-CSL), 128 (Banked), 256 (Slots), 2048 (SELL), 256, 512 or 1024 (Bitmap,
+ *   chosen by the analysis: the sparser the matrix, the wider).
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, or neither analysed nor with data;
  *   FLASHLLM_STATUS_NULL_POINTER: an out-parameter is NULL.

@@ -61,6 +61,8 @@ pub enum Preference {
     Footprint = 1,
     /// Speed of products with more columns.
     Columns = 2,
+    /// Speed of products with up to 8 columns.
+    FewColumns = 3,
 }
 
 /// What becomes of the elements of a product. The numbers are those of the kernels (fl_params.h).

@@ -48,7 +48,7 @@ const M: usize = 40;
 const K: usize = 70;
 const N: usize = 6;
 /// No enumerator of any enum.
-const UNKNOWN: [c_int; 5] = [-1, 5, 77, c_int::MIN, c_int::MAX];
+const UNKNOWN: [c_int; 5] = [-1, 40, 77, c_int::MIN, c_int::MAX];
 
 /// Live objects of every kind and state, dead ones, and their memory.
 struct World {
@@ -719,7 +719,7 @@ fn sparse_cases(t: &mut Table, world: &World) {
         ("fp32", 4, 4, F32, 0, FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED),
         ("bfloat16 without rows", 0, 4, BF16, 0, FLASHLLM_STATUS_INVALID_VALUE),
         ("type 3", 4, 4, RawDataType(3), 0, FLASHLLM_STATUS_INVALID_VALUE),
-        ("format 5", 4, 4, F16, 5, FLASHLLM_STATUS_INVALID_VALUE),
+        ("format 6", 4, 4, F16, 6, FLASHLLM_STATUS_INVALID_VALUE),
         ("format -1", 4, 4, F16, -1, FLASHLLM_STATUS_INVALID_VALUE),
     ];
     for (what, rows, cols, dtype, format, want) in bad {
@@ -896,8 +896,8 @@ fn sparse_cases(t: &mut Table, world: &World) {
         t.add(SET_A, "NULL data", FLASHLLM_STATUS_NULL_POINTER, move |w, _| unsafe {
             flashllmSpMatSetAttribute(w.sparse, RawSpMatAttribute(attribute), ptr::null_mut(), 4)
         });
-        // The reorder flag has two values, the preference three.
-        for value in [-1, 2 + attribute, i32::MIN, i32::MAX] {
+        // The reorder flag has two values, the preference four.
+        for value in [-1, 2 + 2 * attribute, i32::MIN, i32::MAX] {
             t.add(
                 SET_A,
                 format!("value {value}"),

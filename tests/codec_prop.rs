@@ -597,8 +597,8 @@ fn automatic_choice_follows_sparsity_and_preference() {
         assert_eq!(validate(&buffer).unwrap(), analysis.header);
         analysis.header.format
     };
-    let (speed, footprint, columns) =
-        (Preference::Speed, Preference::Footprint, Preference::Columns);
+    let (speed, footprint, columns, few) =
+        (Preference::Speed, Preference::Footprint, Preference::Columns, Preference::FewColumns);
     assert_eq!(choose(500, speed), Format::Bitmap);
     assert_eq!(choose(500, footprint), Format::Bitmap);
     assert_eq!(choose(500, columns), Format::Bitmap);
@@ -610,6 +610,10 @@ fn automatic_choice_follows_sparsity_and_preference() {
     assert_eq!(choose(10, speed), Format::Slots);
     assert_eq!(choose(10, footprint), Format::TiledCsl);
     assert_eq!(choose(10, columns), Format::Banked);
+    assert_eq!(choose(450, few), Format::Bitmap);
+    assert_eq!(choose(320, few), Format::Slots);
+    assert_eq!(choose(290, few), Format::Sell);
+    assert_eq!(choose(10, few), Format::Sell);
 }
 
 #[test]

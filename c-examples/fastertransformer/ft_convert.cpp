@@ -8,7 +8,7 @@
 //   --weight-type T    fp32, fp16 or bf16: the files (default: weight_data_type of config.ini)
 //   --prune P          first zero the smallest P per cent of each rank's matrix
 //   --min-sparsity P   matrices with fewer zeros stay dense and are left out (default 40)
-//   --format F         auto, bitmap, slots, banked or tiled-csl
+//   --format F         auto, bitmap, slots, banked, sell or tiled-csl
 //   --matrix NAME=K,M  one more matrix of each layer: model.layers.N.NAME.weight.RANK.bin, K x M for a rank
 //   --no-verify        do not read each matrix back and compare it with its file
 //   --device D         auto, cuda or host
@@ -49,7 +49,7 @@ Options parse_arguments(int argc, char **argv) {
         } else if (name == "--format") {
             const std::string value = option_value(argc, argv, &i);
             if (!format_from_name(value.c_str(), &o.format)) {
-                refuse("--format is auto, bitmap, slots, banked or tiled-csl, not '" + value + "'");
+                refuse("--format is auto, bitmap, slots, banked, sell or tiled-csl, not '" + value + "'");
             }
         } else if (name == "--matrix") {
             const std::string value = option_value(argc, argv, &i);

@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("gpu")
 
 
-FORMATS = ["slots", "banked", "bitmap", "tiled_csl"]
+FORMATS = ["slots", "banked", "sell", "bitmap", "tiled_csl"]
 
 
 @pytest.fixture

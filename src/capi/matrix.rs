@@ -610,10 +610,16 @@ pub unsafe extern "C" fn flashllmSpMatSetAttribute(
                 descr.update(|s| s.reorder = flag);
             }
             flashllmSpMatAttribute_t::FLASHLLM_SPMAT_PREFERENCE => {
-                let preference = [Preference::Speed, Preference::Footprint, Preference::Columns]
+                let all = [
+                    Preference::Speed,
+                    Preference::Footprint,
+                    Preference::Columns,
+                    Preference::FewColumns,
+                ];
+                let preference = all
                     .into_iter()
                     .find(|&preference| preference as i32 == value)
-                    .ok_or_else(|| wrong("none of 0, 1 and 2"))?;
+                    .ok_or_else(|| wrong("none of 0, 1, 2 and 3"))?;
                 descr.update(|s| s.preference = preference);
             }
         }

@@ -217,7 +217,8 @@ pub enum flashllmSpMatAttribute_t {
     /// different shared-memory banks. Used by the next flashllmDenseToSparse_analysis().
     FLASHLLM_SPMAT_TILED_CSL_REORDER = 0,
     /// int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 16 columns, 1 fewer
-    /// bytes, 2 speed of products with more columns. Used by the next flashllmDenseToSparse_analysis().
+    /// bytes, 2 speed of products with more columns, 3 speed of products with up to 8 columns, which is FLASHLLM_FORMAT_SELL
+    /// from 70 % zeros on. Used by the next flashllmDenseToSparse_analysis().
     FLASHLLM_SPMAT_PREFERENCE = 1,
 }
 

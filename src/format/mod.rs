@@ -100,20 +100,22 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
 }
 
 /// FORMAT_AUTO. For speed, Bitmap below 58 % zeros and from there on Slots or, with more than 16 columns, Banked: between
-/// 50 and 60 % one overtakes the other (docs/kernels.md). For footprint, the smaller of Bitmap and Tiled-CSL. Only the
-/// headers are looked at.
+/// 50 and 60 % one overtakes the other (docs/kernels.md). With 8 columns at most, SELL from 70 % on. For footprint, the
+/// smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
 pub fn choose(
     bitmap: Analysis,
     other: impl FnOnce(Format) -> Result<Analysis>,
     preference: Preference,
 ) -> Result<Analysis> {
     let Header { rows, cols, nnz, .. } = bitmap.header;
-    let sparse = u128::from(nnz) * 50 <= u128::from(rows) * u128::from(cols) * 21;
-    let found = match (preference, sparse) {
-        (Preference::Footprint, _) => other(Format::TiledCsl),
-        (Preference::Speed, true) => other(Format::Slots),
-        (Preference::Columns, true) => other(Format::Banked),
-        (_, false) => return Ok(bitmap),
+    let most =
+        |percent: u128| u128::from(nnz) * 100 <= u128::from(rows) * u128::from(cols) * percent;
+    let found = match preference {
+        Preference::Footprint => other(Format::TiledCsl),
+        Preference::FewColumns if most(30) => other(Format::Sell),
+        Preference::Speed | Preference::FewColumns if most(42) => other(Format::Slots),
+        Preference::Columns if most(42) => other(Format::Banked),
+        _ => return Ok(bitmap),
     };
     match found {
         Ok(found) if preference != Preference::Footprint || found.bytes() < bitmap.bytes() => {

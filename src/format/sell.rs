@@ -119,21 +119,28 @@ fn lane(x: usize, place: usize) -> usize {
 }
 
 /// Something of every row of a block: rows differ in which elements they have and not in where those may go, so that
-/// an octet of all of them is dealt with vector instructions and without a branch.
-type Column = [i32; TILE_ROWS];
+/// an octet of all of them is dealt with vector instructions and without a branch. Conditions are -1 or 0.
+type Column = [i16; TILE_ROWS];
 
-/// What an entry adds to a lane's state: below the number of entries is the last one's place.
-const COUNT: i32 = PLACES as i32;
+/// A lane of every row.
+#[derive(Clone, Copy)]
+struct Lane {
+    count: Column,
+    last: Column,
+}
 
-/// The state of a lane with entries in an octet whose first place is `place`, `one` at it and `two` behind it (-1 or 0).
-#[inline]
-const fn appended(lane: i32, place: i32, one: i32, two: i32) -> i32 {
-    let last = lane & (COUNT - 1);
-    // Fillers: (gap - 1) / 63, for gaps up to 511.
-    let fillers = ((place + 1 + one - last) * 1040) >> 16;
-    let added = (fillers - one - two) * COUNT;
-    let new = (lane - last) + added + place - two;
-    lane ^ ((lane ^ new) & (one | two))
+impl Lane {
+    /// Appends fillers to a lane that gets entries in an octet whose first place is `place`, `first` at it and `second`
+    /// behind it; the entries have been counted.
+    #[inline]
+    fn append(&mut self, row: usize, place: i16, first: i16, second: i16) {
+        let (last, any) = (self.last[row], first | second);
+        let gap = place + 1 + first - last;
+        // (gap - 1) / 63 for gaps of 1 to 511, and 0 for none.
+        let fillers = ((i32::from(gap) * 1040) >> 16) as i16;
+        self.count[row] += fillers & any;
+        self.last[row] = last ^ ((last ^ (place - second)) & any);
+    }
 }
 
 /// Which elements a block has, which of them are in their second lane, and the shape that follows.
@@ -156,9 +163,9 @@ impl Dealt {
                 }
             }
         }
-        let mut lanes = [[0; TILE_ROWS]; LANES];
+        let mut lanes = [Lane { count: [0; TILE_ROWS], last: [0; TILE_ROWS] }; LANES];
         for octet in 0..OCTETS {
-            let bits: Column = from_fn(|row| i32::from(stored[row][octet]));
+            let bits: Column = from_fn(|row| i16::from(stored[row][octet]));
             if bits.iter().all(|&bits| bits == 0) {
                 continue;
             }
@@ -170,7 +177,7 @@ impl Dealt {
                 if x < y {
                     let (a, b) = (lane(x, place), lane(y, place));
                     let (mut of_a, mut of_b) = (lanes[a], lanes[b]);
-                    deal_pair(&bits, place as i32, (x, y), (&mut of_a, &mut of_b), &mut moved);
+                    deal_pair(&bits, place as i16, (x, y), (&mut of_a, &mut of_b), &mut moved);
                     (lanes[a], lanes[b]) = (of_a, of_b);
                 }
             }
@@ -178,10 +185,8 @@ impl Dealt {
                 row[octet] = moved as u8;
             }
         }
-        let steps = from_fn(|row| {
-            let longest = lanes.iter().fold(0, |most, lane| lane[row].max(most));
-            (longest / COUNT) as usize
-        });
+        let steps =
+            from_fn(|row| lanes.iter().fold(0, |most, lane| lane.count[row].max(most)) as usize);
         Self { stored, second, shape: Shape::new(nnz, steps) }
     }
 }
@@ -191,20 +196,28 @@ impl Dealt {
 #[inline]
 fn deal_pair(
     bits: &Column,
-    place: i32,
+    place: i16,
     (x, y): (usize, usize),
-    (a, b): (&mut Column, &mut Column),
+    (a, b): (&mut Lane, &mut Lane),
     moved: &mut Column,
 ) {
     for row in 0..TILE_ROWS {
         let (of_x, of_y) = (-(bits[row] >> x & 1), -(bits[row] >> y & 1));
-        // Both are less than 2^18: the sign of the difference tells which is less.
-        let x_moves = (b[row] - a[row]) >> 31 & of_x;
-        let with_x = b[row] - a[row] + ((x_moves & COUNT) - (of_x & !x_moves & COUNT));
-        let y_moves = (-with_x) >> 31 & of_y;
-        a[row] = appended(a[row], place, of_x & !x_moves, y_moves);
-        b[row] = appended(b[row], place, of_y & !y_moves, x_moves);
-        moved[row] |= x_moves & 1 << x | y_moves & 1 << y;
+        let (last_a, last_b) = (a.last[row], b.last[row]);
+        let less = |one: (i16, i16), other: (i16, i16)| {
+            -i16::from((one.0 < other.0) | (one.0 == other.0) & (one.1 < other.1))
+        };
+        let second_x = less((b.count[row], last_b), (a.count[row], last_a)) & of_x;
+        let first_x = of_x & !second_x;
+        a.count[row] -= first_x;
+        b.count[row] -= second_x;
+        let second_y = less((a.count[row], last_a), (b.count[row], last_b)) & of_y;
+        let first_y = of_y & !second_y;
+        a.count[row] -= second_y;
+        b.count[row] -= first_y;
+        a.append(row, place, first_x, second_y);
+        b.append(row, place, first_y, second_x);
+        moved[row] |= second_x & 1 << x | second_y & 1 << y;
     }
 }
 
@@ -613,15 +626,16 @@ mod tests {
 
     #[test]
     fn fillers_are_counted_as_they_are_written() {
-        for last in 0..PLACES as i32 {
-            for place in ((last + 1) & !1..PLACES as i32).step_by(2) {
-                for (one, two) in [(-1, 0), (0, -1), (-1, -1)] {
-                    let first = place + 1 + one;
-                    let fillers = (first - last - 1).max(0) / REACH as i32;
-                    let expected = (3 + fillers - one - two) * COUNT + place - two;
-                    assert_eq!(appended(3 * COUNT + last, place, one, two), expected);
+        for last in 0..PLACES as i16 {
+            for place in ((last + 1) & !1..PLACES as i16).step_by(2) {
+                for (first, second) in [(-1, 0), (0, -1), (-1, -1), (0, 0)] {
+                    let mut lane = Lane { count: [3; TILE_ROWS], last: [last; TILE_ROWS] };
+                    lane.append(5, place, first, second);
+                    let fillers = (place + 1 + first - last - 1).max(0) / REACH as i16;
+                    let expected =
+                        if first | second == 0 { (3, last) } else { (3 + fillers, place - second) };
+                    assert_eq!((lane.count[5], lane.last[5]), expected);
                 }
-                assert_eq!(appended(3 * COUNT + last, place, 0, 0), 3 * COUNT + last);
             }
         }
     }

@@ -33,6 +33,7 @@ fn plans_are_those_committed() {
                             Format::Bitmap | Format::Slots => (256, units),
                             Format::TiledCsl => (64, items),
                             Format::Banked => (128, rows),
+                            Format::Sell => (2048, units),
                         };
                         let problem =
                             Problem { format, m, n, k, block_cols, max_block, b: BAccess::Direct };

@@ -65,6 +65,7 @@ class Format(IntEnum):
     BITMAP = 2
     SLOTS = 3
     BANKED = 4
+    SELL = 5
 
 
 class FlashLLMError(RuntimeError):

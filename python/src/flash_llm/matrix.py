@@ -28,16 +28,16 @@ from ._library import (
     library,
 )
 
-FormatName = Literal["auto", "slots", "banked", "bitmap", "tiled_csl"]
+FormatName = Literal["auto", "slots", "banked", "sell", "bitmap", "tiled_csl"]
 """Formats of a compressed matrix. `auto` chooses for speed or size from the matrix's sparsity."""
 
-Preference = Literal["speed", "size", "columns"]
+Preference = Literal["speed", "size", "columns", "few_columns"]
 
 ALIGNMENT = 256
 """Alignment in bytes of a compressed buffer."""
 
 _DTYPE_NAMES = {DataType.R_16F: "float16", DataType.R_16BF: "bfloat16"}
-_PREFERENCES = {"speed": 0, "size": 1, "columns": 2}
+_PREFERENCES = {"speed": 0, "size": 1, "columns": 2, "few_columns": 3}
 
 
 def format_number(name: str) -> Format:
@@ -45,7 +45,7 @@ def format_number(name: str) -> Format:
     try:
         return Format[name.upper()]
     except KeyError:
-        raise ValueError(f"format is {name!r}: auto, slots, banked, bitmap or tiled_csl is needed") from None
+        raise ValueError(f"format is {name!r}: auto, slots, banked, sell, bitmap or tiled_csl is needed") from None
 
 
 def handle_for(device: Optional[int]) -> Handle:
@@ -160,7 +160,7 @@ class SparseMatrix:
         shape: (rows, cols).
         nnz: stored non-zeros.
         nbytes: bytes of the compressed buffer.
-        format: "slots", "banked", "bitmap" or "tiled_csl".
+        format: "slots", "banked", "sell", "bitmap" or "tiled_csl".
         dtype: "float16" or "bfloat16".
         buffer: the compressed bytes, a uint8 numpy array or tensor. They describe themselves; do not change them.
     """
@@ -213,7 +213,7 @@ class SparseMatrix:
             dense: the pruned matrix. Only zeros are dropped: prune it first.
             format: a format, or "auto" to let the library choose.
             prefer: what "auto" chooses for: "speed" of products with up to 16 columns, "columns": speed with more,
-                or "size".
+                "few_columns": speed with up to 8, or "size".
 
         Raises:
             TypeError: not a float16 or bfloat16 matrix.
@@ -227,7 +227,7 @@ class SparseMatrix:
         if dtype == DataType.R_32F:
             raise TypeError("dense is float32: convert it to float16 or bfloat16 first, so that the rounding is yours")
         if prefer not in _PREFERENCES:
-            raise ValueError(f"prefer is {prefer!r}: 'speed', 'size' or 'columns' is needed")
+            raise ValueError(f"prefer is {prefer!r}: 'speed', 'size', 'columns' or 'few_columns' is needed")
         dense = dn.describable(dense.detach() if dn.is_tensor(dense) else dense)
         device = dn.device_of(dense)
         handle = handle_for(device)

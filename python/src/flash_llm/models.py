@@ -75,7 +75,7 @@ def sparsify(
         skip: regular expressions; layers where one is found are left alone.
         scope: what the sparsity holds for, "matrix" or "row".
         format: format of the compressed matrices.
-        prefer: what format "auto" chooses for, "speed", "size" or "columns": see SparseMatrix.compress().
+        prefer: what format "auto" chooses for, "speed", "size", "columns" or "few_columns": see SparseMatrix.compress().
         progress: True for a bar on stderr, or a function of (layers done, layers, name).
 
     Returns:
