@@ -11,8 +11,9 @@ use flash_llm::types::{DType, Format};
 
 use devices::{device, h100};
 
-/// Typical largest blocks at 50 and 80 % zeros: units of a 256-column Bitmap block, items of a Tiled-CSL tile.
-const BLOCKS: [(u32, u32, u32, u32); 2] = [(50, 84, 4300, 217), (80, 43, 1800, 97)];
+/// Typical largest blocks at 50 and 80 % zeros: units of a 256-column Bitmap block, items of a Tiled-CSL tile,
+/// units of a Banked and of a SELL block.
+const BLOCKS: [(u32, u32, u32, u32, u32); 2] = [(50, 84, 4300, 217, 731), (80, 43, 1800, 97, 306)];
 
 #[test]
 fn plans_are_those_committed() {
@@ -25,15 +26,17 @@ fn plans_are_those_committed() {
         "device format zeros MxK N: kernel, CTAs x slices, staged blocks, shared bytes, workspace\n",
     );
     for props in &devices {
-        for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked] {
-            for (zeros, units, items, rows) in BLOCKS {
+        for format in
+            [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell]
+        {
+            for (zeros, units, items, rows, wide) in BLOCKS {
                 for (m, k) in [(28672, 7168), (4096, 4096), (4096, 11008), (12288, 49152)] {
                     for n in [1, 16, 32, 64, 256] {
                         let (block_cols, max_block) = match format {
                             Format::Bitmap | Format::Slots => (256, units),
                             Format::TiledCsl => (64, items),
                             Format::Banked => (128, rows),
-                            Format::Sell => (2048, units),
+                            Format::Sell => (2048, wide),
                         };
                         let problem =
                             Problem { format, m, n, k, block_cols, max_block, b: BAccess::Direct };
