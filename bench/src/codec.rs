@@ -15,7 +15,7 @@ pub const HELP: &str = "\
 codec: encode and decode on the CPU, beside a single-threaded memcpy of the dense matrix
   --shapes LIST     as for spmm                                             [4096x4096]
   --sparsity LIST   per cents                                               [50,80,90]
-  --format LIST     banked, bitmap, slots, tiled-csl, auto  [bitmap,slots,banked,tiled-csl]
+  --format LIST     banked, bitmap, sell, slots, tiled-csl, auto  [bitmap,slots,banked,sell,tiled-csl]
   --uneven          row densities from 1/4 to 7/4 of the mean
   --iters N         timed repetitions                                       [10]
   --out FILE        CSV to append to        [bench/results/<cpu>-<date>.csv]
@@ -26,7 +26,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let args = Args::parse(arguments, &valued, &["uneven"])?;
     let layers = shapes::select(args.text("shapes", "4096x4096"))?;
     let sparsities = args.sparsities("50,80,90")?;
-    let formats = args.formats("bitmap,slots,banked,tiled-csl")?;
+    let formats = args.formats("bitmap,slots,banked,sell,tiled-csl")?;
     let iters = args.number("iters", 10)?;
     let seed = args.number("seed", 1)? as u64;
     let (cpu, date) = (env::cpu(), env::today());

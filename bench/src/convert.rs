@@ -15,7 +15,7 @@ pub const HELP: &str = "\
 convert: encode, decode, check and prune on the GPU, beside a device copy of the dense matrix
   --shapes LIST     as for spmm                                       [12288x12288]
   --sparsity LIST   per cents                                         [50,80,90]
-  --format LIST     banked, bitmap, slots, tiled-csl, auto     [slots,banked,bitmap,tiled-csl]
+  --format LIST     banked, bitmap, sell, slots, tiled-csl, auto     [slots,banked,bitmap,tiled-csl]
   --col-major       the dense matrix is column-major
   --uneven          row densities from 1/4 to 7/4 of the mean
   --iters N         timed repetitions                                 [20]

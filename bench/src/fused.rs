@@ -21,7 +21,7 @@ fused: what follows a product (bias, activation, residual, gate), and bfloat16, 
   --shapes LIST     as for spmm                                       [28672x7168]
   --n LIST          tokens                                            [16]
   --sparsity LIST   per cents                                         [80]
-  --format LIST     banked, bitmap, slots, tiled-csl, auto  [bitmap,slots,banked,tiled-csl]
+  --format LIST     banked, bitmap, sell, slots, tiled-csl, auto  [bitmap,slots,banked,tiled-csl]
   --iters N         timed launches of each                            [200]
   --out FILE        CSV to append to        [bench/results/<device>-<date>.csv]
   --commit NAME, --seed N";

@@ -19,7 +19,7 @@ pub const HELP: &str = "\
 load: stored matrices from the page cache to the GPU, beside a copy from pinned memory
   --shapes LIST     as for spmm                                       [12288x12288]
   --sparsity LIST   per cents                                         [80]
-  --format LIST     banked, bitmap, slots, tiled-csl, auto     [slots,banked,bitmap]
+  --format LIST     banked, bitmap, sell, slots, tiled-csl, auto     [slots,banked,bitmap]
   --dir DIR         where the files are written, and removed          [the system's temporary folder]
   --iters N         timed repetitions                                 [10]
   --out FILE        CSV to append to        [bench/results/<device>-<date>.csv]

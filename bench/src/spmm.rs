@@ -18,7 +18,7 @@ spmm: SpMM on the GPU beside cuBLAS (fp16 in and out, fp32 accumulation), L2 col
   --shapes LIST     lists (paper, opt-30b, ..., all), FILE.toml or MxK      [paper]
   --n LIST          tokens                                                  [8,16,32]
   --sparsity LIST   per cents                                               [50,60,70,80,90]
-  --format LIST     banked, bitmap, slots, tiled-csl, auto  [bitmap,slots,banked,tiled-csl]
+  --format LIST     banked, bitmap, sell, slots, tiled-csl, auto  [bitmap,slots,banked,tiled-csl]
   --mask NAME       uniform; spread: row densities from 1/4 to 7/4 of the mean; rows: some rows dense,
                     some empty, the others log-normal                       [uniform]
   --uneven          --mask spread
