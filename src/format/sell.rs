@@ -3,7 +3,7 @@
 //!
 //! Kernels hold a row of B for each column of a block in shared memory, 16 bytes of it twice: in one of the eight
 //! 16-byte *lanes* of the 128-byte line *place*, and in another lane of the next line. A row of A is eight lists, one a
-//! lane, which is to say that each entry reads its own group of banks; an element goes to the shorter of the two
+//! lane, so that the entries of a step read eight different groups of banks; an element goes to the shorter of the two
 //! lists that it may be in, so that the lists of a row end close together. Four rows are a slice, whose length is that of
 //! its longest list: the 32 rows of a block are sorted so that the rows of a slice are about as long.
 
@@ -125,7 +125,9 @@ type Column = [i16; TILE_ROWS];
 /// A lane of every row.
 #[derive(Clone, Copy)]
 struct Lane {
+    /// Entries.
     count: Column,
+    /// Place of the last entry.
     last: Column,
 }
 
@@ -145,6 +147,7 @@ impl Lane {
 
 /// Which elements a block has, which of them are in their second lane, and the shape that follows.
 struct Dealt {
+    /// Bit x of a row and octet: column x.
     stored: [[u8; OCTETS]; TILE_ROWS],
     second: [[u8; OCTETS]; TILE_ROWS],
     shape: Shape,
