@@ -52,7 +52,6 @@ __device__ __forceinline__ uint32_t load32(const unsigned char* from) { return _
 // The products of a slice with the block of B.
 __device__ __forceinline__ float multiply(const unsigned char* slice, uint32_t bytes, uint32_t b, uint32_t lane) {
     Product product(lane);
-    const uint32_t own = own_values(lane);
     uint32_t place = 0;
     auto next = [&](uint32_t delta) {
         place += delta;
@@ -67,16 +66,15 @@ __device__ __forceinline__ float multiply(const unsigned char* slice, uint32_t b
         for (uint32_t group = 0; group * 4 < steps; ++group) {
             const uint32_t there = steps - group * 4, deltas = deltas_of(group, w0, w1, w2);
             const unsigned char* values = slice + words * kWordBytes + group * kGroupBytes;
-            uint4 v;
-            if (there >= 4)
-                v = __ldg(reinterpret_cast<const uint4*>(values + own * 4));
-            else
-                v = make_uint4(load32(values + own), there > 1 ? load32(values + kStepBytes + own) : 0,
-                               there > 2 ? load32(values + 2 * kStepBytes + own) : 0, 0);
             uint32_t rows[4][4];
 #pragma unroll
             for (uint32_t i = 0; i < 4; ++i) ldmatrix4_trans(rows[i], next(deltas >> 8 * i & 0xff));
-            product.multiply(rows, v);
+            if (there >= 4) {
+                product.multiply(rows, __ldg(reinterpret_cast<const uint2*>(values + own_pairs(lane))));
+            } else {
+                const unsigned char* own = values + own_values(lane);
+                product.multiply(rows, load32(own), there > 1 ? load32(own + kStepBytes) : 0, there > 2 ? load32(own + 2 * kStepBytes) : 0);
+            }
         }
         slice += here;
         bytes -= here;

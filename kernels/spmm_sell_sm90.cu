@@ -18,7 +18,7 @@
 //           A warp copies its own packets, from the slice it has and from the one it has next. The sum of a slice
 //           is added to those of its rows: a row is in one slice of a block, and block k + 2 waits for block k, so
 //           that sums are the same bits every time.
-// Budget:   a step of 32 non-zeros: wavefronts of shared memory 4 (ldmatrix) + 1 (values) + 0.2 (deltas) + 0.7 (the copy).
+// Budget:   a step of 32 non-zeros: wavefronts of shared memory 4 (ldmatrix) + 0.5 (values) + 0.2 (deltas) + 0.7 (the copy).
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0 (the host packs
 //           B otherwise).
 
@@ -30,7 +30,8 @@ namespace {
 using namespace fl;
 using namespace fl::sell;
 
-constexpr uint32_t kLoaders = 4;
+constexpr uint32_t kWarps = 16;   // that multiply
+constexpr uint32_t kLoaders = 4;  // of B
 constexpr uint32_t kBarrierBytes = 1024, kRingBarriers = 64;
 constexpr uint32_t kEntry = 8;                 // of the directory
 constexpr uint32_t kPlace = kLanes * 16;       // bytes of shared memory
@@ -163,17 +164,17 @@ struct Slice : Product {
 
     // A packet of 16 steps: each group of four is multiplied while the next one is gathered.
     __device__ __forceinline__ void full_packet(uint32_t packet, uint32_t lane) {
-        const uint32_t words = packet + lane * 4, values = packet + kDeltaBytes + own_values(lane) * 4;
+        const uint32_t words = packet + lane * 4, values = packet + kDeltaBytes + own_pairs(lane);
         const uint32_t w0 = lds32(words), w1 = lds32(words + 128), w2 = lds32(words + 256);
         uint32_t rows[2][4][4];
-        uint4 v[2];
+        uint2 v[2];
         gather(deltas_of(0, w0, w1, w2), rows[0]);
-        v[0] = lds128(values);
+        v[0] = lds64(values);
 #pragma unroll
         for (uint32_t group = 0; group < 4; ++group) {
             if (group + 1 < 4) {
                 gather(deltas_of(group + 1, w0, w1, w2), rows[(group + 1) % 2]);
-                v[(group + 1) % 2] = lds128(values + (group + 1) * kGroupBytes);
+                v[(group + 1) % 2] = lds64(values + (group + 1) * kGroupBytes);
             }
             multiply(rows[group % 2], v[group % 2]);
         }
@@ -182,26 +183,24 @@ struct Slice : Product {
     // The last packet of a slice, of fewer steps.
     __device__ __forceinline__ void last_packet(uint32_t packet, uint32_t bytes, uint32_t lane) {
         const uint32_t steps = packet_steps(bytes), words = words_of(steps);
-        const uint32_t from = packet + lane * 4, values = packet + words * kWordBytes, own = own_values(lane);
+        const uint32_t from = packet + lane * 4, values = packet + words * kWordBytes;
         const uint32_t w0 = lds32(from), w1 = words > 1 ? lds32(from + kWordBytes) : 0, w2 = words > 2 ? lds32(from + 2 * kWordBytes) : 0;
 #pragma unroll 1
         for (uint32_t group = 0; group * 4 < steps; ++group) {
             const uint32_t there = steps - group * 4, here = values + group * kGroupBytes;
-            uint4 v;
-            if (there >= 4)
-                v = lds128(here + own * 4);
-            else
-                v = make_uint4(lds32(here + own), there > 1 ? lds32(here + kStepBytes + own) : 0,
-                               there > 2 ? lds32(here + 2 * kStepBytes + own) : 0, 0);
             uint32_t rows[4][4];
             gather(deltas_of(group, w0, w1, w2), rows);
-            multiply(rows, v);
+            if (there >= 4) {
+                multiply(rows, lds64(here + own_pairs(lane)));
+            } else {
+                const uint32_t own = here + own_values(lane);
+                multiply(rows, lds32(own), there > 1 ? lds32(own + kStepBytes) : 0, there > 2 ? lds32(own + 2 * kStepBytes) : 0);
+            }
         }
     }
 };
 
-// One of kWarps consumer warps: slices of `blocks` blocks of K.
-template <uint32_t kWarps>
+// A consumer warp: slices of `blocks` blocks of K.
 __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses& at, Ring& ring, uint32_t blocks, uint32_t phase, uint32_t warp,
                                          uint32_t lane) {
     const uint32_t slices = p.group_tiles * kSlices, entries = blocks * slices;
@@ -272,10 +271,11 @@ __device__ __forceinline__ void finish(const FlSpmmParams& p, const Addresses& a
 }
 #endif
 
-template <uint32_t kWarps>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     extern __shared__ __align__(128) unsigned char smem[];
+    const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
+    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     const uint32_t base = smem_addr(smem), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     constexpr uint32_t kThreads = (kWarps + kLoaders) * 32;
     const uint32_t slice = blockIdx.y;
@@ -286,8 +286,6 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     at.full = at.directory + p.k_blocks * p.group_tiles * kSlices * kEntry;
     at.done = at.full + p.k_blocks * 8;
     at.b = (at.done + p.k_blocks * 8 + 127) / 128 * 128;
-    const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
-    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     uint32_t phase = 0;
     if (warp >= kWarps) {
         const uint32_t loader = warp - kWarps;
@@ -325,7 +323,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         fill_directory(p, at, group, first, blocks * p.group_tiles * kSlices, kWarps * 32);
         if (threadIdx.x == 0) sts32(at.next, 2 * kWarps);
         named_barrier(unit == unit0 ? kBegin : kNext, kThreads);
-        multiply<kWarps>(p, at, ring, blocks, phase, warp, lane);
+        multiply(p, at, ring, blocks, phase, warp, lane);
         // All slices of the last block of either parity.
         for (uint32_t i = blocks < 2 ? 0 : blocks - 2; i < blocks; ++i) mbar_wait(at.done + 8 * i, phase);
 #pragma unroll 1
@@ -337,19 +335,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 }  // namespace
 
-// More consumers hide more latency, with fewer registers.
-#define FL_SPMM_SELL(WARPS)                                                                     \
-    extern "C" __global__ void __launch_bounds__((WARPS + kLoaders) * 32, 1)                    \
-        FL_ENTRY(fl_spmm_sell_, _n1w##WARPS##_sm90)(const __grid_constant__ FlSpmmParams p) {    \
-        spmm<WARPS>(p);                                                                         \
-    }
-
-FL_SPMM_SELL(16)
-FL_SPMM_SELL(24)
+extern "C" __global__ void __launch_bounds__((kWarps + kLoaders) * 32, 1)
+    FL_ENTRY(fl_spmm_sell_, _n1_sm90)(const __grid_constant__ FlSpmmParams p) {
+    spmm(p);
+}
 
 // As above for products of a group, each with columns of its own number.
-extern "C" __global__ void __launch_bounds__((16 + kLoaders) * 32, 1)
-    FL_ENTRY(fl_spmm_sell_, _n1w16_sm90_group)(const __grid_constant__ FlSpmmGroup g) {
+extern "C" __global__ void __launch_bounds__((kWarps + kLoaders) * 32, 1)
+    FL_ENTRY(fl_spmm_sell_, _n1_sm90_group)(const __grid_constant__ FlSpmmGroup g) {
     const FlSpmmParams& p = g.p[blockIdx.z];
-    if (blockIdx.y * 8 < p.n) spmm<16>(p);
+    if (blockIdx.y * 8 < p.n) spmm(p);
 }

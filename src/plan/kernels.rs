@@ -82,10 +82,8 @@ pub enum KernelId {
     BankedN4Sm80,
     /// Banked SpMM, Ampere and later, 64 columns.
     BankedN8Sm80,
-    /// SELL SpMM, Hopper, 8 columns, 16 warps that multiply.
-    SellN1W16Sm90,
-    /// SELL SpMM, Hopper, 8 columns, 24 warps that multiply.
-    SellN1W24Sm90,
+    /// SELL SpMM, Hopper, 8 columns.
+    SellN1Sm90,
     /// SELL SpMM, Ampere and later, 8 columns.
     SellN1Sm80,
     /// Packs B along K.
@@ -96,11 +94,10 @@ use KernelId::{
     BankedN1Sm80, BankedN1Sm90, BankedN2Sm80, BankedN2Sm90, BankedN4Sm80, BankedN4Sm90,
     BankedN8Sm80, BankedN8Sm90, BankedN16Sm90, BankedVectorSm90, BitmapN1Sm80, BitmapN1W7Sm90,
     BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90,
-    BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80, SellN1Sm80, SellN1W16Sm90,
-    SellN1W24Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90,
-    SlotsN4WgmmaSm90, SlotsN8Sm80, SlotsN8WgmmaSm90, TiledCslN1Sm80, TiledCslN1W4Sm90,
-    TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80,
-    TiledCslN8Sm80,
+    BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80, SellN1Sm80, SellN1Sm90, SlotsN1Sm80,
+    SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN4WgmmaSm90, SlotsN8Sm80,
+    SlotsN8WgmmaSm90, TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80,
+    TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -200,8 +197,7 @@ impl KernelId {
         BankedN2Sm80,
         BankedN4Sm80,
         BankedN8Sm80,
-        SellN1W16Sm90,
-        SellN1W24Sm90,
+        SellN1Sm90,
         SellN1Sm80,
         PackBSm80,
     ];
@@ -252,8 +248,7 @@ impl KernelId {
             BankedN2Sm80 => (BankedSm80, 2, 4, 2, "fl_spmm_banked_f16_n2_sm80"),
             BankedN4Sm80 => (BankedSm80, 4, 4, 2, "fl_spmm_banked_f16_n4_sm80"),
             BankedN8Sm80 => (BankedSm80, 8, 4, 2, "fl_spmm_banked_f16_n8_sm80"),
-            SellN1W16Sm90 => (SellSm90, 1, 16, 1, "fl_spmm_sell_f16_n1w16_sm90"),
-            SellN1W24Sm90 => (SellSm90, 1, 24, 1, "fl_spmm_sell_f16_n1w24_sm90"),
+            SellN1Sm90 => (SellSm90, 1, 16, 1, "fl_spmm_sell_f16_n1_sm90"),
             SellN1Sm80 => (SellSm80, 1, 8, 2, "fl_spmm_sell_f16_n1_sm80"),
             PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80"),
         };
@@ -349,7 +344,7 @@ impl KernelId {
                 | BankedN8Sm90
                 | BankedN2Sm80
                 | BankedN8Sm80
-                | SellN1W16Sm90
+                | SellN1Sm90
                 | SellN1Sm80
         )
     }

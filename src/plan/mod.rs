@@ -203,7 +203,7 @@ impl Candidate {
             max_block: problem.max_block,
             block_bytes: problem.max_block.saturating_mul(unit_bytes),
             busiest: line.busiest(parts, sms),
-            fair: line.fair(slices, props.sm_count),
+            fair: line.fair(fair_slices(self.kernel, slices), props.sm_count),
             together: line.ctas(parts, sms).saturating_mul(slices).div_ceil(props.sm_count.max(1)),
             cut: line.cuts(parts, sms),
         }
@@ -457,7 +457,8 @@ impl Algorithm {
     /// [`Features::fair`] of a product with blocks of `block_cols` columns, on a device of so many multiprocessors.
     pub fn fair(&self, m: u32, n: u32, k: u32, block_cols: u32, sms: u32) -> u64 {
         let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
-        line.fair(n.div_ceil(self.kernel.facts().n_tiles * 8), sms)
+        let slices = n.div_ceil(self.kernel.facts().n_tiles * 8);
+        line.fair(fair_slices(self.kernel, slices), sms)
     }
 }
 
@@ -481,6 +482,11 @@ pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
         }
     }
     found
+}
+
+/// How often A comes from memory for so many slices: those of SELL run side by side.
+fn fair_slices(kernel: KernelId, slices: u32) -> u32 {
+    if kernel.facts().family == Family::SellSm90 { 1 } else { slices }
 }
 
 /// Every way to run the product with `n_tiles` that fits the device. Lazy: planning is part of a compute call,
