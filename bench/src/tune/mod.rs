@@ -29,11 +29,7 @@ tune: times every algorithm and split, fits the planner's coefficients, writes i
   --shapes LIST     as for spmm   [28672x7168,7168x7168,9216x36864,4096x11008,4096x4096]
   --n LIST          tokens, of every kernel width one                [1,8,16,32,64,128]
   --sparsity LIST   per cents                                               [50,70,80,90]
-<<<<<<< HEAD
-  --format LIST     banked, bitmap, sell, slots, tiled-csl             [slots,bitmap,banked,sell]
-=======
-  --format LIST     banked, bitmap, sell, slots, tiled-csl             [slots,bitmap,banked]
->>>>>>> sell-codec
+  --format LIST     banked, bitmap, sell, slots, tiled-csl       [slots,bitmap,banked,sell]
   --iters N         timed launches of each way                              [6]
   --seconds N       no new way is measured after so long                    [80]
   --rows FILE       where the times go               [bench/tune/<device>-<date>.csv]
