@@ -6,7 +6,7 @@
 // Blocks:   persistent grid (CTAs, N / 8). A row group is T = p.group_tiles tiles of 32 rows; the units (row group, block of
 //           2048 columns) are dealt to the CTAs (fl_streamk.cuh). A CTA walks the blocks of its row group along K; in each,
 //           whatever consumer warp is free takes the next slice of four rows. Four more warps bring B.
-// Shared:   [0, 1024)   mbarriers full[2] and empty[2] of B, the number of the next slice, and full[] of the consumers' rings
+// Shared:   [0, 1024)   the number of the next slice, and mbarriers full[] of the consumers' rings
 //           [1024, ..)  sums, 2 x T x 1 KB: of the even and of the odd blocks of K, as m16n8 accumulators
 //           [.., ..)    directory, 8 bytes a slice: where it is, how long, and which rows it has
 //           [.., ..)    mbarriers, full[] and done[] of every block of K
@@ -33,13 +33,13 @@ using namespace fl::sell;
 constexpr uint32_t kWarps = 16;   // that multiply
 constexpr uint32_t kLoaders = 4;  // of B
 constexpr uint32_t kBarrierBytes = 1024, kRingBarriers = 64;
-constexpr uint32_t kEntry = 8;                 // of the directory
-constexpr uint32_t kPlace = kLanes * 16;       // bytes of shared memory
+constexpr uint32_t kEntry = 8;               // bytes of the directory
+constexpr uint32_t kPlace = kLanes * 16;     // bytes of shared memory
 constexpr uint32_t kB = kBlockCols / 8 * 2 * kPlace;
-constexpr uint32_t kPackets = 2;              // of a warp
-constexpr uint32_t kPiecesMask = 0xfff;        // of the second word of an entry: its length
+constexpr uint32_t kPackets = 2;             // of a warp
+constexpr uint32_t kLengthMask = 0xfff;      // of the second word of an entry: its length in units of kEndUnit
 constexpr uint32_t kLoadersBegin = 1, kBegin = 2, kNext = 3, kConsumers = 4;  // named barriers
-constexpr uint32_t kDeltaBytes = 3 * kWordBytes;    // of a full packet
+constexpr uint32_t kDeltaBytes = 3 * kWordBytes;  // of a full packet
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -50,7 +50,7 @@ struct Addresses {
 // One of the warps that bring B: `blocks` blocks of K from `first` on, into either place in turn.
 __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t first, uint32_t blocks, uint32_t phase, uint32_t slice,
                                        uint32_t loader, uint32_t lane) {
-    constexpr uint32_t kEndUnits = kBlockCols / 32 / kLoaders, kBatch = 8;  // 8 columns of N x 32 of K
+    constexpr uint32_t kPieces = kBlockCols / 32 / kLoaders, kBatch = 8;  // 8 columns of N x 32 of K
     const uint32_t n = slice * 8 + lane / 4;
     const char* b = reinterpret_cast<const char*>(p.b) + 2 * static_cast<int64_t>(n) * p.b_stride_n;
     // Register i of a lane has the columns 2 i, 2 i + 1 of its octet: of the i-th matrix the row c is column
@@ -59,17 +59,17 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
     for (uint32_t block = 0; block < blocks; ++block) {
         const uint32_t to = at.b + block % 2 * kB;
 #pragma unroll 1
-        for (uint32_t batch = 0; batch < kEndUnits; batch += kBatch) {
+        for (uint32_t batch = 0; batch < kPieces; batch += kBatch) {
             uint4 v[kBatch];
 #pragma unroll
             for (uint32_t j = 0; j < kBatch; ++j) {
-                const uint32_t k = (first + block) * kBlockCols + (loader * kEndUnits + batch + j) * 32 + lane % 4 * 8;
+                const uint32_t k = (first + block) * kBlockCols + (loader * kPieces + batch + j) * 32 + lane % 4 * 8;
                 v[j] = n < p.n && k < p.k ? __ldg(reinterpret_cast<const uint4*>(b + 2 * k)) : make_uint4(0, 0, 0, 0);
             }
             if (batch == 0 && block >= 2) mbar_wait(at.done + 8 * (block - 2), phase);
 #pragma unroll
             for (uint32_t j = 0; j < kBatch; ++j) {
-                const uint32_t octet = (loader * kEndUnits + batch + j) * 4 + c / 2;
+                const uint32_t octet = (loader * kPieces + batch + j) * 4 + c / 2;
                 const uint32_t home = (2 * i + c % 2) ^ s(octet);
                 const uint32_t r[4] = {v[j].x, v[j].y, v[j].z, v[j].w};
                 const uint32_t place = to + octet * 2 * kPlace;
@@ -113,7 +113,7 @@ struct Ring {
 
     __device__ __forceinline__ void open(const uint2& entry) {
         from = entry.x;
-        left = entry.y & kPiecesMask;
+        left = entry.y & kLengthMask;
     }
 
     // Asks for the next packet, if there is a place and one is left.
@@ -222,7 +222,7 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
         while (index >= (block + 1) * slices) ++block;
         mbar_wait(at.full + 8 * block, phase);
         Slice slice(at.b + block % 2 * kB, lane);
-        uint32_t pieces = entry_of(index).y & kPiecesMask;
+        uint32_t pieces = entry_of(index).y & kLengthMask;
         while (pieces >= kPacketBytes / kEndUnit) {
             slice.full_packet(ring.wait(), lane);
             ring.release();
