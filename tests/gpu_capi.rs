@@ -10,14 +10,6 @@ use support::api::{self, DnMat, Handle, SpMat, Spmm};
 use support::driver::{CAPTURE_GLOBAL, CAPTURE_RELAXED, CAPTURE_THREAD_LOCAL, Driver};
 use support::{GuardedWorkspace, Placed, Rng, compress_to_device, device, small};
 
-const FORMATS: [i32; 5] = [
-    api::FORMAT_BITMAP,
-    api::FORMAT_TILED_CSL,
-    api::FORMAT_SLOTS,
-    api::FORMAT_BANKED,
-    api::FORMAT_SELL,
-];
-
 const STATUS_NOT_SUPPORTED: i32 = 10;
 const STATUS_NULL_POINTER: i32 = 100;
 const STATUS_CORRUPT_DATA: i32 = 102;
@@ -124,7 +116,7 @@ fn device_and_host_compress_to_the_same_bytes_and_back() {
         if small() { &[(33, 70)] } else { &[(1, 1), (33, 70), (128, 512), (517, 1031)] };
     for &(m, k) in shapes {
         for order in [api::ORDER_ROW, api::ORDER_COL] {
-            for format in FORMATS.into_iter().chain([api::FORMAT_AUTO]) {
+            for format in api::FORMATS.into_iter().chain([api::FORMAT_AUTO]) {
                 let place = Placed::new(m, k, 5, order);
                 let values = random_weights(m, k, 25, (m + k) as u64);
                 let mut dense = vec![0xfe00u16; place.extent()];
@@ -177,7 +169,7 @@ fn two_streams_do_not_disturb_each_other() {
     let (first, second) = (driver.stream().unwrap(), driver.stream().unwrap());
     let handle = device();
     let (m, k) = if small() { (64, 256) } else { (2048, 4096) };
-    for format in FORMATS {
+    for format in api::FORMATS {
         let (a, b) =
             (Setup::new(&handle, format, m, k, 16, 1), Setup::new(&handle, format, m, k, 8, 2));
         a.preprocess();
@@ -237,7 +229,7 @@ fn a_captured_graph_replays_the_multiplication() {
     let stream = driver.stream().unwrap();
     let handle = device();
     handle.set_stream(stream.raw()).unwrap();
-    for format in FORMATS {
+    for format in api::FORMATS {
         for n in [1, 16, 100] {
             let setup = Setup::new(&handle, format, 150, 2000, n, 5);
             setup.preprocess();
@@ -406,7 +398,7 @@ fn a_captured_graph_replays_conversions_of_new_values() {
     handle.set_stream(stream.raw()).unwrap();
     let (m, k) = (100, 700);
     let values = random_weights(m, k, 50, 1);
-    for format in FORMATS {
+    for format in api::FORMATS {
         let dense = handle.upload(&values).unwrap();
         let source = DnMat::new(m, k, k, dense.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
         let back = handle.upload(&vec![0u16; m * k]).unwrap();
@@ -490,7 +482,7 @@ fn a_handle_belongs_to_the_context_that_was_current_when_it_was_created() {
 fn hostile_bytes_on_the_device_are_refused() {
     let (handle, host) = (device(), Handle::host().unwrap());
     let (m, k) = (100, 300);
-    for format in FORMATS {
+    for format in api::FORMATS {
         let mut dense = random_weights(m, k, 30, 2);
         let (_sparse, compressed) =
             SpMat::compress(&host, m, k, k, api::ORDER_ROW, dense.as_mut_ptr().cast(), format)
@@ -521,7 +513,7 @@ fn hostile_bytes_on_the_device_are_refused() {
 #[test]
 fn a_missing_or_misaligned_workspace_is_refused_and_c_stays() {
     let handle = device();
-    for format in FORMATS {
+    for format in api::FORMATS {
         // Long and thin, so that there is something to split.
         let setup = Setup::new(&handle, format, 32, 8192, 16, 6);
         setup.preprocess();

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 
 use support::api::{self, DnMat, Handle, Spmm};
 use support::driver::Driver;
@@ -15,14 +15,6 @@ use support::plan::{
 use support::{
     GuardedWorkspace, Progress, device, integer_product, integer_weights, plan_cases, small,
 };
-
-const FORMATS: [c_int; 5] = [
-    api::FORMAT_BITMAP,
-    api::FORMAT_TILED_CSL,
-    api::FORMAT_SLOTS,
-    api::FORMAT_BANKED,
-    api::FORMAT_SELL,
-];
 
 fn driver() -> Driver {
     Driver::load().unwrap_or_else(|e| panic!("the GPU tests need a GPU: {e}"))
@@ -103,7 +95,7 @@ fn large_products_split_over_all_multiprocessors_are_exact() {
     let handle = device();
     let (m, k) = if small() { (130, 520) } else { (1000, 4104) };
     let mut progress = Progress::new("large planned products");
-    let cases: Vec<_> = FORMATS
+    let cases: Vec<_> = api::FORMATS
         .into_iter()
         .flat_map(|format| [api::R_16F, R_16BF].map(|dtype| (format, dtype)))
         .flat_map(|(format, dtype)| [1, 16, 33, 100].map(|n| (format, dtype, n)))
@@ -134,7 +126,7 @@ fn a_captured_plan_replays_with_new_data() {
     let handle = device();
     handle.set_stream(stream.raw()).unwrap();
     let (m, k, n) = (150, 1000, 12);
-    for format in FORMATS {
+    for format in api::FORMATS {
         let weights = integer_weights(m, k, 80, 5);
         let (a, _a) = compressed(&handle, (m, k), &weights, format, R_16BF);
         let (b, c) = (handle.alloc(k * n * 2).unwrap(), handle.alloc(m * n * 4).unwrap());
@@ -189,7 +181,7 @@ fn a_captured_plan_replays_with_new_data() {
 fn a_hundred_executions_give_the_same_bits() {
     let handle = device();
     let (m, k, n) = if small() { (64, 512, 16) } else { (512, 4096, 24) };
-    for format in FORMATS {
+    for format in api::FORMATS {
         let weights = integer_weights(m, k, 70, 6);
         let (a, _a) = compressed(&handle, (m, k), &weights, format, R_16BF);
         let (g, _g) = compressed(&handle, (m, k), &integer_weights(m, k, 70, 7), format, R_16BF);
@@ -238,7 +230,7 @@ fn threads_with_handles_and_streams_of_their_own_and_one_shared_handle() {
                         m: 40 + 8 * thread,
                         n: 1 + 5 * round,
                         dtype: [api::R_16F, R_16BF][thread % 2],
-                        format: FORMATS[thread % FORMATS.len()],
+                        format: api::FORMATS[thread % api::FORMATS.len()],
                         activation: RELU,
                         bias: Some(api::R_32F),
                         ..Case::PLAIN
@@ -259,7 +251,7 @@ fn two_contexts_in_one_process_have_handles_of_their_own() {
     {
         let second = device();
         driver.set_current(std::ptr::null_mut()).unwrap();
-        for format in FORMATS {
+        for format in api::FORMATS {
             for handle in [&first, &second] {
                 check(handle, &Case { format, gate: Some(format), ..Case::PLAIN });
             }
@@ -318,7 +310,7 @@ fn the_time_of_a_batch_is_told() {
     let handle = device();
     let (m, k, count) = (4096, 4096, 16);
     let weights = integer_weights(m, k, 80, 1);
-    for format in FORMATS {
+    for format in api::FORMATS {
         let (a, _a) = compressed(&handle, (m, k), &weights, format, api::R_16F);
         for n in [4, 16, 64] {
             // Eight elements between the matrices: the batch does not fold.

@@ -11,13 +11,6 @@ use support::{
     integer_weights, small,
 };
 
-const FORMATS: [i32; 5] = [
-    api::FORMAT_BITMAP,
-    api::FORMAT_TILED_CSL,
-    api::FORMAT_SLOTS,
-    api::FORMAT_BANKED,
-    api::FORMAT_SELL,
-];
 const SPARSITIES: [usize; 6] = [0, 10, 50, 80, 95, 100];
 
 fn tokens() -> Vec<usize> {
@@ -69,14 +62,14 @@ fn small_integers_are_exact_for_every_shape_sparsity_n_and_format() {
     for &(m, k) in &shapes {
         for percent in SPARSITIES {
             let a = integer_weights(m, k, percent, (m * 31 + k * 7 + percent) as u64);
-            let matrices =
-                FORMATS.map(|format| compress_to_device(&host, &handle, m, k, &halves(&a), format));
+            let matrices = api::FORMATS
+                .map(|format| compress_to_device(&host, &handle, m, k, &halves(&a), format));
             for &n in &tokens {
                 let b = integers(k * n, 4, (k + n) as u64);
                 let c_in = integers(m * n, 8, (m + n) as u64);
                 let product = integer_product(&a, &b, k, n);
                 let layout = Layout::random(&mut rng);
-                for (format, (matrix, _)) in FORMATS.into_iter().zip(&matrices) {
+                for (format, (matrix, _)) in api::FORMATS.into_iter().zip(&matrices) {
                     Problem { handle: &handle, a: matrix, format, m, k, n, layout }
                         .check_exact(&b, &product, &c_in);
                 }
@@ -102,7 +95,7 @@ fn every_layout_gives_the_same_exact_product() {
         let b = integers(k * n, 4, 10);
         let c_in = integers(m * n, 8, 11);
         let product = integer_product(&a, &b, k, n);
-        for format in FORMATS {
+        for format in api::FORMATS {
             let (matrix, _buffer) = compress_to_device(&host, &handle, m, k, &halves(&a), format);
             for choice in 0..2 * 2 * 2 * 2 * 3 * 3 * 3 {
                 // Three choices more would be ten thousand runs: these fall as they fall.
@@ -156,7 +149,7 @@ fn rows_of_very_different_density_are_exact() {
         let b = integers(k * n, 4, 5);
         let c_in = vec![0; m * n];
         let product = integer_product(&a, &b, k, n);
-        for format in FORMATS {
+        for format in api::FORMATS {
             let (matrix, _buffer) = compress_to_device(&host, &handle, m, k, &halves(&a), format);
             Problem { handle: &handle, a: &matrix, format, m, k, n, layout: Layout::PLAIN }
                 .check_exact(&b, &product, &c_in);
@@ -181,7 +174,7 @@ fn elements_of_a_row_64_columns_apart_are_both_added() {
     for n in [1, 8, 64, 128] {
         let b = integers(k * n, 4, 6);
         let product = integer_product(&a, &b, k, n);
-        for format in FORMATS {
+        for format in api::FORMATS {
             let (matrix, _buffer) = compress_to_device(&host, &handle, m, k, &halves(&a), format);
             Problem { handle: &handle, a: &matrix, format, m, k, n, layout: Layout::PLAIN }
                 .check_exact(&b, &product, &vec![0; m * n]);
@@ -208,7 +201,7 @@ fn random_values_stay_within_the_error_model() {
                 .collect();
             let b: Vec<u16> = (0..k * n).map(|_| f16::from_f64(rng.normal()).to_bits()).collect();
             let (product, scale, naive) = float_products(&a, &b, m, k, n);
-            for format in FORMATS {
+            for format in api::FORMATS {
                 let (matrix, _buffer) = compress_to_device(&host, &handle, m, k, &a, format);
                 for c_type in [api::R_32F, api::R_16F] {
                     let layout = Layout { c_type, ..Layout::PLAIN };
@@ -297,7 +290,7 @@ fn nan_infinity_and_subnormal_weights_reach_exactly_their_rows() {
     }
     let b = vec![half_bits(2); k * n];
     let subnormals = a[90 * k..91 * k].iter().filter(|&&v| v != 0).count();
-    for format in FORMATS {
+    for format in api::FORMATS {
         let (matrix, _buffer) = compress_to_device(&host, &handle, m, k, &a, format);
         let got = Problem { handle: &handle, a: &matrix, format, m, k, n, layout: Layout::PLAIN }
             .run(&b, &[]);
@@ -329,7 +322,7 @@ fn a_hundred_runs_give_the_same_bits() {
     let runs = if small() { 5 } else { 100 };
     for n in [1, 16, 64] {
         let b: Vec<u16> = (0..k * n).map(|_| f16::from_f64(rng.normal()).to_bits()).collect();
-        for format in FORMATS {
+        for format in api::FORMATS {
             let (matrix, _buffer) = compress_to_device(&host, &handle, m, k, &a, format);
             let problem =
                 Problem { handle: &handle, a: &matrix, format, m, k, n, layout: Layout::PLAIN };

@@ -24,6 +24,9 @@ pub const FORMAT_BITMAP: c_int = 2;
 pub const FORMAT_SLOTS: c_int = 3;
 pub const FORMAT_BANKED: c_int = 4;
 pub const FORMAT_SELL: c_int = 5;
+/// Every one of them.
+pub const FORMATS: [c_int; 5] =
+    [FORMAT_BITMAP, FORMAT_TILED_CSL, FORMAT_SLOTS, FORMAT_BANKED, FORMAT_SELL];
 pub const DEVICE_CUDA: c_int = 1;
 pub const ALG_DEFAULT: c_int = 0;
 pub const INDEX_32I: c_int = 2;

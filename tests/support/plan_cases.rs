@@ -10,13 +10,6 @@ use super::plan::{
 };
 use super::{Rng, integer_weights};
 
-const FORMATS: [c_int; 5] = [
-    api::FORMAT_BITMAP,
-    api::FORMAT_TILED_CSL,
-    api::FORMAT_SLOTS,
-    api::FORMAT_BANKED,
-    api::FORMAT_SELL,
-];
 const TYPES: [c_int; 2] = [api::R_16F, R_16BF];
 const ACTIVATIONS: [c_int; 5] = [NONE, RELU, GELU_TANH, GELU_ERF, SILU];
 
@@ -55,7 +48,7 @@ impl<'h> Cases<'h> {
 /// Every format, element type, type of C and width, without anything around.
 pub fn plain(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
-    for format in FORMATS {
+    for format in api::FORMATS {
         for dtype in TYPES {
             for c_type in [dtype, api::R_32F] {
                 for n in [1, 3, 8, 16, 24, 32, 33, 64, 65] {
@@ -69,7 +62,7 @@ pub fn plain(handle: &Handle, sample: bool) {
 /// Every activation with every type of bias, with and without a factor of C.
 pub fn activations(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
-    for format in FORMATS {
+    for format in api::FORMATS {
         for activation in ACTIVATIONS {
             for bias in [None, Some(api::R_16F), Some(R_16BF), Some(api::R_32F)] {
                 for (dtype, c_type, n, beta) in [
@@ -100,8 +93,8 @@ pub fn activations(handle: &Handle, sample: bool) {
 /// A gate in every format, alone and with all the rest.
 pub fn gates(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
-    for format in FORMATS {
-        for gate in FORMATS {
+    for format in api::FORMATS {
+        for gate in api::FORMATS {
             for activation in ACTIVATIONS {
                 let case = Case { format, gate: Some(gate), activation, ..Case::PLAIN };
                 cases.check(&case);
@@ -125,7 +118,7 @@ pub fn gates(handle: &Handle, sample: bool) {
 /// A residual of its own in each type and order, and C itself.
 pub fn residuals(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
-    for format in FORMATS {
+    for format in api::FORMATS {
         for (dtype, c_type) in
             [(api::R_16F, api::R_16F), (R_16BF, R_16BF), (api::R_16F, api::R_32F)]
         {
@@ -159,7 +152,7 @@ pub fn residuals(handle: &Handle, sample: bool) {
 /// Factors in the handle's memory.
 pub fn device_scalars(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
-    for format in FORMATS {
+    for format in api::FORMATS {
         for (alpha, beta) in [(1.0, 0.0), (0.0, 1.0), (-2.0, 0.5), (0.0, 0.0)] {
             for n in [4, 32] {
                 let case = Case { format, alpha, beta, n, device_scalars: true, ..Case::PLAIN };
@@ -174,7 +167,7 @@ pub fn device_scalars(handle: &Handle, sample: bool) {
 pub fn batches(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
     let orders = [api::ORDER_COL, api::ORDER_ROW];
-    for format in FORMATS {
+    for format in api::FORMATS {
         for (b_order, c_order, op_b) in [
             (orders[0], orders[0], api::NON_TRANSPOSE),
             (orders[1], orders[0], api::NON_TRANSPOSE),
@@ -210,7 +203,7 @@ pub fn batches_together(handle: &Handle, sample: bool) {
     let large = handle.is_cuda() && !sample;
     let counts: &[usize] = if large { &[2, 5, 16, 17, 40] } else { &[2, 17] };
     let shapes = if large { vec![(70, 264), (1, 299), (500, 4104)] } else { vec![(70, 264)] };
-    for format in FORMATS {
+    for format in api::FORMATS {
         for dtype in TYPES {
             for (at, &batch) in counts.iter().enumerate() {
                 for &(m, k) in &shapes {
@@ -251,7 +244,7 @@ pub fn batches_together(handle: &Handle, sample: bool) {
 /// Every algorithm that is listed can be forced and is right, for every width; so is every split.
 pub fn algorithms_and_splits(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
-    for format in FORMATS {
+    for format in api::FORMATS {
         for dtype in TYPES {
             for n in [1, 16, 40, 130] {
                 let (m, k) = (200, 1100);
@@ -288,7 +281,7 @@ pub fn row_groups_in_turn(handle: &Handle) {
 
 /// Less workspace means fewer CTAs, and the same sums.
 pub fn workspace_limits(handle: &Handle) {
-    for format in FORMATS {
+    for format in api::FORMATS {
         let case = Case { format, m: 300, k: 2000, n: 20, ..Case::PLAIN };
         let mut refused = 0;
         for limit in [usize::MAX, 1 << 22, 1 << 20, 200_000, 100_000, 50_000, 256] {
@@ -315,7 +308,7 @@ pub fn mixtures(handle: &Handle, count: usize) {
         let case = Case {
             dtype,
             c_type: [dtype, api::R_32F][rng.below(2)],
-            format: FORMATS[rng.below(3)],
+            format: api::FORMATS[rng.below(3)],
             m: 1 + rng.below(260),
             k: 1 + rng.below(700),
             n: 1 + rng.below(70),
@@ -323,7 +316,7 @@ pub fn mixtures(handle: &Handle, count: usize) {
             beta,
             bias: [None, Some(types[rng.below(3)])][rng.below(2)],
             activation: ACTIVATIONS[rng.below(2)],
-            gate: [None, Some(FORMATS[rng.below(3)])][rng.below(2)],
+            gate: [None, Some(api::FORMATS[rng.below(3)])][rng.below(2)],
             residual: [
                 Extra::None,
                 Extra::InPlace,
@@ -428,7 +421,7 @@ static ONE: f32 = 1.0;
 /// One plan serves another matrix of the same shape, as long as its blocks are not larger.
 pub fn other_matrices(handle: &Handle) {
     let (m, k, n) = (96, 768, 12);
-    for format in FORMATS {
+    for format in api::FORMATS {
         let dense = compressed(handle, (m, k), &integer_weights(m, k, 40, 1), format, api::R_16F);
         let sparse = compressed(handle, (m, k), &integer_weights(m, k, 60, 2), format, api::R_16F);
         // The width of a block, in the header: a plan is for one.
@@ -471,7 +464,7 @@ pub fn groups(handle: &Handle, sample: bool) {
     let one = vec![(200, 16)];
     let tiny = vec![(1, 1), (300, 9)];
     let nothing = vec![(40, 0), (50, 0)];
-    for format in FORMATS {
+    for format in api::FORMATS {
         for dtype in TYPES {
             for (i, shapes) in
                 [&uniform, &many, &wide, &one, &tiny, &nothing].into_iter().enumerate()
