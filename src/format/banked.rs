@@ -8,9 +8,8 @@
 
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::measured::{Measured, offsets};
-use super::tile::{Tile, check_edge, gather, reduce, scatter, write_blocks};
-use super::{Analysis, block, changed, word};
+use super::tile::{Tile, check_edge, reduce, scatter};
+use super::{Analysis, block, blocks, changed, word};
 use crate::error::Result;
 use crate::types::{DenseLayout, Format};
 
@@ -192,31 +191,10 @@ fn new_tile() -> Box<BlockTile> {
 
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    use rayon::prelude::*;
-    let blocks = layout.cols.div_ceil(TILE_COLS);
-    let tiles = layout.rows.div_ceil(TILE_ROWS);
-    let sizes: Vec<(u32, u32)> = (0..tiles * blocks)
-        .into_par_iter()
-        .with_min_len(4)
-        .map_init(new_tile, |tile, index| {
-            gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
-            let streams = Streams::of(tile);
-            (streams.nnz, streams.units())
-        })
-        .collect();
-    let (table, units, max_block) = offsets(sizes.iter().map(|&(_, units)| units));
-    let header = Measured {
-        format: Format::Banked,
-        reordered: false,
-        rows: layout.rows,
-        cols: layout.cols,
-        nnz: sizes.iter().map(|&(stored, _)| u64::from(stored)).sum(),
-        width: TILE_COLS,
-        units,
-        max_block,
-    }
-    .header()?;
-    Ok(Analysis { header, table })
+    blocks::analyse(Format::Banked, layout, values, 4, |tile: &BlockTile| {
+        let streams = Streams::of(tile);
+        (streams.nnz, streams.units())
+    })
 }
 
 /// Second pass: writes the data section, whose length is the header's.
@@ -226,20 +204,9 @@ pub(crate) fn encode(
     values: &[u16],
     data: &mut [u8],
 ) -> Result<()> {
-    let (_, blocks) = analysis.header.grid();
-    let blocks = blocks as usize;
-    let start = |block: usize| analysis.table[block] as usize * UNIT;
-    write_blocks(0..analysis.table.len() - 1, 4, data, &start, &|range, out| {
-        let base = start(range.start);
-        let mut tile = new_tile();
-        for index in range {
-            let out = &mut out[start(index) - base..start(index + 1) - base];
-            let (row, col) = (index / blocks * TILE_ROWS, index % blocks * TILE_COLS);
-            gather(layout, values, row, col, &mut tile);
-            encode_block(&tile, &Streams::of(&tile), out)?;
-        }
-        Ok(())
-    })
+    let encode =
+        |_: &mut (), tile: &BlockTile, out: &mut [u8]| encode_block(tile, &Streams::of(tile), out);
+    blocks::encode(analysis, layout, values, data, 4, || (), encode)
 }
 
 /// Writes block `index` over `tile`.

@@ -7,6 +7,7 @@
 
 pub mod banked;
 pub mod bitmap;
+mod blocks;
 pub mod csr;
 pub mod header;
 pub(crate) mod list;

@@ -15,9 +15,8 @@ use std::array::from_fn;
 
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::measured::{Measured, offsets};
-use super::tile::{Tile, check_edge, gather, reduce, scatter, write_blocks};
-use super::{Analysis, block, changed, word};
+use super::tile::{Tile, check_edge, reduce, scatter};
+use super::{Analysis, block, blocks, changed, word};
 use crate::error::Result;
 use crate::types::{DenseLayout, Format};
 
@@ -298,46 +297,16 @@ fn code_offset(step: usize, lane: usize) -> usize {
     (step / 2) * 256 + lane * 8 + (step % 2) * 4
 }
 
-fn size_block(
-    layout: &DenseLayout,
-    values: &[u16],
-    at: (usize, usize),
-    tile: &mut BlockTile,
-) -> (u32, u32) {
-    gather(layout, values, at.0 * TILE_ROWS, at.1 * TILE_COLS, tile);
-    let masks = Masks::of(tile);
-    (masks.nnz, masks.units(&masks.planes()))
-}
-
 fn new_tile() -> Box<BlockTile> {
     Box::new([[0; TILE_COLS]; TILE_ROWS])
 }
 
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    use rayon::prelude::*;
-    let blocks = layout.cols.div_ceil(TILE_COLS);
-    let tiles = layout.rows.div_ceil(TILE_ROWS);
-    let sizes: Vec<(u32, u32)> = (0..tiles * blocks)
-        .into_par_iter()
-        .with_min_len(8)
-        .map_init(new_tile, |tile, index| {
-            size_block(layout, values, (index / blocks, index % blocks), tile)
-        })
-        .collect();
-    let (table, units, max_block) = offsets(sizes.iter().map(|&(_, units)| units));
-    let header = Measured {
-        format: Format::Slots,
-        reordered: false,
-        rows: layout.rows,
-        cols: layout.cols,
-        nnz: sizes.iter().map(|&(stored, _)| u64::from(stored)).sum(),
-        width: TILE_COLS,
-        units,
-        max_block,
-    }
-    .header()?;
-    Ok(Analysis { header, table })
+    blocks::analyse(Format::Slots, layout, values, 8, |tile: &BlockTile| {
+        let masks = Masks::of(tile);
+        (masks.nnz, masks.units(&masks.planes()))
+    })
 }
 
 /// Byte offset of an element in its round's A tile, two m16n8k16 fragments: pieces of 8 x 8, by half of the rows,
@@ -446,27 +415,11 @@ pub(crate) fn encode(
     values: &[u16],
     data: &mut [u8],
 ) -> Result<()> {
-    let (_, blocks) = analysis.header.grid();
-    let blocks = blocks as usize;
-    let start = |block: usize| analysis.table[block] as usize * UNIT;
-    write_blocks(0..analysis.table.len() - 1, 8, data, &start, &|range, out| {
-        let base = start(range.start);
-        let mut tile = new_tile();
-        let mut entries = Vec::new();
-        for index in range {
-            let out = &mut out[start(index) - base..start(index + 1) - base];
-            gather(
-                layout,
-                values,
-                index / blocks * TILE_ROWS,
-                index % blocks * TILE_COLS,
-                &mut tile,
-            );
-            let masks = Masks::of(&tile);
-            encode_block(&tile, &masks, &masks.planes(), &mut entries, out)?;
-        }
-        Ok(())
-    })
+    let encode = |entries: &mut Vec<_>, tile: &BlockTile, out: &mut [u8]| {
+        let masks = Masks::of(tile);
+        encode_block(tile, &masks, &masks.planes(), entries, out)
+    };
+    blocks::encode(analysis, layout, values, data, 8, Vec::new, encode)
 }
 
 /// Writes block `index` over `tile`.

@@ -1,0 +1,77 @@
+//! The two passes of the formats whose blocks are tiles of one size, each encoded by itself into units of 128 bytes:
+//! Banked, SELL and Slots.
+
+use rayon::prelude::*;
+
+use super::Analysis;
+use super::measured::{Measured, offsets};
+use super::tile::{Tile, gather, write_blocks};
+use crate::error::Result;
+use crate::types::{DenseLayout, Format};
+
+/// Bytes of one step of the table's offsets.
+const UNIT: usize = 128;
+
+fn new_tile<const R: usize, const C: usize>() -> Box<Tile<R, C>> {
+    Box::new([[0; C]; R])
+}
+
+/// First pass: counts and sizes every block. `size` tells the stored elements and the units of one; a thread takes
+/// `leaf` blocks or more.
+pub(super) fn analyse<const R: usize, const C: usize>(
+    format: Format,
+    layout: &DenseLayout,
+    values: &[u16],
+    leaf: usize,
+    size: impl Fn(&Tile<R, C>) -> (u32, u32) + Sync + Send,
+) -> Result<Analysis> {
+    let blocks = layout.cols.div_ceil(C);
+    let tiles = layout.rows.div_ceil(R);
+    let sizes: Vec<(u32, u32)> = (0..tiles * blocks)
+        .into_par_iter()
+        .with_min_len(leaf)
+        .map_init(new_tile, |tile, index| {
+            gather(layout, values, index / blocks * R, index % blocks * C, tile);
+            size(tile)
+        })
+        .collect();
+    let (table, units, max_block) = offsets(sizes.iter().map(|&(_, units)| units));
+    let header = Measured {
+        format,
+        reordered: false,
+        rows: layout.rows,
+        cols: layout.cols,
+        nnz: sizes.iter().map(|&(stored, _)| u64::from(stored)).sum(),
+        width: C,
+        units,
+        max_block,
+    }
+    .header()?;
+    Ok(Analysis { header, table })
+}
+
+/// Second pass: writes the data section, whose length is the header's. `encode` writes the block of a tile; what
+/// `scratch` makes is its own for up to `leaf` blocks.
+pub(super) fn encode<S, const R: usize, const C: usize>(
+    analysis: &Analysis,
+    layout: &DenseLayout,
+    values: &[u16],
+    data: &mut [u8],
+    leaf: usize,
+    scratch: impl Fn() -> S + Sync,
+    encode: impl Fn(&mut S, &Tile<R, C>, &mut [u8]) -> Result<()> + Sync,
+) -> Result<()> {
+    let (_, blocks) = analysis.header.grid();
+    let blocks = blocks as usize;
+    let start = |block: usize| analysis.table[block] as usize * UNIT;
+    write_blocks(0..analysis.table.len() - 1, leaf, data, &start, &|range, out| {
+        let base = start(range.start);
+        let (mut tile, mut scratch) = (new_tile(), scratch());
+        for index in range {
+            let out = &mut out[start(index) - base..start(index + 1) - base];
+            gather(layout, values, index / blocks * R, index % blocks * C, &mut tile);
+            encode(&mut scratch, &tile, out)?;
+        }
+        Ok(())
+    })
+}
