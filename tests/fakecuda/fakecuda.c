@@ -71,10 +71,7 @@ static struct {
 static char failing[64];
 static int failing_in, failing_code, failed;
 static int pinned, events;
-static struct {
-    unsigned grid[3], block[3], smem;
-    void *stream;
-} last_launch;
+static void *last_stream;
 static _Thread_local context *stack[16];
 static _Thread_local int depth;
 static _Thread_local int capture_mode;
@@ -188,17 +185,24 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
 int cuDevicePrimaryCtxRetain(void **c, int device) {
     ENTER_INITIALISED();
     if (device != 0) return INVALID_DEVICE;
+    pthread_mutex_lock(&lock);
     primary.alive = 1;
     primary_references++;
+    pthread_mutex_unlock(&lock);
     *c = &primary;
     return OK;
 }
 
 int cuDevicePrimaryCtxRelease_v2(int device) {
+    int result = INVALID_CONTEXT;
     ENTER_INITIALISED();
-    if (device != 0 || primary_references == 0) return INVALID_CONTEXT;
-    if (--primary_references == 0) primary.alive = 0;
-    return OK;
+    pthread_mutex_lock(&lock);
+    if (device == 0 && primary_references > 0) {
+        if (--primary_references == 0) primary.alive = 0;
+        result = OK;
+    }
+    pthread_mutex_unlock(&lock);
+    return result;
 }
 
 int cuCtxGetCurrent(void **c) {
@@ -263,10 +267,14 @@ int cuModuleLoadDataEx(void **m, const void *image, unsigned options, void *name
     ENTER_CURRENT();
     if (!image) return INVALID_VALUE;
     if (spoils_captures()) return 900;
+    pthread_mutex_lock(&lock);
     for (i = 0; i < MAX && modules[i].owner; i++) {}
+    if (i < MAX) {
+        modules[i].owner = current();
+        modules[i].alive = 1;
+    }
+    pthread_mutex_unlock(&lock);
     if (i == MAX) return OUT_OF_MEMORY;
-    modules[i].owner = current();
-    modules[i].alive = 1;
     *m = &modules[i];
     return OK;
 }
@@ -283,10 +291,15 @@ int cuModuleGetFunction(void **f, void *m, const char *name) {
     int i;
     ENTER_CURRENT();
     if (!((module *)m)->alive) return INVALID_HANDLE;
+    if (strlen(name) >= sizeof functions[0].name) return OUT_OF_MEMORY;
+    pthread_mutex_lock(&lock);
     for (i = 0; i < MAX && functions[i].owner; i++) {}
-    if (i == MAX || strlen(name) >= sizeof functions[i].name) return OUT_OF_MEMORY;
-    functions[i].owner = m;
-    strcpy(functions[i].name, name);
+    if (i < MAX) {
+        functions[i].owner = m;
+        strcpy(functions[i].name, name);
+    }
+    pthread_mutex_unlock(&lock);
+    if (i == MAX) return OUT_OF_MEMORY;
     *f = &functions[i];
     return OK;
 }
@@ -320,12 +333,11 @@ static int launch(const function *f, const unsigned *grid, const unsigned *block
     if (!f->loaded || smem > allowed) return INVALID_VALUE;
     for (i = 0; i < 3; i++) {
         if (!grid[i] || !block[i]) return INVALID_VALUE;
-        last_launch.grid[i] = grid[i];
-        last_launch.block[i] = block[i];
     }
     if (block[0] * block[1] * block[2] > 1024 || grid[1] > 65535 || grid[2] > 65535) return INVALID_VALUE;
-    last_launch.smem = smem;
-    last_launch.stream = s;
+    pthread_mutex_lock(&lock);
+    last_stream = s;
+    pthread_mutex_unlock(&lock);
     return OK;
 }
 
@@ -633,7 +645,7 @@ int fake_capturing(void *s) {
 
 /* Stream of the last launch. */
 void *fake_last_stream(void) {
-    return last_launch.stream;
+    return last_stream;
 }
 
 /* Forgets modules, functions and allocations of earlier scenarios, so that the tables do not fill. */
