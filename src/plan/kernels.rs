@@ -354,18 +354,29 @@ impl KernelId {
         self.symbol(dtype) + "_group"
     }
 
-    /// Whether a device of compute capability `cc` can run it. The Hopper kernels are compiled for
-    /// sm_90a, which runs on compute capability 9.0 alone.
-    pub const fn runs_on(self, cc: (u32, u32)) -> bool {
+    /// Whether it is one of the Hopper kernels. Those are compiled for sm_90a alone, and read nothing but A before they
+    /// have waited for the work before them, so that they may be launched while that still runs.
+    pub const fn is_for_hopper(self) -> bool {
         match self.facts().family {
             Family::BitmapSm90
             | Family::SlotsSm90
             | Family::SlotsWgmmaSm90
             | Family::TiledCslSm90
             | Family::BankedSm90
-            | Family::BankedVectorSm90 => cc.0 == 9 && cc.1 == 0,
-            _ => cc.0 >= 8,
+            | Family::BankedVectorSm90
+            | Family::SellSm90 => true,
+            Family::BitmapSm80
+            | Family::SlotsSm80
+            | Family::TiledCslSm80
+            | Family::BankedSm80
+            | Family::SellSm80
+            | Family::PackB => false,
         }
+    }
+
+    /// Whether a device of compute capability `cc` can run it: sm_90a is compute capability 9.0 alone.
+    pub const fn runs_on(self, cc: (u32, u32)) -> bool {
+        if self.is_for_hopper() { cc.0 == 9 && cc.1 == 0 } else { cc.0 >= 8 }
     }
 
     /// Dynamic shared memory that the kernel opts in to on a device that offers `optin` bytes a block.
@@ -373,6 +384,24 @@ impl KernelId {
         match self.facts().family {
             Family::PackB => 0,
             _ => optin,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hopper_kernels_run_on_hopper_alone_and_the_others_from_ampere_on() {
+        for &id in KernelId::ALL {
+            let hopper = id.facts().symbol.ends_with("_sm90");
+            assert_eq!(id.is_for_hopper(), hopper, "{id:?}");
+            for (cc, runs) in
+                [((7, 5), false), ((8, 0), !hopper), ((8, 9), !hopper), ((9, 0), true), ((10, 0), !hopper)]
+            {
+                assert_eq!(id.runs_on(cc), runs, "{id:?} on {cc:?}");
+            }
         }
     }
 }
