@@ -189,6 +189,7 @@ template <int NT>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using G = Geometry<NT>;
+    let_dependents_begin();
     extern __shared__ __align__(kAlign) unsigned char smem[];
     const Addresses at = layout<NT>(p, (smem_addr(smem) + kAlign - 1) & ~(kAlign - 1));
     // The shuffle tells the compiler that a warp has one number: it serialises wgmma on paths that may diverge.

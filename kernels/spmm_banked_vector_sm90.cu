@@ -58,10 +58,11 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
     const uint16_t* b = reinterpret_cast<const uint16_t*>(p.b);
     auto read = [&](uint32_t unit) {
         const uint32_t k = unit % p.k_blocks * kTileCols + lane * 4;
-        return unit < unit1 && k < p.k ? __ldg(reinterpret_cast<const uint2*>(b + k)) : make_uint2(0, 0);
+        return unit < unit1 && k < p.k ? __ldcg(reinterpret_cast<const uint2*>(b + k)) : make_uint2(0, 0);
     };
     auto value = [](uint32_t raw) { return __float_as_uint(value_of(raw, kType)); };
     const uint32_t half = lane / 16, piece = lane % 16 / 2, pair = lane % 2 * 2;
+    wait_for_earlier_work();
     uint2 next = read(unit0);
     uint32_t stage = 0, phase = 1;
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
@@ -221,6 +222,7 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
 
 __device__ __forceinline__ void spmv(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    let_dependents_begin();
     const uint32_t base = smem_addr(smem), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const uint32_t tiles = p.group_tiles, workers = tiles * kWarps;
     Addresses at;

@@ -32,6 +32,7 @@ template <int NT, int W>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     constexpr uint32_t kRows = NT * 8;
+    let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
     const uint32_t base = smem_addr(smem), a_full_all = base + 16 * kBStages;
     const uint32_t a_ring = base + kBarrierBytes + kBStages * kRows * kBRow;
@@ -53,6 +54,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
     if (warp == W) {
         const uint32_t n_rows = min(p.n - n0, kRows);
+        wait_for_earlier_work();
         for (uint32_t unit = unit0; unit < unit1; ++unit) {
             const uint32_t chunk0 = unit % p.k_blocks * chunks_a_block;
             for (uint32_t chunk = chunk0; chunk < min(chunk0 + chunks_a_block, chunks); ++chunk)

@@ -56,6 +56,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
     // Register i of a lane has the columns 2 i, 2 i + 1 of its octet: of the i-th matrix the row c is column
     // 2 i + c % 2 of octet c / 2.
     const uint32_t i = lane / 8, c = lane % 8;
+    wait_for_earlier_work();
     for (uint32_t block = 0; block < blocks; ++block) {
         const uint32_t to = at.b + block % 2 * kB;
 #pragma unroll 1
@@ -64,7 +65,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
 #pragma unroll
             for (uint32_t j = 0; j < kBatch; ++j) {
                 const uint32_t k = (first + block) * kBlockCols + (loader * kPieces + batch + j) * 32 + lane % 4 * 8;
-                v[j] = n < p.n && k < p.k ? __ldg(reinterpret_cast<const uint4*>(b + 2 * k)) : make_uint4(0, 0, 0, 0);
+                v[j] = n < p.n && k < p.k ? __ldcg(reinterpret_cast<const uint4*>(b + 2 * k)) : make_uint4(0, 0, 0, 0);
             }
             if (batch == 0 && block >= 2) mbar_wait(at.done + 8 * (block - 2), phase);
 #pragma unroll
@@ -273,6 +274,7 @@ __device__ __forceinline__ void finish(const FlSpmmParams& p, const Addresses& a
 
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);

@@ -56,6 +56,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using R = Rings<NT>;
     constexpr uint32_t kScratch = NT * 512 < kRoundsTile ? kRoundsTile : NT * 512;  // of a warp
+    let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
     const uint32_t base = smem_addr(smem);
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -42,6 +42,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     using R = Rings<NT>;
     // Steps of a file: more overlap better, and take 8 registers each.
     constexpr int kSteps = NT == 8 ? 2 : 4;
+    let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
     const uint32_t base = smem_addr(smem);
     // The shuffle tells the compiler that a warp has one number: it serialises wgmma on paths that may diverge.

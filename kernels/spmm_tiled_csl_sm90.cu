@@ -37,6 +37,7 @@ template <int NT, int W>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     constexpr uint32_t kRows = NT * 8;
+    let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
     const uint32_t base = smem_addr(smem), a_full_all = base + 16 * kBStages;
     const uint32_t tiles = base + kBarrierBytes + kBStages * kRows * kBRow, a_ring = tiles + W * kTileBytes;
@@ -58,6 +59,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
     if (warp == W) {
         const uint32_t n_rows = min(p.n - n0, kRows);
+        wait_for_earlier_work();
         for (uint32_t unit = unit0; unit < unit1; ++unit) ring.load(p, n0, n_rows, unit % chunks, lane);
         return;
     }

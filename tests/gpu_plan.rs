@@ -9,8 +9,8 @@ use std::ffi::c_void;
 use support::api::{self, DnMat, Handle, Spmm};
 use support::driver::Driver;
 use support::plan::{
-    ACTIVATION, BIAS, BIAS_TYPE, Case, Extra, GATE, Plan, R_16BF, RELU, RESIDUAL, SILU, check,
-    compressed, encode, set_batch, set_device_scalars,
+    ACTIVATION, BIAS, BIAS_TYPE, Case, Extra, GATE, PROGRAMMATIC_LAUNCH, Plan, R_16BF, RELU,
+    RESIDUAL, SILU, check, compressed, encode, set_batch, set_device_scalars,
 };
 use support::{
     GuardedWorkspace, Progress, device, integer_product, integer_weights, plan_cases, small,
@@ -173,6 +173,78 @@ fn a_captured_plan_replays_with_new_data() {
             }
         }
         set_device_scalars(&handle, false);
+    }
+}
+
+/// Products of which each takes what the two before it gave, launched on each other's heels and sharing a workspace.
+#[test]
+fn programmatic_launches_give_the_bits_of_plain_ones() {
+    let (driver, handle) = (driver(), device());
+    let stream = driver.stream().unwrap();
+    handle.set_stream(stream.raw()).unwrap();
+    let (size, steps) = if small() { (512, 6) } else { (4096, 60) };
+    let scale = (1.0_f32 / 4096.0, 1.0_f32 / 8.0);
+    let scalars: (*const c_void, *const c_void) =
+        ((&raw const scale.0).cast(), (&raw const scale.1).cast());
+    for format in api::FORMATS {
+        let matrices = [1, 2].map(|seed| {
+            let weights = integer_weights(size, size, 70, seed);
+            compressed(&handle, (size, size), &weights, format, api::R_16F)
+        });
+        for n in if small() { vec![1, 16] } else { vec![1, 8, 20, 64, 130] } {
+            let start: Vec<u8> = (0..3 * size * n)
+                .flat_map(|i| encode(api::R_16F, ((i * 7919) % 1000) as f64 / 777.0))
+                .collect();
+            let memory = handle.alloc(start.len()).unwrap();
+            let x = [0, 1, 2].map(|i| {
+                let at = memory.at(i * size * n * 2);
+                DnMat::new(size, n, size, at, api::R_16F, api::ORDER_COL).unwrap()
+            });
+            let plans: Vec<Plan<'_>> = (0..6)
+                .map(|i| {
+                    let (a, b, c) = (&matrices[i % 2].0, &x[i % 3], &x[(i + 1) % 3]);
+                    let plan = Plan::new(&handle, api::NON_TRANSPOSE, a, b, c).unwrap();
+                    plan.set(RESIDUAL, x[(i + 2) % 3].raw()).unwrap();
+                    plan
+                })
+                .collect();
+            let need = plans.iter().map(Plan::workspace_bytes).max().unwrap();
+            let workspace = GuardedWorkspace::new(&handle, need);
+            let launch = || {
+                for i in 0..steps {
+                    let (a, b, c) = (&matrices[i % 2].0, &x[i % 3], &x[(i + 1) % 3]);
+                    plans[i % 6].execute(scalars, a, b, c, workspace.pointer()).unwrap();
+                }
+            };
+            let result_of = |work: &dyn Fn()| {
+                memory.write(0, &start).unwrap();
+                work();
+                stream.synchronize().unwrap();
+                workspace.check("a chain");
+                memory.read::<u16>(0, 3 * size * n).unwrap()
+            };
+            let plain = result_of(&launch);
+            let finite = |bits: &u16| bits & 0x7c00 != 0x7c00;
+            assert!(plain.iter().all(finite), "format {format}, {n} columns: no number");
+            for plan in &plans {
+                plan.set(PROGRAMMATIC_LAUNCH, 1).unwrap();
+            }
+            for text in plans.iter().map(Plan::explain) {
+                assert_eq!(text.contains("may begin while"), text.contains("_sm90 ("), "{text}");
+            }
+            for round in 0..if small() { 1 } else { 4 } {
+                let name = format!("format {format}, {n} columns, round {round}");
+                assert!(result_of(&launch) == plain, "{name}: launched");
+            }
+            stream.begin_capture().unwrap();
+            launch();
+            let graph = stream.end_capture().unwrap();
+            for round in 0..if small() { 1 } else { 4 } {
+                let replay = || graph.launch(&stream).unwrap();
+                let name = format!("format {format}, {n} columns, round {round}");
+                assert!(result_of(&replay) == plain, "{name}: replayed");
+            }
+        }
     }
 }
 

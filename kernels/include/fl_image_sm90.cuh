@@ -94,6 +94,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
         if (++full == G::kPieces) full = 0;
         --waiting;
     };
+    wait_for_earlier_work();
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         mbar_wait(at.b_empty + 8 * piece.at, piece.phase);
 #pragma unroll

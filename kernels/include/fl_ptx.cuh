@@ -190,6 +190,12 @@ __device__ __forceinline__ void mbar_wait(uint32_t bar, uint32_t parity) {
         : "memory");
 }
 
+// Programmatic dependent launch. A product reads its matrix A without asking; what it reads of other memory, and all that
+// it writes, comes after wait_for_earlier_work() in one of its threads, directly or by way of a barrier. Both do nothing
+// in a launch, or before one, that does not have the attribute.
+__device__ __forceinline__ void let_dependents_begin() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+__device__ __forceinline__ void wait_for_earlier_work() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
 // Four 8x8 matrices, each transposed; lane i gives the address of row i % 8 of matrix i / 8.
 __device__ __forceinline__ void stmatrix4_trans(uint32_t addr, const uint32_t (&v)[4]) {
     asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(addr), "r"(v[0]), "r"(v[1]),

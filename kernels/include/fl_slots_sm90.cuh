@@ -107,6 +107,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
         }
         cp_async_commit();
     };
+    wait_for_earlier_work();
     for (uint32_t i = 0; i + 1 < R::kRaw; ++i) copy_raw();
 
     Cursor<R::kStages> stage;

@@ -52,6 +52,7 @@ struct State {
     /// 0: automatic.
     splits: i32,
     deterministic: bool,
+    programmatic: bool,
     limit: usize,
     /// What the batch was at Create. An execution never folds more columns into one product.
     pieces: Pieces,
@@ -89,6 +90,7 @@ impl SpMMPlan {
             algorithm: 0,
             splits: 0,
             deterministic: true,
+            programmatic: false,
             limit: usize::MAX,
             pieces: product.pieces(None, usize::MAX),
             planned: None,
@@ -291,6 +293,16 @@ impl Shape {
                 format!(" of at most {}", state.limit)
             }
         ));
+        if self.props.is_some() {
+            line(format!(
+                "launch: {}",
+                match &state.planned {
+                    Some(p) if state.programmatic && p.product.kernel.is_for_hopper() =>
+                        "may begin while the kernels ahead in the stream still run",
+                    _ => "when the kernels ahead in the stream have ended",
+                }
+            ));
+        }
         line("deterministic: yes, the same arguments give the same bits".to_owned());
         Ok(text)
     }
@@ -472,6 +484,7 @@ unsafe fn set(
         FLASHLLM_SPMM_PLAN_ALG_ID => state.algorithm = count(integer()?)?,
         FLASHLLM_SPMM_PLAN_SPLITS => state.splits = count(integer()?)?,
         FLASHLLM_SPMM_PLAN_DETERMINISTIC => state.deterministic = flag(integer()?)?,
+        FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH => state.programmatic = flag(integer()?)?,
         FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT => {
             // SAFETY: as above.
             state.limit = unsafe { value_of::<usize>(value, bytes, attr) }?;
@@ -576,6 +589,7 @@ pub unsafe extern "C" fn flashllmSpMMPlanGetAttribute(
                 state.planned.map_or(1, |p| i32::try_from(p.product.parts).unwrap_or(i32::MAX))
             }
             FLASHLLM_SPMM_PLAN_DETERMINISTIC => i32::from(state.deterministic),
+            FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH => i32::from(state.programmatic),
         };
         // SAFETY: as above.
         unsafe { give(value, bytes, attr, integer) }
@@ -718,6 +732,7 @@ pub unsafe extern "C" fn flashllmSpMMPlanExecute(
             gate: gate.as_ref().map(|(header, buffer, _)| (header, *buffer)),
             residual,
             planned: state.planned.as_ref(),
+            programmatic: state.programmatic,
         };
         // SAFETY: the descriptors, the bias and the workspace are as the documentation asks of the caller.
         unsafe { product.run(scalars, &header, a, workspace, &fused, &pieces) }

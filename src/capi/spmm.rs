@@ -173,6 +173,8 @@ pub(super) struct Fused<'a> {
     pub(super) residual: Option<&'a DnMat>,
     /// The plan, if one was made before.
     pub(super) planned: Option<&'a Planned>,
+    /// Whether it may begin before what is ahead of it in the stream has ended.
+    pub(super) programmatic: bool,
 }
 
 impl Raw {
@@ -484,6 +486,7 @@ impl Product {
                 scalars: at,
             },
             workspace: workspace.addr() as u64,
+            programmatic: fused.programmatic,
             stream: self.on.context.stream(),
         }
     }

@@ -276,6 +276,15 @@ pub enum flashllmSpMMPlanAttribute_t {
     FLASHLLM_SPMM_PLAN_DETERMINISTIC = 7,
     /// size_t, default SIZE_MAX. The workspace the plan may need, in bytes; a smaller one may cost speed.
     FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT = 8,
+    /// int32_t, 0 or 1, default 0. 1: programmatic dependent launch. The product may begin while the kernels ahead
+    /// of it in the stream still run, and reads the compressed buffers of A and the gate then: the caller vouches
+    /// that nothing ahead of it that may still run writes those, as nothing does once a model is loaded. B, C, bias,
+    /// residual, the scalars and the workspace need no such promise: they are touched only when all of that has
+    /// ended. What this hides is the launch, and reading the first of A; how much depends on the kernel ahead,
+    /// which lets others begin by cudaTriggerProgrammaticLaunchCompletion() (griddepcontrol.launch_dependents), as
+    /// this library's do, or else when it ends. Captured into a graph it becomes a programmatic edge. Compute
+    /// capability 9.0; without effect on other devices and the host.
+    FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH = 9,
 }
 
 /// How much of a stored matrix is checked before it is used. Whatever the choice, a header or table that
@@ -408,7 +417,7 @@ checked!(RawActivation => flashllmActivation_t: FLASHLLM_ACTIVATION_NONE, FLASHL
     FLASHLLM_ACTIVATION_GELU_TANH, FLASHLLM_ACTIVATION_GELU_ERF, FLASHLLM_ACTIVATION_SILU);
 checked!(RawSpMMPlanAttribute => flashllmSpMMPlanAttribute_t: FLASHLLM_SPMM_PLAN_BIAS, FLASHLLM_SPMM_PLAN_BIAS_TYPE,
     FLASHLLM_SPMM_PLAN_ACTIVATION, FLASHLLM_SPMM_PLAN_GATE, FLASHLLM_SPMM_PLAN_RESIDUAL, FLASHLLM_SPMM_PLAN_ALG_ID,
-    FLASHLLM_SPMM_PLAN_SPLITS, FLASHLLM_SPMM_PLAN_DETERMINISTIC, FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT);
+    FLASHLLM_SPMM_PLAN_SPLITS, FLASHLLM_SPMM_PLAN_DETERMINISTIC, FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT, FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH);
 
 impl TryFrom<RawActivation> for Activation {
     type Error = Error;

@@ -115,6 +115,7 @@ pub(super) unsafe fn start<P>(
             block: [kernel.threads(), 1, 1],
             smem_bytes,
             stream,
+            programmatic: false,
             params: &mut [(&raw mut params).cast()],
         })
     }

@@ -18,6 +18,8 @@ pub struct Launch<'a> {
     pub smem_bytes: u32,
     /// Stream.
     pub stream: RawStream,
+    /// It may begin while the kernel ahead of it in the stream still runs: programmatic dependent launch.
+    pub programmatic: bool,
     /// A pointer to each parameter, in the kernel's order.
     pub params: &'a mut [*mut c_void],
 }
@@ -26,9 +28,31 @@ pub struct Launch<'a> {
 ///
 /// # Safety
 /// `function` must belong to the current context, and `params` must point to values of the types and in
-/// the number that it takes; the device memory they name must live until the work is done.
+/// the number that it takes; the device memory they name must live until the work is done. A programmatic
+/// launch needs a kernel that waits for the work ahead of it before it touches what that work may touch.
 pub unsafe fn launch(l: Launch<'_>) -> Result<()> {
-    // SAFETY: the caller's contract; the driver copies the parameters before it returns.
+    if l.programmatic {
+        let attribute = sys::LaunchAttribute::PROGRAMMATIC;
+        let config = sys::LaunchConfig {
+            grid: l.grid,
+            block: l.block,
+            smem_bytes: l.smem_bytes,
+            stream: l.stream,
+            attributes: &raw const attribute,
+            attribute_count: 1,
+        };
+        // SAFETY: the caller's contract; the driver copies the parameters, and the attribute, before it returns.
+        return unsafe {
+            sys::cuLaunchKernelEx(
+                &raw const config,
+                l.function,
+                l.params.as_mut_ptr(),
+                ptr::null_mut(),
+            )
+        }
+        .check("cuLaunchKernelEx");
+    }
+    // SAFETY: as above.
     unsafe {
         sys::cuLaunchKernel(
             l.function,

@@ -41,6 +41,9 @@ pub struct SpmmArgs<'a> {
     pub epilogue: Epilogue,
     /// Workspace of [`workspace_bytes`] bytes, 256-byte aligned.
     pub workspace: u64,
+    /// Nothing ahead in the stream that may still run writes a compressed buffer: kernels that can may begin before
+    /// that has ended.
+    pub programmatic: bool,
     /// Stream.
     pub stream: RawStream,
 }
@@ -220,6 +223,7 @@ impl<'a> Group<'a> {
                 block: [plan.threads, 1, 1],
                 smem_bytes: plan.smem_bytes,
                 stream: self.stream,
+                programmatic: false,
                 params: &mut params,
             })
         }
@@ -266,6 +270,7 @@ fn product(
             block: [plan.threads, 1, 1],
             smem_bytes: plan.smem_bytes,
             stream: args.stream,
+            programmatic: args.programmatic && plan.kernel.is_for_hopper(),
             params: &mut [(&raw mut params).cast()],
         })
     }
@@ -356,6 +361,7 @@ fn pack(
             block: [32, 8, 1],
             smem_bytes: 0,
             stream: args.stream,
+            programmatic: false,
             params: &mut [(&raw mut params).cast()],
         })?;
     }

@@ -52,6 +52,38 @@ pub const ERROR_STREAM_CAPTURE_IMPLICIT: c_int = 906;
 pub const STREAM_LEGACY: RawStream = ptr::without_provenance_mut(1);
 /// CU_STREAM_CAPTURE_MODE_RELAXED.
 pub const STREAM_CAPTURE_MODE_RELAXED: c_int = 2;
+/// CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION.
+const LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: c_int = 6;
+
+/// CUlaunchAttribute, whose value is a union of 64 bytes that begins with whatever it holds.
+#[repr(C)]
+pub(super) struct LaunchAttribute {
+    id: c_int,
+    padding: c_int,
+    value: [u64; 8],
+}
+
+impl LaunchAttribute {
+    /// The launch may begin before the one ahead of it in the stream has ended.
+    pub(super) const PROGRAMMATIC: Self = Self {
+        id: LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        padding: 0,
+        value: [1, 0, 0, 0, 0, 0, 0, 0],
+    };
+}
+
+/// CUlaunchConfig.
+#[repr(C)]
+pub(super) struct LaunchConfig {
+    pub(super) grid: [c_uint; 3],
+    pub(super) block: [c_uint; 3],
+    pub(super) smem_bytes: c_uint,
+    pub(super) stream: RawStream,
+    pub(super) attributes: *const LaunchAttribute,
+    pub(super) attribute_count: c_uint,
+}
+
+const _: () = assert!(size_of::<LaunchAttribute>() == 72 && size_of::<LaunchConfig>() == 56);
 
 unsafe extern "C" {
     /// 1 if the driver library could be opened.
@@ -133,6 +165,12 @@ unsafe extern "C" {
         block_z: c_uint,
         smem_bytes: c_uint,
         stream: RawStream,
+        params: *mut *mut c_void,
+        extra: *mut *mut c_void,
+    ) -> CuResult;
+    pub(super) fn cuLaunchKernelEx(
+        config: *const LaunchConfig,
+        function: RawFunction,
         params: *mut *mut c_void,
         extra: *mut *mut c_void,
     ) -> CuResult;

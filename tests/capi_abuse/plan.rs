@@ -14,6 +14,7 @@ const ALG_ID: c_int = 5;
 const SPLITS: c_int = 6;
 const DETERMINISTIC: c_int = 7;
 const WORKSPACE_LIMIT: c_int = 8;
+const PROGRAMMATIC_LAUNCH: c_int = 9;
 
 /// What is wrong, the status, and the change to a right call.
 type Row<T> = (&'static str, flashllmStatus_t, fn(&World, &mut T));
@@ -212,6 +213,7 @@ fn attribute_cases(t: &mut Table, world: &World) {
         (SPLITS, 4),
         (DETERMINISTIC, 4),
         (WORKSPACE_LIMIT, 8),
+        (PROGRAMMATIC_LAUNCH, 4),
     ] {
         for bytes in [0, size - 1, size + 1, 12 - size, usize::MAX] {
             bad.push((format!("attribute {attr} of {bytes} bytes"), attr, 0, bytes, invalid));
@@ -229,7 +231,7 @@ fn attribute_cases(t: &mut Table, world: &World) {
         });
     }
     let int = |v: c_int| u64::from(v as u32);
-    for value in [-1, 9, 77, c_int::MIN, c_int::MAX] {
+    for value in [-1, 10, 77, c_int::MIN, c_int::MAX] {
         let attr = RawSpMMPlanAttribute(value);
         t.add(SET, format!("attribute {value}"), invalid, move |_, a| unsafe {
             flashllmSpMMPlanSetAttribute(plan, attr, a.at::<c_void>(0), 4)
@@ -240,6 +242,8 @@ fn attribute_cases(t: &mut Table, world: &World) {
         bad.push((format!("activation {value}"), ACTIVATION, int(value), 4, invalid));
         bad.push((format!("bias type {value}"), BIAS_TYPE, int(value), 4, invalid));
         bad.push((format!("determinism {value}"), DETERMINISTIC, int(value), 4, invalid));
+        let what = format!("programmatic launch {value}");
+        bad.push((what, PROGRAMMATIC_LAUNCH, int(value), 4, invalid));
     }
     for value in [-1, c_int::MIN] {
         bad.push((format!("algorithm {value}"), ALG_ID, int(value), 4, invalid));

@@ -13,6 +13,7 @@ const ACTIVATION: c_int = 2;
 const GATE: c_int = 3;
 const RESIDUAL: c_int = 4;
 const ALG_ID: c_int = 5;
+const PROGRAMMATIC_LAUNCH: c_int = 9;
 
 fn set<T>(plan: flashllmSpMMPlan_t, attr: c_int, value: T) -> flashllmStatus_t {
     // SAFETY: a value of its own size; the plan is looked up.
@@ -168,6 +169,41 @@ fn an_execution_launches_and_does_nothing_else() {
         assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
         program.end();
         fake.assert_nothing_alive("at the end");
+    });
+}
+
+/// The two kinds of launches of a product with a gate, for which B is packed.
+fn launches_of_a_gated_product(fake: &Fake, programmatic: i32) -> (c_int, c_int) {
+    let launches = || {
+        let counts = fake.counts();
+        let count = |name: &str| counts.get(name).copied().unwrap_or(0);
+        (count("cuLaunchKernel"), count("cuLaunchKernelEx"))
+    };
+    let mut program = Program::default();
+    let ready = program.prepare().unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+    let plan = plan_for(&program, &ready);
+    assert_eq!(set(plan, GATE, ready.sparse), FLASHLLM_STATUS_SUCCESS);
+    assert_eq!(set(plan, PROGRAMMATIC_LAUNCH, programmatic), FLASHLLM_STATUS_SUCCESS);
+    let workspace = program.malloc(size_of_workspace(&program, plan)).unwrap();
+    let before = launches();
+    let status = execute(&program, plan, ones(), &ready, workspace);
+    assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
+    let after = launches();
+    assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+    program.end();
+    fake.assert_nothing_alive("at the end");
+    (after.0 - before.0, after.1 - before.1)
+}
+
+#[test]
+fn only_kernels_that_wait_are_launched_before_the_work_ahead_has_ended() {
+    test("only_kernels_that_wait_are_launched_before_the_work_ahead_has_ended", |fake| {
+        assert_eq!(launches_of_a_gated_product(fake, 0), (3, 0));
+        // Not the one that packs B.
+        assert_eq!(launches_of_a_gated_product(fake, 1), (1, 2));
+        // An Ampere GPU, whose kernels do not wait.
+        fake.set_attribute(75, 8);
+        assert_eq!(launches_of_a_gated_product(fake, 1), (3, 0));
     });
 }
 

@@ -325,7 +325,7 @@ int cuFuncGetAttribute(int *value, int attribute, void *f) {
 /* tests/emulation/kernels.cpp. */
 int fl_emulate(const char *name, const unsigned *grid, unsigned threads, unsigned smem, unsigned order, void **params);
 
-static int launch(const function *f, const unsigned *grid, const unsigned *block, unsigned smem, void *s) {
+static int check_launch(const function *f, const unsigned *grid, const unsigned *block, unsigned smem, void *s) {
     unsigned allowed = f->opted_in > 48 * 1024 ? (unsigned)f->opted_in : 48 * 1024;
     int i;
     if (!f->owner->alive || f->owner->owner != current() || !stream_ok(s)) return INVALID_HANDLE;
@@ -341,19 +341,48 @@ static int launch(const function *f, const unsigned *grid, const unsigned *block
     return OK;
 }
 
-int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                   unsigned smem, void *s, void **params, void **extra) {
-    unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
-    int result;
-    ENTER_CURRENT();
-    if (extra) return INVALID_VALUE;
-    result = launch(f, grid, block, smem, s);
+static int launch(const function *f, const unsigned *grid, const unsigned *block, unsigned smem, void *s, void **params) {
+    int result = check_launch(f, grid, block, smem, s);
     /* The kernels that make the data of later calls run for real; of the others only the launch is looked at.
        While a stream captures nothing runs. */
     if (result == OK && !(s && ((stream *)s)->capturing)) {
-        fl_emulate(((function *)f)->name, grid, bx * by * bz, smem, 0, params);
+        fl_emulate(f->name, grid, block[0] * block[1] * block[2], smem, 0, params);
     }
     return result;
+}
+
+int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                   unsigned smem, void *s, void **params, void **extra) {
+    unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
+    ENTER_CURRENT();
+    if (extra) return INVALID_VALUE;
+    return launch(f, grid, block, smem, s, params);
+}
+
+/* CUlaunchConfig, and of its attributes programmatic stream serialization alone. */
+typedef struct {
+    int id;
+    union {
+        char pad[64];
+        int programmatic;
+        uint64_t align;
+    } value;
+} launch_attribute;
+
+typedef struct {
+    unsigned grid[3], block[3], smem;
+    void *stream;
+    const launch_attribute *attributes;
+    unsigned attribute_count;
+} launch_config;
+
+int cuLaunchKernelEx(const launch_config *config, void *f, void **params, void **extra) {
+    ENTER_CURRENT();
+    if (!config || extra || config->attribute_count != 1) return INVALID_VALUE;
+    if (config->attributes[0].id != 6 || config->attributes[0].value.programmatic != 1) return INVALID_VALUE;
+    /* A kernel that does not wait for the work ahead of it may not be launched so. */
+    if (!strstr(((function *)f)->name, "_sm90")) return INVALID_VALUE;
+    return launch(f, config->grid, config->block, config->smem, config->stream, params);
 }
 
 int cuMemAlloc_v2(uint64_t *address, size_t bytes) {

@@ -19,6 +19,7 @@ pub const ALG_ID: c_int = 5;
 pub const SPLITS: c_int = 6;
 pub const DETERMINISTIC: c_int = 7;
 pub const WORKSPACE_LIMIT: c_int = 8;
+pub const PROGRAMMATIC_LAUNCH: c_int = 9;
 
 pub const NONE: c_int = 0;
 pub const RELU: c_int = 1;

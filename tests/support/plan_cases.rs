@@ -5,8 +5,9 @@ use std::ffi::c_int;
 use super::api::{self, Buffer, DnMat, Handle};
 use super::plan::{
     ACTIVATION, ALG_ID, BIAS, BIAS_TYPE, Case, DETERMINISTIC, Extra, GATE, GELU_ERF, GELU_TANH,
-    GroupCase, NONE, Plan, R_16BF, RELU, RESIDUAL, SILU, SPLITS, WORKSPACE_LIMIT, algorithms,
-    check, check_batch, check_group, compressed, set_batch, status_of, try_check,
+    GroupCase, NONE, PROGRAMMATIC_LAUNCH, Plan, R_16BF, RELU, RESIDUAL, SILU, SPLITS,
+    WORKSPACE_LIMIT, algorithms, check, check_batch, check_group, compressed, set_batch, status_of,
+    try_check,
 };
 use super::{Rng, integer_weights};
 
@@ -308,7 +309,7 @@ pub fn mixtures(handle: &Handle, count: usize) {
         let case = Case {
             dtype,
             c_type: [dtype, api::R_32F][rng.below(2)],
-            format: api::FORMATS[rng.below(3)],
+            format: api::FORMATS[rng.below(api::FORMATS.len())],
             m: 1 + rng.below(260),
             k: 1 + rng.below(700),
             n: 1 + rng.below(70),
@@ -316,7 +317,7 @@ pub fn mixtures(handle: &Handle, count: usize) {
             beta,
             bias: [None, Some(types[rng.below(3)])][rng.below(2)],
             activation: ACTIVATIONS[rng.below(2)],
-            gate: [None, Some(api::FORMATS[rng.below(3)])][rng.below(2)],
+            gate: [None, Some(api::FORMATS[rng.below(api::FORMATS.len())])][rng.below(2)],
             residual: [
                 Extra::None,
                 Extra::InPlace,
@@ -353,6 +354,7 @@ pub fn attributes(handle: &Handle) {
     assert_eq!(plan.get::<usize>(RESIDUAL), 0);
     assert_eq!(plan.get::<c_int>(DETERMINISTIC), 1);
     assert_eq!(plan.get::<usize>(WORKSPACE_LIMIT), usize::MAX);
+    assert_eq!(plan.get::<c_int>(PROGRAMMATIC_LAUNCH), 0);
     // What was chosen can be stored and forced: a plan that forces it is the same.
     let (id, splits) = (plan.get::<c_int>(ALG_ID), plan.get::<c_int>(SPLITS));
     assert_eq!(id, algorithms(handle, &a, n)[0]);

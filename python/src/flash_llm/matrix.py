@@ -20,6 +20,7 @@ from ._library import (
     PLAN_ACTIVATION,
     PLAN_BIAS,
     PLAN_BIAS_TYPE,
+    PLAN_PROGRAMMATIC_LAUNCH,
     PLAN_RESIDUAL,
     PRUNE_ALG,
     SPMAT_PREFERENCE,
@@ -113,11 +114,13 @@ class _Descriptor:
 
 
 class _Plan:
-    """A flashllmSpMMPlan_t for one shape and activation. Bias and residual may change from call to call."""
+    """A flashllmSpMMPlan_t for one shape, activation and way of launching. Bias and residual may change from call to call."""
 
     __slots__ = ("key", "workspace", "_bias", "_residual", "__weakref__")
 
-    def __init__(self, handle: Handle, a: c_void_p, b: c_void_p, c: c_void_p, activation: str) -> None:
+    def __init__(
+        self, handle: Handle, a: c_void_p, b: c_void_p, c: c_void_p, activation: str, programmatic: bool
+    ) -> None:
         self.key = c_void_p()
         handle.call(
             "flashllmSpMMPlanCreate", byref(self.key), NON_TRANSPOSE, NON_TRANSPOSE, a, b, c, int(DataType.R_32F),
@@ -127,6 +130,7 @@ class _Plan:
         self._bias: Optional[tuple[int, int]] = None
         self._residual = False
         self._set(PLAN_ACTIVATION, c_int32(ACTIVATIONS[activation]))
+        self._set(PLAN_PROGRAMMATIC_LAUNCH, c_int32(programmatic))
         self.workspace = 0
         self._measure(handle)
 
@@ -174,7 +178,7 @@ class SparseMatrix:
     _descriptor: _Descriptor
     _device: Optional[int]
     _workspaces: dict[tuple[int, int], int]
-    _plans: dict[tuple[int, int, str], _Plan]
+    _plans: dict[tuple[int, int, str, bool], _Plan]
 
     def __init__(self) -> None:
         raise TypeError("use SparseMatrix.compress(), from_buffer() or load()")
@@ -402,6 +406,7 @@ class SparseMatrix:
         bias: Optional[tuple[int, int]],
         activation: str,
         residual: Optional[DenseDescr],
+        programmatic: bool = False,
     ) -> None:
         """C = activation(A B + bias) + residual in one pass. bias: address and type."""
         device = self._device
@@ -409,12 +414,12 @@ class SparseMatrix:
         one, zero = c_float(1.0), c_float(0.0)
         with b as source, c as target, residual or nullcontext() as added, handle.lock:
             handle.use_stream(_current_stream(device))
-            plan = self._plans.get((n, c_type, activation))
+            plan = self._plans.get((n, c_type, activation, programmatic))
             if plan is None:
                 while len(self._plans) >= 16:  # of the last few batch sizes
                     self._plans.pop(next(iter(self._plans)))
-                plan = _Plan(handle, self._descriptor.key, source, target, activation)
-                self._plans[n, c_type, activation] = plan
+                plan = _Plan(handle, self._descriptor.key, source, target, activation, programmatic)
+                self._plans[n, c_type, activation, programmatic] = plan
             plan.finish_with(handle, bias, added)
             need = plan.workspace
             workspace = allocate(need, device, dn.is_tensor(self.buffer)) if need else None

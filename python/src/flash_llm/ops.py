@@ -54,16 +54,19 @@ def matmul(
     bias: Optional[Tensor] = None,
     activation: str = "none",
     residual: Optional[Tensor] = None,
+    programmatic: bool = False,
 ) -> Tensor:
     """out [tokens, rows] = activation(x [tokens, cols] Aᵀ + bias) + residual.
 
     All have contiguous rows. Nothing is checked but what the library checks, and nothing is allocated but its workspace.
+    With `programmatic` the product may begin, and read the matrix, while kernels ahead of it in the stream still run
+    (FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH): none of those may be writing the matrix.
     """
     tokens = x.shape[0]
     b = DenseDescr(x.data_ptr(), x.shape[1], tokens, x.stride(0), dn.data_type(x, "x"), Order.COL)
     c_type = int(dn.data_type(out, "out"))
     c = DenseDescr(out.data_ptr(), out.shape[1], tokens, out.stride(0), c_type, Order.COL)
-    plain = bias is None and residual is None and activation == "none"
+    plain = bias is None and residual is None and activation == "none" and not programmatic
     other = x.is_cuda and torch.cuda.current_device() != x.device.index
     with torch.cuda.device(x.device) if other else nullcontext():
         if plain:
@@ -74,7 +77,7 @@ def matmul(
                 r_type = dn.data_type(residual, "residual")
                 added = DenseDescr(residual.data_ptr(), out.shape[1], tokens, residual.stride(0), r_type, Order.COL)
             where = None if bias is None else (bias.data_ptr(), int(dn.data_type(bias, "bias")))
-            matrix._multiply_fused(b, c, tokens, c_type, where, activation, added)
+            matrix._multiply_fused(b, c, tokens, c_type, where, activation, added, programmatic)
     return out
 
 

@@ -28,6 +28,7 @@ import torch
 from .. import build_info
 from .._library import FlashLLMError, Status
 from .config import PRESETS, ModelConfig
+from .kernels import allow_overlap
 from .model import Engine, Sampling
 from .parallel import Group
 from .weights import SparseLinear, Weights, free_scratch, random_weights
@@ -102,6 +103,10 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cuda", "cpu"])
     parser.add_argument("--no-graph", action="store_true", help="launch each kernel, and not a CUDA graph")
     parser.add_argument("--profile", action="store_true", help="tell where a decode step's time goes, by kernel")
+    parser.add_argument(
+        "--no-overlap", action="store_true",
+        help="begin each kernel when the one before has ended, so that the times of --profile add up; appends no row",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, help="CSV file to append rows to; --profile writes beside it")
     parser.add_argument("--commit", help="what the rows say was measured; git's answer if not given")
     parser.add_argument("--seed", type=int, default=0)
@@ -134,6 +139,7 @@ def _driver_version() -> int:
 
 def _worker(rank: int, args: argparse.Namespace, port: Optional[int]) -> int:
     """One rank: all configurations, one after the other. Returns 1 if one of them failed, 0 if not."""
+    allow_overlap(not args.no_overlap)
     if args.device == "cuda":
         torch.cuda.set_device(rank)
     distributed = args.tp > 1 or "RANK" in os.environ
@@ -315,7 +321,7 @@ def _measure_batch(args: argparse.Namespace, weights: Weights, batch: int, row: 
     if on_gpu:
         free, whole = torch.cuda.mem_get_info()
         row.update(peak_bytes=torch.cuda.max_memory_allocated(), device_bytes=whole - free)
-    _write(row, COLUMNS, args.out, group)
+    _write(row, COLUMNS, None if args.no_overlap else args.out, group)
     if args.profile:
         _profile(args, engine, row, group, _quantile(us, 0.5))
 

@@ -8,6 +8,7 @@ Sums are in fp32, and each result is rounded once to the model's type.
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any, Callable, NamedTuple, Optional
 
@@ -31,6 +32,34 @@ def _on_gpu(x: Tensor) -> bool:
     return triton is not None and (x.is_cuda or _INTERPRET)
 
 
+# Where they can, from Hopper on, kernels are launched before the one ahead of them has ended, and let the next one do the
+# same: programmatic dependent launch. Measurements of single kernels switch it off.
+_overlap_allowed = True
+
+
+def allow_overlap(allowed: bool) -> None:
+    """Whether what is launched, or captured, from now on may overlap."""
+    global _overlap_allowed
+    _overlap_allowed = allowed
+
+
+@functools.cache
+def _can_overlap(device: torch.device) -> bool:
+    if triton is None or device.type != "cuda" or not hasattr(tl.extra.cuda, "gdc_wait"):
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= 9
+
+
+def overlaps(device: torch.device) -> bool:
+    """Whether kernels on this device overlap."""
+    return _overlap_allowed and _can_overlap(device)
+
+
+def _overlap(device: torch.device) -> dict[str, bool]:
+    """What is launched so is told so; an old Triton does not know the second argument."""
+    return {"OVERLAP": True, "launch_pdl": True} if overlaps(device) else {"OVERLAP": False}
+
+
 class AttentionPlan(NamedTuple):
     """How decode_attention() runs: in how many pieces it cuts the context, and the shape of its kernel."""
 
@@ -43,11 +72,20 @@ class AttentionPlan(NamedTuple):
 if triton is not None:
 
     @triton.jit
+    def _begin(OVERLAP: tl.constexpr):
+        """Comes before everything else: lets the next kernel be launched, and waits for what the ones before wrote."""
+        if OVERLAP:
+            tl.extra.cuda.gdc_launch_dependents()
+            tl.extra.cuda.gdc_wait()
+
+    @triton.jit
     def _add_norm_kernel(
         x_ptr, delta_ptr, bias_ptr, weight_ptr, shift_ptr, h_ptr, size, eps,
         HAS_DELTA: tl.constexpr, HAS_BIAS: tl.constexpr, RMS: tl.constexpr, BLOCK: tl.constexpr,
+        OVERLAP: tl.constexpr,
     ):  # fmt: skip
         """A program a row. x += delta + bias, rounded; h = norm(x)."""
+        _begin(OVERLAP)
         row = tl.program_id(0).to(tl.int64)
         at = tl.arange(0, BLOCK)
         inside = at < size
@@ -69,8 +107,9 @@ if triton is not None:
         tl.store(h_ptr + row * size + at, h.to(h_ptr.dtype.element_ty), mask=inside)
 
     @triton.jit
-    def _bias_relu_kernel(x_ptr, bias_ptr, size, BLOCK: tl.constexpr):
+    def _bias_relu_kernel(x_ptr, bias_ptr, size, BLOCK: tl.constexpr, OVERLAP: tl.constexpr):
         """x = relu(x + bias), in place. Grid (rows, blocks of columns)."""
+        _begin(OVERLAP)
         at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         inside = at < size
         x_at = x_ptr + tl.program_id(0).to(tl.int64) * size + at
@@ -78,8 +117,9 @@ if triton is not None:
         tl.store(x_at, tl.maximum(x, 0.0).to(x_ptr.dtype.element_ty), mask=inside)
 
     @triton.jit
-    def _silu_mul_kernel(x_ptr, y_ptr, size, BLOCK: tl.constexpr):
+    def _silu_mul_kernel(x_ptr, y_ptr, size, BLOCK: tl.constexpr, OVERLAP: tl.constexpr):
         """y [rows, size] = silu(x[:, :size]) * x[:, size:]. Grid (rows, blocks of columns)."""
+        _begin(OVERLAP)
         at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         inside = at < size
         row = tl.program_id(0).to(tl.int64)
@@ -100,7 +140,7 @@ if triton is not None:
     def _decode_attention_kernel(
         qkv_ptr, bias_ptr, k_ptr, v_ptr, position_ptr, cos_ptr, sin_ptr, out_ptr, part_ptr, scale, capacity, splits,
         H: tl.constexpr, KV: tl.constexpr, G: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-        HAS_BIAS: tl.constexpr, ROPE: tl.constexpr, PARTS: tl.constexpr,
+        HAS_BIAS: tl.constexpr, ROPE: tl.constexpr, PARTS: tl.constexpr, OVERLAP: tl.constexpr,
     ):  # fmt: skip
         """One new token for each sequence: finishes q, k and v (bias, rotation), appends k and v to the cache, attends.
 
@@ -109,6 +149,7 @@ if triton is not None:
         also the one that stores it: no program reads what another one writes. With PARTS each program leaves its
         unnormalised sum, maximum and weight for _combine_kernel.
         """
+        _begin(OVERLAP)
         b = tl.program_id(0).to(tl.int64)
         kv = tl.program_id(1)
         piece = tl.program_id(2)
@@ -177,8 +218,9 @@ if triton is not None:
             tl.store(out_ptr + (b * H + head)[:, None] * D + d[None, :], out.to(dtype), mask=used)
 
     @triton.jit(do_not_specialize=["splits"])
-    def _combine_kernel(part_ptr, out_ptr, splits, D: tl.constexpr, PIECES: tl.constexpr):
+    def _combine_kernel(part_ptr, out_ptr, splits, D: tl.constexpr, PIECES: tl.constexpr, OVERLAP: tl.constexpr):
         """Joins the pieces of a (sequence, head), one program each."""
+        _begin(OVERLAP)
         row = tl.program_id(0).to(tl.int64)
         piece = tl.arange(0, PIECES)
         d = tl.arange(0, D)
@@ -213,7 +255,7 @@ def add_norm(
             x, x if delta is None else delta, x if bias is None else bias, weight, x if shift is None else shift, h,
             size, eps,
             HAS_DELTA=delta is not None, HAS_BIAS=bias is not None, RMS=shift is None, BLOCK=block,
-            num_warps=min(16, max(4, block // 1024)),
+            num_warps=min(16, max(4, block // 1024)), **_overlap(x.device),
         )  # fmt: skip
         return h
     if delta is not None:
@@ -228,7 +270,9 @@ def bias_relu_(x: Tensor, bias: Tensor) -> Tensor:
     """x [tokens, size] = relu(x + bias), in place."""
     if _on_gpu(x):
         rows, size = x.shape
-        _bias_relu_kernel[(rows, triton.cdiv(size, 2048))](x, bias, size, BLOCK=2048, num_warps=4)
+        _bias_relu_kernel[(rows, triton.cdiv(size, 2048))](
+            x, bias, size, BLOCK=2048, num_warps=4, **_overlap(x.device)
+        )
         return x
     return x.copy_((x.float() + bias.float()).relu_())
 
@@ -238,7 +282,9 @@ def silu_mul(x: Tensor) -> Tensor:
     size = x.shape[1] // 2
     if _on_gpu(x):
         y = torch.empty((x.shape[0], size), dtype=x.dtype, device=x.device)
-        _silu_mul_kernel[(x.shape[0], triton.cdiv(size, 2048))](x, y, size, BLOCK=2048, num_warps=4)
+        _silu_mul_kernel[(x.shape[0], triton.cdiv(size, 2048))](
+            x, y, size, BLOCK=2048, num_warps=4, **_overlap(x.device)
+        )
         return y
     gate, up = x.float().chunk(2, dim=1)
     return (F.silu(gate) * up).to(x.dtype)
@@ -302,12 +348,13 @@ def decode_attention(
             qkv, qkv if bias is None else bias, k_cache, v_cache, positions, cos, sin, out, parts, scale, capacity, plan.splits,
             H=heads, KV=kv_heads, G=group, D=head_dim, ROWS=max(16, triton.next_power_of_2(group)), BLOCK=plan.block,
             HAS_BIAS=bias is not None, ROPE=rotary is not None, PARTS=plan.splits > 1,
-            num_warps=plan.warps, num_stages=plan.stages,
+            num_warps=plan.warps, num_stages=plan.stages, **_overlap(qkv.device),
         )  # fmt: skip
         if plan.splits > 1:
             _combine_kernel[(batch * heads,)](
-                parts, out, plan.splits, D=head_dim, PIECES=triton.next_power_of_2(plan.splits), num_warps=2
-            )
+                parts, out, plan.splits, D=head_dim, PIECES=triton.next_power_of_2(plan.splits), num_warps=2,
+                **_overlap(qkv.device),
+            )  # fmt: skip
         return out
     q, k, v = split_heads(qkv, bias, heads, kv_heads)
     where = positions.long()

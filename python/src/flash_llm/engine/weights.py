@@ -77,7 +77,8 @@ class DenseLinear:
 
 
 class SparseLinear:
-    """The same with a compressed weight."""
+    """The same with a compressed weight. It was made long ago, so that products may begin to read it while the kernel
+    before them still runs."""
 
     # Which way is faster for so many tokens of such a matrix, found when it is first needed:
     # (rows, cols, format, tokens) -> decompress into a scratch buffer and use cuBLAS.
@@ -93,12 +94,12 @@ class SparseLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         out = torch.empty((x.shape[0], self.matrix.shape[0]), dtype=x.dtype, device=x.device)
-        return ops.matmul(self.matrix, x, out)
+        return ops.matmul(self.matrix, x, out, programmatic=kernels.overlaps(x.device))
 
     def bias_relu(self, x: Tensor, bias: Tensor) -> Tensor:
         """relu(x Wᵀ + bias), fused."""
         out = torch.empty((x.shape[0], self.matrix.shape[0]), dtype=x.dtype, device=x.device)
-        return ops.matmul(self.matrix, x, out, bias, "relu")
+        return ops.matmul(self.matrix, x, out, bias, "relu", programmatic=kernels.overlaps(x.device))
 
     def many(self, x: Tensor) -> Tensor:
         """The same for many tokens (prefill), where decompressing first may pay."""
