@@ -57,21 +57,23 @@ if [ "$gpus" -ge 2 ]; then
 elif [ "$gib" -ge 120 ]; then
     row opt-30b 240 --model opt-30b --dense --sparse --sparsity 0.8 --batch 8,16,32,64,128
     row opt-175b 180 --model opt-175b --sparsity 0.8 --format bitmap --batch 16 --prefill-tokens 2048
-    # Slots is the fastest of few columns, Banked of many.
-    row opt-30b-banked 100 --model opt-30b --sparsity 0.8 --format banked --batch 8,16,32,64,128
+    # SELL is the fastest of up to 8 columns, Slots of 16, Banked of many.
+    row opt-30b-sell 60 --model opt-30b --sparsity 0.8 --format sell --batch 8,4,1
+    row opt-30b-banked 100 --model opt-30b --sparsity 0.8 --format banked --batch 16,32,64,128
     row opt-66b 200 --model opt-66b --dense --sparse --sparsity 0.8 --batch 8,16,32,64
     row opt-66b-banked 100 --model opt-66b --sparsity 0.8 --format banked --batch 16,32,64
     row llama-2-70b 120 --model llama-2-70b --dense --sparse --sparsity 0.8,0.6 --batch 8,16,64 $sampled
     # The whole run of 576 positions does not fit beside dense weights; a shorter cache does.
     row opt-30b-most 60 --model opt-30b --dense --batch 128 $sampled
-    row opt-30b-profile 90 --model opt-30b --dense --sparse --sparsity 0.8 --batch 16,64 --steps 16 --context 320 --profile
+    row opt-30b-profile 90 --model opt-30b --dense --sparse --sparsity 0.8 --batch 8,16,32 --steps 16 --context 320 --profile --no-overlap
+    row opt-30b-profile 60 --model opt-30b --sparsity 0.8 --format sell --batch 8 --steps 16 --context 320 --profile --no-overlap
     row opt-30b-more 220 --model opt-30b --sparsity 0.6,0.7 --batch 8,16,32,64,128
     row opt-66b-more 220 --model opt-66b --sparsity 0.6,0.7 --batch 8,16,32 $sampled
 else
     row opt-30b 200 --model opt-30b --dense --sparse --sparsity 0.8 --batch 8,16,32,64
     row opt-30b-banked 100 --model opt-30b --sparsity 0.8 --format banked --batch 16,32,64
     row opt-66b 130 --model opt-66b --sparsity 0.8 --batch 16,8
-    row opt-30b-profile 90 --model opt-30b --dense --sparse --sparsity 0.8 --batch 16 --steps 16 --context 320 --profile
+    row opt-30b-profile 90 --model opt-30b --dense --sparse --sparsity 0.8 --batch 16 --steps 16 --context 320 --profile --no-overlap
     row opt-30b-more 200 --model opt-30b --sparsity 0.6,0.7 --batch 8,16,32,64
     # Bitmap is smaller than what is fastest: one more batch fits.
     row opt-66b-best 90 --model opt-66b --sparsity 0.8 --format bitmap --batch 32
