@@ -671,9 +671,13 @@ pub unsafe extern "C" fn flashllmSpMMPlanExecute(
     workspace: *mut c_void,
 ) -> flashllmStatus_t {
     guard("flashllmSpMMPlanExecute", || {
-        object::get::<Context>(handle, "handle")?;
-        let plan = object::get::<SpMMPlan>(plan, "plan")?;
-        let on = Operands::get(handle, matA, matB, matC)?;
+        let (plan, on) = {
+            let look = object::look();
+            // Of several wrong arguments the handle is named first, then the plan.
+            look.check::<Context>(handle, "handle")?;
+            let plan = look.get::<SpMMPlan>(plan, "plan")?;
+            (plan, Operands::look_up(&look, handle, matA, matB, matC)?)
+        };
         plan.on(&on.context)?;
         // SAFETY: the caller gives readable floats or NULL.
         let scalars = unsafe { Scalars::read(&on.context, alpha, beta) }?;

@@ -8,7 +8,7 @@ use super::batch::Way;
 use super::context::place;
 use super::convert::{disjoint, host_buffer};
 use super::guard::{aligned, guard, host_slice, host_slice_mut, null, out, scalar};
-use super::object;
+use super::object::{self, Look};
 use super::status::flashllmStatus_t;
 use super::types::{
     RawDataType, RawOperation, RawSpMMAlg, flashllmConstDnMatDescr_t, flashllmConstSpMatDescr_t,
@@ -90,10 +90,20 @@ impl Operands {
         mat_b: flashllmConstDnMatDescr_t,
         mat_c: flashllmDnMatDescr_t,
     ) -> Result<Self> {
-        let context = object::get::<Context>(handle, "handle")?;
-        let a = object::get::<SpMat>(mat_a, "matA")?;
-        let b = object::get::<DnMat>(mat_b, "matB")?;
-        let c = object::get::<DnMat>(mat_c, "matC")?;
+        Self::look_up(&object::look(), handle, mat_a, mat_b, mat_c)
+    }
+
+    pub(super) fn look_up(
+        look: &Look,
+        handle: flashllmHandle_t,
+        mat_a: flashllmConstSpMatDescr_t,
+        mat_b: flashllmConstDnMatDescr_t,
+        mat_c: flashllmDnMatDescr_t,
+    ) -> Result<Self> {
+        let context = look.get::<Context>(handle, "handle")?;
+        let a = look.get::<SpMat>(mat_a, "matA")?;
+        let b = look.get::<DnMat>(mat_b, "matB")?;
+        let c = look.get::<DnMat>(mat_c, "matC")?;
         if c.read_only() {
             return Err(Error::invalid(
                 "matC was made by flashllmCreateConstDnMat: its values are const",
