@@ -133,9 +133,14 @@ impl Look {
         find(self.0.as_ref(), handle, name).map(Arc::clone)
     }
 
-    /// Refuses a handle that [`Look::get`] would refuse.
-    pub fn check<T: Registered>(&self, handle: *const T::Opaque, name: &str) -> Result<()> {
-        find::<T>(self.0.as_ref(), handle, name).map(|_| ())
+    /// What `f` says of the live object behind a handle. It looks nothing up itself, nor waits for who does.
+    pub fn read<T: Registered, R>(
+        &self,
+        handle: *const T::Opaque,
+        name: &str,
+        f: impl FnOnce(&T) -> R,
+    ) -> Result<R> {
+        find(self.0.as_ref(), handle, name).map(|object| f(object))
     }
 }
 

@@ -76,7 +76,7 @@ impl SpMMPlan {
             },
             op_b,
             header: product.header()?,
-            c_type: product.on.c.dtype(),
+            c_type: product.on.c.dtype,
             n: product.n,
             batch: product.batch(),
         };
@@ -674,7 +674,7 @@ pub unsafe extern "C" fn flashllmSpMMPlanExecute(
         let (plan, on) = {
             let look = object::look();
             // Of several wrong arguments the handle is named first, then the plan.
-            look.check::<Context>(handle, "handle")?;
+            look.read(handle, "handle", |_: &Context| ())?;
             let plan = look.get::<SpMMPlan>(plan, "plan")?;
             (plan, Operands::look_up(&look, handle, matA, matB, matC)?)
         };
@@ -692,12 +692,12 @@ pub unsafe extern "C" fn flashllmSpMMPlanExecute(
                 Some((header, buffer, planned))
             }
         };
-        let residual = state.residual.as_ref().map(|r| &*r.0);
-        if let Some(r) = residual {
-            if r.batch().count != shape.batch {
+        let residual = state.residual.as_ref().map(|r| r.0.view());
+        if let Some(r) = &residual {
+            if r.batch.count != shape.batch {
                 return Err(Error::invalid(format!(
                     "the residual is a batch of {}, matC one of {}",
-                    r.batch().count,
+                    r.batch.count,
                     shape.batch
                 )));
             }
@@ -715,12 +715,12 @@ pub unsafe extern "C" fn flashllmSpMMPlanExecute(
         if product.n == 0 {
             return Ok(());
         }
-        let pieces = product.pieces(residual, state.pieces.n);
+        let pieces = product.pieces(residual.as_ref(), state.pieces.n);
         let fused = Fused {
             bias: (state.bias != 0).then_some((state.bias, state.bias_type)),
             activation: state.activation,
             gate: gate.as_ref().map(|(header, buffer, _)| (header, *buffer)),
-            residual,
+            residual: residual.as_ref(),
             planned: state.planned.as_ref(),
         };
         // SAFETY: the descriptors, the bias and the workspace are as the documentation asks of the caller.
@@ -732,13 +732,13 @@ impl Shape {
     /// Refuses a product of another shape or type than the plan's.
     fn matches(&self, product: &Product) -> Result<()> {
         let on = &product.on;
-        if on.a.dtype() != self.header.dtype || on.c.dtype() != self.c_type {
+        if on.a.dtype() != self.header.dtype || on.c.dtype != self.c_type {
             return Err(Error::new(
                 Kind::MatrixTypeNotSupported,
                 format!(
                     "matA holds {:?} and matC {:?}, the plan is for {:?} and {:?}",
                     flashllmDataType_t::from(on.a.dtype()),
-                    flashllmDataType_t::from(on.c.dtype()),
+                    flashllmDataType_t::from(on.c.dtype),
                     flashllmDataType_t::from(self.header.dtype),
                     flashllmDataType_t::from(self.c_type)
                 ),
