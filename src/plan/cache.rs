@@ -1,7 +1,7 @@
 //! Plans of a device that were made before: an engine asks for the same few products thousands of times a second,
 //! and weighing every algorithm takes longer than telling the driver to launch one.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use super::{DeviceProps, LaunchPlan, Problem, select};
 use crate::error::Result;
@@ -9,16 +9,19 @@ use crate::error::Result;
 /// Problems that are remembered at a time: those of a large model's layers at a few batch sizes.
 const PLACES: usize = 256;
 
-/// What [`select`] said, by problem. Of two problems with the same place the later one stays.
+/// What [`select`] said, by problem. The first problem of a place stays and is found without a lock, by any number of
+/// threads at once; of its later ones, the last stays behind a lock.
 pub struct Cache {
     props: DeviceProps,
-    places: Mutex<Vec<Option<(Problem, LaunchPlan)>>>,
+    first: Vec<OnceLock<(Problem, LaunchPlan)>>,
+    later: Mutex<Vec<Option<(Problem, LaunchPlan)>>>,
 }
 
 impl Cache {
     /// An empty one. Later calls allocate nothing.
     pub fn new(props: DeviceProps) -> Self {
-        Self { props, places: Mutex::new(vec![None; PLACES]) }
+        let first = (0..PLACES).map(|_| OnceLock::new()).collect();
+        Self { props, first, later: Mutex::new(vec![None; PLACES]) }
     }
 
     /// The device that plans are for.
@@ -29,16 +32,23 @@ impl Cache {
     /// As [`select`].
     pub fn select(&self, problem: &Problem) -> Result<LaunchPlan> {
         let place = place(problem);
-        // A thread that finds the cache in use, or left by a panic, plans for itself.
-        if let Ok(places) = self.places.try_lock()
-            && let Some(Some((known, plan))) = places.get(place)
+        let first = self.first.get(place);
+        if let Some((known, plan)) = first.and_then(OnceLock::get)
+            && known == problem
+        {
+            return Ok(*plan);
+        }
+        // A thread that finds the rest in use, or left by a panic, plans for itself.
+        if let Ok(later) = self.later.try_lock()
+            && let Some(Some((known, plan))) = later.get(place)
             && known == problem
         {
             return Ok(*plan);
         }
         let plan = select(problem, &self.props)?;
-        if let Ok(mut places) = self.places.try_lock()
-            && let Some(entry) = places.get_mut(place)
+        if first.is_some_and(|first| first.set((*problem, plan)).is_err())
+            && let Ok(mut later) = self.later.try_lock()
+            && let Some(entry) = later.get_mut(place)
         {
             *entry = Some((*problem, plan));
         }
