@@ -62,7 +62,8 @@ struct State {
 /// A planned product.
 pub struct SpMMPlan {
     shape: Shape,
-    state: RwLock<State>,
+    /// A new one at each change: an execution keeps the one that it began with.
+    state: RwLock<Arc<State>>,
 }
 
 impl SpMMPlan {
@@ -94,20 +95,20 @@ impl SpMMPlan {
             planned: None,
         };
         state.planned = shape.plan(&state)?;
-        Ok(Self { shape, state: RwLock::new(state) })
+        Ok(Self { shape, state: RwLock::new(Arc::new(state)) })
     }
 
-    fn read(&self) -> State {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn read(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes the state and plans anew; a refusal leaves everything as it was.
     fn update(&self, change: impl FnOnce(&mut State) -> Result<()>) -> Result<()> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = state.clone();
+        let mut next = State::clone(&state);
         change(&mut next)?;
         next.planned = self.shape.plan(&next)?;
-        *state = next;
+        *state = Arc::new(next);
         Ok(())
     }
 
@@ -555,13 +556,13 @@ pub unsafe extern "C" fn flashllmSpMMPlanGetAttribute(
             }
             FLASHLLM_SPMM_PLAN_GATE => {
                 let key: flashllmConstSpMatDescr_t =
-                    ptr::without_provenance(state.gate.map_or(0, |g| g.1));
+                    ptr::without_provenance(state.gate.as_ref().map_or(0, |g| g.1));
                 // SAFETY: as above.
                 return unsafe { give(value, bytes, attr, key) };
             }
             FLASHLLM_SPMM_PLAN_RESIDUAL => {
                 let key: flashllmConstDnMatDescr_t =
-                    ptr::without_provenance(state.residual.map_or(0, |r| r.1));
+                    ptr::without_provenance(state.residual.as_ref().map_or(0, |r| r.1));
                 // SAFETY: as above.
                 return unsafe { give(value, bytes, attr, key) };
             }
@@ -572,9 +573,10 @@ pub unsafe extern "C" fn flashllmSpMMPlanGetAttribute(
             FLASHLLM_SPMM_PLAN_BIAS_TYPE => flashllmDataType_t::from(state.bias_type) as i32,
             FLASHLLM_SPMM_PLAN_ACTIVATION => flashllmActivation_t::from(state.activation) as i32,
             FLASHLLM_SPMM_PLAN_ALG_ID => plan.algorithm(&state),
-            FLASHLLM_SPMM_PLAN_SPLITS => {
-                state.planned.map_or(1, |p| i32::try_from(p.product.parts).unwrap_or(i32::MAX))
-            }
+            FLASHLLM_SPMM_PLAN_SPLITS => state
+                .planned
+                .as_ref()
+                .map_or(1, |p| i32::try_from(p.product.parts).unwrap_or(i32::MAX)),
             FLASHLLM_SPMM_PLAN_DETERMINISTIC => i32::from(state.deterministic),
         };
         // SAFETY: as above.
@@ -697,8 +699,7 @@ pub unsafe extern "C" fn flashllmSpMMPlanExecute(
             if r.batch.count != shape.batch {
                 return Err(Error::invalid(format!(
                     "the residual is a batch of {}, matC one of {}",
-                    r.batch.count,
-                    shape.batch
+                    r.batch.count, shape.batch
                 )));
             }
         }
