@@ -129,11 +129,13 @@ pub fn look() -> Look {
 
 impl Look {
     /// The live object behind a handle.
+    #[inline(always)] // capi/spmm.rs says why.
     pub fn get<T: Registered>(&self, handle: *const T::Opaque, name: &str) -> Result<Arc<T>> {
         find(self.0.as_ref(), handle, name).map(Arc::clone)
     }
 
     /// What `f` says of the live object behind a handle. It looks nothing up itself, nor waits for who does.
+    #[inline(always)] // capi/spmm.rs says why.
     pub fn read<T: Registered, R>(
         &self,
         handle: *const T::Opaque,
@@ -160,6 +162,7 @@ pub fn remove<T: Registered>(handle: *const T::Opaque, name: &str) -> Result<Arc
     Ok(object)
 }
 
+#[inline(always)] // capi/spmm.rs says why.
 fn find<'o, T: Registered>(
     objects: Option<&'o Objects>,
     handle: *const T::Opaque,

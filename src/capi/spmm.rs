@@ -1,4 +1,8 @@
 //! C = alpha * op(A) * op(B) + beta * C with a compressed A.
+//!
+//! Our part of a call was once mostly handing results over: what does not fit the registers is written at each return,
+//! and read again at once in other pieces, for which the processor waits. So the functions that every product passes are
+//! inlined.
 
 use std::ffi::c_void;
 use std::slice;
@@ -52,6 +56,7 @@ pub(super) enum Scalars {
 impl Scalars {
     /// # Safety
     /// alpha and beta must be NULL, or readable floats where the handle's pointer mode says.
+    #[inline(always)]
     pub(super) unsafe fn read(
         context: &Context,
         alpha: *const c_void,
@@ -84,6 +89,7 @@ pub(super) struct Operands {
 }
 
 impl Operands {
+    #[inline(always)]
     pub(super) fn get(
         handle: flashllmHandle_t,
         mat_a: flashllmConstSpMatDescr_t,
@@ -93,6 +99,7 @@ impl Operands {
         Self::look_up(&object::look(), handle, mat_a, mat_b, mat_c)
     }
 
+    #[inline(always)]
     pub(super) fn look_up(
         look: &Look,
         handle: flashllmHandle_t,
@@ -114,6 +121,7 @@ impl Operands {
 }
 
 /// Checks the operations and the compute type, and gives opB.
+#[inline(always)]
 pub(super) fn operations(
     op_a: RawOperation,
     op_b: RawOperation,
@@ -190,6 +198,7 @@ impl Raw {
     ///
     /// # Safety
     /// alpha and beta must be NULL, or readable floats where the handle's pointer mode says.
+    #[inline(always)]
     unsafe fn operands(&self) -> Result<(Operands, flashllmOperation_t, Scalars)> {
         let on = Operands::get(self.handle, self.mat_a, self.mat_b, self.mat_c)?;
         let op_b = operations(self.op_a, self.op_b, self.compute_type, self.alg)?;
@@ -201,6 +210,7 @@ impl Raw {
 
 impl Product {
     /// Checks element types and shapes.
+    #[inline(always)]
     pub(super) fn new(on: Operands, op_b: flashllmOperation_t) -> Result<Self> {
         let type_of = |dtype: DType| flashllmDataType_t::from(dtype);
         if on.b.dtype != on.a.dtype() {
@@ -306,6 +316,7 @@ impl Product {
     }
 
     /// The compressed matrix, on this handle's side.
+    #[inline(always)]
     pub(super) fn ready(&self) -> Result<(Header, Buffer)> {
         self.on.a.ready("matA", place(&self.on.context))
     }

@@ -30,6 +30,7 @@ impl Cache {
     }
 
     /// As [`select`].
+    #[inline(always)]
     pub fn select(&self, problem: &Problem) -> Result<LaunchPlan> {
         let place = place(problem);
         let first = self.first.get(place);
