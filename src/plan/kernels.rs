@@ -397,9 +397,13 @@ mod tests {
         for &id in KernelId::ALL {
             let hopper = id.facts().symbol.ends_with("_sm90");
             assert_eq!(id.is_for_hopper(), hopper, "{id:?}");
-            for (cc, runs) in
-                [((7, 5), false), ((8, 0), !hopper), ((8, 9), !hopper), ((9, 0), true), ((10, 0), !hopper)]
-            {
+            for (cc, runs) in [
+                ((7, 5), false),
+                ((8, 0), !hopper),
+                ((8, 9), !hopper),
+                ((9, 0), true),
+                ((10, 0), !hopper),
+            ] {
                 assert_eq!(id.runs_on(cc), runs, "{id:?} on {cc:?}");
             }
         }
