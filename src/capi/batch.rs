@@ -13,7 +13,7 @@ use super::types::{
     flashllmDnMatDescr_t, flashllmHandle_t, flashllmOperation_t,
 };
 use crate::descr::{Buffer, DnMat};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::format::Header;
 use crate::gpu::DeviceContext;
 use crate::gpu::spmm::Group;
@@ -177,11 +177,8 @@ pub(super) enum Way {
 impl Way {
     /// The way of products of this shape.
     pub(super) fn of(cuda: &DeviceContext, shape: &GroupShape) -> Result<Self> {
-        match plan::group(cuda.props(), shape, Group::together(shape.count)) {
-            Ok(plan) => Ok(Self::Together(plan)),
-            Err(error) if error.kind() == Kind::InsufficientResources => Ok(Self::OneByOne),
-            Err(error) => Err(error),
-        }
+        let plan = cuda.plans().group(shape, Group::together(shape.count))?;
+        Ok(plan.map_or(Self::OneByOne, Self::Together))
     }
 }
 

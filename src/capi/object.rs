@@ -6,7 +6,7 @@
 //! key could only be mistaken after 2^31 reuses of its slot.
 
 use std::ptr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 
@@ -22,7 +22,6 @@ use crate::error::{Error, Kind, Result};
 use crate::handle::Context;
 
 /// A live object; the variant is the kind tag.
-#[derive(Clone)]
 enum Object {
     Context(Arc<Context>),
     DnMat(Arc<DnMat>),
@@ -47,9 +46,12 @@ impl Object {
     }
 }
 
+/// Every live object, by key.
+type Objects = SlotMap<DefaultKey, Wrapped>;
+
 /// Read-mostly: a lookup takes the read lock and clones an `Arc`; only Create and Destroy write.
-/// The lock is never held while an object is used or dropped.
-static OBJECTS: RwLock<Option<SlotMap<DefaultKey, Object>>> = RwLock::new(None);
+/// The lock is never held while an object is used or ends.
+static OBJECTS: RwLock<Option<Objects>> = RwLock::new(None);
 
 /// A type whose values live in the registry.
 pub trait Registered: Sized {
@@ -62,10 +64,10 @@ pub trait Registered: Sized {
     #[doc(hidden)]
     fn wrap(this: Arc<Self>) -> Wrapped;
     #[doc(hidden)]
-    fn unwrap(object: Wrapped) -> std::result::Result<Arc<Self>, &'static str>;
+    fn unwrap(object: &Wrapped) -> std::result::Result<&Arc<Self>, &'static str>;
 }
 
-/// An object on its way in or out of the registry.
+/// An object in the registry.
 pub struct Wrapped(Object);
 
 macro_rules! registered {
@@ -77,8 +79,8 @@ macro_rules! registered {
             fn wrap(this: Arc<Self>) -> Wrapped {
                 Wrapped(Object::$variant(this))
             }
-            fn unwrap(object: Wrapped) -> std::result::Result<Arc<Self>, &'static str> {
-                match object.0 {
+            fn unwrap(object: &Wrapped) -> std::result::Result<&Arc<Self>, &'static str> {
+                match &object.0 {
                     Object::$variant(this) => Ok(this),
                     other => Err(other.noun()),
                 }
@@ -110,36 +112,64 @@ registered!(SpMMPlan, Plan, flashllmSpMMPlan, "a plan", Kind::InvalidValue);
 pub fn insert<T: Registered>(object: T) -> *mut T::Opaque {
     let wrapped = T::wrap(Arc::new(object));
     let mut objects = OBJECTS.write().unwrap_or_else(PoisonError::into_inner);
-    let key = objects.get_or_insert_with(SlotMap::new).insert(wrapped.0);
+    let key = objects.get_or_insert_with(SlotMap::new).insert(wrapped);
     // Keys are never 0 (a generation in use is odd), so none looks like NULL.
     ptr::without_provenance_mut(key.data().as_ffi() as usize)
 }
 
+/// The registry while nothing enters or leaves it. A product looks its objects up through one of these: a lock
+/// for each of them would cost more than everything else that is done with them.
+pub struct Look(RwLockReadGuard<'static, Option<Objects>>);
+
+/// Takes the registry's lock, for look-ups alone: Create and Destroy wait until the result is dropped, and so would
+/// another look of this thread behind them.
+pub fn look() -> Look {
+    Look(OBJECTS.read().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Look {
+    /// The live object behind a handle.
+    #[inline(always)] // capi/spmm.rs says why.
+    pub fn get<T: Registered>(&self, handle: *const T::Opaque, name: &str) -> Result<Arc<T>> {
+        find(self.0.as_ref(), handle, name).map(Arc::clone)
+    }
+
+    /// What `f` says of the live object behind a handle. It looks nothing up itself, nor waits for who does.
+    #[inline(always)] // capi/spmm.rs says why.
+    pub fn read<T: Registered, R>(
+        &self,
+        handle: *const T::Opaque,
+        name: &str,
+        f: impl FnOnce(&T) -> R,
+    ) -> Result<R> {
+        find(self.0.as_ref(), handle, name).map(|object| f(object))
+    }
+}
+
 /// The live object behind a handle.
 pub fn get<T: Registered>(handle: *const T::Opaque, name: &str) -> Result<Arc<T>> {
-    let found = {
-        let objects = OBJECTS.read().unwrap_or_else(PoisonError::into_inner);
-        objects.as_ref().zip(key_of(handle)).and_then(|(o, key)| o.get(key).cloned())
-    };
-    match found.map(|object| T::unwrap(Wrapped(object))) {
-        Some(Ok(object)) => Ok(object),
-        Some(Err(other)) => Err(refused::<T>(handle, name, Some(other))),
-        None => Err(refused::<T>(handle, name, None)),
-    }
+    look().get(handle, name)
 }
 
 /// Takes the object out of the registry. It ends when the last call that still uses it returns.
 pub fn remove<T: Registered>(handle: *const T::Opaque, name: &str) -> Result<Arc<T>> {
     // Holding the write lock over check and removal lets one of two concurrent Destroys win.
-    let taken = {
+    let (object, _slot) = {
         let mut objects = OBJECTS.write().unwrap_or_else(PoisonError::into_inner);
-        objects.as_mut().zip(key_of(handle)).and_then(|(objects, key)| {
-            let object = objects.get(key).cloned()?;
-            Some(T::unwrap(Wrapped(object)).map(|object| (object, objects.remove(key))))
-        })
+        let object = Arc::clone(find(objects.as_ref(), handle, name)?);
+        (object, objects.as_mut().zip(key_of(handle)).and_then(|(o, key)| o.remove(key)))
     };
-    match taken {
-        Some(Ok((object, _slot))) => Ok(object),
+    Ok(object)
+}
+
+#[inline(always)] // capi/spmm.rs says why.
+fn find<'o, T: Registered>(
+    objects: Option<&'o Objects>,
+    handle: *const T::Opaque,
+    name: &str,
+) -> Result<&'o Arc<T>> {
+    match objects.zip(key_of(handle)).and_then(|(o, key)| o.get(key)).map(T::unwrap) {
+        Some(Ok(object)) => Ok(object),
         Some(Err(other)) => Err(refused::<T>(handle, name, Some(other))),
         None => Err(refused::<T>(handle, name, None)),
     }

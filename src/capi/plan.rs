@@ -63,7 +63,8 @@ struct State {
 /// A planned product.
 pub struct SpMMPlan {
     shape: Shape,
-    state: RwLock<State>,
+    /// A new one at each change: an execution keeps the one that it began with.
+    state: RwLock<Arc<State>>,
 }
 
 impl SpMMPlan {
@@ -77,7 +78,7 @@ impl SpMMPlan {
             },
             op_b,
             header: product.header()?,
-            c_type: product.on.c.dtype(),
+            c_type: product.on.c.dtype,
             n: product.n,
             batch: product.batch(),
         };
@@ -96,20 +97,20 @@ impl SpMMPlan {
             planned: None,
         };
         state.planned = shape.plan(&state)?;
-        Ok(Self { shape, state: RwLock::new(state) })
+        Ok(Self { shape, state: RwLock::new(Arc::new(state)) })
     }
 
-    fn read(&self) -> State {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn read(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes the state and plans anew; a refusal leaves everything as it was.
     fn update(&self, change: impl FnOnce(&mut State) -> Result<()>) -> Result<()> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = state.clone();
+        let mut next = State::clone(&state);
         change(&mut next)?;
         next.planned = self.shape.plan(&next)?;
-        *state = next;
+        *state = Arc::new(next);
         Ok(())
     }
 
@@ -568,13 +569,13 @@ pub unsafe extern "C" fn flashllmSpMMPlanGetAttribute(
             }
             FLASHLLM_SPMM_PLAN_GATE => {
                 let key: flashllmConstSpMatDescr_t =
-                    ptr::without_provenance(state.gate.map_or(0, |g| g.1));
+                    ptr::without_provenance(state.gate.as_ref().map_or(0, |g| g.1));
                 // SAFETY: as above.
                 return unsafe { give(value, bytes, attr, key) };
             }
             FLASHLLM_SPMM_PLAN_RESIDUAL => {
                 let key: flashllmConstDnMatDescr_t =
-                    ptr::without_provenance(state.residual.map_or(0, |r| r.1));
+                    ptr::without_provenance(state.residual.as_ref().map_or(0, |r| r.1));
                 // SAFETY: as above.
                 return unsafe { give(value, bytes, attr, key) };
             }
@@ -585,9 +586,10 @@ pub unsafe extern "C" fn flashllmSpMMPlanGetAttribute(
             FLASHLLM_SPMM_PLAN_BIAS_TYPE => flashllmDataType_t::from(state.bias_type) as i32,
             FLASHLLM_SPMM_PLAN_ACTIVATION => flashllmActivation_t::from(state.activation) as i32,
             FLASHLLM_SPMM_PLAN_ALG_ID => plan.algorithm(&state),
-            FLASHLLM_SPMM_PLAN_SPLITS => {
-                state.planned.map_or(1, |p| i32::try_from(p.product.parts).unwrap_or(i32::MAX))
-            }
+            FLASHLLM_SPMM_PLAN_SPLITS => state
+                .planned
+                .as_ref()
+                .map_or(1, |p| i32::try_from(p.product.parts).unwrap_or(i32::MAX)),
             FLASHLLM_SPMM_PLAN_DETERMINISTIC => i32::from(state.deterministic),
             FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH => i32::from(state.programmatic),
         };
@@ -685,9 +687,13 @@ pub unsafe extern "C" fn flashllmSpMMPlanExecute(
     workspace: *mut c_void,
 ) -> flashllmStatus_t {
     guard("flashllmSpMMPlanExecute", || {
-        object::get::<Context>(handle, "handle")?;
-        let plan = object::get::<SpMMPlan>(plan, "plan")?;
-        let on = Operands::get(handle, matA, matB, matC)?;
+        let (plan, on) = {
+            let look = object::look();
+            // Of several wrong arguments the handle is named first, then the plan.
+            look.read(handle, "handle", |_: &Context| ())?;
+            let plan = look.get::<SpMMPlan>(plan, "plan")?;
+            (plan, Operands::look_up(&look, handle, matA, matB, matC)?)
+        };
         plan.on(&on.context)?;
         // SAFETY: the caller gives readable floats or NULL.
         let scalars = unsafe { Scalars::read(&on.context, alpha, beta) }?;
@@ -702,13 +708,12 @@ pub unsafe extern "C" fn flashllmSpMMPlanExecute(
                 Some((header, buffer, planned))
             }
         };
-        let residual = state.residual.as_ref().map(|r| &*r.0);
-        if let Some(r) = residual {
-            if r.batch().count != shape.batch {
+        let residual = state.residual.as_ref().map(|r| r.0.view());
+        if let Some(r) = &residual {
+            if r.batch.count != shape.batch {
                 return Err(Error::invalid(format!(
                     "the residual is a batch of {}, matC one of {}",
-                    r.batch().count,
-                    shape.batch
+                    r.batch.count, shape.batch
                 )));
             }
         }
@@ -725,12 +730,12 @@ pub unsafe extern "C" fn flashllmSpMMPlanExecute(
         if product.n == 0 {
             return Ok(());
         }
-        let pieces = product.pieces(residual, state.pieces.n);
+        let pieces = product.pieces(residual.as_ref(), state.pieces.n);
         let fused = Fused {
             bias: (state.bias != 0).then_some((state.bias, state.bias_type)),
             activation: state.activation,
             gate: gate.as_ref().map(|(header, buffer, _)| (header, *buffer)),
-            residual,
+            residual: residual.as_ref(),
             planned: state.planned.as_ref(),
             programmatic: state.programmatic,
         };
@@ -743,13 +748,13 @@ impl Shape {
     /// Refuses a product of another shape or type than the plan's.
     fn matches(&self, product: &Product) -> Result<()> {
         let on = &product.on;
-        if on.a.dtype() != self.header.dtype || on.c.dtype() != self.c_type {
+        if on.a.dtype() != self.header.dtype || on.c.dtype != self.c_type {
             return Err(Error::new(
                 Kind::MatrixTypeNotSupported,
                 format!(
                     "matA holds {:?} and matC {:?}, the plan is for {:?} and {:?}",
                     flashllmDataType_t::from(on.a.dtype()),
-                    flashllmDataType_t::from(on.c.dtype()),
+                    flashllmDataType_t::from(on.c.dtype),
                     flashllmDataType_t::from(self.header.dtype),
                     flashllmDataType_t::from(self.c_type)
                 ),

@@ -1,4 +1,8 @@
 //! C = alpha * op(A) * op(B) + beta * C with a compressed A.
+//!
+//! Our part of a call was once mostly handing results over: what does not fit the registers is written at each return,
+//! and read again at once in other pieces, for which the processor waits. So the functions that every product passes are
+//! inlined.
 
 use std::ffi::c_void;
 use std::slice;
@@ -8,14 +12,14 @@ use super::batch::Way;
 use super::context::place;
 use super::convert::{disjoint, host_buffer};
 use super::guard::{aligned, guard, host_slice, host_slice_mut, null, out, scalar};
-use super::object;
+use super::object::{self, Look};
 use super::status::flashllmStatus_t;
 use super::types::{
     RawDataType, RawOperation, RawSpMMAlg, flashllmConstDnMatDescr_t, flashllmConstSpMatDescr_t,
     flashllmDataType_t, flashllmDnMatDescr_t, flashllmHandle_t, flashllmOperation_t,
     flashllmSpMMAlg_t,
 };
-use crate::descr::{Batch, Buffer, DnMat, SpMat};
+use crate::descr::{Batch, Buffer, DnMat, DnView, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
 use crate::gpu::DeviceContext;
@@ -52,6 +56,7 @@ pub(super) enum Scalars {
 impl Scalars {
     /// # Safety
     /// alpha and beta must be NULL, or readable floats where the handle's pointer mode says.
+    #[inline(always)]
     pub(super) unsafe fn read(
         context: &Context,
         alpha: *const c_void,
@@ -79,22 +84,34 @@ impl Scalars {
 pub(super) struct Operands {
     pub(super) context: Arc<Context>,
     pub(super) a: Arc<SpMat>,
-    pub(super) b: Arc<DnMat>,
-    pub(super) c: Arc<DnMat>,
+    pub(super) b: DnView,
+    pub(super) c: DnView,
 }
 
 impl Operands {
+    #[inline(always)]
     pub(super) fn get(
         handle: flashllmHandle_t,
         mat_a: flashllmConstSpMatDescr_t,
         mat_b: flashllmConstDnMatDescr_t,
         mat_c: flashllmDnMatDescr_t,
     ) -> Result<Self> {
-        let context = object::get::<Context>(handle, "handle")?;
-        let a = object::get::<SpMat>(mat_a, "matA")?;
-        let b = object::get::<DnMat>(mat_b, "matB")?;
-        let c = object::get::<DnMat>(mat_c, "matC")?;
-        if c.read_only() {
+        Self::look_up(&object::look(), handle, mat_a, mat_b, mat_c)
+    }
+
+    #[inline(always)]
+    pub(super) fn look_up(
+        look: &Look,
+        handle: flashllmHandle_t,
+        mat_a: flashllmConstSpMatDescr_t,
+        mat_b: flashllmConstDnMatDescr_t,
+        mat_c: flashllmDnMatDescr_t,
+    ) -> Result<Self> {
+        let context = look.get::<Context>(handle, "handle")?;
+        let a = look.get::<SpMat>(mat_a, "matA")?;
+        let b = look.read(mat_b, "matB", DnMat::view)?;
+        let (c, read_only) = look.read(mat_c, "matC", |c: &DnMat| (c.view(), c.read_only()))?;
+        if read_only {
             return Err(Error::invalid(
                 "matC was made by flashllmCreateConstDnMat: its values are const",
             ));
@@ -104,6 +121,7 @@ impl Operands {
 }
 
 /// Checks the operations and the compute type, and gives opB.
+#[inline(always)]
 pub(super) fn operations(
     op_a: RawOperation,
     op_b: RawOperation,
@@ -170,7 +188,7 @@ pub(super) struct Fused<'a> {
     /// The compressed gate.
     pub(super) gate: Option<(&'a Header, Buffer)>,
     /// A matrix to add.
-    pub(super) residual: Option<&'a DnMat>,
+    pub(super) residual: Option<&'a DnView>,
     /// The plan, if one was made before.
     pub(super) planned: Option<&'a Planned>,
     /// Whether it may begin before what is ahead of it in the stream has ended.
@@ -182,6 +200,7 @@ impl Raw {
     ///
     /// # Safety
     /// alpha and beta must be NULL, or readable floats where the handle's pointer mode says.
+    #[inline(always)]
     unsafe fn operands(&self) -> Result<(Operands, flashllmOperation_t, Scalars)> {
         let on = Operands::get(self.handle, self.mat_a, self.mat_b, self.mat_c)?;
         let op_b = operations(self.op_a, self.op_b, self.compute_type, self.alg)?;
@@ -193,30 +212,31 @@ impl Raw {
 
 impl Product {
     /// Checks element types and shapes.
+    #[inline(always)]
     pub(super) fn new(on: Operands, op_b: flashllmOperation_t) -> Result<Self> {
         let type_of = |dtype: DType| flashllmDataType_t::from(dtype);
-        if on.b.dtype() != on.a.dtype() {
+        if on.b.dtype != on.a.dtype() {
             return Err(Error::new(
                 Kind::MatrixTypeNotSupported,
                 format!(
                     "matB holds {:?} and must hold matA's {:?}",
-                    type_of(on.b.dtype()),
+                    type_of(on.b.dtype),
                     type_of(on.a.dtype())
                 ),
             ));
         }
-        if on.c.dtype() != on.a.dtype() && on.c.dtype() != DType::F32 {
+        if on.c.dtype != on.a.dtype() && on.c.dtype != DType::F32 {
             return Err(Error::new(
                 Kind::MatrixTypeNotSupported,
                 format!(
                     "matC holds {:?} and must hold FLASHLLM_R_32F or matA's {:?}",
-                    type_of(on.c.dtype()),
+                    type_of(on.c.dtype),
                     type_of(on.a.dtype())
                 ),
             ));
         }
         let (m, k) = (on.a.rows(), on.a.cols());
-        let b = on.b.layout();
+        let b = &on.b.layout;
         let (row, col) = b.strides();
         let (b_k, b_n, b_strides, op) = match op_b {
             flashllmOperation_t::FLASHLLM_OPERATION_NON_TRANSPOSE => {
@@ -231,14 +251,14 @@ impl Product {
                 "{op} has {b_k} rows, and matA is {m} x {k}: it must have {k}"
             )));
         }
-        let c = on.c.layout();
+        let c = &on.c.layout;
         if (c.rows, c.cols) != (m, b_n) {
             return Err(Error::invalid(format!(
                 "matC is {} x {}, and matA ({m} x {k}) times {op} ({k} x {b_n}) is {m} x {b_n}",
                 c.rows, c.cols
             )));
         }
-        let (b_batch, c_batch) = (on.b.batch(), on.c.batch());
+        let (b_batch, c_batch) = (on.b.batch, on.c.batch);
         if b_batch.count != c_batch.count {
             return Err(Error::invalid(format!(
                 "matB is a batch of {}, matC one of {}",
@@ -270,11 +290,11 @@ impl Product {
 
     /// The batch as one product of at most `most` columns, if B, C and the residual continue along N from one
     /// matrix to the next.
-    pub(super) fn pieces(&self, residual: Option<&DnMat>, most: usize) -> Pieces {
+    pub(super) fn pieces(&self, residual: Option<&DnView>, most: usize) -> Pieces {
         let (n, count) = (self.n, self.c_batch.count);
-        let c_column = self.on.c.layout().strides().1;
-        let r_batch = residual.map_or(Batch { count, stride: 0 }, DnMat::batch);
-        let r_column = residual.map_or(0, |r| r.layout().strides().1);
+        let c_column = self.on.c.layout.strides().1;
+        let r_batch = residual.map_or(Batch { count, stride: 0 }, |r| r.batch);
+        let r_column = residual.map_or(0, |r| r.layout.strides().1);
         let steps = (self.b_batch.stride, self.c_batch.stride, r_batch.stride);
         let columns = (self.b_strides.1, c_column, r_column);
         if count == 1 {
@@ -298,6 +318,7 @@ impl Product {
     }
 
     /// The compressed matrix, on this handle's side.
+    #[inline(always)]
     pub(super) fn ready(&self) -> Result<(Header, Buffer)> {
         self.on.a.ready("matA", place(&self.on.context))
     }
@@ -359,9 +380,8 @@ impl Product {
         fused: &Fused<'_>,
         pieces: &Pieces,
     ) -> String {
-        let dense = |d: &DnMat| {
-            format!("{:#x} {:?} {:?} {:?}", d.values(), d.dtype(), d.layout(), d.batch())
-        };
+        let dense =
+            |d: &DnView| format!("{:#x} {:?} {:?} {:?}", d.values, d.dtype, d.layout, d.batch);
         format!(
             "{} of {} columns, {scalars:?}, A {} x {} {:?} {:?} at {:#x}, B {}, C {}, workspace {workspace:p}, bias {:x?}, {:?}, gate {}, residual {}, {}",
             pieces.count,
@@ -461,16 +481,16 @@ impl Product {
             Scalars::Values(alpha, beta) => (alpha, beta, None),
             Scalars::Device(alpha, beta) => (0.0, 0.0, Some((alpha, beta))),
         };
-        let (b, c, c_size) = (&self.on.b, &self.on.c, self.on.c.dtype().size());
+        let (b, c, c_size) = (&self.on.b, &self.on.c, self.on.c.dtype.size());
         SpmmArgs {
             header,
             a: a.address as u64,
             n: pieces.n,
-            b: (b.values() + piece * pieces.steps.0 * self.element()) as u64,
+            b: (b.values + piece * pieces.steps.0 * self.element()) as u64,
             b_strides: (self.b_strides.0, pieces.columns.0),
-            c: (c.values() + piece * pieces.steps.1 * c_size) as u64,
-            c_dtype: c.dtype(),
-            c_strides: (c.layout().strides().0, pieces.columns.1),
+            c: (c.values + piece * pieces.steps.1 * c_size) as u64,
+            c_dtype: c.dtype,
+            c_strides: (c.layout.strides().0, pieces.columns.1),
             alpha,
             beta,
             epilogue: Epilogue {
@@ -479,9 +499,9 @@ impl Product {
                 activation: if fused.gate.is_some() { Activation::None } else { fused.activation },
                 gate: None,
                 residual: fused.residual.map(|r| Residual {
-                    address: (r.values() + piece * pieces.steps.2 * r.dtype().size()) as u64,
-                    dtype: r.dtype(),
-                    strides: (r.layout().strides().0, pieces.columns.2),
+                    address: (r.values + piece * pieces.steps.2 * r.dtype.size()) as u64,
+                    dtype: r.dtype,
+                    strides: (r.layout.strides().0, pieces.columns.2),
                 }),
                 scalars: at,
             },
@@ -507,12 +527,12 @@ impl Product {
         };
         let (b, c, m) = (&self.on.b, &self.on.c, self.on.a.rows());
         let a_bytes = header.total_bytes as usize;
-        let c_range = (c.values(), c.batch_bytes(), "matC");
-        let b_range = (b.values(), b.batch_bytes(), "matB");
+        let c_range = (c.values, c.batch_bytes(), "matC");
+        let b_range = (b.values, b.batch_bytes(), "matB");
         disjoint(c_range, b_range)?;
         disjoint(c_range, (a.address, a_bytes, "matA's buffer"))?;
         let bias_range = fused.bias.map(|(at, dtype)| (at, m * dtype.size(), "the bias"));
-        let residual_range = fused.residual.map(|r| (r.values(), r.batch_bytes(), "the residual"));
+        let residual_range = fused.residual.map(|r| (r.values, r.batch_bytes(), "the residual"));
         let in_place = fused.residual.is_some_and(|r| is_same(r, c));
         if let Some(range) = bias_range {
             disjoint(c_range, range)?;
@@ -546,26 +566,26 @@ impl Product {
         };
         let k = self.on.a.cols();
         let b_strides = (self.b_strides.0, pieces.columns.0);
-        let c_strides = (c.layout().strides().0, pieces.columns.1);
+        let c_strides = (c.layout.strides().0, pieces.columns.1);
         let last =
             |rows: usize, cols: usize, s: (usize, usize)| (rows - 1) * s.0 + (cols - 1) * s.1;
         for piece in 0..pieces.count {
-            let b_at = b.values() + piece * pieces.steps.0 * self.element();
+            let b_at = b.values + piece * pieces.steps.0 * self.element();
             // SAFETY: inside of what the descriptor describes: readable host memory.
             let b = unsafe { host_slice::<u16>(b_at, last(k, pieces.n, b_strides) + 1) };
-            let c_at = c.values() + piece * pieces.steps.1 * c.dtype().size();
+            let c_at = c.values + piece * pieces.steps.1 * c.dtype.size();
             let c_len = last(m, pieces.n, c_strides) + 1;
             // SAFETY: writable host memory inside of what the descriptor describes, not empty as n > 0, aligned
             // (checked by DnMat), disjoint from all that is read (checked above); one piece at a time.
-            let c_values = unsafe { elements_mut(c_at, c.dtype(), c_len) };
+            let c_values = unsafe { elements_mut(c_at, c.dtype, c_len) };
             let residual = match fused.residual {
                 None => host::Residual::None,
                 Some(_) if in_place => host::Residual::InPlace,
                 Some(r) => {
-                    let strides = (r.layout().strides().0, pieces.columns.2);
-                    let at = r.values() + piece * pieces.steps.2 * r.dtype().size();
+                    let strides = (r.layout.strides().0, pieces.columns.2);
+                    let at = r.values + piece * pieces.steps.2 * r.dtype.size();
                     // SAFETY: inside of what the descriptor describes: readable host memory.
-                    let values = unsafe { elements(at, r.dtype(), last(m, pieces.n, strides) + 1) };
+                    let values = unsafe { elements(at, r.dtype, last(m, pieces.n, strides) + 1) };
                     host::Residual::Matrix(values, strides)
                 }
             };
@@ -576,7 +596,7 @@ impl Product {
                 beta,
                 b,
                 b_strides,
-                c_dtype: c.dtype(),
+                c_dtype: c.dtype,
                 c_strides,
                 epilogue: host::Epilogue {
                     bias,
@@ -615,11 +635,11 @@ impl Product {
 }
 
 /// Whether the residual is C itself.
-fn is_same(r: &DnMat, c: &DnMat) -> bool {
-    r.values() == c.values()
-        && r.dtype() == c.dtype()
-        && r.layout() == c.layout()
-        && (r.batch() == c.batch() || c.batch().count == 1)
+fn is_same(r: &DnView, c: &DnView) -> bool {
+    r.values == c.values
+        && r.dtype == c.dtype
+        && r.layout == c.layout
+        && (r.batch == c.batch || c.batch.count == 1)
 }
 
 /// Whether an array of these (size, stride) has no two elements in one place; layouts that interleave

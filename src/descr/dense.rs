@@ -1,6 +1,6 @@
 //! Dense matrix descriptor.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Kind, Result};
@@ -25,6 +25,38 @@ pub struct DnMat {
     /// Exposed address of element (0, 0). Atomic, because one thread may set it while another reads.
     values: AtomicUsize,
     batch: Mutex<Batch>,
+    /// Whether `batch` is more than one matrix: as long as it is not, nobody needs the lock.
+    batched: AtomicBool,
+}
+
+/// A dense matrix at one moment: meanwhile another thread may set the values or the batch of its descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnView {
+    /// Shape, leading dimension, order.
+    pub layout: DenseLayout,
+    /// Element type.
+    pub dtype: DType,
+    /// Address of element (0, 0).
+    pub values: usize,
+    /// One matrix unless it was set.
+    pub batch: Batch,
+}
+
+impl DnView {
+    /// Bytes from the first element of the first matrix to one past the last of the last.
+    pub fn batch_bytes(&self) -> usize {
+        let elements = match self.layout.extent() {
+            0 => 0,
+            // DnMat::set_batch has checked that 8 bytes an element fit.
+            extent => (self.batch.count - 1) * self.batch.stride + extent,
+        };
+        elements * self.dtype.size()
+    }
+}
+
+impl Batch {
+    /// What a matrix is before a batch is set.
+    const ONE: Self = Self { count: 1, stride: 0 };
 }
 
 impl DnMat {
@@ -49,7 +81,8 @@ impl DnMat {
             dtype,
             read_only,
             values: AtomicUsize::new(0),
-            batch: Mutex::new(Batch { count: 1, stride: 0 }),
+            batch: Mutex::new(Batch::ONE),
+            batched: AtomicBool::new(false),
         };
         new.set_values(values)?;
         Ok(new)
@@ -88,22 +121,27 @@ impl DnMat {
         let elements = checked_mul(batch.count - 1, batch.stride, "batch extent")?;
         let elements = checked_add(elements, self.layout.extent(), "batch extent")?;
         checked_mul(elements, 8, "batch extent in bytes")?;
-        *self.batch.lock().unwrap_or_else(PoisonError::into_inner) = batch;
+        let mut place = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = batch;
+        self.batched.store(batch != Batch::ONE, Ordering::Release);
         Ok(())
     }
 
     /// The batch; one matrix unless it was set.
     pub fn batch(&self) -> Batch {
+        if !self.batched.load(Ordering::Acquire) {
+            return Batch::ONE;
+        }
         *self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Elements from the first of the first matrix to one past the last of the last.
-    pub fn batch_extent(&self) -> usize {
-        let batch = self.batch();
-        match self.layout.extent() {
-            0 => 0,
-            // set_batch has checked that 8 bytes an element fit.
-            extent => (batch.count - 1) * batch.stride + extent,
+    /// What it describes now.
+    pub fn view(&self) -> DnView {
+        DnView {
+            layout: self.layout,
+            dtype: self.dtype,
+            values: self.values(),
+            batch: self.batch(),
         }
     }
 
@@ -131,11 +169,6 @@ impl DnMat {
     pub fn extent_bytes(&self) -> usize {
         // DenseLayout::new has checked that 8 bytes an element fit.
         self.layout.extent() * self.dtype.size()
-    }
-
-    /// As [`DnMat::extent_bytes`], of all matrices of the batch.
-    pub fn batch_bytes(&self) -> usize {
-        self.batch_extent() * self.dtype.size()
     }
 }
 
@@ -171,9 +204,9 @@ mod tests {
     fn a_batch_spans_from_its_first_to_its_last_element() {
         let m = DnMat::new(4, 8, 8, Order::Row, DType::F16, 64, false).unwrap();
         assert_eq!(m.batch(), Batch { count: 1, stride: 0 });
-        assert_eq!(m.batch_bytes(), m.extent_bytes());
+        assert_eq!(m.view().batch_bytes(), m.extent_bytes());
         m.set_batch(3, 40).unwrap();
-        assert_eq!(m.batch_extent(), 2 * 40 + 32);
+        assert_eq!(m.view().batch_bytes(), (2 * 40 + 32) * 2);
         for (count, stride, kind) in [
             (0, 40, Kind::InvalidValue),
             (-1, 40, Kind::InvalidValue),
@@ -184,5 +217,7 @@ mod tests {
             assert_eq!(m.set_batch(count, stride).unwrap_err().kind(), kind);
             assert_eq!(m.batch(), Batch { count: 3, stride: 40 }, "a refusal changes nothing");
         }
+        m.set_batch(1, 0).unwrap();
+        assert_eq!(m.view().batch, Batch { count: 1, stride: 0 });
     }
 }

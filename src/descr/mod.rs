@@ -6,5 +6,5 @@ mod dense;
 mod sparse;
 
 pub use csr::CsrMat;
-pub use dense::{Batch, DnMat};
+pub use dense::{Batch, DnMat, DnView};
 pub use sparse::{Buffer, Origin, Place, SpMat, SpState, Stage};

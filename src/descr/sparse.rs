@@ -266,6 +266,7 @@ impl SpMat {
     }
 
     /// Reads the state.
+    #[inline(always)] // capi/spmm.rs says why.
     pub fn read<R>(&self, f: impl FnOnce(&SpState) -> R) -> R {
         f(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -287,6 +288,7 @@ impl SpMat {
     }
 
     /// The header and buffer of a matrix that can be multiplied or decoded in `place`.
+    #[inline(always)] // capi/spmm.rs says why.
     pub fn ready(&self, name: &str, place: Place) -> Result<(Header, Buffer)> {
         self.read(|state| match (&state.stage, state.buffer) {
             (Stage::Ready(header), Some(buffer)) => {

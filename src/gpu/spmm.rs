@@ -231,6 +231,7 @@ impl<'a> Group<'a> {
 }
 
 /// B as the kernels read it: address and distance of columns.
+#[inline(always)] // capi/spmm.rs says why.
 fn ready_b(
     ctx: &DeviceContext,
     args: &SpmmArgs<'_>,
@@ -277,6 +278,7 @@ fn product(
 }
 
 /// The kernel's parameters.
+#[inline(always)] // capi/spmm.rs says why.
 fn spmm_params(
     args: &SpmmArgs<'_>,
     problem: &Problem,

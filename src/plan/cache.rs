@@ -1,24 +1,27 @@
 //! Plans of a device that were made before: an engine asks for the same few products thousands of times a second,
 //! and weighing every algorithm takes longer than telling the driver to launch one.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
-use super::{DeviceProps, LaunchPlan, Problem, select};
-use crate::error::Result;
+use super::{DeviceProps, GroupShape, LaunchPlan, Problem, group, select};
+use crate::error::{Kind, Result};
 
 /// Problems that are remembered at a time: those of a large model's layers at a few batch sizes.
 const PLACES: usize = 256;
+/// Groups that are remembered at a time.
+const GROUPS: usize = 64;
 
-/// What [`select`] said, by problem. Of two problems with the same place the later one stays.
+/// What [`select`] and [`group`] said, by problem.
 pub struct Cache {
     props: DeviceProps,
-    places: Mutex<Vec<Option<(Problem, LaunchPlan)>>>,
+    products: Places<Problem, LaunchPlan, PLACES>,
+    groups: Places<(GroupShape, usize), Option<LaunchPlan>, GROUPS>,
 }
 
 impl Cache {
     /// An empty one. Later calls allocate nothing.
     pub fn new(props: DeviceProps) -> Self {
-        Self { props, places: Mutex::new(vec![None; PLACES]) }
+        Self { props, products: Places::new(), groups: Places::new() }
     }
 
     /// The device that plans are for.
@@ -27,41 +30,96 @@ impl Cache {
     }
 
     /// As [`select`].
+    #[inline(always)] // capi/spmm.rs says why.
     pub fn select(&self, problem: &Problem) -> Result<LaunchPlan> {
-        let place = place(problem);
-        // A thread that finds the cache in use, or left by a panic, plans for itself.
-        if let Ok(places) = self.places.try_lock()
-            && let Some(Some((known, plan))) = places.get(place)
-            && known == problem
-        {
-            return Ok(*plan);
-        }
-        let plan = select(problem, &self.props)?;
-        if let Ok(mut places) = self.places.try_lock()
-            && let Some(entry) = places.get_mut(place)
-        {
-            *entry = Some((*problem, plan));
-        }
-        Ok(plan)
+        self.products.get(hash(words(problem)), problem, || select(problem, &self.props))
+    }
+
+    /// As [`group`]; none if the kernels that take groups have no room for the blocks.
+    pub fn group(&self, shape: &GroupShape, together: usize) -> Result<Option<LaunchPlan>> {
+        let GroupShape { header, least_rows, most_rows, max_block, n, count } = shape;
+        let words = [
+            header.format as u64,
+            header.cols,
+            u64::from(header.tile_cols),
+            *least_rows,
+            *most_rows,
+            u64::from(*max_block),
+            *n as u64,
+            *count as u64,
+        ];
+        self.groups.get(hash(words), &(*shape, together), || {
+            match group(&self.props, shape, together) {
+                Ok(plan) => Ok(Some(plan)),
+                Err(error) if error.kind() == Kind::InsufficientResources => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
     }
 }
 
-fn place(problem: &Problem) -> usize {
+/// What was made before, by what it was made for. The first key of a place stays and is found without a lock, by any
+/// number of threads at once; of its later ones, the last stays behind a lock.
+struct Places<K, V, const N: usize> {
+    first: Vec<OnceLock<(K, V)>>,
+    later: Mutex<Vec<Option<(K, V)>>>,
+}
+
+impl<K: Copy + PartialEq, V: Copy, const N: usize> Places<K, V, N> {
+    fn new() -> Self {
+        let first = (0..N).map(|_| OnceLock::new()).collect();
+        Self { first, later: Mutex::new(vec![None; N]) }
+    }
+
+    #[inline(always)] // capi/spmm.rs says why.
+    fn get(&self, hash: usize, key: &K, make: impl FnOnce() -> Result<V>) -> Result<V> {
+        let place = hash % N;
+        match self.first.get(place).and_then(OnceLock::get) {
+            Some((known, value)) if known == key => Ok(*value),
+            _ => self.get_later(place, key, make),
+        }
+    }
+
+    #[cold]
+    fn get_later(&self, place: usize, key: &K, make: impl FnOnce() -> Result<V>) -> Result<V> {
+        // A thread that finds the rest in use, or left by a panic, makes its own.
+        if let Ok(later) = self.later.try_lock()
+            && let Some(Some((known, value))) = later.get(place)
+            && known == key
+        {
+            return Ok(*value);
+        }
+        let value = make()?;
+        if self.first.get(place).is_some_and(|first| first.set((*key, value)).is_err())
+            && let Ok(mut later) = self.later.try_lock()
+            && let Some(entry) = later.get_mut(place)
+        {
+            *entry = Some((*key, value));
+        }
+        Ok(value)
+    }
+}
+
+fn words(problem: &Problem) -> [u64; 7] {
     let Problem { format, m, n, k, block_cols, max_block, b } = *problem;
-    let words = [format as u32, m, n, k, block_cols, max_block, b as u32];
-    // Fowler-Noll-Vo, by words, and its better half.
-    let hash = words.into_iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, word| {
-        (hash ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3)
-    });
-    (hash >> 40) as usize % PLACES
+    [format as u32, m, n, k, block_cols, max_block, b as u32].map(u64::from)
+}
+
+/// Fowler-Noll-Vo, by words, and its better half.
+fn hash(words: impl IntoIterator<Item = u64>) -> usize {
+    let hash = words
+        .into_iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3));
+    (hash >> 40) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::devices::h100;
     use super::*;
+    use crate::format::Header;
     use crate::plan::BAccess;
-    use crate::types::Format;
+    use crate::types::{DType, Format};
 
     #[test]
     fn plans_are_those_that_selection_makes_however_often_they_are_asked_for() {
@@ -88,6 +146,45 @@ mod tests {
     }
 
     #[test]
+    fn plans_of_groups_are_those_that_are_made_however_often_they_are_asked_for() {
+        let cache = Cache::new(h100());
+        let header = Header {
+            format: Format::Bitmap,
+            dtype: DType::F16,
+            reordered: false,
+            rows: 4096,
+            cols: 4096,
+            nnz: 0,
+            tile_rows: 32,
+            tile_cols: 256,
+            table_offset: 256,
+            table_entries: 0,
+            data_offset: 0,
+            data_bytes: 0,
+            total_bytes: 0,
+            max_block: 43,
+        };
+        for _ in 0..2 {
+            for max_block in [43, 700] {
+                for count in [1, 2, 7, 100] {
+                    for n in 1..=20 {
+                        let shape = GroupShape {
+                            header,
+                            least_rows: 64,
+                            most_rows: 4096,
+                            max_block,
+                            n,
+                            count,
+                        };
+                        let made = group(&h100(), &shape, 16);
+                        assert_eq!(cache.group(&shape, 16).unwrap(), made.ok());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn problems_of_a_model_spread_over_the_places() {
         let mut taken = std::collections::HashSet::new();
         let mut problems = 0;
@@ -96,7 +193,7 @@ mod tests {
                 let b = BAccess::Direct;
                 let (format, block_cols) = (Format::Banked, 128);
                 let problem = Problem { format, m, n, k, block_cols, max_block: 97, b };
-                taken.insert(place(&problem));
+                taken.insert(hash(words(&problem)) % PLACES);
                 problems += 1;
             }
         }

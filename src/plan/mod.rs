@@ -70,6 +70,7 @@ pub struct Problem {
 
 impl Problem {
     /// The product of the matrix that `header` describes with `n` columns.
+    #[inline(always)] // capi/spmm.rs says why.
     pub fn new(header: &Header, n: usize, b: BAccess) -> Result<Self> {
         let dim = |name: &str, v: u64| {
             u32::try_from(v).ok().filter(|&v| v <= i32::MAX as u32).ok_or_else(|| {
