@@ -3,8 +3,9 @@
 // C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in SELL, 16-bit in, fp32 accumulation, Hopper.
 // For every non-zero the row of B that it meets is gathered from shared memory: work and bytes are those of the non-zeros.
 //
-// Blocks:   persistent grid (CTAs, N / 8). A row group is T = p.group_tiles tiles of 32 rows; the units (row group, block of
-//           2048 columns) are dealt to the CTAs (fl_streamk.cuh). A CTA walks the blocks of its row group along K; in each,
+// Blocks:   persistent grid (CTAs, N / 8). Uneven rows (p.images is 1): every CTA gets tiles of 32 rows that have about as many
+//           bytes as any other's, up to T = p.group_tiles at a time. Else a row group is T tiles, and the units (row group, block of
+//           2048 columns) are dealt to the CTAs (fl_streamk.cuh). A CTA walks the blocks of its tiles along K; in each,
 //           whatever consumer warp is free takes the next slice of four rows. Four more warps bring B.
 // Shared:   [0, 1024)   the number of the next slice, and mbarriers full[] of the consumers' rings
 //           [1024, ..)  sums, 2 x T x 1 KB: of the even and of the odd blocks of K, as m16n8 accumulators
@@ -17,7 +18,8 @@
 //           warp      packet there: 4 x (deltas -> addresses -> ldmatrix), mma one group behind | next packet asked for ...
 //           A warp copies its own packets, from the slice it has and from the one it has next. The sum of a slice
 //           is added to those of its rows: a row is in one slice of a block, and block k + 2 waits for block k, so
-//           that sums are the same bits every time.
+//           that sums are the same bits every time. Each block of K has its barriers, of which each use is a phase: a CTA's
+//           first tiles may lack the last blocks, which then are a phase behind.
 // Budget:   a step of 32 non-zeros: wavefronts of shared memory 4 (ldmatrix) + 0.5 (values) + 0.2 (deltas) + 0.7 (the copy).
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0 (the host packs
 //           B otherwise).
@@ -38,7 +40,7 @@ constexpr uint32_t kPlace = kLanes * 16;     // bytes of shared memory
 constexpr uint32_t kB = kBlockCols / 8 * 2 * kPlace;
 constexpr uint32_t kPackets = 2;             // of a warp
 constexpr uint32_t kLengthMask = 0xfff;      // of the second word of an entry: its length in units of kEndUnit
-constexpr uint32_t kLoadersBegin = 1, kBegin = 2, kNext = 3, kConsumers = 4;  // named barriers
+constexpr uint32_t kLoadersBegin = 1, kBegin = 2, kConsumers = 3;  // named barriers
 constexpr uint32_t kDeltaBytes = 3 * kWordBytes;  // of a full packet
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -47,8 +49,70 @@ struct Addresses {
     uint32_t full, done, next, sums, directory, b;
 };
 
-// One of the warps that bring B: `blocks` blocks of K from `first` on, into either place in turn.
-__device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t first, uint32_t blocks, uint32_t phase, uint32_t slice,
+// The first tile whose blocks begin at or after a CTA's share of all bytes, for this CTA and the next. Half a warp looks for
+// each, first where it is if all tiles have alike.
+__device__ __forceinline__ uint2 tiles_by_bytes(const FlSpmmParams& p, uint32_t lane) {
+    const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
+    const uint32_t cta = blockIdx.x + lane / 16, among = lane % 16;
+    const int tiles = static_cast<int>(p.row_tiles);
+    const uint64_t share = static_cast<uint64_t>(table[static_cast<uint64_t>(p.row_tiles) * p.k_blocks]) * cta;
+    // How many of 16 tiles, `step` apart from `from` on, come before.
+    auto before = [&](int from, int step, int last) {
+        const int tile = min(from + static_cast<int>(among) * step, last);
+        const uint32_t starts = table[static_cast<uint64_t>(tile) * p.k_blocks];
+        const uint32_t votes = __ballot_sync(~0u, static_cast<uint64_t>(starts) * gridDim.x < share);
+        return static_cast<int>(__popc(votes >> (lane / 16 * 16) & 0xffff));
+    };
+    const int likely = static_cast<int>(static_cast<float>(tiles) * static_cast<float>(cta) / static_cast<float>(gridDim.x));
+    const int from = max(min(likely - 8, tiles - 15), 0);
+    const int near = before(from, 1, tiles);
+    // `low` comes before, `high` does not.
+    int low = near == 0 ? -1 : min(from + near - 1, tiles - 1), high = near == 16 ? tiles : min(from + near, tiles);
+    while (__any_sync(~0u, high - low > 1)) {
+        const int step = max((high - low + 15) / 16, 1), n = before(low + step, step, high);
+        const int next_low = low + n * step;
+        high = min(next_low + step, high);
+        low = min(next_low, high - 1);
+    }
+    return make_uint2(__shfl_sync(~0u, high, 0), __shfl_sync(~0u, high, 16));
+}
+
+// What a CTA works on at a time: some tiles, and of those some blocks along K.
+struct Work {
+    uint32_t tile, tiles, first, blocks;
+};
+
+// All of it: whole tiles, or units of row groups.
+struct Share {
+    const FlSpmmParams& p;
+    uint32_t now, end, at_once;
+
+    __device__ __forceinline__ Share(const FlSpmmParams& params, const StreamK& line, uint32_t lane) : p(params) {
+        if (p.images != 0) {
+            const uint2 tiles = tiles_by_bytes(p, lane);
+            const uint32_t count = tiles.y - tiles.x, turns = max((count + p.group_tiles - 1) / p.group_tiles, 1u);
+            now = tiles.x, end = tiles.y, at_once = (count + turns - 1) / turns;
+        } else {
+            now = line.first_unit(blockIdx.x), end = line.first_unit(blockIdx.x + 1), at_once = p.group_tiles;
+        }
+    }
+
+    __device__ __forceinline__ bool any() const { return now < end; }
+
+    __device__ __forceinline__ Work work() const {
+        if (p.images != 0) return Work{now, min(at_once, end - now), 0, p.k_blocks};
+        const uint32_t tile = now / p.k_blocks * at_once, first = now % p.k_blocks;
+        return Work{tile, min(at_once, p.row_tiles - tile), first, min(p.k_blocks - first, end - now)};
+    }
+
+    __device__ __forceinline__ void advance(const Work& w) { now += p.images != 0 ? w.tiles : w.blocks; }
+};
+
+// The parity of the barriers of block i, after `turn` earlier works of this CTA, of which the first had `first_blocks`.
+__device__ __forceinline__ uint32_t parity(uint32_t turn, uint32_t first_blocks, uint32_t i) { return (turn ^ (i >= first_blocks ? 1 : 0)) & 1; }
+
+// One of the warps that bring B: the work's blocks of K, into either place in turn.
+__device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, const Work& work, uint32_t turn, uint32_t first_blocks, uint32_t slice,
                                        uint32_t loader, uint32_t lane) {
     constexpr uint32_t kPieces = kBlockCols / 32 / kLoaders, kBatch = 8;  // 8 columns of N x 32 of K
     const uint32_t n = slice * 8 + lane / 4;
@@ -56,18 +120,18 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
     // Register i of a lane has the columns 2 i, 2 i + 1 of its octet: of the i-th matrix the row c is column
     // 2 i + c % 2 of octet c / 2.
     const uint32_t i = lane / 8, c = lane % 8;
-    wait_for_earlier_work();
-    for (uint32_t block = 0; block < blocks; ++block) {
+    const uint32_t lacking = (p.group_tiles - work.tiles) * kSlices * 32;
+    for (uint32_t block = 0; block < work.blocks; ++block) {
         const uint32_t to = at.b + block % 2 * kB;
 #pragma unroll 1
         for (uint32_t batch = 0; batch < kPieces; batch += kBatch) {
             uint4 v[kBatch];
 #pragma unroll
             for (uint32_t j = 0; j < kBatch; ++j) {
-                const uint32_t k = (first + block) * kBlockCols + (loader * kPieces + batch + j) * 32 + lane % 4 * 8;
+                const uint32_t k = (work.first + block) * kBlockCols + (loader * kPieces + batch + j) * 32 + lane % 4 * 8;
                 v[j] = n < p.n && k < p.k ? __ldcg(reinterpret_cast<const uint4*>(b + 2 * k)) : make_uint4(0, 0, 0, 0);
             }
-            if (batch == 0 && block >= 2) mbar_wait(at.done + 8 * (block - 2), phase);
+            if (batch == 0 && block >= 2) mbar_wait(at.done + 8 * (block - 2), parity(turn, first_blocks, block - 2));
 #pragma unroll
             for (uint32_t j = 0; j < kBatch; ++j) {
                 const uint32_t octet = (loader * kPieces + batch + j) * 4 + c / 2;
@@ -79,27 +143,26 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
             }
         }
         mbar_arrive(at.full + 8 * block);
+        // For tiles that there are not.
+        if (lacking != 0 && loader == 0 && lane == 0) mbar_arrive(at.done + 8 * block, lacking);
     }
 }
 
-// Where the slices of a row group's blocks are, for the consumers: entry i is of slice i % 8 of tile i / 8 % T of block i / (8 T).
-__device__ __forceinline__ void fill_directory(const FlSpmmParams& p, const Addresses& at, uint32_t group, uint32_t first, uint32_t entries,
-                                               uint32_t threads) {
-    const uint32_t slices = p.group_tiles * kSlices;
-    for (uint32_t i = threadIdx.x; i < entries; i += threads) {
-        const uint32_t tile = group * p.group_tiles + i % slices / kSlices, j = i % kSlices;
-        uint32_t begin = 0, what = 0;
-        if (tile < p.row_tiles) {
-            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + first + i / slices;
-            const uint32_t start = reinterpret_cast<const uint32_t*>(p.table)[block];
-            const unsigned char* head = reinterpret_cast<const unsigned char*>(p.data) + static_cast<uint64_t>(start) * kUnit;
-            const uint16_t* ends = reinterpret_cast<const uint16_t*>(head);
-            const uint32_t from = j == 0 ? 0 : ends[j - 1], to = ends[j];
-            const uint32_t rows = *reinterpret_cast<const uint32_t*>(head + kOrderOffset + 4 * j);
-            begin = start * (kUnit / kEndUnit) + kHeadBytes / kEndUnit + from;
-            what = (to - from) | (rows & 31) << 12 | (rows >> 8 & 31) << 17 | (rows >> 16 & 31) << 22 | (rows >> 24 & 31) << 27;
-        }
-        sts64(at.directory + i * kEntry, begin, what);
+// Where the slices of the blocks are, for the consumers: of T tiles entry i is of slice i / T % 8 of tile i % T of block i / (8 T).
+// The longest come first, so that warps end a block together.
+__device__ __forceinline__ void fill_directory(const FlSpmmParams& p, const Addresses& at, const Work& work) {
+    const uint32_t slices = work.tiles * kSlices;
+    for (uint32_t i = threadIdx.x; i < work.blocks * slices; i += kWarps * 32) {
+        const uint32_t tile = work.tile + i % slices / kSlices, j = i % kSlices;
+        const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + work.first + i / slices;
+        const uint32_t start = reinterpret_cast<const uint32_t*>(p.table)[block];
+        const unsigned char* head = reinterpret_cast<const unsigned char*>(p.data) + static_cast<uint64_t>(start) * kUnit;
+        const uint16_t* ends = reinterpret_cast<const uint16_t*>(head);
+        const uint32_t from = j == 0 ? 0 : ends[j - 1], to = ends[j];
+        const uint32_t rows = *reinterpret_cast<const uint32_t*>(head + kOrderOffset + 4 * j);
+        const uint32_t begin = start * (kUnit / kEndUnit) + kHeadBytes / kEndUnit + from;
+        const uint32_t what = (to - from) | (rows & 31) << 12 | (rows >> 8 & 31) << 17 | (rows >> 16 & 31) << 22 | (rows >> 24 & 31) << 27;
+        sts64(at.directory + (i / slices * slices + j * work.tiles + i % slices / kSlices) * kEntry, begin, what);
     }
 }
 
@@ -201,10 +264,10 @@ struct Slice : Product {
     }
 };
 
-// A consumer warp: slices of `blocks` blocks of K.
-__device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses& at, Ring& ring, uint32_t blocks, uint32_t phase, uint32_t warp,
-                                         uint32_t lane) {
-    const uint32_t slices = p.group_tiles * kSlices, entries = blocks * slices;
+// A consumer warp: slices of the work's blocks.
+__device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses& at, Ring& ring, const Work& work, uint32_t turn, uint32_t first_blocks,
+                                         uint32_t warp, uint32_t lane) {
+    const uint32_t slices = work.tiles * kSlices, entries = work.blocks * slices;
     auto entry_of = [&](uint32_t i) { return i < entries ? lds64(at.directory + i * kEntry) : make_uint2(0, 0); };
     uint32_t index = warp, next = warp + kWarps, block = 0;
     bool next_is_open = false;
@@ -221,7 +284,7 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
     }
     while (index < entries) {
         while (index >= (block + 1) * slices) ++block;
-        mbar_wait(at.full + 8 * block, phase);
+        mbar_wait(at.full + 8 * block, parity(turn, first_blocks, block));
         Slice slice(at.b + block % 2 * kB, lane);
         uint32_t pieces = entry_of(index).y & kLengthMask;
         while (pieces >= kPacketBytes / kEndUnit) {
@@ -236,7 +299,7 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
             copy();
         }
         const uint32_t row = entry_of(index).y >> (12 + lane % 4 * 5) & 31;
-        const uint32_t sum = at.sums + ((block % 2) * p.group_tiles + (index - block * slices) / kSlices) * kSums + sum_offset(row, lane / 4);
+        const uint32_t sum = at.sums + ((block % 2) * p.group_tiles + (index - block * slices) % work.tiles) * kSums + sum_offset(row, lane / 4);
         const float v = slice.sum(lane);
         sts32(sum, __float_as_uint(block < 2 ? v : v + __uint_as_float(lds32(sum))));
         mbar_arrive(at.done + 8 * block);
@@ -251,22 +314,24 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
 }
 
 // The end of a tile: its sums of the blocks of K that this CTA had, those of others, and C.
-__device__ __forceinline__ void finish(const FlSpmmParams& p, const Addresses& at, uint32_t group, uint32_t tile, uint32_t blocks, uint32_t slice,
+__device__ __forceinline__ void finish(const FlSpmmParams& p, const Addresses& at, const StreamK& line, const Work& work, uint32_t tile, uint32_t slice,
                                        uint32_t lane) {
     const uint32_t sums = at.sums + tile * kSums, own = sums + lane * 16;
-    const uint32_t row0 = (group * p.group_tiles + tile) * kTileRows;
-    if (row0 >= p.m) return;
-    if (blocks > 1) {
+    const uint32_t row0 = (work.tile + tile) * kTileRows;
+    if (work.blocks > 1) {
 #pragma unroll
         for (uint32_t i = 0; i < 2; ++i) {
             const float4 a = lds_float4(own + i * 512), b = lds_float4(own + i * 512 + p.group_tiles * kSums);
             sts128(own + i * 512, bits(make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w)));
         }
     }
-    const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
-    Parts<2> parts(p, line, blockIdx.x, tile, p.group_tiles, slice);
-    parts.begin(group);
-    if (parts.reduce(own, parts.peek(), lane))
+    bool last = p.images != 0;
+    if (!last) {
+        Parts<2> parts(p, line, blockIdx.x, tile, p.group_tiles, slice);
+        parts.begin(work.tile / p.group_tiles);
+        last = parts.reduce(own, parts.peek(), lane);
+    }
+    if (last)
         store_m16n8_sums<2, 1>(
             p, sums, lane, [&](uint32_t i) { return row0 + i * 16; }, [&](uint32_t) { return slice * 8; });
 }
@@ -277,7 +342,6 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
-    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     const uint32_t base = smem_addr(smem), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     constexpr uint32_t kThreads = (kWarps + kLoaders) * 32;
     const uint32_t slice = blockIdx.y;
@@ -288,7 +352,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     at.full = at.directory + p.k_blocks * p.group_tiles * kSlices * kEntry;
     at.done = at.full + p.k_blocks * 8;
     at.b = (at.done + p.k_blocks * 8 + 127) / 128 * 128;
-    uint32_t phase = 0;
+    Share share(p, line, lane);
+    const uint32_t first_blocks = share.any() ? share.work().blocks : 0;
     if (warp >= kWarps) {
         const uint32_t loader = warp - kWarps;
         for (uint32_t i = loader * 32 + lane; i < p.k_blocks; i += 32 * kLoaders) {
@@ -296,21 +361,15 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             mbar_init(at.done + 8 * i, p.group_tiles * kSlices * 32);
         }
         named_barrier(kLoadersBegin, 32 * kLoaders);
-        for (uint32_t unit = unit0; unit < unit1; phase ^= 1) {
-            const uint32_t first = unit % p.k_blocks, blocks = min(p.k_blocks - first, unit1 - unit);
-            // The first blocks need not wait for the directory; those of a later row group, for the last one's end. Another
-            // barrier, because this warp may come there before the consumers have left the first one.
-            if (unit == unit0)
-                named_barrier_arrive(kBegin, kThreads);
-            else
-                named_barrier(kNext, kThreads);
-            load_b(p, at, first, blocks, phase, slice, loader, lane);
-            unit += blocks;
-            // A row group of which this CTA has only the last blocks: the other barriers go on with those.
-            for (uint32_t i = blocks; unit < unit1 && i < p.k_blocks; ++i) {
-                mbar_arrive(at.full + 8 * i);
-                if (threadIdx.x == kWarps * 32) mbar_arrive(at.done + 8 * i, p.group_tiles * kSlices * 32);
-            }
+        if (share.any()) named_barrier_arrive(kBegin, kThreads);
+        wait_for_earlier_work();
+        for (uint32_t turn = 0, before = 0; share.any(); ++turn) {
+            const Work work = share.work();
+            // Both places are those of the work before.
+            for (uint32_t i = before < 2 ? 0 : before - 2; i < before; ++i) mbar_wait(at.done + 8 * i, parity(turn - 1, first_blocks, i));
+            load_b(p, at, work, turn, first_blocks, slice, loader, lane);
+            before = work.blocks;
+            share.advance(work);
         }
         return;
     }
@@ -318,19 +377,20 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     if (lane < kPackets) mbar_init(barriers + 8 * lane, 1);
     mbar_init_fence();
     Ring ring(barriers, at.b + 2 * kB + warp * kPackets * kPacketBytes);
-    for (uint32_t unit = unit0; unit < unit1; phase ^= 1) {
-        const uint32_t group = unit / p.k_blocks, first = unit % p.k_blocks, blocks = min(p.k_blocks - first, unit1 - unit);
-        // The directory and the sums were those of another row group.
-        if (unit != unit0) named_barrier(kConsumers, 32 * kWarps);
-        fill_directory(p, at, group, first, blocks * p.group_tiles * kSlices, kWarps * 32);
+    for (uint32_t turn = 0; share.any(); ++turn) {
+        const Work work = share.work();
+        // The directory and the sums were those of other tiles.
+        if (turn != 0) named_barrier(kConsumers, 32 * kWarps);
+        fill_directory(p, at, work);
         if (threadIdx.x == 0) sts32(at.next, 2 * kWarps);
-        named_barrier(unit == unit0 ? kBegin : kNext, kThreads);
-        multiply(p, at, ring, blocks, phase, warp, lane);
+        // The first time also for what the loaders have made.
+        named_barrier(turn == 0 ? kBegin : kConsumers, turn == 0 ? kThreads : 32 * kWarps);
+        multiply(p, at, ring, work, turn, first_blocks, warp, lane);
         // All slices of the last block of either parity.
-        for (uint32_t i = blocks < 2 ? 0 : blocks - 2; i < blocks; ++i) mbar_wait(at.done + 8 * i, phase);
+        for (uint32_t i = work.blocks < 2 ? 0 : work.blocks - 2; i < work.blocks; ++i) mbar_wait(at.done + 8 * i, parity(turn, first_blocks, i));
 #pragma unroll 1
-        for (uint32_t tile = warp; tile < p.group_tiles; tile += kWarps) finish(p, at, group, tile, blocks, slice, lane);
-        unit += blocks;
+        for (uint32_t tile = warp; tile < work.tiles; tile += kWarps) finish(p, at, line, work, tile, slice, lane);
+        share.advance(work);
     }
 #endif
 }

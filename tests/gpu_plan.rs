@@ -71,6 +71,11 @@ fn row_groups_in_turn_are_exact() {
 }
 
 #[test]
+fn uneven_rows_are_exact() {
+    plan_cases::uneven_rows(&device(), small());
+}
+
+#[test]
 fn workspace_limits_are_kept() {
     plan_cases::workspace_limits(&device());
 }

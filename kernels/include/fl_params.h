@@ -56,7 +56,7 @@ typedef struct FlSpmmParams {
     uint32_t bias_type;
     uint32_t residual_type;
     uint32_t activation;
-    uint32_t images;         /* dense tiles in shared memory (Banked) */
+    uint32_t images;         /* dense tiles in shared memory (Banked); 1: tiles are dealt by bytes (SELL) */
 } FlSpmmParams;
 
 /* Products of one launch: product blockIdx.z. Kernel parameters are limited to 4 KiB. */

@@ -244,11 +244,16 @@ impl Shape {
                         p.a_slots
                     ));
                     line(format!(
-                        "  splits: {} pieces of each of {} row groups, {} row tiles a group, {} blocks along K; with row tiles and staged blocks it is algorithm {}",
+                        "  splits: {} pieces of each of {} row groups, {} row tiles a group, {} blocks along K{}; with row tiles and staged blocks it is algorithm {}",
                         p.parts,
                         p.row_tiles.div_ceil(p.group_tiles),
                         p.group_tiles,
                         p.k_blocks,
+                        if p.deals_tiles() {
+                            "; rows are uneven, tiles are dealt by their bytes"
+                        } else {
+                            ""
+                        },
                         p.algorithm().id()
                     ));
                 };

@@ -74,7 +74,7 @@ pub struct SpmmParams {
     pub residual_type: u32,
     /// [`crate::types::Activation`].
     pub activation: u32,
-    /// Dense tiles in shared memory (Banked).
+    /// Dense tiles in shared memory (Banked); 1: tiles are dealt by bytes (SELL).
     pub images: u32,
 }
 

@@ -101,8 +101,9 @@ impl<K: Copy + PartialEq, V: Copy, const N: usize> Places<K, V, N> {
 }
 
 fn words(problem: &Problem) -> [u64; 7] {
-    let Problem { format, m, n, k, block_cols, max_block, b } = *problem;
-    [format as u32, m, n, k, block_cols, max_block, b as u32].map(u64::from)
+    let Problem { format, m, n, k, block_cols, max_block, uneven, b } = *problem;
+    let flags = b as u32 + 2 * u32::from(uneven);
+    [format as u32, m, n, k, block_cols, max_block, flags].map(u64::from)
 }
 
 /// Fowler-Noll-Vo, by words, and its better half.
@@ -135,6 +136,7 @@ mod tests {
                             k: 7168,
                             block_cols: 256,
                             max_block: 43,
+                            uneven: false,
                             b,
                         };
                         let plan = cache.select(&problem).unwrap();
@@ -192,7 +194,8 @@ mod tests {
             for n in [1, 2, 4, 8, 16, 24, 32, 48, 64] {
                 let b = BAccess::Direct;
                 let (format, block_cols) = (Format::Banked, 128);
-                let problem = Problem { format, m, n, k, block_cols, max_block: 97, b };
+                let problem =
+                    Problem { format, m, n, k, block_cols, max_block: 97, uneven: false, b };
                 taken.insert(hash(words(&problem)) % PLACES);
                 problems += 1;
             }

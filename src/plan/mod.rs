@@ -64,6 +64,8 @@ pub struct Problem {
     pub block_cols: u32,
     /// Largest block of A (see [`Header::max_block`]).
     pub max_block: u32,
+    /// Whether some rows have so many more non-zeros than others that tiles ought to be dealt by their bytes (SELL).
+    pub uneven: bool,
     /// How B is read.
     pub b: BAccess,
 }
@@ -87,9 +89,22 @@ impl Problem {
             k: dim("K", header.cols)?,
             block_cols: header.tile_cols,
             max_block: header.max_block,
+            uneven: uneven(header),
             b,
         })
     }
+}
+
+/// Whether the largest block of a SELL matrix is a quarter larger than one of average rows would be: those of even rows are
+/// within a few per cent. Only the last blocks along K may have fewer columns than the others.
+fn uneven(header: &Header) -> bool {
+    if header.format != Format::Sell || header.cols == 0 || header.tile_rows == 0 {
+        return false;
+    }
+    let tiles = header.rows.div_ceil(u64::from(header.tile_rows)).max(1) as f64;
+    let share = f64::from(header.tile_cols).min(header.cols as f64) / header.cols as f64;
+    let average = header.data_bytes as f64 / f64::from(UNIT_BYTES) / tiles * share;
+    f64::from(header.max_block) > 1.25 * average
 }
 
 /// Everything a launch needs but the addresses.
@@ -117,7 +132,7 @@ pub struct LaunchPlan {
     pub k_blocks: u32,
     /// Pieces into which a row group's units are cut to be dealt to the CTAs.
     pub parts: u32,
-    /// Dense tiles in shared memory (Banked), or 0.
+    /// Banked: dense tiles in shared memory. SELL: 1 where whole tiles are dealt by their bytes. Else 0.
     pub images: u32,
     /// Workspace offset of the fp32 partial tiles; the arrival counters come first.
     pub partials_offset: usize,
@@ -130,6 +145,11 @@ pub struct LaunchPlan {
 }
 
 impl LaunchPlan {
+    /// Whether whole tiles are dealt by their bytes, and not row groups by their number.
+    pub fn deals_tiles(&self) -> bool {
+        self.kernel.facts().family == Family::SellSm90 && self.images == 1
+    }
+
     /// The algorithm with nothing left open.
     pub fn algorithm(&self) -> Algorithm {
         Algorithm { kernel: self.kernel, group_tiles: self.group_tiles, a_slots: self.a_slots }
@@ -198,7 +218,7 @@ impl Candidate {
         let unit_bytes = if problem.format == Format::TiledCsl { 4 } else { UNIT_BYTES };
         Features {
             kernel: self.kernel,
-            group_tiles: self.group_tiles,
+            group_tiles: line.tiles_at_a_time(parts, sms),
             a_slots: self.a_slots,
             slot_bytes: self.slot_bytes,
             max_block: problem.max_block,
@@ -289,6 +309,15 @@ pub fn select_chosen(
         None => estimates.best_parts(&best, &line, sms).0,
     };
     let ctas = line.ctas(parts, sms);
+    let best = match line.tiles_by_bytes(parts) {
+        // Where rows are uneven, a CTA may have more tiles than the average. Room for those at a time costs nothing.
+        true if choice.group_tiles.is_none() => {
+            let most = best.group_tiles.max(2 * line.row_tiles.div_ceil(ctas));
+            let roomy = |c: &Candidate| c.group_tiles <= most && c.a_slots == best.a_slots;
+            stagings(best.kernel, problem, props).filter(roomy).last().unwrap_or(best)
+        }
+        _ => best,
+    };
     if slices > 65_535 {
         return Err(Error::new(
             Kind::NotSupported,
@@ -349,7 +378,7 @@ pub fn select_chosen(
         group_tiles: best.group_tiles,
         k_blocks: line.k_blocks,
         parts,
-        images: best.images,
+        images: if line.tiles_by_bytes(parts) { 1 } else { best.images },
         partials_offset,
         packed_offset,
         packed_ld,
@@ -360,14 +389,18 @@ pub fn select_chosen(
 /// The stream-K line of a kernel (fl_streamk.cuh).
 struct Line {
     row_tiles: u32,
+    group_tiles: u32,
     groups: u32,
     k_blocks: u32,
+    /// Whether whole rows are dealt a tile at a time, by their bytes, and not a row group at a time.
+    deals_tiles: bool,
 }
 
 impl Line {
     fn new(candidate: &Candidate, problem: &Problem) -> Self {
-        let Problem { m, k, block_cols, .. } = *problem;
-        Self::of(candidate.kernel, candidate.group_tiles, m, k, block_cols)
+        let Problem { m, k, block_cols, uneven, .. } = *problem;
+        let line = Self::of(candidate.kernel, candidate.group_tiles, m, k, block_cols);
+        Self { deals_tiles: uneven && candidate.kernel.facts().family == Family::SellSm90, ..line }
     }
 
     fn of(kernel: KernelId, group_tiles: u32, m: u32, k: u32, block_cols: u32) -> Self {
@@ -377,7 +410,33 @@ impl Line {
             _ => block_cols,
         };
         let row_tiles = m.div_ceil(facts.tile_rows);
-        Self { row_tiles, groups: row_tiles.div_ceil(group_tiles), k_blocks: k.div_ceil(unit_cols) }
+        Self {
+            row_tiles,
+            group_tiles,
+            groups: row_tiles.div_ceil(group_tiles),
+            k_blocks: k.div_ceil(unit_cols),
+            deals_tiles: false,
+        }
+    }
+
+    /// Whether CTAs have whole tiles, as many as have about the same bytes.
+    fn tiles_by_bytes(&self, parts: u32) -> bool {
+        self.deals_tiles && parts == 1
+    }
+
+    /// Where tiles are dealt by bytes: those of a CTA if all have alike, and in how many turns it takes them.
+    fn dealt(&self, sms: u32) -> (u32, u32) {
+        let tiles = self.row_tiles.div_ceil(self.ctas(1, sms).max(1));
+        (tiles, tiles.div_ceil(self.group_tiles))
+    }
+
+    /// Row tiles that a CTA works on at a time.
+    fn tiles_at_a_time(&self, parts: u32, sms: u32) -> u32 {
+        if !self.tiles_by_bytes(parts) {
+            return self.group_tiles;
+        }
+        let (tiles, turns) = self.dealt(sms);
+        tiles.div_ceil(turns.max(1))
     }
 
     /// What a multiprocessor has to do if all have alike.
@@ -390,11 +449,17 @@ impl Line {
     }
 
     fn ctas(&self, parts: u32, sms: u32) -> u32 {
+        if self.tiles_by_bytes(parts) {
+            return sms.min(self.row_tiles);
+        }
         u32::try_from(u64::from(sms).min(u64::from(self.groups) * u64::from(parts))).unwrap_or(sms)
     }
 
     /// Units of the CTA that has most.
     fn busiest(&self, parts: u32, sms: u32) -> u64 {
+        if self.tiles_by_bytes(parts) {
+            return u64::from(self.dealt(sms).1) * u64::from(self.k_blocks);
+        }
         let pieces = u64::from(self.groups) * u64::from(parts);
         let most = pieces.div_ceil(u64::from(self.ctas(parts, sms)));
         // Whole groups of pieces have k_blocks units, what is left at most the ceiling of its share.
@@ -405,6 +470,9 @@ impl Line {
 
     /// Parts of cut row groups that a CTA waits for, at most.
     fn cuts(&self, parts: u32, sms: u32) -> u32 {
+        if self.tiles_by_bytes(parts) {
+            return 0;
+        }
         let pieces = u64::from(self.groups) * u64::from(parts);
         let ctas = u64::from(self.ctas(parts, sms));
         let each = pieces / ctas;
@@ -714,7 +782,7 @@ mod tests {
             Format::Sell => 2048,
             Format::Bitmap | Format::Slots => 256,
         };
-        Problem { format, m, n, k, block_cols, max_block, b: BAccess::Direct }
+        Problem { format, m, n, k, block_cols, max_block, uneven: false, b: BAccess::Direct }
     }
 
     fn devices() -> Vec<DeviceProps> {
@@ -757,6 +825,46 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn uneven_rows_of_sell_are_dealt_by_bytes_where_rows_stay_whole() {
+        let even = problem(Format::Sell, 28672, 8, 7168, 400);
+        let plan = select(&even, &h100()).unwrap();
+        assert_eq!((plan.images, plan.parts, plan.group_tiles, plan.ctas), (0, 1, 7, 128));
+        let plan = select(&Problem { uneven: true, ..even }, &h100()).unwrap();
+        // All multiprocessors, and room for twice the tiles that they have on average.
+        assert_eq!((plan.images, plan.parts, plan.group_tiles, plan.ctas), (1, 1, 14, 132));
+        // Few rows are cut along K, whatever they are.
+        let few = Problem { uneven: true, ..problem(Format::Sell, 1024, 8, 28672, 400) };
+        let plan = select(&few, &h100()).unwrap();
+        assert!(plan.parts > 1 && plan.images == 0, "{plan:?}");
+    }
+
+    #[test]
+    fn rows_are_uneven_where_the_largest_block_says_so() {
+        let header = |format, cols: u64, max_block, units: u64| Header {
+            format,
+            dtype: crate::types::DType::F16,
+            reordered: false,
+            rows: 3200,
+            cols,
+            nnz: 0,
+            tile_rows: 32,
+            tile_cols: 2048,
+            table_offset: 256,
+            table_entries: 0,
+            data_offset: 0,
+            data_bytes: units * u64::from(UNIT_BYTES),
+            total_bytes: 0,
+            max_block,
+        };
+        // 100 tiles of three blocks and a half, of 200 units each.
+        assert!(!uneven(&header(Format::Sell, 7168, 206, 70_000)));
+        assert!(!uneven(&header(Format::Sell, 7168, 249, 70_000)));
+        assert!(uneven(&header(Format::Sell, 7168, 251, 70_000)));
+        assert!(uneven(&header(Format::Sell, 100, 260, 20_000)));
+        assert!(!uneven(&header(Format::Banked, 7168, 500, 70_000)));
     }
 
     #[test]

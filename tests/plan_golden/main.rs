@@ -38,8 +38,16 @@ fn plans_are_those_committed() {
                             Format::Banked => (128, rows),
                             Format::Sell => (2048, wide),
                         };
-                        let problem =
-                            Problem { format, m, n, k, block_cols, max_block, b: BAccess::Direct };
+                        let problem = Problem {
+                            format,
+                            m,
+                            n,
+                            k,
+                            block_cols,
+                            max_block,
+                            uneven: false,
+                            b: BAccess::Direct,
+                        };
                         let plan = plan::select(&problem, props).expect("a plan");
                         writeln!(
                             text,

@@ -6,10 +6,10 @@ use super::api::{self, Buffer, DnMat, Handle};
 use super::plan::{
     ACTIVATION, ALG_ID, BIAS, BIAS_TYPE, Case, DETERMINISTIC, Extra, GATE, GELU_ERF, GELU_TANH,
     GroupCase, NONE, PROGRAMMATIC_LAUNCH, Plan, R_16BF, RELU, RESIDUAL, SILU, SPLITS,
-    WORKSPACE_LIMIT, algorithms, check, check_batch, check_group, compressed, set_batch, status_of,
-    try_check,
+    WORKSPACE_LIMIT, algorithms, check, check_batch, check_group, compressed, encode, set_batch,
+    status_of, try_check,
 };
-use super::{Rng, integer_weights};
+use super::{GuardedWorkspace, Rng, integer_product, integer_weights};
 
 const TYPES: [c_int; 2] = [api::R_16F, R_16BF];
 const ACTIVATIONS: [c_int; 5] = [NONE, RELU, GELU_TANH, GELU_ERF, SILU];
@@ -276,6 +276,63 @@ pub fn row_groups_in_turn(handle: &Handle) {
         let algorithm = algorithms(handle, &a, n)[0] + 1_000_000;
         for splits in [1, 2] {
             check(handle, &Case { algorithm, splits, ..case });
+        }
+    }
+}
+
+/// Some tiles with six times as many, some empty: where that is so, SELL's tiles are dealt by their bytes.
+pub fn uneven_rows(handle: &Handle, small: bool) {
+    let n = 5;
+    for format in api::FORMATS {
+        for (m, k) in [(40, 300), (if small { 600 } else { 7000 }, 2104)] {
+            let mut weights = integer_weights(m, k, 95, 11);
+            let dense = integer_weights(m, k, 70, 12);
+            for (row, values) in weights.chunks_exact_mut(k).enumerate() {
+                match row / 32 {
+                    tile if tile % 37 == 3 => values.copy_from_slice(&dense[row * k..][..k]),
+                    tile if tile % 5 == 1 => values.fill(0),
+                    _ => {}
+                }
+            }
+            let (a, _a) = compressed(handle, (m, k), &weights, format, api::R_16F);
+            let b_values: Vec<i32> = (0..k * n).map(|i| (i * 7919 % 7) as i32 - 3).collect();
+            let b_bytes: Vec<u8> = (0..n)
+                .flat_map(|col| (0..k).map(move |row| (row, col)))
+                .flat_map(|(row, col)| encode(api::R_16F, f64::from(b_values[row * n + col])))
+                .collect();
+            let b = handle.upload(&b_bytes).unwrap();
+            let c = handle.upload(&vec![f32::NAN; m * n]).unwrap();
+            let b_descr = DnMat::new(k, n, k, b.pointer(), api::R_16F, api::ORDER_COL).unwrap();
+            let c_descr = DnMat::new(m, n, m, c.pointer(), api::R_32F, api::ORDER_COL).unwrap();
+            let plan = Plan::new(handle, api::NON_TRANSPOSE, &a, &b_descr, &c_descr).unwrap();
+            let product = integer_product(&weights, &b_values, k, n);
+            // As chosen, and one or two tiles of a CTA at a time.
+            let chosen = if handle.is_cuda() { algorithms(handle, &a, n)[0] } else { 0 };
+            let mut by_bytes = false;
+            for algorithm in [0, chosen + 1_000_000, chosen + 2_000_000] {
+                if algorithm != 0 && (!handle.is_cuda() || plan.set(ALG_ID, algorithm).is_err()) {
+                    continue;
+                }
+                for splits in [0, 1] {
+                    plan.set(SPLITS, splits).unwrap();
+                    by_bytes |= plan.explain().contains("dealt by their bytes");
+                    let workspace = GuardedWorkspace::new(handle, plan.workspace_bytes());
+                    let (one, zero) = (1.0_f32, 0.0_f32);
+                    let scalars = ((&raw const one).cast(), (&raw const zero).cast());
+                    c.write(0, &vec![f32::NAN; m * n]).unwrap();
+                    plan.execute(scalars, &a, &b_descr, &c_descr, workspace.pointer()).unwrap();
+                    handle.synchronize().unwrap();
+                    workspace.check("uneven rows");
+                    let got: Vec<f32> = c.read(0, m * n).unwrap();
+                    for (at, value) in got.into_iter().enumerate() {
+                        let want = product[at % m * n + at / m] as f32;
+                        let name = format!("format {format}, {m} x {k}, algorithm {algorithm}");
+                        assert_eq!(value, want, "{name}, {splits} splits, element {at}");
+                    }
+                }
+            }
+            let hopper = plan.explain().contains("_sm90 (");
+            assert_eq!(by_bytes, hopper && format == api::FORMAT_SELL, "{format}");
         }
     }
 }

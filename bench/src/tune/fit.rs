@@ -309,7 +309,8 @@ mod tests {
             for max_block in [33, 43, 60, 90] {
                 for n in [8, 16] {
                     let b = BAccess::Direct;
-                    let problem = Problem { format, m, n, k, block_cols: 256, max_block, b };
+                    let problem =
+                        Problem { format, m, n, k, block_cols: 256, max_block, uneven: false, b };
                     for way in plan::ways(&problem, &h100()) {
                         let noise = 1.0 + 0.02 * ((samples.len() * 7 % 11) as f64 / 5.0 - 1.0);
                         samples.push(Sample {
