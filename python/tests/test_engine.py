@@ -257,10 +257,17 @@ import torch, triton
 from flash_llm.engine import kernels, model
 
 def compiles(function, types, constants, warps=4, stages=2):
+    compiled(function, types, dict(constants, OVERLAP=False), warps, stages)
+    ptx = compiled(function, types, dict(constants, OVERLAP=True), warps, stages, launch_pdl=True)
+    accesses = [ptx.find(access) for access in ("ld.global", "st.global", "cp.async") if access in ptx]
+    assert 0 <= ptx.find("griddepcontrol.wait") < min(accesses), "it waits before it touches memory"
+    return ptx
+
+def compiled(function, types, constants, warps, stages, **options):
     names = function.arg_names
     aligned = {(names.index(name),): [["tt.divisibility", 16]] for name, kind in types.items() if kind[0] == "*"}
     source = ASTSource(function, {**types, **dict.fromkeys(constants, "constexpr")}, constants, aligned)
-    made = triton.compile(source, GPUTarget("cuda", 90, 32), dict(num_warps=warps, num_stages=stages))
+    made = triton.compile(source, GPUTarget("cuda", 90, 32), dict(num_warps=warps, num_stages=stages, **options))
     assert made.metadata.shared <= 227 << 10, (function, constants, made.metadata.shared)
     return made.asm["ptx"]
 
@@ -339,6 +346,7 @@ def work(rank, size, port, path, device):
             logits = e.prefill(ids.to(device))
             tokens = e.generate(ids, 32)
             torch.save((logits.cpu(), tokens.cpu()), f"{{path}}/{{kind}}-{{dense}}-{{size}}-{{rank}}.pt")
+            e.close()
     dist.destroy_process_group()
 
 if __name__ == "__main__":
@@ -349,6 +357,18 @@ if __name__ == "__main__":
             port = free.getsockname()[1]
         mp.spawn(work, (size, port, {path!r}, {device!r}), nprocs=size)
 """
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_closed_engine_captures_again_and_makes_the_same(device) -> None:
+    weights = engine.random_weights(engine.PRESETS["tiny-opt"], sparsity=0.8, device=device)
+    e = engine.Engine(weights, batch=2, max_len=40)
+    ids = torch.arange(2 * 12).view(2, 12) * 7 % 97 + 3
+    first = e.generate(ids, 8)
+    assert e.captured == (device == "cuda")
+    e.close()
+    assert not e.captured
+    assert torch.equal(e.generate(ids, 8), first)
 
 
 @pytest.mark.parametrize("device", DEVICES)

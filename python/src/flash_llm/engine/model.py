@@ -94,6 +94,16 @@ class Engine:
         """Whether the decode step is a CUDA graph by now."""
         return self._graph is not None
 
+    def close(self) -> None:
+        """Lets the captured step go; a later decode() captures it anew.
+
+        With several ranks this comes before torch.distributed.destroy_process_group(), which waits for every graph that has
+        communication in it.
+        """
+        if self._graph is not None:
+            self._graph.reset()
+            self._graph = None
+
     def describe(self) -> str:
         """How a step runs, in a few words."""
         a = self._attention
