@@ -88,7 +88,7 @@ const _: () = assert!(size_of::<LaunchAttribute>() == 72 && size_of::<LaunchConf
 unsafe extern "C" {
     /// 1 if the driver library could be opened.
     fn flashllm_cuda_driver_present() -> c_int;
-    /// The result of this thread's last driver call, before the shim folded what cust does not know.
+    /// The result of this thread's last driver call that failed, before the shim folded what cust does not know.
     fn flashllm_cuda_last_raw() -> c_int;
 
     fn cuGetErrorName(error: c_int, name: *mut *const c_char) -> CuResult;
