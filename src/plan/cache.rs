@@ -117,10 +117,10 @@ fn hash(words: impl IntoIterator<Item = u64>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::super::devices::h100;
+    use super::super::header;
     use super::*;
-    use crate::format::Header;
     use crate::plan::BAccess;
-    use crate::types::{DType, Format};
+    use crate::types::Format;
 
     #[test]
     fn plans_are_those_that_selection_makes_however_often_they_are_asked_for() {
@@ -150,22 +150,7 @@ mod tests {
     #[test]
     fn plans_of_groups_are_those_that_are_made_however_often_they_are_asked_for() {
         let cache = Cache::new(h100());
-        let header = Header {
-            format: Format::Bitmap,
-            dtype: DType::F16,
-            reordered: false,
-            rows: 4096,
-            cols: 4096,
-            nnz: 0,
-            tile_rows: 32,
-            tile_cols: 256,
-            table_offset: 256,
-            table_entries: 0,
-            data_offset: 0,
-            data_bytes: 0,
-            total_bytes: 0,
-            max_block: 43,
-        };
+        let header = header(Format::Bitmap, 4096, 4096);
         for _ in 0..2 {
             for max_block in [43, 700] {
                 for count in [1, 2, 7, 100] {

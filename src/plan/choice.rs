@@ -338,32 +338,9 @@ pub fn gate_bytes(m: usize, n: usize) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::super::devices::h100;
+    use super::super::header;
     use super::*;
-    use crate::types::{DType, Format};
-
-    fn header(format: Format, rows: u64, cols: u64) -> Header {
-        Header {
-            format,
-            dtype: DType::F16,
-            reordered: false,
-            rows,
-            cols,
-            nnz: 0,
-            tile_rows: if matches!(format, Format::TiledCsl | Format::Banked) { 128 } else { 32 },
-            tile_cols: match format {
-                Format::TiledCsl => 64,
-                Format::Banked => 128,
-                Format::Sell => 2048,
-                Format::Bitmap | Format::Slots => 256,
-            },
-            table_offset: 256,
-            table_entries: 0,
-            data_offset: 0,
-            data_bytes: 0,
-            total_bytes: 0,
-            max_block: if format == Format::TiledCsl { 1800 } else { 43 },
-        }
-    }
+    use crate::types::Format;
 
     #[test]
     fn algorithm_numbers_are_distinct_and_come_back() {

@@ -770,18 +770,39 @@ impl<'a> Estimates<'a> {
 #[path = "../../tests/support/devices.rs"]
 mod devices;
 
+/// The header of a matrix as the tests of this module plan it.
+#[cfg(test)]
+fn header(format: Format, rows: u64, cols: u64) -> Header {
+    Header {
+        format,
+        dtype: crate::types::DType::F16,
+        reordered: false,
+        rows,
+        cols,
+        nnz: 0,
+        tile_rows: if matches!(format, Format::TiledCsl | Format::Banked) { 128 } else { 32 },
+        tile_cols: match format {
+            Format::TiledCsl => 64,
+            Format::Banked => 128,
+            Format::Sell => 2048,
+            Format::Bitmap | Format::Slots => 256,
+        },
+        table_offset: 256,
+        table_entries: 0,
+        data_offset: 0,
+        data_bytes: 0,
+        total_bytes: 0,
+        max_block: if format == Format::TiledCsl { 1800 } else { 43 },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::devices::{device, h100};
     use super::*;
 
     fn problem(format: Format, m: u32, n: u32, k: u32, max_block: u32) -> Problem {
-        let block_cols = match format {
-            Format::TiledCsl => 64,
-            Format::Banked => 128,
-            Format::Sell => 2048,
-            Format::Bitmap | Format::Slots => 256,
-        };
+        let block_cols = header(format, 1, 1).tile_cols;
         Problem { format, m, n, k, block_cols, max_block, uneven: false, b: BAccess::Direct }
     }
 
@@ -843,28 +864,16 @@ mod tests {
 
     #[test]
     fn rows_are_uneven_where_the_largest_block_says_so() {
-        let header = |format, cols: u64, max_block, units: u64| Header {
-            format,
-            dtype: crate::types::DType::F16,
-            reordered: false,
-            rows: 3200,
-            cols,
-            nnz: 0,
-            tile_rows: 32,
-            tile_cols: 2048,
-            table_offset: 256,
-            table_entries: 0,
-            data_offset: 0,
-            data_bytes: units * u64::from(UNIT_BYTES),
-            total_bytes: 0,
-            max_block,
+        let with = |format, cols: u64, max_block, units: u64| {
+            let data_bytes = units * u64::from(UNIT_BYTES);
+            uneven(&Header { data_bytes, max_block, ..header(format, 3200, cols) })
         };
         // 100 tiles of three blocks and a half, of 200 units each.
-        assert!(!uneven(&header(Format::Sell, 7168, 206, 70_000)));
-        assert!(!uneven(&header(Format::Sell, 7168, 249, 70_000)));
-        assert!(uneven(&header(Format::Sell, 7168, 251, 70_000)));
-        assert!(uneven(&header(Format::Sell, 100, 260, 20_000)));
-        assert!(!uneven(&header(Format::Banked, 7168, 500, 70_000)));
+        assert!(!with(Format::Sell, 7168, 206, 70_000));
+        assert!(!with(Format::Sell, 7168, 249, 70_000));
+        assert!(with(Format::Sell, 7168, 251, 70_000));
+        assert!(with(Format::Sell, 100, 260, 20_000));
+        assert!(!with(Format::Banked, 7168, 500, 70_000));
     }
 
     #[test]
