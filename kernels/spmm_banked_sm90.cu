@@ -133,8 +133,7 @@ __device__ __forceinline__ void fill(const FlSpmmParams& p, const Addresses& at,
     }
 }
 
-// The warp that copies A; it makes A's barriers itself and waits for nobody before the first copies. The table is read 32
-// blocks ahead, a block a lane.
+// The warp that copies A. The table is read 32 blocks ahead, a block a lane, and first while the barriers are made.
 __device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t count, uint32_t lane) {
     const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
     const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
@@ -169,15 +168,8 @@ __device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& a
         }
         slot.advance(1, p.a_slots);
     };
-    if (lane < p.a_slots) {
-        mbar_init(at.a_full + 8 * lane, 1);
-        mbar_init(at.a_empty + 8 * lane, kTeam);
-        mbar_init_fence();
-    }
-    __syncwarp();
-    named_barrier_arrive(kStart, blockDim.x);
-    if (count == 0) return;
-    look(0);
+    if (count != 0) look(0);
+    named_barrier(kStart, blockDim.x);
     for (uint32_t j = 0; j < count; ++j) {
         mbar_wait(at.a_empty + 8 * slot.at, slot.phase);
         copy(j);
@@ -199,15 +191,23 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     const uint32_t count = (unit1 - unit0) * p.group_tiles;
 
-    if (threadIdx.x == 0) {
-        for (uint32_t i = 0; i < G::kPieces; ++i) {
+    if (lane == 0) {
+        const uint32_t warps = blockDim.x / 32, from_last = warps - 1 - warp;
+#pragma unroll 1
+        for (uint32_t i = warp; i < G::kPieces; i += warps) {
             mbar_init(at.b_full + 8 * i, 32 * G::kLoaders);
             mbar_init(at.b_empty + 8 * i, multipliers);
         }
-        for (uint32_t i = 0; i < p.images; ++i) {
+#pragma unroll 1
+        for (uint32_t i = warp; i < p.images; i += warps) {
             mbar_init(at.image_full + 8 * i, kTeam);
             mbar_init(at.image_empty + 8 * i, G::kShared ? 8 : 4);
             mbar_init(at.image_read + 8 * i, 8);
+        }
+#pragma unroll 1
+        for (uint32_t i = from_last; i < p.a_slots; i += warps) {
+            mbar_init(at.a_full + 8 * i, 1);
+            mbar_init(at.a_empty + 8 * i, kTeam);
         }
         mbar_init_fence();
     }

@@ -12,7 +12,7 @@
 //           [.., ..)    sums, 16 KB a warp: one of fp32 for every row of the tile and lane
 //           [.., ..)    exchange, 512 bytes a tile
 //           [.., ..)    A ring, T x slots x slot_bytes: blocks exactly as stored
-// Pipeline: warp A    A0 .. A(slots-1) | slot free: next block of that tile | ...
+// Pipeline: warp A    slot free: next block of that tile | ...    the first of a tile come by one of its warps
 //           warp B    B0 .. B7 | stage free: next | ...
 //           warp      wait A0, B0 | chunks: load sums, add, store | free | wait A1, B1 ...
 //           A lane's sums are in its own bank, and nobody else's. The four elements of a chunk are added side by side
@@ -236,26 +236,24 @@ __device__ __forceinline__ void spmv(const FlSpmmParams& p) {
     at.a = at.exchange + tiles * kExchange;
     const StreamK line(p, (p.row_tiles + tiles - 1) / tiles);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
-    LoadA load_a(p, unit1);
+    LoadA load_a(p, unit0, unit1);
     if (warp == workers) {
-        load_a.prepare(unit0, lane);
-        if (lane < kStages) {
-            mbar_init(at.b_full + 8 * lane, 32);
-            mbar_init(at.b_empty + 8 * lane, 32 * workers);
-        }
-        if (lane < tiles * p.a_slots) {
-            mbar_init(at.a_full + 8 * lane, 1);
-            mbar_init(at.a_empty + 8 * lane, 32 * kWarps);
-        }
-        mbar_init_fence();
-    } else if (warp < workers) {
+        if (lane < kStages) mbar_init(at.b_full + 8 * lane, 32);
+    } else if (warp > workers) {
+        if (lane < kStages) mbar_init(at.b_empty + 8 * lane, 32 * workers);
+    } else {
+        const uint32_t r = warp / kWarps;
+        if (warp % kWarps == 0)
+            load_a.first(at, r, lane);
+        else if (lane < p.a_slots)
+            mbar_init(at.a_empty + 8 * (r * p.a_slots + lane), 32 * kWarps);
         for (uint32_t i = lane * 16; i < kSums; i += 512) sts128(at.sums + warp * kSums + i, make_uint4(0, 0, 0, 0));
     }
     __syncthreads();
     if (warp < workers)
         multiply(p, at, line, unit0, unit1, warp, lane);
     else if (warp == workers)
-        load_a.run(at, unit0, lane);
+        load_a.run(at, lane);
     else
         load_b(p, at, unit0, unit1, lane);
 #endif

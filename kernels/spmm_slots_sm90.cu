@@ -13,7 +13,7 @@
 //           [.., ..)    scratch, NT x 512 bytes and at least kRoundsTile a consumer warp: A of two rounds of
 //                       overflow, and at the end of a row group the sums that the two warps of a tile exchange
 //           [.., ..)    A ring, R x slots x slot_bytes: blocks exactly as stored
-// Pipeline: warp A   A0 .. A(slots-1) | slot free: next block of that tile | ...
+// Pipeline: warp A   slot free: next block of that tile | ...    the first of a tile come by one of its warps
 //           warp B   raw B .. | stage free: raw B u -> B u | ...
 //           warp     wait A0, B0 | scatter | steps: decode + mma.sp | rounds: gather, mma, clear | free | wait A1 ...
 //           One bulk copy a block of A. B comes in 16-byte pieces, which keep more bytes in flight than
@@ -30,6 +30,7 @@ using namespace fl;
 using namespace fl::slots;
 
 constexpr uint32_t kWarps = 2;  // that share a tile
+constexpr int kSteps = kBlockSteps / kWarps;
 constexpr int kRounds = 2;      // of overflow that a warp works on together
 constexpr int kRoundsTile = kRounds * kRoundTile;
 
@@ -74,26 +75,16 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
 
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
-    LoadA load_a(p, unit1);
+    LoadA load_a(p, unit0, unit1);
     if (warp == consumers) {
-        load_a.prepare(unit0, lane);
         if (lane == 0) {
             for (uint32_t i = 0; i < R::kStages; ++i) {
                 mbar_init(at.b_full + 8 * i, 32 * R::kLoaders);
                 mbar_init(at.b_empty + 8 * i, consumers);
             }
-            mbar_init_fence();
         }
-        if (lane < p.group_tiles * p.a_slots) {
-            mbar_init(at.a_full + 8 * lane, 1);
-            mbar_init(at.a_empty + 8 * lane, kWarps);
-            mbar_init_fence();
-        }
-    }
-    __syncthreads();
-
-    if (warp == consumers) {
-        load_a.run(at, unit0, lane);
+        named_barrier(kStart, blockDim.x);
+        load_a.run(at, lane);
         return;
     }
     if (warp > consumers) {
@@ -104,11 +95,15 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t r = warp / kWarps, s = warp % kWarps;
     const uint32_t a_full = at.a_full + 8 * p.a_slots * r;
     const uint32_t slots = at.a + r * p.a_slots * p.slot_bytes;
+    if (s == 0)
+        load_a.first(at, r, lane);
+    else if (lane < p.a_slots)
+        mbar_init(a_full + kEmpty + 8 * lane, kWarps);
 
     const uint32_t scratch = exchange + warp * kScratch;
 #pragma unroll
     for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(scratch + i + lane * 16, make_uint4(0, 0, 0, 0));
-    __syncwarp();
+    named_barrier(kStart, blockDim.x);
     float4 acc[2 * NT];
 #pragma unroll
     for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
@@ -140,27 +135,29 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             // The two warps take rounds in turn, and with the block the turn changes.
             const int first = (s + k_block) % kWarps * kRounds;
             if (first < rounds) overflow.place(first);
-            // Couples of steps that overlap hide latency, but their fragments take registers.
+            // All codes first: each goes through two shuffles, one after the other.
+            uint32_t codes[kSteps], own[kSteps];
 #pragma unroll
-            for (uint32_t i = 0; i < kCouples / kWarps; ++i) {
-                const uint32_t couple = s * (kCouples / kWarps) + i;
-                const uint2 codes2 = lds64(block + couple * (2 * kUnit) + lane * 8);
-                const uint32_t half = couple / 2;
-                uint32_t stream = lane;
-                if (couple % 2 == 1) stream = (lds32(block + kStarts + lane * 4) >> (12 * half)) & 0xfff;
-                uint32_t next = values + stream * 4 + half * 2;
+            for (uint32_t i = 0; i < kSteps; i += 2) {
+                const uint2 couple = lds64(block + (s * kSteps + i) * kUnit + lane * 8);
+                codes[i] = couple.x;
+                codes[i + 1] = couple.y;
+            }
+            const uint32_t second = lds32(block + kStarts + lane * 4) >> (12 * s) & 0xfff;
+            // Of the two couples of steps.
+            uint32_t next[2] = {values + lane * 4 + s * 2, values + second * 4 + s * 2};
 #pragma unroll
-                for (int j = 0; j < 2; ++j) {
-                    const uint32_t codes = j == 0 ? codes2.x : codes2.y;
-                    uint32_t a[2][4];
-                    decode_step(transpose(codes), next, a);
+            for (int i = 0; i < kSteps; ++i) own[i] = transpose(codes[i]);
 #pragma unroll
-                    for (int nt = 0; nt < NT; ++nt) {
-                        uint32_t b[4];
-                        ldmatrix4_trans(b, b_stage + nt * kPlane + (couple * 2 + j) * 512 + lane * 16);
-                        mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes);
-                        mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes);
-                    }
+            for (int i = 0; i < kSteps; ++i) {
+                uint32_t a[2][4];
+                decode_step(own[i], next[i / 2], a);
+#pragma unroll
+                for (int nt = 0; nt < NT; ++nt) {
+                    uint32_t b[4];
+                    ldmatrix4_trans(b, b_stage + nt * kPlane + (s * kSteps + i) * 512 + lane * 16);
+                    mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes[i]);
+                    mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes[i]);
                 }
             }
             for (int round = first; round < rounds; round += kWarps * kRounds) {
@@ -186,9 +183,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 sts128(mine + i * 512, bits(select(s == 0, acc[NT + i], acc[i])));
                 acc[i] = select(s == 0, acc[i], acc[NT + i]);
             }
-            named_barrier(r + 1, 64);
+            named_barrier(kPair + r, 64);
             add<NT>(acc, other);
-            named_barrier(r + 1, 64);
+            named_barrier(kPair + r, 64);
 #pragma unroll
             for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
             __syncwarp();

@@ -14,7 +14,7 @@
 //           [.., ..)    raw B ring, stages of 8*NT rows of N x 128 of K, 16 bytes apart
 //           [.., ..)    kRoundTile bytes a consumer warp: A of a round of overflow
 //           [.., ..)    A ring, tiles x slots x slot_bytes: blocks exactly as stored
-// Pipeline: warp A   A0 .. A(slots-1) | slot free: next block of that tile | ...
+// Pipeline: warp A   slot free: next block of that tile | ...    the first of a tile come by its own warp
 //           warp B   raw B .. | stage free: raw B u -> B u | ...
 //           warp     wait A0, B0 | decode 0 | wgmma 0, decode 1 | wgmma 1, decode 2 | .. | overflow | wait A1 ..
 //           Fragments of kSteps steps are decoded into one of two files of registers, while the wgmma that read the
@@ -62,19 +62,15 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
 
-    LoadA load_a(p, unit1);
+    LoadA load_a(p, unit0, unit1);
     if (warp == consumers) {
-        load_a.prepare(unit0, lane);
         if (lane < R::kStages) {
             mbar_init(at.b_full + 8 * lane, 32 * R::kLoaders);
             mbar_init(at.b_empty + 8 * lane, consumers);
         }
-        if (lane < p.group_tiles * p.a_slots) {
-            mbar_init(at.a_full + 8 * lane, 1);
-            mbar_init(at.a_empty + 8 * lane, 1);
-        }
-        mbar_init_fence();
     } else if (warp < consumers) {
+        load_a.first(at, warp, lane);
+        if (lane < p.a_slots) mbar_init(at.a_empty + 8 * (warp * p.a_slots + lane), 1);
 #pragma unroll
         for (uint32_t i = 0; i < kRoundTile; i += 512)
             sts128(rounds_a + warp * kRoundTile + i + lane * 16, make_uint4(0, 0, 0, 0));
@@ -84,16 +80,20 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         sts128(empty_block + 512 + lane * 16, codes);
         if (lane < kUnit / 16) sts128(empty_block + kStarts + lane * 16, make_uint4(0, 0, 0, 0));
     }
-    __syncthreads();
 
     if (warp >= consumers) {
         give_registers<kLoaderRegisters>();
-        if (warp == consumers)
-            load_a.run(at, unit0, lane);
-        else if (warp <= consumers + R::kLoaders)
+        if (warp == consumers) {
+            named_barrier(kStart, blockDim.x);
+            load_a.run(at, lane);
+        } else if (warp <= consumers + R::kLoaders) {
             load_b<NT, true>(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
+        } else {
+            named_barrier(kStart, blockDim.x);
+        }
         return;
     }
+    named_barrier(kStart, blockDim.x);
     take_registers<kConsumerRegisters>();
 
     const uint32_t a_full = at.a_full + 8 * p.a_slots * warp;

@@ -15,15 +15,15 @@ struct ARing {
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// The warp that copies A. Lane r copies the blocks of the group's r-th tile, each as soon as its own slot is free, so
-// that neither a slow tile nor B holds up the others.
+// Copies A. A warp of every tile asks for its first blocks; then one warp copies for all, lane r the blocks of the group's r-th
+// tile, each as soon as its own slot is free, so that neither a slow tile nor B holds up the others.
 struct LoadA {
     const FlSpmmParams& p;
     const uint32_t* table;
-    uint32_t unit1, begin = 0, bytes = 0;
+    uint32_t unit0, unit1, begin = 0, bytes = 0;
 
-    __device__ __forceinline__ LoadA(const FlSpmmParams& params, uint32_t last_unit)
-        : p(params), table(reinterpret_cast<const uint32_t*>(params.table)), unit1(last_unit) {}
+    __device__ __forceinline__ LoadA(const FlSpmmParams& params, uint32_t first_unit, uint32_t last_unit)
+        : p(params), table(reinterpret_cast<const uint32_t*>(params.table)), unit0(first_unit), unit1(last_unit) {}
 
     // Where a tile's block of a unit lies; nothing for tiles beyond M and units beyond this CTA's.
     __device__ __forceinline__ void find(uint32_t r, uint32_t unit) {
@@ -36,9 +36,12 @@ struct LoadA {
         }
     }
 
-    // Looks up this lane's first block, which can be done before there are barriers.
-    __device__ __forceinline__ void prepare(uint32_t unit0, uint32_t lane) {
-        find(lane % p.group_tiles, lane < p.group_tiles * p.a_slots ? unit0 + lane / p.group_tiles : unit1);
+    // The first blocks of tile r, one a slot. The slots' full barriers are initialised meanwhile.
+    __device__ __forceinline__ void first(const ARing& at, uint32_t r, uint32_t lane) {
+        find(r, lane < p.a_slots ? unit0 + lane : unit1);
+        if (lane < p.a_slots) mbar_init(at.a_full + 8 * (r * p.a_slots + lane), 1);
+        mbar_init_fence();
+        if (lane < p.a_slots && unit0 + lane < unit1) copy(at, r, lane);
     }
 
     __device__ __forceinline__ void copy(const ARing& at, uint32_t r, uint32_t slot) const {
@@ -50,11 +53,8 @@ struct LoadA {
                       at.a_full + 8 * index);
     }
 
-    __device__ __forceinline__ void run(const ARing& at, uint32_t unit0, uint32_t lane) {
-        // The first blocks of all slots at once; prepare() has found this lane's.
-        if (lane < p.group_tiles * p.a_slots && unit0 + lane / p.group_tiles < unit1)
-            copy(at, lane % p.group_tiles, lane / p.group_tiles);
-        __syncwarp();
+    // All further ones.
+    __device__ __forceinline__ void run(const ARing& at, uint32_t lane) {
         uint32_t unit = lane < p.group_tiles ? unit0 + p.a_slots : unit1, slot = 0, phase = 0;
         find(lane, unit);
         while (__any_sync(~0u, unit < unit1)) {

@@ -87,28 +87,31 @@ __device__ __forceinline__ void decode_step(uint32_t codes, uint32_t& at, uint32
 // zeros again after clear().
 template <int kRounds>
 struct Overflow {
+    static constexpr uint32_t kOwn = kRounds;  // entries whose places a lane remembers
     uint32_t section, tile, lane;
     int rounds;
-    uint32_t begin, end, last;  // what is placed: its entries, and where this lane's last one is
+    uint32_t count, places[kOwn];  // of what is placed: its entries, and where this lane's are
 
     __device__ __forceinline__ Overflow(uint32_t overflow, int n_rounds, uint32_t a_tile, uint32_t this_lane)
-        : section(overflow), tile(a_tile), lane(this_lane), rounds(n_rounds), begin(0), end(0), last(0) {}
+        : section(overflow), tile(a_tile), lane(this_lane), rounds(n_rounds), count(0), places{} {}
 
     // Puts the entries of `round`, and of the next where two are placed together, into the tile. They are there for
     // load() after a __syncwarp().
     __device__ __forceinline__ void place(int round) {
-        const uint32_t entries = section + kRoundColumns + rounds * kRoundCols;
-        begin = round == 0 ? 0 : lds16(section + round * 2 - 2);
-        const uint32_t middle = lds16(section + round * 2);
-        end = kRounds == 1 ? middle : lds16(section + round * 2 + 2);
-        for (uint32_t i = begin; i < end; i += 32) {
-            const uint32_t index = i + lane;
-            if (index < end) {
-                const uint32_t entry = lds32(entries + index * 4);
-                last = tile + (entry >> 16) + (kRounds == 1 || index < middle ? 0 : kRoundTile);
-                sts16(last, entry);
-            }
-        }
+        const uint32_t begin = round == 0 ? 0 : lds16(section + round * 2 - 2), middle = lds16(section + round * 2);
+        count = (kRounds == 1 ? middle : lds16(section + round * 2 + 2)) - begin;
+        const uint32_t entries = section + kRoundColumns + rounds * kRoundCols + begin * 4, first = middle - begin;
+        auto put = [&](uint32_t i) {
+            const uint32_t entry = lds32(entries + i * 4);
+            const uint32_t to = tile + (entry >> 16) + (kRounds == 1 || i < first ? 0 : kRoundTile);
+            sts16(to, entry);
+            return to;
+        };
+#pragma unroll
+        for (uint32_t i = 0; i < kOwn; ++i)
+            if (i * 32 + lane < count) places[i] = put(i * 32 + lane);
+#pragma unroll 1
+        for (uint32_t i = kOwn * 32 + lane; i < count; i += 32) put(i);
     }
 
     // Address of the columns of a round, a byte each.
@@ -122,8 +125,10 @@ struct Overflow {
 
     // Takes the entries out again, after all lanes have loaded.
     __device__ __forceinline__ void clear() const {
-        if (end - begin <= 32) {
-            if (begin + lane < end) sts16(last, 0);
+        if (count <= kOwn * 32) {
+#pragma unroll
+            for (uint32_t i = 0; i < kOwn; ++i)
+                if (i * 32 + lane < count) sts16(places[i], 0);
         } else {
 #pragma unroll
             for (int i = 0; i < kRounds * kRoundTile; i += 512) sts128(tile + i + lane * 16, make_uint4(0, 0, 0, 0));

@@ -11,6 +11,8 @@ namespace fl::slots {
 constexpr int kBarrierBytes = 1024;
 constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to those of empty ones
 constexpr int kPlane = kBlockCols * 16;
+// Named barriers: all warps, when the mbarriers are there; from kPair on two warps of a tile each.
+constexpr uint32_t kStart = 0, kPair = 1;
 
 constexpr int kRawCols = 128;
 constexpr int kRawRow = kRawCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
@@ -78,7 +80,8 @@ struct Addresses : ARing {
     uint32_t b_full, b_empty, b, raw;
 };
 
-// A warp that brings B: copies of its share of the columns and their transposition. kAsync: wgmma reads them.
+// A warp that brings B: copies of its share of the columns and their transposition. The first are under way when it waits
+// for the mbarriers. kAsync: wgmma reads them.
 template <int NT, bool kAsync>
 __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1, uint32_t slice, uint32_t loader,
                                        uint32_t lane) {
@@ -109,6 +112,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
     };
     wait_for_earlier_work();
     for (uint32_t i = 0; i + 1 < R::kRaw; ++i) copy_raw();
+    named_barrier(kStart, blockDim.x);
 
     Cursor<R::kStages> stage;
     uint32_t raw_stage = 0;
