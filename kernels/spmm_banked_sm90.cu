@@ -123,58 +123,55 @@ __device__ __forceinline__ void fill(const FlSpmmParams& p, const Addresses& at,
             from0 += kStep;
             from1 += kStep;
         }
-        __syncwarp();
-        if (lane == 0) {
-            mbar_arrive(at.a_empty + 8 * slot.at);
-            mbar_arrive(at.image_full + 8 * image.at);
-        }
+        mbar_arrive(at.a_empty + 8 * slot.at);
+        mbar_arrive(at.image_full + 8 * image.at);
         slot.advance(kTeams, p.a_slots);
         image.advance(kTeams, p.images);
     }
 }
 
 // The warp that copies A. The table is read 32 blocks ahead, a block a lane, and first while the barriers are made.
-__device__ __forceinline__ void load_a(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t count, uint32_t lane) {
-    const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
-    const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
-    uint32_t next_begin, next_end;
-    auto look = [&](uint32_t from) {
-        const uint32_t j = min(from + lane, count - 1), unit = unit0 + j / p.group_tiles;
+struct LoadA {
+    const FlSpmmParams& p;
+    const uint32_t unit0, count, lane;
+    uint32_t next_begin = 0, next_end = 0;
+
+    __device__ __forceinline__ LoadA(const FlSpmmParams& params, uint32_t first_unit, uint32_t blocks, uint32_t this_lane)
+        : p(params), unit0(first_unit), count(blocks), lane(this_lane) {}
+
+    __device__ __forceinline__ void look(uint32_t from) {
+        const uint32_t j = from + lane, unit = unit0 + j / p.group_tiles;
         const uint32_t tile = unit / p.k_blocks * p.group_tiles + j % p.group_tiles;
         next_begin = next_end = 0;
-        if (tile < p.row_tiles) {
-            const uint32_t* entry = table + static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
+        if (j < count && tile < p.row_tiles) {
+            const uint32_t* entry = reinterpret_cast<const uint32_t*>(p.table) + static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
             next_begin = entry[0];
             next_end = entry[1];
         }
-    };
-    Cursor slot{0, 1};
-    uint32_t begin = 0, units = 0;
-    auto copy = [&](uint32_t j) {
-        if (j % 32 == 0) {
-            begin = next_begin;
-            units = next_end - next_begin;
-            look(j + 32);
-        }
-        const uint32_t full = at.a_full + 8 * slot.at, to = at.a + slot.at * p.slot_bytes;
-        if (__shfl_sync(~0u, units, j % 32) == 0) {
-            // A tile beyond M: starts that say that there is nothing.
-            sts32(to + lane * 4, 0);
-            __syncwarp();
-        }
-        if (lane == j % 32) {
-            mbar_expect_tx(full, units * banked::kUnit);
-            if (units != 0) bulk_load(to, data + static_cast<uint64_t>(begin) * banked::kUnit, units * banked::kUnit, full);
-        }
-        slot.advance(1, p.a_slots);
-    };
-    if (count != 0) look(0);
-    named_barrier(kStart, blockDim.x);
-    for (uint32_t j = 0; j < count; ++j) {
-        mbar_wait(at.a_empty + 8 * slot.at, slot.phase);
-        copy(j);
     }
-}
+
+    __device__ __forceinline__ void run(const Addresses& at) {
+        const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
+        Cursor slot{0, 1};
+        uint32_t begin = 0, units = 0;
+        for (uint32_t j = 0; j < count; ++j) {
+            mbar_wait(at.a_empty + 8 * slot.at, slot.phase);
+            if (j % 32 == 0) {
+                begin = next_begin;
+                units = next_end - next_begin;
+                look(j + 32);
+            }
+            const uint32_t full = at.a_full + 8 * slot.at, to = at.a + slot.at * p.slot_bytes;
+            if (lane == j % 32) {
+                // A tile beyond M: starts that say that there is nothing.
+                for (uint32_t i = 0; units == 0 && i < kWarpLanes * 4; i += 16) sts128(to + i, make_uint4(0, 0, 0, 0));
+                mbar_expect_tx(full, units * banked::kUnit);
+                if (units != 0) bulk_load(to, data + static_cast<uint64_t>(begin) * banked::kUnit, units * banked::kUnit, full);
+            }
+            slot.advance(1, p.a_slots);
+        }
+    }
+};
 #endif
 
 template <int NT>
@@ -195,29 +192,31 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         const uint32_t warps = blockDim.x / 32, from_last = warps - 1 - warp;
 #pragma unroll 1
         for (uint32_t i = warp; i < G::kPieces; i += warps) {
-            mbar_init(at.b_full + 8 * i, 32 * G::kLoaders);
-            mbar_init(at.b_empty + 8 * i, multipliers);
+            mbar_init(at.b_full + 8 * i, kWarpLanes * G::kLoaders);
+            mbar_init(at.b_empty + 8 * i, kWarpLanes * multipliers);
         }
 #pragma unroll 1
         for (uint32_t i = warp; i < p.images; i += warps) {
-            mbar_init(at.image_full + 8 * i, kTeam);
-            mbar_init(at.image_empty + 8 * i, G::kShared ? 8 : 4);
-            mbar_init(at.image_read + 8 * i, 8);
+            mbar_init(at.image_full + 8 * i, kWarpLanes * kTeam);
+            mbar_init(at.image_empty + 8 * i, kWarpLanes * (G::kShared ? 8 : 4));
+            mbar_init(at.image_read + 8 * i, kWarpLanes * 8);
         }
 #pragma unroll 1
         for (uint32_t i = from_last; i < p.a_slots; i += warps) {
             mbar_init(at.a_full + 8 * i, 1);
-            mbar_init(at.a_empty + 8 * i, kTeam);
+            mbar_init(at.a_empty + 8 * i, kWarpLanes * kTeam);
         }
         mbar_init_fence();
     }
-    if (warp != multipliers + kFillers) {
-        if (warp < multipliers + kFillers) {
-            const uint32_t step = (multipliers + kFillers) * 512;
-            for (uint32_t i = threadIdx.x * 16; i < p.images * kBytes; i += step) sts128(at.images + i, make_uint4(0, 0, 0, 0));
-        }
-        named_barrier(kStart, blockDim.x);
+    LoadA load_a(p, unit0, count, lane);
+    if (warp < multipliers + kFillers) {
+        const uint32_t step = (multipliers + kFillers) * 512;
+        for (uint32_t i = threadIdx.x * 16; i < p.images * kBytes; i += step) sts128(at.images + i, make_uint4(0, 0, 0, 0));
+    } else if (warp == multipliers + kFillers) {
+        load_a.look(0);
     }
+    __syncwarp();
+    __syncthreads();
 
     const uint32_t helper = warp - multipliers;
     if constexpr (G::kShared) {
@@ -234,7 +233,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     } else if (helper < kFillers)
         fill(p, at, count, helper, lane);
     else if (helper == kFillers)
-        load_a(p, at, unit0, count, lane);
+        load_a.run(at);
     else if (helper - kFillers - 1 < G::kLoaders)
         load_b<NT>(p, at, unit0, unit1, slice * (NT * 8), helper - kFillers - 1, lane);
 #endif

@@ -185,7 +185,6 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
                 chunk.add(b, own_sums);
             }
         }
-        // Every lane for itself: racecheck does not see that one arrives for all of them.
         mbar_arrive(at.a_empty + 8 * index);
         mbar_arrive(at.b_empty + 8 * stage);
         if (++slot == p.a_slots) {
@@ -238,17 +237,18 @@ __device__ __forceinline__ void spmv(const FlSpmmParams& p) {
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     LoadA load_a(p, unit0, unit1);
     if (warp == workers) {
-        if (lane < kStages) mbar_init(at.b_full + 8 * lane, 32);
+        if (lane < kStages) mbar_init(at.b_full + 8 * lane, kWarpLanes);
     } else if (warp > workers) {
-        if (lane < kStages) mbar_init(at.b_empty + 8 * lane, 32 * workers);
+        if (lane < kStages) mbar_init(at.b_empty + 8 * lane, kWarpLanes * workers);
     } else {
         const uint32_t r = warp / kWarps;
         if (warp % kWarps == 0)
             load_a.first(at, r, lane);
         else if (lane < p.a_slots)
-            mbar_init(at.a_empty + 8 * (r * p.a_slots + lane), 32 * kWarps);
+            mbar_init(at.a_empty + 8 * (r * p.a_slots + lane), kWarpLanes * kWarps);
         for (uint32_t i = lane * 16; i < kSums; i += 512) sts128(at.sums + warp * kSums + i, make_uint4(0, 0, 0, 0));
     }
+    __syncwarp();
     __syncthreads();
     if (warp < workers)
         multiply(p, at, line, unit0, unit1, warp, lane);

@@ -144,8 +144,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     }
                 }
             }
-            ring.release(lane);
+            ring.release();
         }
+        // All lanes have read the slot.
+        __syncwarp();
         if (issued < unit1) issue(slot);
         if (++slot == p.a_slots) {
             slot = 0;

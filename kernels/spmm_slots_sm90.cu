@@ -75,35 +75,40 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
 
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
+    const uint32_t r = warp / kWarps, s = warp % kWarps;
+    const uint32_t a_full = at.a_full + 8 * p.a_slots * r;
+    const uint32_t slots = at.a + r * p.a_slots * p.slot_bytes;
+    const uint32_t scratch = exchange + warp * kScratch;
     LoadA load_a(p, unit0, unit1);
-    if (warp == consumers) {
+    LoadB<NT, false> load_b(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
+    if (warp > consumers) {
+        load_b.start();
+    } else if (warp == consumers) {
         if (lane == 0) {
             for (uint32_t i = 0; i < R::kStages; ++i) {
-                mbar_init(at.b_full + 8 * i, 32 * R::kLoaders);
-                mbar_init(at.b_empty + 8 * i, consumers);
+                mbar_init(at.b_full + 8 * i, kWarpLanes * R::kLoaders);
+                mbar_init(at.b_empty + 8 * i, kWarpLanes * consumers);
             }
         }
-        named_barrier(kStart, blockDim.x);
+    } else {
+        if (s == 0)
+            load_a.first(at, r, lane);
+        else if (lane < p.a_slots)
+            mbar_init(a_full + kEmpty + 8 * lane, kWarpLanes * kWarps);
+#pragma unroll
+        for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(scratch + i + lane * 16, make_uint4(0, 0, 0, 0));
+    }
+    __syncwarp();
+    __syncthreads();
+    if (warp == consumers) {
         load_a.run(at, lane);
         return;
     }
     if (warp > consumers) {
-        load_b<NT, false>(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
+        load_b.run();
         return;
     }
 
-    const uint32_t r = warp / kWarps, s = warp % kWarps;
-    const uint32_t a_full = at.a_full + 8 * p.a_slots * r;
-    const uint32_t slots = at.a + r * p.a_slots * p.slot_bytes;
-    if (s == 0)
-        load_a.first(at, r, lane);
-    else if (lane < p.a_slots)
-        mbar_init(a_full + kEmpty + 8 * lane, kWarps);
-
-    const uint32_t scratch = exchange + warp * kScratch;
-#pragma unroll
-    for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(scratch + i + lane * 16, make_uint4(0, 0, 0, 0));
-    named_barrier(kStart, blockDim.x);
     float4 acc[2 * NT];
 #pragma unroll
     for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
@@ -168,11 +173,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 multiply_rounds<NT>(acc, overflow, round, b_stage);
             }
         }
+        // The overflow's tile is zeros again for all lanes.
         __syncwarp();
-        if (lane == 0) {
-            mbar_arrive(a_empty);
-            mbar_arrive(at.b_empty + 8 * stage.stage);
-        }
+        mbar_arrive(a_empty);
+        mbar_arrive(at.b_empty + 8 * stage.stage);
         stage.advance();
         ++k_block;
         if (segment_ends) {
@@ -183,9 +187,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 sts128(mine + i * 512, bits(select(s == 0, acc[NT + i], acc[i])));
                 acc[i] = select(s == 0, acc[i], acc[NT + i]);
             }
-            named_barrier(kPair + r, 64);
+            named_barrier(r + 1, 64);
             add<NT>(acc, other);
-            named_barrier(kPair + r, 64);
+            named_barrier(r + 1, 64);
 #pragma unroll
             for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
             __syncwarp();

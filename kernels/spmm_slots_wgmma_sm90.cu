@@ -63,9 +63,11 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
 
     LoadA load_a(p, unit0, unit1);
+    LoadB<NT, true> load_b(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
+    if (warp > consumers && warp <= consumers + R::kLoaders) load_b.start();
     if (warp == consumers) {
         if (lane < R::kStages) {
-            mbar_init(at.b_full + 8 * lane, 32 * R::kLoaders);
+            mbar_init(at.b_full + 8 * lane, kWarpLanes * R::kLoaders);
             mbar_init(at.b_empty + 8 * lane, consumers);
         }
     } else if (warp < consumers) {
@@ -80,20 +82,17 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         sts128(empty_block + 512 + lane * 16, codes);
         if (lane < kUnit / 16) sts128(empty_block + kStarts + lane * 16, make_uint4(0, 0, 0, 0));
     }
+    __syncwarp();
+    __syncthreads();
 
     if (warp >= consumers) {
         give_registers<kLoaderRegisters>();
-        if (warp == consumers) {
-            named_barrier(kStart, blockDim.x);
+        if (warp == consumers)
             load_a.run(at, lane);
-        } else if (warp <= consumers + R::kLoaders) {
-            load_b<NT, true>(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
-        } else {
-            named_barrier(kStart, blockDim.x);
-        }
+        else if (warp <= consumers + R::kLoaders)
+            load_b.run();
         return;
     }
-    named_barrier(kStart, blockDim.x);
     take_registers<kConsumerRegisters>();
 
     const uint32_t a_full = at.a_full + 8 * p.a_slots * warp;
@@ -174,6 +173,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             multiply_rounds<NT>(acc, overflow, round, b_stage);
         }
         __syncwarp();
+        // One lane for all: with every lane's arrivals the compiler runs out of registers.
         if (lane == 0) {
             mbar_arrive(a_empty);
             mbar_arrive(b_empty);

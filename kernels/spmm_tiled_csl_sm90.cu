@@ -178,7 +178,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             __syncwarp();
         }
         ++k_tile;
-        if (k_tile % kTilesAChunk == 0 || k_tile == k_tiles) ring.release(lane);
+        if (k_tile % kTilesAChunk == 0 || k_tile == k_tiles) ring.release();
         if (segment_ends) {
             if (row_tile < row_tiles && parts.reduce(acc, peeked, lane)) {
                 // By way of the dense tile, which is nobody else's and zero before and after.

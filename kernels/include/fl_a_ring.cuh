@@ -41,6 +41,7 @@ struct LoadA {
         find(r, lane < p.a_slots ? unit0 + lane : unit1);
         if (lane < p.a_slots) mbar_init(at.a_full + 8 * (r * p.a_slots + lane), 1);
         mbar_init_fence();
+        __syncwarp();
         if (lane < p.a_slots && unit0 + lane < unit1) copy(at, r, lane);
     }
 

@@ -11,7 +11,7 @@ namespace fl {
 constexpr int kChunkCols = 256;
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// Stages of kRowBytes a row. full: one arrival a loader lane and the copies; empty: one a consumer warp.
+// Stages of kRowBytes a row. full: one arrival a loader lane and the copies; empty: one a lane of the consumers.
 template <int kStages, int kRowBytes, int kMaxRows>
 struct BRing {
     uint32_t full, empty, data;
@@ -23,8 +23,8 @@ struct BRing {
 
     __device__ __forceinline__ void init(uint32_t consumers) const {
         for (int i = 0; i < kStages; ++i) {
-            mbar_init(full + 8 * i, 32);
-            mbar_init(empty + 8 * i, consumers);
+            mbar_init(full + 8 * i, kWarpLanes);
+            mbar_init(empty + 8 * i, kWarpLanes * consumers);
         }
     }
     __device__ __forceinline__ uint32_t address() const { return data + stage * (kMaxRows * kRowBytes); }
@@ -35,9 +35,8 @@ struct BRing {
             phase ^= 1;
         }
     }
-    __device__ __forceinline__ void release(uint32_t lane) {
-        __syncwarp();
-        if (lane == 0) mbar_arrive(empty + 8 * stage);
+    __device__ __forceinline__ void release() {
+        mbar_arrive(empty + 8 * stage);
         advance();
     }
     // Called by all lanes of the loader warp.

@@ -73,9 +73,6 @@ struct Cursor {
     }
 };
 
-// The barrier of the CTA's beginning. Whoever waits for nobody's mbarriers but its own arrives there and goes on.
-constexpr uint32_t kStart = 15;
-
 // A warp that brings B, in the image's layout with columns of N for rows: of every piece one half, or both.
 template <int NT>
 __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1,
@@ -193,7 +190,7 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
         for (int i = 0; i < G::kVectors; ++i) wgmma_read(acc[i]);
         // This warp's part of the wgmma is done; the others' may still read what this warp is about to write.
         named_barrier(1 + t, 128);
-        if (lane == 0) mbar_arrive(at.b_empty + 8 * piece.at);
+        mbar_arrive(at.b_empty + 8 * piece.at);
         piece.advance(1, G::kPieces);
         ++k_block;
         const uint32_t sums = image + w * (kBytes / 4), mine = sums + lane * 16;
@@ -222,8 +219,7 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
         }
 #pragma unroll
         for (uint32_t i = 0; i < kBytes / 4; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
-        __syncwarp();
-        if (lane == 0) mbar_arrive(at.image_empty + 8 * ring.at);
+        mbar_arrive(at.image_empty + 8 * ring.at);
         ring.advance(p.group_tiles, p.images);
     }
 }
@@ -263,17 +259,14 @@ __device__ __forceinline__ void multiply_shared(const FlSpmmParams& p, const Add
             const uint32_t mine = at.images + last.at * kBytes + warp * (kBytes / 8) + lane * 16;
 #pragma unroll
             for (uint32_t i = 0; i < kBytes / 8; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
-            __syncwarp();
-            if (lane == 0) mbar_arrive(at.image_empty + 8 * last.at);
+            mbar_arrive(at.image_empty + 8 * last.at);
         }
         first = false;
         wgmma_wait<0>();
 #pragma unroll
         for (int i = 0; i < G::kVectors; ++i) wgmma_read(acc[i]);
-        if (lane == 0) {
-            mbar_arrive(at.image_read + 8 * ring.at);
-            mbar_arrive(at.b_empty + 8 * piece.at);
-        }
+        mbar_arrive(at.image_read + 8 * ring.at);
+        mbar_arrive(at.b_empty + 8 * piece.at);
         last = ring;
         ring.advance(1, p.images);
         piece.advance(1, G::kPieces);

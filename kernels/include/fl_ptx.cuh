@@ -167,6 +167,9 @@ __device__ __forceinline__ void mbar_init_fence() {
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
+// By every lane of a warp, each for what it has read or written itself: racecheck does not see that one lane arrives for all of
+// them after a __syncwarp(). Barriers count kWarpLanes for each warp.
+constexpr uint32_t kWarpLanes = 32;
 __device__ __forceinline__ void mbar_arrive(uint32_t bar) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
 }

@@ -11,8 +11,6 @@ namespace fl::slots {
 constexpr int kBarrierBytes = 1024;
 constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to those of empty ones
 constexpr int kPlane = kBlockCols * 16;
-// Named barriers: all warps, when the mbarriers are there; from kPair on two warps of a tile each.
-constexpr uint32_t kStart = 0, kPair = 1;
 
 constexpr int kRawCols = 128;
 constexpr int kRawRow = kRawCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
@@ -80,20 +78,31 @@ struct Addresses : ARing {
     uint32_t b_full, b_empty, b, raw;
 };
 
-// A warp that brings B: copies of its share of the columns and their transposition. The first are under way when it waits
-// for the mbarriers. kAsync: wgmma reads them.
+// A warp that brings B: copies of its share of the columns and their transposition. kAsync: wgmma reads them.
 template <int NT, bool kAsync>
-__device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1, uint32_t slice, uint32_t loader,
-                                       uint32_t lane) {
+struct LoadB {
     using R = Rings<NT>;
-    // Pieces of 128 of K, of which the i-th unit has number 2 i and 2 i + 1. One group of asynchronous copies
-    // each; a lane copies 16 bytes of two rows at a time.
-    const uint32_t n0 = slice * (NT * 8) + loader * R::kLoaderRows;
-    const uint32_t rows = p.n > n0 ? p.n - n0 : 0;
-    const uint32_t raw = at.raw + loader * R::kLoaderRows * kRawRow;
-    const __half* b = reinterpret_cast<const __half*>(p.b) + static_cast<int64_t>(n0) * p.b_stride_n;
-    uint32_t issue_stage = 0, issue_k = unit0 % p.k_blocks * kBlockCols, pieces = (unit1 - unit0) * 2;
-    auto copy_raw = [&] {
+    const FlSpmmParams& p;
+    const Addresses& at;
+    const uint32_t lane, loader;
+    uint32_t raw, rows, issue_stage = 0, issue_k, units, pieces;
+    const __half* b;
+
+    // Pieces of 128 of K, of which the i-th unit has number 2 i and 2 i + 1.
+    __device__ __forceinline__ LoadB(const FlSpmmParams& params, const Addresses& addresses, uint32_t unit0, uint32_t unit1, uint32_t slice,
+                                     uint32_t this_loader, uint32_t this_lane)
+        : p(params), at(addresses), lane(this_lane), loader(this_loader) {
+        const uint32_t n0 = slice * (NT * 8) + loader * R::kLoaderRows;
+        rows = p.n > n0 ? p.n - n0 : 0;
+        raw = at.raw + loader * R::kLoaderRows * kRawRow;
+        b = reinterpret_cast<const __half*>(p.b) + static_cast<int64_t>(n0) * p.b_stride_n;
+        issue_k = unit0 % p.k_blocks * kBlockCols;
+        units = unit1 - unit0;
+        pieces = units * 2;
+    }
+
+    // One group of asynchronous copies a piece; a lane copies 16 bytes of two rows at a time.
+    __device__ __forceinline__ void copy_raw() {
         if (pieces != 0) {
             --pieces;
             const uint32_t k = issue_k + lane % 16 * 8;
@@ -109,39 +118,44 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
             if (issue_k == p.k_blocks * kBlockCols) issue_k = 0;
         }
         cp_async_commit();
-    };
-    wait_for_earlier_work();
-    for (uint32_t i = 0; i + 1 < R::kRaw; ++i) copy_raw();
-    named_barrier(kStart, blockDim.x);
-
-    Cursor<R::kStages> stage;
-    uint32_t raw_stage = 0;
-    for (uint32_t unit = unit0; unit < unit1; ++unit) {
-        mbar_wait(at.b_empty + 8 * stage.stage, stage.phase ^ 1);
-        const uint32_t to = at.b + stage.stage * R::kStageBytes + loader * (NT / R::kLoaders) * kPlane + lane * 16;
-#pragma unroll 1
-        for (uint32_t half = 0; half < 2; ++half) {
-            cp_async_wait<R::kRaw - 2>();
-            __syncwarp();
-            const uint32_t from = raw + raw_stage * R::kRawBytes + lane % 8 * kRawRow + lane / 8 * 16;
-#pragma unroll(NT == 1 ? 1 : 2)
-            for (int nt = 0; nt < NT / static_cast<int>(R::kLoaders); ++nt) {
-#pragma unroll
-                for (int q = 0; q < kRawCols / 32; ++q) {
-                    uint32_t v[4];
-                    ldmatrix4(v, from + nt * 8 * kRawRow + q * 64);
-                    stmatrix4_trans(to + nt * kPlane + (half * kRawCols + q * 32) * 16, v);
-                }
-            }
-            if (++raw_stage == R::kRaw) raw_stage = 0;
-            __syncwarp();
-            copy_raw();
-        }
-        if (kAsync) fence_proxy_async();
-        mbar_arrive(at.b_full + 8 * stage.stage);
-        stage.advance();
     }
-}
+
+    // The first copies, which need no mbarrier.
+    __device__ __forceinline__ void start() {
+        wait_for_earlier_work();
+        for (uint32_t i = 0; i + 1 < R::kRaw; ++i) copy_raw();
+    }
+
+    __device__ __forceinline__ void run() {
+        Cursor<R::kStages> stage;
+        uint32_t raw_stage = 0;
+        for (uint32_t unit = 0; unit < units; ++unit) {
+            mbar_wait(at.b_empty + 8 * stage.stage, stage.phase ^ 1);
+            const uint32_t to = at.b + stage.stage * R::kStageBytes + loader * (NT / R::kLoaders) * kPlane + lane * 16;
+#pragma unroll 1
+            for (uint32_t half = 0; half < 2; ++half) {
+                cp_async_wait<R::kRaw - 2>();
+                __syncwarp();
+                const uint32_t from = raw + raw_stage * R::kRawBytes + lane % 8 * kRawRow + lane / 8 * 16;
+#pragma unroll(NT == 1 ? 1 : 2)
+                for (int nt = 0; nt < NT / static_cast<int>(R::kLoaders); ++nt) {
+#pragma unroll
+                    for (int q = 0; q < kRawCols / 32; ++q) {
+                        uint32_t v[4];
+                        ldmatrix4(v, from + nt * 8 * kRawRow + q * 64);
+                        stmatrix4_trans(to + nt * kPlane + (half * kRawCols + q * 32) * 16, v);
+                    }
+                }
+                if (++raw_stage == R::kRaw) raw_stage = 0;
+                __syncwarp();
+                copy_raw();
+            }
+            if (kAsync) fence_proxy_async();
+            mbar_arrive(at.b_full + 8 * stage.stage);
+            stage.advance();
+        }
+    }
+};
 #endif
 
 }  // namespace fl::slots
