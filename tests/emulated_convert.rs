@@ -103,6 +103,13 @@ fn sell_conversions_are_the_hosts() {
 }
 
 #[test]
+fn bitmap_blocks_of_dense_rows_are_the_hosts() {
+    emulated("bitmap_blocks_of_dense_rows_are_the_hosts", |device| {
+        convert_cases::bitmap_blocks_of_dense_rows_are_the_hosts(device);
+    });
+}
+
+#[test]
 fn bfloat16_converts_as_the_host_does() {
     emulated("bfloat16_converts_as_the_host_does", |device| {
         convert_cases::bfloat16_converts_as_the_host_does(device, (33, 300));

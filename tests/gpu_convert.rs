@@ -49,6 +49,11 @@ fn banked_streams_of_every_length_are_the_hosts() {
 }
 
 #[test]
+fn bitmap_blocks_of_dense_rows_are_the_hosts() {
+    convert_cases::bitmap_blocks_of_dense_rows_are_the_hosts(&device());
+}
+
+#[test]
 fn sell_rows_of_every_length_are_the_hosts() {
     convert_cases::sell_rows_of_every_length_are_the_hosts(&device());
 }

@@ -34,6 +34,9 @@ const BLOCK_BYTES_FOR_FOOTPRINT: u128 = 10240;
 
 /// Columns that are gathered at a time: the narrowest block.
 pub(crate) const CHUNK: usize = 256;
+/// Units that no block exceeds if a narrower one is possible: those of a block of [`CHUNK`] columns without a zero. Every
+/// kernel can stage as much for each of its warps.
+const LARGEST_UNITS: u32 = (CHUNK / STEP + TILE_ROWS * CHUNK / (2 * LANES)) as u32;
 pub(crate) const CHUNK_STEPS: usize = CHUNK / STEP;
 const GROUP_CHUNKS: usize = WIDTHS[0] / CHUNK;
 
@@ -215,6 +218,11 @@ pub(crate) fn choose_width(rows: u64, cols: u64, nnz: u64, prefer_footprint: boo
     CHUNK
 }
 
+/// The next narrower width, where blocks of `width` turn out too large: a few dense rows do not raise the mean.
+pub(crate) fn narrower(width: usize, max_block: u32) -> Option<usize> {
+    WIDTHS.into_iter().find(|&narrow| narrow < width && max_block > LARGEST_UNITS)
+}
+
 /// First pass: counts, chooses the block width and sizes every block.
 pub(crate) fn analyse(
     layout: &DenseLayout,
@@ -232,14 +240,21 @@ pub(crate) fn analyse(
         )
         .collect();
     let nnz = sizes.iter().map(|group| u64::from(group.nnz)).sum();
-    let width = choose_width(layout.rows as u64, layout.cols as u64, nnz, prefer_footprint);
-    let steps = (width / STEP) as u32;
-    let blocks = layout.cols.div_ceil(width);
-    let per_group = WIDTHS[0] / width;
-    let (table, units, max_block) = offsets((0..tiles * blocks).map(|index| {
-        let (tile, block) = (index / blocks, index % blocks);
-        steps + sizes[tile * groups + block / per_group].rows(width, block % per_group)
-    }));
+    let of_width = |width: usize| {
+        let steps = (width / STEP) as u32;
+        let blocks = layout.cols.div_ceil(width);
+        let per_group = WIDTHS[0] / width;
+        offsets((0..tiles * blocks).map(|index| {
+            let (tile, block) = (index / blocks, index % blocks);
+            steps + sizes[tile * groups + block / per_group].rows(width, block % per_group)
+        }))
+    };
+    let mut width = choose_width(layout.rows as u64, layout.cols as u64, nnz, prefer_footprint);
+    let (mut table, mut units, mut max_block) = of_width(width);
+    while let Some(narrow) = narrower(width, max_block) {
+        width = narrow;
+        (table, units, max_block) = of_width(width);
+    }
     let header = Measured {
         format: Format::Bitmap,
         reordered: false,
@@ -658,5 +673,25 @@ mod tests {
         assert_eq!(choose_width(32, 300, 0, false), 512);
         assert_eq!(choose_width(32, 1, 1, true), 256);
         assert_eq!(choose_width(1 << 31, 1 << 31, 1 << 61, true), 256);
+    }
+
+    #[test]
+    fn dense_rows_among_zeros_narrow_the_blocks() {
+        let (rows, cols) = (640, 2048);
+        let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
+        let width_of = |dense_columns: usize| {
+            let mut values = vec![0_u16; rows * cols];
+            for row in values.chunks_exact_mut(cols).take(TILE_ROWS) {
+                row[..dense_columns].fill(0x3c00);
+            }
+            let header = analyse(&layout, &values, false).unwrap().header;
+            (header.tile_cols, header.max_block)
+        };
+        // 32 rows of masks are 8 units for 256 columns; 64 values of a column of streams are one more.
+        assert_eq!(width_of(0), (1024, 32));
+        assert_eq!(width_of(208), (1024, 32 + 104));
+        assert_eq!(width_of(240), (512, 16 + 120));
+        assert_eq!(width_of(256), (256, LARGEST_UNITS));
+        assert_eq!(width_of(2048), (256, LARGEST_UNITS));
     }
 }

@@ -267,10 +267,14 @@ unsafe fn measure(
             result.nnz,
             options.preference == Preference::Footprint,
         );
-        scan.width = width as u32;
-        scan.blocks_across = across(width)?;
-        scan.blocks = (tiles * cols.div_ceil(width)) as u64;
-        result = run(scan)?;
+        loop {
+            scan.width = width as u32;
+            scan.blocks_across = across(width)?;
+            scan.blocks = (tiles * cols.div_ceil(width)) as u64;
+            result = run(scan)?;
+            let Some(narrow) = format::narrower_bitmap(width, result.max_block) else { break };
+            width = narrow;
+        }
     }
     let header = Measured {
         format,

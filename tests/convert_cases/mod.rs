@@ -216,6 +216,23 @@ pub fn banked_streams_of_every_length_are_the_hosts(device: &Handle) {
     }
 }
 
+/// Dense rows in a matrix of few non-zeros narrow all blocks, twice if there are many.
+pub fn bitmap_blocks_of_dense_rows_are_the_hosts(device: &Handle) {
+    let shape = (640, 2048);
+    for dense_columns in [208, 240, 256] {
+        let mut values = weights(shape.0, shape.1, 0, 79);
+        for (at, value) in values.iter_mut().enumerate() {
+            let (row, col) = (at / shape.1, at % shape.1);
+            if row / 32 != 3 || col >= dense_columns {
+                *value = 0;
+            }
+        }
+        let what = format!("{dense_columns} columns of 32 rows");
+        let formats = &[api::FORMAT_BITMAP];
+        values_convert_as_the_host_does(device, shape, &values, &what, 0, 0, formats);
+    }
+}
+
 /// SELL blocks whose rows and lanes are as uneven as they can be: lanes with all of the elements that they may have,
 /// gaps that need fillers, full slices beside empty ones, and steps beside the multiples of a group and of a packet.
 pub fn sell_rows_of_every_length_are_the_hosts(device: &Handle) {

@@ -280,13 +280,13 @@ pub fn row_groups_in_turn(handle: &Handle) {
     }
 }
 
-/// Some tiles with six times as many, some empty: where that is so, SELL's tiles are dealt by their bytes.
+/// Some tiles without a zero, some empty: where that is so, SELL's tiles are dealt by their bytes.
 pub fn uneven_rows(handle: &Handle, small: bool) {
     let n = 5;
     for format in api::FORMATS {
         for (m, k) in [(40, 300), (if small { 600 } else { 7000 }, 2104)] {
             let mut weights = integer_weights(m, k, 95, 11);
-            let dense = integer_weights(m, k, 70, 12);
+            let dense = integer_weights(m, k, 0, 12);
             for (row, values) in weights.chunks_exact_mut(k).enumerate() {
                 match row / 32 {
                     tile if tile % 37 == 3 => values.copy_from_slice(&dense[row * k..][..k]),

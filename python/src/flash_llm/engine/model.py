@@ -15,7 +15,7 @@ from .weights import Layer, Norm, Weights
 
 
 # Shapes of the attention kernel that are tried when the decode step is captured: (block, warps, stages).
-ATTENTION_SHAPES = ((64, 4, 2), (32, 2, 3), (64, 4, 3), (128, 4, 2))
+ATTENTION_SHAPES = ((64, 4, 2), (16, 1, 4), (32, 1, 3), (64, 2, 2), (64, 4, 3), (128, 4, 2))
 
 
 @dataclass(frozen=True)
