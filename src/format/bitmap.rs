@@ -626,6 +626,7 @@ pub(crate) fn decode_block(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Order;
 
     #[test]
     fn mask_words_match_the_bit_table_of_the_specification() {
@@ -687,10 +688,10 @@ mod tests {
             let header = analyse(&layout, &values, false).unwrap().header;
             (header.tile_cols, header.max_block)
         };
-        // 32 rows of masks are 8 units for 256 columns; 64 values of a column of streams are one more.
+        // A step of 32 columns has a unit of masks, and 16 of values where there is no zero.
         assert_eq!(width_of(0), (1024, 32));
-        assert_eq!(width_of(208), (1024, 32 + 104));
-        assert_eq!(width_of(240), (512, 16 + 120));
+        assert_eq!(width_of(192), (1024, 32 + 6 * 16));
+        assert_eq!(width_of(224), (512, 16 + 7 * 16));
         assert_eq!(width_of(256), (256, LARGEST_UNITS));
         assert_eq!(width_of(2048), (256, LARGEST_UNITS));
     }
