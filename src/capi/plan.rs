@@ -303,7 +303,7 @@ impl Shape {
             line(format!(
                 "launch: {}",
                 match &state.planned {
-                    Some(p) if state.programmatic && p.product.kernel.is_for_hopper() =>
+                    Some(p) if state.programmatic && p.product.may_begin_early() =>
                         "may begin while the kernels ahead in the stream still run",
                     _ => "when the kernels ahead in the stream have ended",
                 }

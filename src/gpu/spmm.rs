@@ -271,7 +271,7 @@ fn product(
             block: [plan.threads, 1, 1],
             smem_bytes: plan.smem_bytes,
             stream: args.stream,
-            programmatic: args.programmatic && plan.kernel.is_for_hopper(),
+            programmatic: args.programmatic && plan.may_begin_early(),
             params: &mut [(&raw mut params).cast()],
         })
     }

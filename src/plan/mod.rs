@@ -150,6 +150,12 @@ impl LaunchPlan {
         self.kernel.facts().family == Family::SellSm90 && self.images == 1
     }
 
+    /// Whether its launch may begin before the work ahead of it has ended, where the caller vouches for A: the kernel waits
+    /// before it reads anything else.
+    pub fn may_begin_early(&self) -> bool {
+        self.kernel.is_for_hopper()
+    }
+
     /// The algorithm with nothing left open.
     pub fn algorithm(&self) -> Algorithm {
         Algorithm { kernel: self.kernel, group_tiles: self.group_tiles, a_slots: self.a_slots }
