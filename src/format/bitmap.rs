@@ -218,9 +218,13 @@ pub(crate) fn choose_width(rows: u64, cols: u64, nnz: u64, prefer_footprint: boo
     CHUNK
 }
 
-/// The next narrower width, where blocks of `width` turn out too large: a few dense rows do not raise the mean.
+/// The next narrower width, where the largest of blocks of `width` has too many units: a few dense rows do not raise the
+/// mean. None where they stay.
 pub(crate) fn narrower(width: usize, max_block: u32) -> Option<usize> {
-    WIDTHS.into_iter().find(|&narrow| narrow < width && max_block > LARGEST_UNITS)
+    if max_block <= LARGEST_UNITS {
+        return None;
+    }
+    WIDTHS.into_iter().find(|&narrow| narrow < width)
 }
 
 /// First pass: counts, chooses the block width and sizes every block.

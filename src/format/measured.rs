@@ -97,11 +97,6 @@ pub fn bitmap_width(rows: usize, cols: usize, nnz: u64, prefer_footprint: bool) 
     bitmap::choose_width(rows as u64, cols as u64, nnz, prefer_footprint)
 }
 
-/// The width to try next where the largest of blocks of `width` has `max_block` units, or none if they stay.
-pub fn narrower_bitmap(width: usize, max_block: u32) -> Option<usize> {
-    bitmap::narrower(width, max_block)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,7 +21,7 @@ pub mod tiled_csl;
 use rayon::prelude::*;
 
 pub use header::Header;
-pub use measured::{Measured, bitmap_width, narrower_bitmap};
+pub use measured::{Measured, bitmap_width};
 
 use crate::error::{Error, Kind, Result};
 use crate::types::{DType, DenseLayout, Format, Order, Preference};

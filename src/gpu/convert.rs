@@ -272,7 +272,7 @@ unsafe fn measure(
             scan.blocks_across = across(width)?;
             scan.blocks = (tiles * cols.div_ceil(width)) as u64;
             result = run(scan)?;
-            let Some(narrow) = format::narrower_bitmap(width, result.max_block) else { break };
+            let Some(narrow) = format::bitmap::narrower(width, result.max_block) else { break };
             width = narrow;
         }
     }
