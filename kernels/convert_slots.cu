@@ -8,8 +8,9 @@
 //
 // Blocks:   one CTA of 256 threads a block of 32 x 256 elements; thread = (row, step), 32 elements in registers.
 //           Row-major: the steps of a row are neighbouring threads; column-major: the rows of a step are.
-// Shared:   the block as stored (at most 25,984 bytes), a dense tile when unpacking, and the counts and ranks that
-//           say where each value goes.
+//           Two warps search an order for the columns, a half of every octet each, a lane an octet.
+// Shared:   the block as stored (at most 26,112 bytes), a dense tile, and the order, counts and ranks that say where
+//           each value goes.
 // Encoding a block writes each of its bytes at most once over zeros. Checking does the same over the block's own
 // bytes with XOR: what is left is zero exactly if the block is what its elements encode to.
 // A dense matrix that was changed after its analysis cannot make a block larger or smaller: a block that no longer
@@ -22,14 +23,17 @@ namespace {
 using namespace fl::convert;
 
 constexpr uint32_t kUnit = 128;
-constexpr uint32_t kFixed = 9;
+constexpr uint32_t kFixed = 10;
 constexpr uint32_t kStarts = 8 * kUnit;
-constexpr uint32_t kOverflow = kStarts + kUnit;
+constexpr uint32_t kArrangement = kStarts + kUnit;
+constexpr uint32_t kValues = kArrangement + kUnit;
 constexpr uint32_t kRound = 16;                    // columns
 constexpr uint32_t kRounds = 8;                    // at most: overflow is in half of the columns
-constexpr uint32_t kColumns = kOverflow + 2 * kRounds;
+constexpr uint32_t kColumns = 2 * kRounds;         // within the overflow
 constexpr uint32_t kMost = kFixed + (2 * kRounds + kRounds * kRound + 4 * 32 * 128 + kUnit - 1) / kUnit + 64;
 constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
+constexpr uint32_t kSparse = 1024;  // elements of a block up to which groups of one element are looked for
+constexpr int kSweeps = 8;
 
 struct Encoder {
     uint32_t counts[4][8][8];   // values by sub-block, g = row % 8, (step, row) in the order of the stream: a byte a t
@@ -43,6 +47,9 @@ struct Encoder {
     uint32_t rows[2];
     uint32_t sums[8];           // by warp: stored elements in the low bits, overflow above
     uint32_t groups[16];
+    uint32_t masks[8][32];      // stored elements by (step, row)
+    uint32_t columns_of[256];   // by column, then by place: the rows with elements
+    uint8_t octets[8][32];      // by number mod 8 and octet of a place: the octet of its column
 };
 
 struct Block {
@@ -50,8 +57,14 @@ struct Block {
     __device__ uint8_t* bytes() { return reinterpret_cast<uint8_t*>(words); }
 };
 
+struct Tile {
+    uint4 words[32 * kTileStride / 8];
+    __device__ uint16_t* row(int row) { return reinterpret_cast<uint16_t*>(words) + row * kTileStride; }
+};
+
 struct Sizes {
-    uint32_t units, nnz, distinct, rounds, overflow_units;
+    uint32_t units, nnz, distinct, rounds, rows;
+    bool single;
 };
 
 struct Place {
@@ -95,6 +108,132 @@ __device__ __forceinline__ uint32_t kept(uint32_t mask) {
     uint32_t sum = (n & 0xffff) + (n >> 16);
     sum = (sum | sum << 8) & 0x00ff00ffu;
     return (sum | sum << 4) & 0x0f0f0f0fu;
+}
+
+// Bit r of lane c's word becomes bit c of lane r's.
+__device__ __forceinline__ uint32_t transpose(uint32_t word, uint32_t lane) {
+    uint32_t low = 0xffff;
+#pragma unroll
+    for (uint32_t j = 16; j != 0; j >>= 1, low ^= low << j) {
+        const uint32_t other = __shfl_xor_sync(kAll, word, j);
+        word = lane & j ? (word & ~low) | (other >> j & low) : (word & low) | (other & low) << j;
+    }
+    return word;
+}
+
+// Elements of the four columns of a group beyond `limit` a row.
+__device__ __forceinline__ uint32_t excess(const uint32_t (&c)[4], uint32_t limit) {
+    const uint32_t first = c[0] & c[1], last = c[2] & c[3], any_first = c[0] | c[1], any_last = c[2] | c[3];
+    const uint32_t two = first | last | (any_first & any_last), three = (first & any_last) | (last & any_first);
+    return __popc(three) + __popc(first & last) + (limit == 1 ? __popc(two) : 0);
+}
+
+// Looks for an order in which groups have at most `limit` elements: src/format/arrangement.rs says how. A lane has the
+// columns of one half of an octet, and `from` where they come from.
+__device__ __forceinline__ bool sweep(uint32_t (&c)[4], uint32_t (&from)[4], uint32_t limit) {
+    uint32_t left = __reduce_add_sync(kAll, excess(c, limit));
+#pragma unroll 1
+    for (int i = 0; i < kSweeps && left != 0; ++i) {
+#pragma unroll
+        for (int n = 3; n > 0; --n) {
+            const uint32_t x = c[(n + 1) % 4], y = c[(n + 2) % 4], z = c[(n + 3) % 4];
+            const uint32_t full = limit == 1 ? x | y | z : (x & y) | (z & (x | y));
+            // Both lanes of a pair come to the same conclusion; nothing but its columns depends on the pair before.
+#pragma unroll 4
+            for (uint32_t distance = 1; distance < 32; ++distance) {
+                const uint32_t other = __shfl_xor_sync(kAll, c[n], distance);
+                const uint32_t other_from = __shfl_xor_sync(kAll, from[n], distance);
+                const uint32_t other_full = __shfl_xor_sync(kAll, full, distance);
+                const int before = __popc(c[n] & full) + __popc(other & other_full);
+                const int after = __popc(other & full) + __popc(c[n] & other_full);
+                if (after <= before) c[n] = other, from[n] = other_from;
+            }
+        }
+        const uint32_t before = left;
+        left = __reduce_add_sync(kAll, excess(c, limit));
+        if (16 * (before - left) + 4 < left) break;
+    }
+    return left == 0;
+}
+
+// Finds the order of a block's columns, and returns the mask of this thread's places; `mask` is that of its columns.
+// Synchronises first and last.
+__device__ __forceinline__ uint32_t arrange(Encoder& s, uint32_t mask, const Place& at) {
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const uint32_t sum = __reduce_add_sync(kAll, static_cast<uint32_t>(__popc(mask)));
+    __syncthreads();
+    if (lane == 0) s.sums[warp] = sum;
+    s.masks[at.step][at.row] = mask;
+    __syncthreads();
+    s.columns_of[threadIdx.x] = transpose(s.masks[warp][lane], lane);
+    __syncthreads();
+    if (warp < 2) {
+        uint32_t elements = 0, c[4], from[4];
+#pragma unroll
+        for (int i = 0; i < 8; ++i) elements += s.sums[i];
+#pragma unroll
+        for (int n = 0; n < 4; ++n) c[n] = s.columns_of[8 * lane + 4 * warp + n], from[n] = lane;
+        if (elements > kSparse || !sweep(c, from, 1)) sweep(c, from, 2);
+#pragma unroll
+        for (int n = 0; n < 4; ++n) {
+            s.columns_of[8 * lane + 4 * warp + n] = c[n];
+            s.octets[4 * warp + n][lane] = static_cast<uint8_t>(from[n]);
+        }
+    }
+    __syncthreads();
+    s.masks[warp][lane] = transpose(s.columns_of[threadIdx.x], lane);
+    __syncthreads();
+    return s.masks[at.step][at.row];
+}
+
+// The column of place i of a step.
+__device__ __forceinline__ uint32_t column(const Encoder& s, int step, uint32_t i) {
+    return 8 * s.octets[i % 8][4 * step + i / 8] + i % 8;
+}
+
+// The elements of this thread's columns; synchronise before.
+__device__ __forceinline__ void write(Tile& tile, const Place& at, const uint32_t (&e)[kWords]) {
+    uint4* to = reinterpret_cast<uint4*>(tile.row(at.row) + kSegment * at.step);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[i] = make_uint4(e[4 * i], e[4 * i + 1], e[4 * i + 2], e[4 * i + 3]);
+}
+
+// The elements of this thread's places.
+__device__ __forceinline__ void read_arranged(const Encoder& s, Tile& tile, const Place& at, uint32_t (&e)[kWords]) {
+    const uint16_t* from = tile.row(at.row);
+#pragma unroll
+    for (uint32_t i = 0; i < kWords; ++i) {
+        const uint32_t low = from[column(s, at.step, 2 * i)], high = from[column(s, at.step, 2 * i + 1)];
+        e[i] = low | high << 16;
+    }
+}
+
+// Bit of a number of the stored order, from that of its word; `n` is the place's number mod 4.
+__device__ __forceinline__ uint32_t field(uint32_t n, uint32_t step) { return 5 * (4 * (n - 1) + step % 4); }
+
+// Word `i` of the stored order.
+__device__ __forceinline__ uint64_t arrangement_word(const Encoder& s, uint32_t i) {
+    uint64_t word = 0;
+    for (uint32_t n = 1; n < 4; ++n) {
+        for (uint32_t step = 0; step < 4; ++step) {
+            const uint32_t octet = 4 * (4 * (i / 8) + step) + i / 2 % 4;
+            word |= static_cast<uint64_t>(s.octets[4 * (i % 2) + n][octet]) << field(n, step);
+        }
+    }
+    return word;
+}
+
+// Reads the order that a block has, a place a thread; whether each column has one place. Synchronises last.
+__device__ __forceinline__ bool read_arrangement(Encoder& s, Block& block) {
+    const uint32_t octet = threadIdx.x / 8, number = threadIdx.x % 8, n = number % 4, step = octet / 4;
+    const uint64_t word = reinterpret_cast<const uint64_t*>(block.bytes() + kArrangement)[step / 4 * 8 + octet % 4 * 2 + number / 4];
+    const uint32_t from = n == 0 ? octet : static_cast<uint32_t>(word >> field(n, step)) & 31;
+    if (threadIdx.x < 8) s.columns_of[threadIdx.x] = 0;
+    s.octets[number][octet] = static_cast<uint8_t>(from);
+    __syncthreads();
+    atomicOr(&s.columns_of[number], 1u << from);
+    __syncthreads();
+    return s.columns_of[number] == kAll;
 }
 
 // Where the second sub-block of each lane begins, and the rows that a plane needs; one warp. `counts` are complete.
@@ -144,9 +283,9 @@ __device__ __forceinline__ void place_columns(Encoder& s, uint32_t warp, uint32_
 // Counts and sizes of a block of which this thread has the 32 elements of `mask`. Synchronises first and last.
 __device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, const Place& at, bool col_major) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const uint32_t beyond = beyond_two(mask);
+    const uint32_t beyond = beyond_two(mask), keeps = mask & ~beyond;
     __syncthreads();
-    s.counts[at.sub()][at.row % 8][at.piece()] = kept(mask & ~beyond);
+    s.counts[at.sub()][at.row % 8][at.piece()] = kept(keeps);
     if (threadIdx.x < 32) s.taken[threadIdx.x] = make_uint4(0, 0, 0, 0);
     const uint32_t sum = __reduce_add_sync(kAll, static_cast<uint32_t>(__popc(mask) | __popc(beyond) << 16));
     // Lanes that differ in a multiple of 8 have the same step, in either order.
@@ -157,7 +296,9 @@ __device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, const Place&
     __syncthreads();
     if (warp < 2) plan_streams(s, warp, lane);
     place_columns(s, warp, lane);
-    __syncthreads();
+    // Two of a group next to each other, or one apart, or the first and the last.
+    const uint32_t two = keeps & ((keeps >> 1 & 0x77777777u) | (keeps >> 2 & 0x33333333u) | (keeps >> 3 & 0x11111111u));
+    const bool single = __syncthreads_or(two != 0) == 0;
     Sizes sizes;
     uint32_t stored = 0, overflow = 0;
 #pragma unroll
@@ -166,9 +307,9 @@ __device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, const Place&
     sizes.distinct = s.distinct;
     sizes.rounds = (sizes.distinct + kRound - 1) / kRound;
     const uint32_t bytes = 2 * kRounds + kRound * sizes.rounds + 4 * overflow;
-    sizes.overflow_units = overflow > 0 ? (bytes + kUnit - 1) / kUnit : 0;
-    const uint32_t rows = s.rows[0] > s.rows[1] ? s.rows[0] : s.rows[1];
-    sizes.units = kFixed + sizes.overflow_units + rows;
+    sizes.rows = s.rows[0] > s.rows[1] ? s.rows[0] : s.rows[1];
+    sizes.units = kFixed + sizes.rows + (overflow > 0 ? (bytes + kUnit - 1) / kUnit : 0);
+    sizes.single = single;
     return sizes;
 }
 
@@ -186,8 +327,8 @@ __device__ __forceinline__ uint32_t element(const uint32_t (&e)[kWords], uint32_
     return (i & 16 ? two[1] : two[0]) >> (16 * (i & 1)) & 0xffff;
 }
 
-template <bool kCheck, typename T>
-__device__ __forceinline__ void put(T* to, uint32_t value) {
+template <bool kCheck, typename T, typename V>
+__device__ __forceinline__ void put(T* to, V value) {
     *to = static_cast<T>(kCheck ? *to ^ value : value);
 }
 
@@ -220,12 +361,13 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
         put<kCheck>(reinterpret_cast<uint16_t*>(bytes + to), codes >> (16 * x) & 0xffff);
     }
     if (warp == 0) {
-        const uint32_t info = lane == 0 ? sizes.rounds : lane == 1 ? sizes.overflow_units : 0;
+        const uint32_t info = lane == 0 ? sizes.rounds : lane == 1 ? sizes.rows : lane == 2 ? sizes.single : 0;
         put<kCheck>(reinterpret_cast<uint32_t*>(bytes + kStarts) + lane,
                     s.starts[0][lane] | static_cast<uint32_t>(s.starts[1][lane]) << 12 | info << 24);
+        if (lane < 16) put<kCheck>(reinterpret_cast<uint64_t*>(bytes + kArrangement) + lane, arrangement_word(s, lane));
     }
-    const uint32_t packed = kOverflow + sizes.overflow_units * kUnit;
-    uint16_t* values = reinterpret_cast<uint16_t*>(bytes + packed) + plane;
+    uint16_t* values = reinterpret_cast<uint16_t*>(bytes + kValues) + plane;
+    uint8_t* overflow = bytes + kValues + sizes.rows * kUnit;
     uint32_t before = 0;
     for (int i = 0; i < at.piece(); ++i) before += s.counts[at.sub()][g][i];
 #pragma unroll
@@ -248,19 +390,19 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
         const uint32_t end = inclusive(a + b + c + d, lane), begin = end - (a + b + c + d);
         s.before[4 * lane] = begin, s.before[4 * lane + 1] = begin + a;
         s.before[4 * lane + 2] = begin + a + b, s.before[4 * lane + 3] = end - d;
-        if (lane % 4 == 3) put<kCheck>(reinterpret_cast<uint16_t*>(bytes + kOverflow) + lane / 4, end);
+        if (lane % 4 == 3) put<kCheck>(reinterpret_cast<uint16_t*>(overflow) + lane / 4, end);
     } else if (warp == 1) {
         // Columns that the last round does not use lie in different banks.
         const uint32_t place = sizes.distinct + lane;
-        if (place < sizes.rounds * kRound) put<kCheck>(bytes + kColumns + place, place % kRound);
+        if (place < sizes.rounds * kRound) put<kCheck>(overflow + kColumns + place, place % kRound);
     }
     const uint32_t col = 8 * lane + warp;
     uint32_t columns = 0;
 #pragma unroll
     for (int i = 0; i < 8; ++i) columns |= s.columns[i][col / 32];
-    if (columns >> col % 32 & 1) put<kCheck>(bytes + kColumns + s.place[col], col);
+    if (columns >> col % 32 & 1) put<kCheck>(overflow + kColumns + s.place[col], column(s, col / 32, col % 32));
     __syncthreads();
-    uint32_t* entries = reinterpret_cast<uint32_t*>(bytes + kColumns + kRound * sizes.rounds);
+    uint32_t* entries = reinterpret_cast<uint32_t*>(overflow + kColumns + kRound * sizes.rounds);
     for (uint32_t rest = beyond; rest != 0; rest &= rest - 1) {
         const uint32_t i = __ffs(rest) - 1, place = s.place[32 * at.step + i], in_round = at.in_round(place % kRound);
         const uint32_t bit = place / kRound * 512 + in_round;
@@ -277,16 +419,22 @@ extern "C" __global__ void __launch_bounds__(kThreads) fl_convert_slots_size(con
     uint32_t e[kWords];
     load(p, int64_t{blockIdx.x / p.blocks_across} * 32 + at.row, int64_t{blockIdx.x % p.blocks_across} * 256 + 32 * at.step,
          e);
-    const Sizes sizes = measure(s, stored(e), at, p.col_major);
+    const Sizes sizes = measure(s, arrange(s, stored(e), at), at, p.col_major);
     if (threadIdx.x == 0) {
         reinterpret_cast<uint32_t*>(p.table)[p.first_block + blockIdx.x] = sizes.units << 16 | sizes.nnz;
     }
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+// Four CTAs a multiprocessor: the search waits for its own results.
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
     fl_convert_slots_encode(const __grid_constant__ FlConvertParams p) {
     __shared__ Encoder s;
-    __shared__ Block block;
+    __shared__ union {
+        Tile tile;
+        Block block;
+    } shared;
+    Tile& tile = shared.tile;
+    Block& block = shared.block;
     const uint64_t index = p.first_block + blockIdx.x;
     write_front(p, index);
     uint32_t start, units;
@@ -295,11 +443,14 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     uint32_t e[kWords];
     load(p, int64_t{blockIdx.x / p.blocks_across} * 32 + at.row, int64_t{blockIdx.x % p.blocks_across} * 256 + 32 * at.step,
          e);
+    write(tile, at, e);
+    uint32_t mask = arrange(s, stored(e), at);
+    read_arranged(s, tile, at, e);
+    __syncthreads();
     for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) block.words[i] = make_uint4(0, 0, 0, 0);
-    uint32_t mask = stored(e);
     Sizes sizes = measure(s, mask, at, p.col_major);
     if (sizes.units != units) {
-        mask = 0;
+        mask = arrange(s, 0, at);
         sizes = measure(s, mask, at, p.col_major);
     }
     encode<false>(s, block, e, mask, at, sizes);
@@ -312,7 +463,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     fl_convert_slots_unpack(const __grid_constant__ FlConvertParams p) {
     __shared__ Encoder s;
     __shared__ Block block;
-    __shared__ __align__(16) uint16_t tile[32 * kTileStride];
+    __shared__ Tile tile;
     const uint64_t index = p.first_block + blockIdx.x;
     uint32_t start, units;
     bool good = extent(p, index, kFixed, kMost, start, units);
@@ -323,6 +474,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     if (p.use == FL_UNPACK_CHECK) good = front_is_good(p, index);
     const uint4* in = reinterpret_cast<const uint4*>(p.data + uint64_t{start} * kUnit);
     for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) block.words[i] = in[i];
+    // A bad order leaves columns out; they are zeros then.
+    for (uint32_t i = threadIdx.x; i < 32 * kTileStride / 8; i += kThreads) tile.words[i] = make_uint4(0, 0, 0, 0);
     if (threadIdx.x < 16) s.groups[threadIdx.x] = 3 << 8;
     __syncthreads();
     // Here the table is by code.
@@ -330,7 +483,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
         const uint32_t info = group(threadIdx.x);
         if (__popc(threadIdx.x) <= 2) s.groups[info & 15] = info;
     }
-    __syncthreads();
+    good &= read_arrangement(s, block);
     const Place at(p);
     const int g = at.row % 8, plane = at.step / 4;
     const uint8_t* bytes = block.bytes();
@@ -350,13 +503,13 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     s.counts[at.sub()][g][at.piece()] = values;
     __syncthreads();
     const uint32_t rounds = starts[0] >> 24, length = units * kUnit;
-    const uint32_t packed = kOverflow + (starts[1] >> 24) * kUnit;
+    const uint32_t section = kValues + (starts[1] >> 24) * kUnit;
     uint32_t before = 0, e[kWords];
     for (int i = 0; i < at.piece(); ++i) before += s.counts[at.sub()][g][i];
 #pragma unroll
     for (int t = 0; t < 4; ++t) {
         const uint32_t begin = at.sub() % 2 == 0 ? 4 * g + t : starts[4 * g + t] >> (12 * plane) & 0xfff;
-        uint32_t from = packed + 2 * plane + 4 * (begin + 32 * (before >> (8 * t) & 0xff));
+        uint32_t from = kValues + 2 * plane + 4 * (begin + 32 * (before >> (8 * t) & 0xff));
 #pragma unroll
         for (int j = t; j < 8; j += 4) {
             const uint32_t info = s.groups[codes >> (4 * j) & 15], count = info >> 8 & 3;
@@ -375,15 +528,15 @@ extern "C" __global__ void __launch_bounds__(kThreads)
             e[2 * j] = static_cast<uint32_t>(four), e[2 * j + 1] = static_cast<uint32_t>(four >> 32);
         }
     }
-    uint4* mine = reinterpret_cast<uint4*>(tile + at.row * kTileStride + kSegment * at.step);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) mine[i] = make_uint4(e[4 * i], e[4 * i + 1], e[4 * i + 2], e[4 * i + 3]);
+    for (uint32_t i = 0; i < kSegment; ++i)
+        tile.row(at.row)[column(s, at.step, i)] = static_cast<uint16_t>(e[i / 2] >> (16 * (i % 2)));
     __syncthreads();
-    const uint32_t first = kColumns + kRound * rounds;
+    const uint32_t first = section + kColumns + kRound * rounds;
     if (rounds > 0 && first <= length) {
         uint32_t ends[kRounds];
 #pragma unroll
-        for (uint32_t r = 0; r < kRounds; ++r) ends[r] = reinterpret_cast<const uint16_t*>(bytes + kOverflow)[r];
+        for (uint32_t r = 0; r < kRounds; ++r) ends[r] = reinterpret_cast<const uint16_t*>(bytes + section)[r];
         for (uint32_t i = threadIdx.x; i < ends[kRounds - 1]; i += kThreads) {
             uint32_t round = 0;
 #pragma unroll
@@ -394,16 +547,17 @@ extern "C" __global__ void __launch_bounds__(kThreads)
             }
             const uint32_t entry = reinterpret_cast<const uint32_t*>(bytes + first)[i], where = entry >> 17;
             const uint32_t row = where / 256 % 2 * 16 + where / 64 % 2 * 8 + where / 8 % 8;
-            const uint32_t col = bytes[kColumns + kRound * round + where / 128 % 2 * 8 + where % 8];
+            const uint32_t col = bytes[section + kColumns + kRound * round + where / 128 % 2 * 8 + where % 8];
             if ((entry & 0xffff) == 0) continue;
             // Entries that share an element do not encode again to themselves, whichever of them is taken.
-            atomicCAS(reinterpret_cast<unsigned short*>(tile + row * kTileStride + col), static_cast<unsigned short>(0),
+            atomicCAS(reinterpret_cast<unsigned short*>(tile.row(row) + col), static_cast<unsigned short>(0),
                       static_cast<unsigned short>(entry));
         }
     } else {
         good &= rounds == 0;
     }
     __syncthreads();
+    const uint4* mine = reinterpret_cast<const uint4*>(tile.row(at.row) + kSegment * at.step);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         const uint4 v = mine[i];
@@ -415,9 +569,10 @@ extern "C" __global__ void __launch_bounds__(kThreads)
         deliver(p, row, col, e);
         return;
     }
-    const uint32_t mask = stored(e);
     const int count = inside(p, row, col);
-    good &= count == kSegment || mask >> count == 0;
+    good &= count == kSegment || stored(e) >> count == 0;
+    read_arranged(s, tile, at, e);
+    const uint32_t mask = stored(e);
     const Sizes sizes = measure(s, mask, at, p.col_major);
     good &= sizes.units == units;
     if (__syncthreads_or(!good)) {

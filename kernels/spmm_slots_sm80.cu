@@ -4,10 +4,11 @@
 // The sibling of spmm_slots_sm90.cu for GPUs without bulk copies; same decode.
 //
 // Blocks:   persistent grid (CTAs, N / (8*NT)); 4 warps, one 32-row tile each (fl_streamk.cuh).
-// Shared:   [0, ..)   B block, 8*NT rows of 512 + 16 bytes
+// Shared:   [0, ..)   B as it comes, 8*NT rows of 512 + 16 bytes
+//           [.., ..)  B, NT planes: 256 rows of K x 8 columns of N, which are gathered in a block's order
 //           [.., ..)  for each warp kRoundTile bytes: A of a round of overflow
 //           [.., ..)  A ring, 4 x slots (1 or 2) x slot_bytes
-// Pipeline: copy B(i), A(i+1) | wait A(i), B(i) | barrier | decode + mma.sp, overflow + mma | barrier | ...
+// Pipeline: copy B(i), A(i+1) | wait A(i), B(i) | barrier | transpose B(i) | barrier | decode + mma.sp, overflow + mma | ...
 // Assumes:  as spmm_slots_sm90.cu.
 
 #include "fl_slots.cuh"
@@ -25,7 +26,7 @@ template <int NT>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     constexpr uint32_t kRows = NT * 8;
     extern __shared__ __align__(128) unsigned char smem[];
-    const uint32_t b_block = smem_addr(smem), rounds_a = b_block + kRows * kBRow;
+    const uint32_t raw = smem_addr(smem), b_block = raw + kRows * kBRow, rounds_a = b_block + NT * kPlane;
     const uint32_t a_ring = rounds_a + kWarps * kRoundTile;
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const uint32_t round_a = rounds_a + warp * kRoundTile;
@@ -52,7 +53,20 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             const bool there = n < n_rows && k0 + k < p.k;
             const __half* from = reinterpret_cast<const __half*>(p.b);
             if (there) from += (n0 + n) * p.b_stride_n + k0 + k;
-            cp_async16(b_block + n * kBRow + k * 2, from, there ? 16 : 0);
+            cp_async16(raw + n * kBRow + k * 2, from, there ? 16 : 0);
+        }
+    };
+    // A warp has every fourth 32 rows of K: ldmatrix transposes pieces of 8 x 8, of which a lane has two columns of a row.
+    auto transpose_b = [&] {
+#pragma unroll 1
+        for (uint32_t k = warp * 32; k < kBlockCols; k += kWarps * 32) {
+#pragma unroll
+            for (int nt = 0; nt < NT; ++nt) {
+                uint32_t v[4];
+                ldmatrix4_trans(v, raw + (nt * 8 + lane % 8) * kBRow + k * 2 + lane / 8 * 16);
+#pragma unroll
+                for (int i = 0; i < 4; ++i) sts32(b_block + nt * kPlane + (k + i * 8) * 16 + lane * 4, v[i]);
+            }
         }
     };
 
@@ -63,8 +77,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #pragma unroll
     for (uint32_t i = 0; i < kRoundTile; i += 512) sts128(round_a + i + lane * 16, make_uint4(0, 0, 0, 0));
     const Transpose transpose(lane);
-    const uint32_t b_lane = b_block + lane % 8 * kBRow + lane / 8 * 16;
-    const uint32_t b_gather = b_block + lane / 4 * kBRow;
+    const Octets octets_of(lane);
+    const uint32_t b_lane = b_block + lane % 8 * 16;
     const bool ahead = p.a_slots > 1;
     uint32_t slot = 0, k_block = unit0 % p.k_blocks;
     if (ahead && unit0 < unit1) load_a(unit0, 0);
@@ -84,49 +98,38 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             load_a(unit + 1, slot ^ 1);
             cp_async_commit();
         }
+        transpose_b();
+        __syncthreads();
         if (tile < p.row_tiles) {
             const uint32_t starts = lds32(block + kStarts + lane * 4);
             const int rounds = __shfl_sync(~0u, starts >> 24, 0);
-            const uint32_t values = block + kOverflow + __shfl_sync(~0u, starts >> 24, 1) * kUnit;
+            const uint32_t values = block + kValues, rows = __shfl_sync(~0u, starts >> 24, 1);
 #pragma unroll 1
             for (uint32_t couple = 0; couple < kCouples; ++couple) {
                 const uint2 codes2 = lds64(block + couple * (2 * kUnit) + lane * 8);
                 const uint32_t half = couple / 2, stream = couple % 2 == 0 ? lane : (starts >> (12 * half)) & 0xfff;
+                const uint32_t octets = octets_of(block, half) >> (couple % 2 * 10);
                 uint32_t next = values + stream * 4 + half * 2;
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
                     const uint32_t codes = i == 0 ? codes2.x : codes2.y;
                     uint32_t a[2][4];
                     decode_step(transpose(codes), next, a);
+                    const uint32_t from = b_lane + Octets::of_step(octets, i) * 128;
 #pragma unroll
                     for (int nt = 0; nt < NT; ++nt) {
                         uint32_t b[4];
-                        ldmatrix4(b, b_lane + nt * 8 * kBRow + (couple * 2 + i) * 64);
+                        ldmatrix4_trans(b, from + nt * kPlane);
                         mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes);
                         mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes);
                     }
                 }
             }
-            Overflow<1> overflow(block + kOverflow, rounds, round_a, lane);
+            Overflow<1> overflow(values + rows * kUnit, rounds, round_a, lane);
 #pragma unroll 1
             for (int round = 0; round < rounds; ++round) {
                 overflow.place(round);
-                __syncwarp();
-                uint32_t low[4], high[4];
-                overflow.load(0, low, high);
-                // This lane's columns of B's fragment: 2 t and 2 t + 1, 2 t + 8 and 2 t + 9.
-                const uint32_t columns = overflow.columns(round) + lane % 4 * 2;
-                const uint32_t near = lds16(columns), far = lds16(columns + 8);
-#pragma unroll
-                for (int nt = 0; nt < NT; ++nt) {
-                    const uint32_t from = b_gather + nt * 8 * kBRow;
-                    const uint32_t b0 = prmt(lds16(from + (near & 0xff) * 2), lds16(from + (near >> 8) * 2), 0x5410);
-                    const uint32_t b1 = prmt(lds16(from + (far & 0xff) * 2), lds16(from + (far >> 8) * 2), 0x5410);
-                    mma_m16n8k16(acc[nt], low, b0, b1);
-                    mma_m16n8k16(acc[NT + nt], high, b0, b1);
-                }
-                __syncwarp();
-                overflow.clear();
+                multiply_rounds<NT>(acc, overflow, round, b_block);
                 __syncwarp();
             }
         }

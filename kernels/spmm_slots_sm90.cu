@@ -5,8 +5,8 @@
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is R = p.group_tiles tiles of 32 rows. Two consumer
 //           warps share a tile: one takes the four steps of a block whose values are in the low halves, the other
 //           those in the high ones; overflow rounds they take in turn, two at a time, and which of them begins
-//           changes with the block. One more warp copies A, one or two bring B. The units (row group, block of 256 columns) are dealt to the CTAs
-//           (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
+//           changes with the block. One more warp copies A, one or two bring B. The units (row group, block of 256
+//           columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
 // Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]
 //           [1024, ..)  B ring, stages of NT planes: 256 rows of K x 8 columns of N
 //           [.., ..)    raw B ring, stages of 8*NT rows of N x 128 of K, 16 bytes apart
@@ -15,7 +15,8 @@
 //           [.., ..)    A ring, R x slots x slot_bytes: blocks exactly as stored
 // Pipeline: warp A   slot free: next block of that tile | ...    the first of a tile come by one of its warps
 //           warp B   raw B .. | stage free: raw B u -> B u | ...
-//           warp     wait A0, B0 | scatter | steps: decode + mma.sp | rounds: gather, mma, clear | free | wait A1 ...
+//           warp     wait A0, B0 | steps: decode, rows of B in the block's order, mma.sp | rounds, if there are:
+//                    scatter, gather, mma, clear | free | wait A1 ...
 //           One bulk copy a block of A. B comes in 16-byte pieces, which keep more bytes in flight than
 //           registers would, and its loader transposes it: rows of K can then be gathered. Nothing drains at a
 //           row group's end: the rings run on.
@@ -80,7 +81,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t slots = at.a + r * p.a_slots * p.slot_bytes;
     const uint32_t scratch = exchange + warp * kScratch;
     LoadA load_a(p, unit0, unit1);
-    LoadB<NT, false> load_b(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
+    LoadB<NT> load_b(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
     if (warp > consumers) {
         load_b.start();
     } else if (warp == consumers) {
@@ -114,6 +115,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
 
     const Transpose transpose(lane);
+    const Octets octets_of(lane);
     Cursor<R::kStages> stage;
     uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
     Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice);
@@ -133,13 +135,6 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         }
         mbar_wait(at.b_full + 8 * stage.stage, stage.phase);
         if (tile < p.row_tiles) {
-            const uint2 counts = lds64(block + kStarts);
-            const int rounds = counts.x >> 24;
-            const uint32_t values = block + kOverflow + (counts.y >> 24) * kUnit;
-            Overflow<kRounds> overflow(block + kOverflow, rounds, scratch, lane);
-            // The two warps take rounds in turn, and with the block the turn changes.
-            const int first = (s + k_block) % kWarps * kRounds;
-            if (first < rounds) overflow.place(first);
             // All codes first: each goes through two shuffles, one after the other.
             uint32_t codes[kSteps], own[kSteps];
 #pragma unroll
@@ -149,28 +144,37 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 codes[i + 1] = couple.y;
             }
             const uint32_t second = lds32(block + kStarts + lane * 4) >> (12 * s) & 0xfff;
+            const uint4 counts = lds128(block + kStarts);
+            const uint32_t octets = octets_of(block, s), values = block + kValues, b_lane = b_stage + lane % 8 * 16;
             // Of the two couples of steps.
             uint32_t next[2] = {values + lane * 4 + s * 2, values + second * 4 + s * 2};
 #pragma unroll
             for (int i = 0; i < kSteps; ++i) own[i] = transpose(codes[i]);
-#pragma unroll
-            for (int i = 0; i < kSteps; ++i) {
-                uint32_t a[2][4];
-                decode_step(own[i], next[i / 2], a);
+            auto multiply = [&](int i, const uint32_t(&a)[2][4]) {
+                const uint32_t from = b_lane + Octets::of_step(octets, i) * 128;
 #pragma unroll
                 for (int nt = 0; nt < NT; ++nt) {
                     uint32_t b[4];
-                    ldmatrix4_trans(b, b_stage + nt * kPlane + (s * kSteps + i) * 512 + lane * 16);
+                    ldmatrix4_trans(b, from + nt * kPlane);
                     mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes[i]);
                     mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes[i]);
                 }
-            }
-            for (int round = first; round < rounds; round += kWarps * kRounds) {
-                if (round != first) {
-                    __syncwarp();
+            };
+            uint32_t a[2][4];
+            if (counts.z >> 24) {
+#pragma unroll
+                for (int i = 0; i < kSteps; ++i) decode_single_step(own[i], next[i / 2], a), multiply(i, a);
+            } else {
+#pragma unroll
+                for (int i = 0; i < kSteps; ++i) decode_step(own[i], next[i / 2], a), multiply(i, a);
+                const int rounds = counts.x >> 24;
+                Overflow<kRounds> overflow(values + (counts.y >> 24) * kUnit, rounds, scratch, lane);
+                // The two warps take rounds in turn, and with the block the turn changes.
+                for (int round = (s + k_block) % kWarps * kRounds; round < rounds; round += kWarps * kRounds) {
                     overflow.place(round);
+                    multiply_rounds<NT>(acc, overflow, round, b_stage);
+                    __syncwarp();
                 }
-                multiply_rounds<NT>(acc, overflow, round, b_stage);
             }
         }
         // The overflow's tile is zeros again for all lanes.

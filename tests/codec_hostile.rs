@@ -69,7 +69,7 @@ fn header_lies_are_named() {
         corrupt(&good, &["magic"], |b| b[0] = b'X');
         corrupt(&good, &["magic"], |b| b[0..8].fill(0xff));
         let current = u32_at(&good, 8);
-        assert_eq!(current, if format == Format::Slots { 2 } else { 1 });
+        assert_eq!(current, if format == Format::Slots { 3 } else { 1 });
         for version in [0, current - 1, current + 1, u32::MAX] {
             let mut bytes = good.clone();
             put32(&mut bytes, 8, version);
@@ -212,13 +212,13 @@ fn tiled_csl_lies_are_named() {
 
 #[test]
 fn slots_lies_are_named() {
-    // Three elements in every group whose number is a multiple of three, one in the others: 22 columns of the first
-    // block have overflow, in two rounds.
+    // Of the groups of 22 octets all have three elements, of the others one: no order spreads them on fewer than 24
+    // columns with overflow, in two rounds.
     let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();
     let values: Vec<u16> = (0..ROWS * COLS)
         .map(|i| {
-            let (group, col) = (i % COLS / 4, i % 4);
-            if col == 0 || group % 3 == 0 && col < 3 { 0x3c00 + (i % 100) as u16 } else { 0 }
+            let (octet, col) = (i % COLS / 8 % 32, i % COLS % 4);
+            if col == 0 || octet < 22 && col < 3 { 0x3c00 + (i % 100) as u16 } else { 0 }
         })
         .collect();
     let options = EncodeOptions {
@@ -233,12 +233,13 @@ fn slots_lies_are_named() {
     let data = u64_at(&good, 72) as usize;
     let block = |index: usize| data + u32_at(&good, 256 + 4 * index) as usize * 128;
     let (first, end) = (block(0), block(1));
-    let (rounds_at, units_at) = (first + 1024 + 3, first + 1024 + 7);
-    let (rounds, entries) = (2, 22 * 32);
+    let (rounds_at, rows_at, single_at) = (first + 1024 + 3, first + 1024 + 7, first + 1024 + 11);
+    let (rounds, entries) = (2, 24 * 32);
     assert_eq!(good[rounds_at], rounds as u8);
-    let units = usize::from(good[units_at]);
-    assert_eq!(units, (16 + 16 * rounds + 4 * entries as usize).div_ceil(128));
-    let ends = first + 1152;
+    let rows = usize::from(good[rows_at]);
+    let (order, values) = (first + 1152, first + 1280);
+    let ends = values + 128 * rows;
+    assert_eq!(end - ends, (16 + 16 * rounds + 4 * entries as usize).next_multiple_of(128));
     let columns = ends + 16;
     let stored = columns + 16 * rounds;
     let u16_at = |at: usize| u16::from_le_bytes([good[at], good[at + 1]]);
@@ -246,23 +247,40 @@ fn slots_lies_are_named() {
 
     // A code that is never written.
     corrupt(&good, &["block 0", "code 0", "row 0", "group 0", "step 0"], |b| b[first] &= 0xf0);
-    // The last value of lane 3 in step 0 (row 24, group 7: word 3, the upper four bits) becomes its first in step 1
-    // (row 0, group 3), which is column 300.
-    corrupt(&good, &["block 1", "(0, 300)", "outside"], |b| {
-        b[block(1) + 27] = b[block(1) + 27] & 0x0f | 0x20;
-        b[block(1) + 5] = b[block(1) + 5] & 0x0f | 0x40;
+    // The columns of places: one twice, and two exchanged, of which one is beyond the matrix. Numbers of places with
+    // number 1 of an octet.
+    corrupt(&good, &["block 0", "in two places"], |b| b[order] ^= 1);
+    corrupt(&good, &["arrangement", "block 0", "need 0x"], |b| b[order + 7] |= 0x80);
+    let number = |octet: usize| {
+        let at = block(1) + 1152 + 64 * (octet / 16) + 16 * (octet % 4);
+        (at, 5 * (octet / 4 % 4))
+    };
+    let word = |b: &[u8], at: usize| u64::from_le_bytes(b[at..at + 8].try_into().unwrap());
+    let column_octet = |octet: usize| {
+        let (at, shift) = number(octet);
+        word(&good, at) >> shift & 31
+    };
+    let inside = (0..32).find(|&octet| column_octet(octet) == 0).unwrap();
+    let beyond = (0..32).find(|&octet| column_octet(octet) == 9).unwrap();
+    corrupt(&good, &["block 1", "outside"], |b| {
+        for (octet, column) in [(inside, 9), (beyond, 0)] {
+            let (at, shift) = number(octet);
+            let changed = word(b, at) & !(31 << shift) | column << shift;
+            b[at..at + 8].copy_from_slice(&changed.to_le_bytes());
+        }
     });
     // Streams that begin elsewhere.
     corrupt(&good, &["block 0"], |b| b[first + 1024] ^= 1);
     corrupt(&good, &["block 0", "before its values"], |b| b[first + 1024 + 1] |= 0x0f);
-    // Rounds and units of the overflow.
+    // Rounds of the overflow, rows of values, and whether groups have one value at most.
     for wrong in [0, 1, 3, 8, 9, 255] {
         corrupt(&good, &["block 0"], |b| b[rounds_at] = wrong);
     }
     corrupt(&good, &["overflow", "round 1 has entries", "1 rounds"], |b| b[rounds_at] = 1);
-    for wrong in [0, units as u8 - 1, units as u8 + 1, 130, 131, 255] {
-        corrupt(&good, &["block 0"], |b| b[units_at] = wrong);
+    for wrong in [0, rows as u8 - 1, rows as u8 + 1, 66, 255] {
+        corrupt(&good, &["block 0"], |b| b[rows_at] = wrong);
     }
+    assert_eq!(good[single_at], 0);
     for lane in 2..32 {
         corrupt(&good, &["starts", "block 0"], |b| b[first + 1024 + 4 * lane + 3] = 1);
     }
@@ -298,9 +316,14 @@ fn slots_lies_are_named() {
     corrupt(&good, &["block 0"], |b| b.copy_within(stored..stored + 4, stored + 4));
     // What fills the last unit, and halves of the values that nobody uses.
     let filler = stored + 4 * usize::from(entries);
-    assert!(filler < ends + 128 * units, "the section has a gap");
+    assert!(filler < end, "the section has a gap");
     corrupt(&good, &["overflow", "need 0x00"], |b| b[filler] = 1);
-    let free = (ends + 128 * units..end).step_by(2).find(|&at| u16_at(at) == 0).unwrap();
+    // Of block 1, because the streams of block 0 are all full.
+    let second = block(1) + 1280;
+    let free = (second..second + 128 * usize::from(good[block(1) + 1024 + 7]))
+        .step_by(2)
+        .find(|&at| u16_at(at) == 0)
+        .unwrap();
     corrupt(&good, &["values", "need 0x00"], |b| b[free] = 1);
 }
 

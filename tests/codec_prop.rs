@@ -163,16 +163,32 @@ fn naive_bitmap(matrix: &Dense, width: usize) -> Vec<u8> {
     out
 }
 
-/// The overflow of one block of Slots v2, written down element by element from docs/format-slots.md: the rounds, and
-/// the section.
-fn naive_overflow(matrix: &Dense, r0: usize, c0: usize) -> (usize, Vec<u8>) {
+/// The columns that a block of Slots v3 has in its places.
+fn naive_arrangement(block: &[u8]) -> Vec<usize> {
+    let column = |place: usize| {
+        let (step, octet, half, number) = (place / 32, place / 8 % 4, place / 4 % 2, place % 4);
+        if number == 0 {
+            return place;
+        }
+        let at = 1152 + 64 * (step / 4) + 16 * octet + 8 * half;
+        let word = u64::from_le_bytes(block[at..at + 8].try_into().unwrap());
+        8 * (word >> (20 * (number - 1) + 5 * (step % 4)) & 31) as usize + place % 8
+    };
+    (0..256).map(column).collect()
+}
+
+/// The overflow of one block of Slots v3, whose places have the columns `order`, written down element by element from
+/// docs/format-slots.md: the rounds, and the section.
+fn naive_overflow(matrix: &Dense, r0: usize, c0: usize, order: &[usize]) -> (usize, Vec<u8>) {
     let DenseLayout { rows, cols, .. } = matrix.layout;
     let mut elements = Vec::new();
     for row in 0..32.min(rows - r0) {
-        for group in (0..256.min(cols - c0)).step_by(4) {
-            let stored = (group..(group + 4).min(cols - c0)).filter_map(|col| {
-                let value = matrix.values[matrix.layout.index(r0 + row, c0 + col)];
-                (value & 0x7fff != 0).then_some((row, col, value))
+        for group in (0..256).step_by(4) {
+            let stored = (group..group + 4).filter_map(|place| {
+                let col = c0 + order[place];
+                let value =
+                    if col < cols { matrix.values[matrix.layout.index(r0 + row, col)] } else { 0 };
+                (value & 0x7fff != 0).then_some((row, place, value))
             });
             // Even octets keep the lowest two of a group, odd ones the highest.
             let stored: Vec<_> = stored.collect();
@@ -188,22 +204,22 @@ fn naive_overflow(matrix: &Dense, r0: usize, c0: usize) -> (usize, Vec<u8>) {
         return (0, Vec::new());
     }
     let distinct: std::collections::BTreeSet<usize> =
-        elements.iter().map(|&(_, col, _)| col).collect();
-    let mut order: Vec<usize> = distinct.iter().copied().collect();
-    order.sort_by_key(|&col| {
-        (distinct.range(..col).filter(|&&other| other % 8 == col % 8).count(), col % 8)
+        elements.iter().map(|&(_, place, _)| place).collect();
+    let mut apart: Vec<usize> = distinct.iter().copied().collect();
+    apart.sort_by_key(|&place| {
+        (distinct.range(..place).filter(|&&other| other % 8 == place % 8).count(), place % 8)
     });
-    let rounds = order.len().div_ceil(16);
+    let rounds = apart.len().div_ceil(16);
     let mut ends = [elements.len() as u16; 8];
     let mut columns = Vec::new();
     let mut entries = Vec::new();
     for round in 0..rounds {
-        let here = &order[16 * round..order.len().min(16 * (round + 1))];
-        columns.extend((0..16).map(|k| here.get(k).map_or(k as u8, |&col| col as u8)));
+        let here = &apart[16 * round..apart.len().min(16 * (round + 1))];
+        columns.extend((0..16).map(|k| here.get(k).map_or(k as u8, |&place| order[place] as u8)));
         let mut places: Vec<(u16, u16)> = elements
             .iter()
-            .filter_map(|&(row, col, value)| {
-                let k = here.iter().position(|&c| c == col)?;
+            .filter_map(|&(row, place, value)| {
+                let k = here.iter().position(|&p| p == place)?;
                 let offset = 512 * (row / 16)
                     + 256 * (k / 8)
                     + 128 * (row / 8 % 2)
@@ -465,10 +481,11 @@ proptest! {
             let start = analysis.header.data_offset as usize + analysis.table[index] as usize * 128;
             let end = analysis.header.data_offset as usize + analysis.table[index + 1] as usize * 128;
             let block = &buffer[start..end];
-            let (rounds, section) = naive_overflow(&matrix, index / blocks * 32, index % blocks * 256);
+            let order = naive_arrangement(block);
+            let (rounds, section) = naive_overflow(&matrix, index / blocks * 32, index % blocks * 256, &order);
+            let rows = usize::from(block[1024 + 7]);
             prop_assert_eq!(usize::from(block[1024 + 3]), rounds);
-            prop_assert_eq!(usize::from(block[1024 + 7]), section.len() / 128);
-            prop_assert!(block[1152..].starts_with(&section), "block {}", index);
+            prop_assert_eq!(&block[1280 + 128 * rows..], section, "block {}", index);
         }
     }
 
@@ -568,7 +585,7 @@ fn all_zero_and_all_dense_have_the_sizes_of_the_specification() {
             compress(&matrix.layout, &matrix.values, &options(Some(Format::TiledCsl), true));
         assert_eq!(csl.len(), 512 + csl_units * 16);
     }
-    for (keep, units) in [(0, 9), (1000, 9 + 130 + 64)] {
+    for (keep, units) in [(0, 10), (1000, 10 + 130 + 64)] {
         let matrix = dense(64, 256, 0, Order::Row, keep, 9);
         let (_, slots) =
             compress(&matrix.layout, &matrix.values, &options(Some(Format::Slots), false));

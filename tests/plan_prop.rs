@@ -43,7 +43,7 @@ fn header() -> impl Strategy<Value = Header> {
             // Up to a dense block; a dense 1024-column one fits no device.
             let (tile_rows, tile_cols, max_block) = match format {
                 Format::TiledCsl => (128, 64, 8192 * fill / 1000 / 4 * 4),
-                Format::Slots => (32, 256, 9 + 280 * fill / 1000),
+                Format::Slots => (32, 256, 10 + 280 * fill / 1000),
                 Format::Banked => (128, 128, 1 + 3 * (128 * fill / 1000)),
                 _ => (32, width, width / 32 * (1000 + 16 * fill) / 1000),
             };

@@ -13,9 +13,11 @@ constexpr int kBlockSteps = kBlockCols / 32;
 constexpr int kCouples = kBlockSteps / 2;  // steps whose values are one piece of a stream
 constexpr int kUnit = 128;            // bytes of one row of 32 streams, and of one step's codes
 constexpr int kStarts = kBlockSteps * kUnit;
-constexpr int kOverflow = kStarts + kUnit;
+constexpr int kArrangement = kStarts + kUnit;
+constexpr int kValues = kArrangement + kUnit;
 constexpr int kRoundCols = 16;        // columns of a round of overflow
 constexpr int kRoundColumns = 16;     // in the overflow: from its beginning to the numbers of these columns
+constexpr int kPlane = kBlockCols * 16;  // bytes of 8 columns of a block of B, as rows of K
 constexpr int kRoundTile = 1024;      // bytes of a round's A: 32 rows x 16 columns as two fragments of 8 x 8 pieces
 
 // The four codes of a quad's lanes hold the groups that the other lanes own. Lane t gets code t of every lane:
@@ -82,6 +84,63 @@ __device__ __forceinline__ void decode_step(uint32_t codes, uint32_t& at, uint32
     a[1][3] = load_slots<7>(one, two, __dp4a(even, 0x80000000u, at6));
 }
 
+// Of a group that has at most one value. A code of two different columns a and b says "none" if they are both even.
+template <int J>
+__device__ __forceinline__ uint32_t load_slot(uint32_t one, uint32_t addr) {
+    uint32_t value;
+    asm volatile(
+        "{\n"
+        ".reg .pred p;\n"
+        ".reg .b32 t;\n"
+        "and.b32 t, %1, %3;\n"
+        "setp.ne.b32 p, t, 0;\n"
+        "mov.b32 %0, 0;\n"
+        "@p ld.shared.u16 %0, [%2];\n"
+        "}\n"
+        : "=r"(value)
+        : "r"(one), "r"(addr), "n"(1 << (4 * J)));
+    return value;
+}
+
+// decode_step() for a block in which no group has two values: two thirds of the instructions.
+__device__ __forceinline__ void decode_single_step(uint32_t codes, uint32_t& at, uint32_t (&a)[2][4]) {
+    const uint32_t one = codes ^ codes >> 2;
+    const uint32_t counts = one & 0x11111111u;
+    const uint32_t even = counts & 0x0f0f0f0fu;
+    const uint32_t couples = even + ((counts >> 4) & 0x0f0f0f0fu);
+    const uint32_t at0 = at;
+    const uint32_t at2 = __dp4a(couples, 0x00000080u, at), at4 = __dp4a(couples, 0x00008080u, at);
+    const uint32_t at6 = __dp4a(couples, 0x00808080u, at);
+    at = __dp4a(couples, 0x80808080u, at);
+    a[0][0] = load_slot<0>(one, at0);
+    a[0][2] = load_slot<1>(one, __dp4a(even, 0x00000080u, at0));
+    a[1][0] = load_slot<2>(one, at2);
+    a[1][2] = load_slot<3>(one, __dp4a(even, 0x00008000u, at2));
+    a[0][1] = load_slot<4>(one, at4);
+    a[0][3] = load_slot<5>(one, __dp4a(even, 0x00800000u, at4));
+    a[1][1] = load_slot<6>(one, at6);
+    a[1][3] = load_slot<7>(one, __dp4a(even, 0x80000000u, at6));
+}
+
+// The octets of B's rows that this lane gives to ldmatrix, of the four steps of a plane: those of the columns that the
+// block has in the places 8 * octet + lane % 8 of each step. Places 0 and 4 have their own columns.
+struct Octets {
+    uint32_t own, word, shift;
+    bool high;
+    __device__ __forceinline__ explicit Octets(uint32_t lane)
+        : own(lane / 8 * 0x8421u + (0 | 4 << 5 | 8 << 10 | 12 << 15)), word(kArrangement + lane / 4 * 8), shift(lane % 4 * 20 - 20),
+          high(lane % 4 == 3) {}
+
+    // Five bits a step.
+    __device__ __forceinline__ uint32_t operator()(uint32_t block, uint32_t plane) const {
+        const uint2 stored = lds64(block + word + plane * 64);
+        const uint32_t moved = high ? stored.y >> 8 : __funnelshift_r(stored.x, stored.y, shift);
+        return static_cast<int32_t>(shift) < 0 ? own + plane * (16 * 0x8421u) : moved;
+    }
+
+    static __device__ __forceinline__ uint32_t of_step(uint32_t octets, int step) { return octets >> (5 * step) & 31; }
+};
+
 // The overflow of a block, kRounds (one or two) rounds at a time: a round is one long chain from entries to sums. Entries
 // say where in a round's A they belong; `tile` is kRounds * kRoundTile bytes of zeros that the warp has for itself, and is
 // zeros again after clear().
@@ -135,5 +194,38 @@ struct Overflow {
         }
     }
 };
+
+// Adds the rounds that are placed, of which `round` is the first: 32 rows times the rows of B that a round's columns name.
+template <int NT, int kRounds>
+__device__ __forceinline__ void multiply_rounds(float4* acc, const Overflow<kRounds>& overflow, int round, uint32_t b_stage) {
+    const uint32_t lane = overflow.lane;
+    const uint32_t b_lane = b_stage + (NT == 1 ? 0 : lane / 16 * kPlane);
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kRounds; ++i) {
+        if (i != 0 && round + i >= overflow.rounds) break;
+        const uint32_t from = b_lane + lds8(overflow.columns(round + i) + lane % 16) * 16;
+        uint32_t low[4], high[4];
+        overflow.load(i, low, high);
+        if (NT == 1) {
+            uint32_t b0, b1;
+            ldmatrix2_trans(b0, b1, from);
+            mma_m16n8k16(acc[0], low, b0, b1);
+            mma_m16n8k16(acc[1], high, b0, b1);
+        } else {
+#pragma unroll
+            for (int nt = 0; nt < NT; nt += 2) {
+                uint32_t b[4];
+                ldmatrix4_trans(b, from + nt * kPlane);
+                mma_m16n8k16(acc[nt], low, b[0], b[1]);
+                mma_m16n8k16(acc[nt + 1], low, b[2], b[3]);
+                mma_m16n8k16(acc[NT + nt], high, b[0], b[1]);
+                mma_m16n8k16(acc[NT + nt + 1], high, b[2], b[3]);
+            }
+        }
+    }
+    __syncwarp();
+    overflow.clear();
+}
 
 }  // namespace fl::slots

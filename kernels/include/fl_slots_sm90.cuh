@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the Slots kernels for Hopper share: the warps that bring A and B, and the multiplication of overflow.
+// What the Slots kernels for Hopper share: the warps that bring A and B.
 #pragma once
 
 #include "fl_a_ring.cuh"
@@ -10,7 +10,6 @@ namespace fl::slots {
 
 constexpr int kBarrierBytes = 1024;
 constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to those of empty ones
-constexpr int kPlane = kBlockCols * 16;
 
 constexpr int kRawCols = 128;
 constexpr int kRawRow = kRawCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
@@ -23,45 +22,12 @@ struct Rings {
     static constexpr uint32_t kLoaderRows = NT * 8 / kLoaders;
     static constexpr uint32_t kStages = NT >= 4 ? 2 : 3;
     static constexpr uint32_t kStageBytes = NT * kPlane;
-    static constexpr uint32_t kRaw = NT == 8 ? 3 : 4;
+    static constexpr uint32_t kRaw = 4;
     static constexpr uint32_t kRawBytes = NT * 8 * kRawRow;
     static constexpr uint32_t kBytes = kStages * kStageBytes + kRaw * kRawBytes;
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// Adds the rounds that are placed, of which `round` is the first: 32 rows times the rows of B that a round's columns name.
-template <int NT, int kRounds>
-__device__ __forceinline__ void multiply_rounds(float4* acc, const Overflow<kRounds>& overflow, int round, uint32_t b_stage) {
-    const uint32_t lane = overflow.lane;
-    const uint32_t b_lane = b_stage + (NT == 1 ? 0 : lane / 16 * kPlane);
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < kRounds; ++i) {
-        if (i != 0 && round + i >= overflow.rounds) break;
-        const uint32_t from = b_lane + lds8(overflow.columns(round + i) + lane % 16) * 16;
-        uint32_t low[4], high[4];
-        overflow.load(i, low, high);
-        if (NT == 1) {
-            uint32_t b0, b1;
-            ldmatrix2_trans(b0, b1, from);
-            mma_m16n8k16(acc[0], low, b0, b1);
-            mma_m16n8k16(acc[1], high, b0, b1);
-        } else {
-#pragma unroll
-            for (int nt = 0; nt < NT; nt += 2) {
-                uint32_t b[4];
-                ldmatrix4_trans(b, from + nt * kPlane);
-                mma_m16n8k16(acc[nt], low, b[0], b[1]);
-                mma_m16n8k16(acc[nt + 1], low, b[2], b[3]);
-                mma_m16n8k16(acc[NT + nt], high, b[0], b[1]);
-                mma_m16n8k16(acc[NT + nt + 1], high, b[2], b[3]);
-            }
-        }
-    }
-    __syncwarp();
-    overflow.clear();
-}
-
 // A stage of a ring and the parity of its barriers.
 template <uint32_t kStages>
 struct Cursor {
@@ -78,8 +44,8 @@ struct Addresses : ARing {
     uint32_t b_full, b_empty, b, raw;
 };
 
-// A warp that brings B: copies of its share of the columns and their transposition. kAsync: wgmma reads them.
-template <int NT, bool kAsync>
+// A warp that brings B: copies of its share of the columns and their transposition.
+template <int NT>
 struct LoadB {
     using R = Rings<NT>;
     const FlSpmmParams& p;
@@ -150,7 +116,6 @@ struct LoadB {
                 __syncwarp();
                 copy_raw();
             }
-            if (kAsync) fence_proxy_async();
             mbar_arrive(at.b_full + 8 * stage.stage);
             stage.advance();
         }

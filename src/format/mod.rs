@@ -5,6 +5,7 @@
 //! All functions use the cores of the current rayon pool; their results do not depend on how many.
 #![forbid(unsafe_code)]
 
+mod arrangement;
 pub mod banked;
 pub mod bitmap;
 mod blocks;

@@ -1,18 +1,21 @@
-//! Slots v2: codes that are the metadata of a sparse Tensor Core instruction, and the values that fill its
+//! Slots v3: codes that are the metadata of a sparse Tensor Core instruction, and the values that fill its
 //! slots. The byte specification is docs/format-slots.md.
 //!
 //! `mma.sp` multiplies a row's group of four columns of which at most two are kept: two value slots and a
 //! 4-bit code that says which columns they are. Slots stores that code for every group, and of the two slots
-//! only those that are used (the code tells how many). Elements beyond the second of a group, 3.6 % of the
-//! stored ones at 80 % sparsity, are *overflow*: entries (value, place) of *rounds*, dense 32 x 16 tiles of A whose
+//! only those that are used (the code tells how many). Every block has its columns in an *order* of its own, searched
+//! so that groups have no more than two elements: from about 70 % sparsity on there is such an order. Elements beyond the
+//! second of a group are *overflow*: entries (value, place) of *rounds*, dense 32 x 16 tiles of A whose
 //! columns are sixteen columns of the block that have overflow, multiplied with gathered rows of B.
 //!
-//! A block is 32 rows x 256 columns, eight steps of 32 columns. Lane `l = 4 g + t` owns rows `g + 8 rho` and
+//! A block is 32 rows x 256 columns, eight steps of 32 columns; all but the columns of a round are numbers of places, in
+//! the block's order. Lane `l = 4 g + t` owns rows `g + 8 rho` and
 //! groups `t` and `t + 4` of a step. Its values go to a stream in one shared-memory bank, 16 bits a row of
 //! 128 bytes: the first four steps in the low halves, the last four in the high halves.
 
 use std::array::from_fn;
 
+use super::arrangement::Arrangement;
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
 use super::tile::{Tile, check_edge, reduce, scatter};
@@ -26,13 +29,13 @@ pub const TILE_ROWS: usize = 32;
 pub const TILE_COLS: usize = 256;
 /// Bytes of a step's codes, of a row of values, and of one step of the table's offsets.
 pub const UNIT: usize = 128;
-/// Units of the codes and of the stream starts, which every block has.
-pub const FIXED_UNITS: u32 = (STEPS + 1) as u32;
+/// Units of the codes, of the stream starts and of the order, which every block has.
+pub const FIXED_UNITS: u32 = (STEPS + 2) as u32;
 /// Units of a block without a zero: every group fills its slots and has two elements of overflow.
 pub const MOST_UNITS: u32 =
     FIXED_UNITS + (overflow_bytes(MOST_ROUNDS, TILE_ROWS * TILE_COLS / 2) / UNIT) as u32 + 64;
 
-const STEPS: usize = TILE_COLS / 32;
+pub(crate) const STEPS: usize = TILE_COLS / 32;
 const LANES: usize = 32;
 /// Columns that are multiplied together, and rounds of a block in which half of the columns have overflow: more cannot.
 const ROUND: usize = 16;
@@ -41,7 +44,8 @@ const HALF_ROWS: usize = 16;
 /// Sub-blocks of two steps; a lane changes its stream between the two of a plane.
 const SUBS: usize = 4;
 const STARTS: usize = STEPS * UNIT;
-const OVERFLOW: usize = STARTS + UNIT;
+const ARRANGEMENT: usize = STARTS + UNIT;
+const VALUES: usize = ARRANGEMENT + UNIT;
 /// Within the overflow: where the columns of the rounds begin, behind the ends.
 const COLUMNS: usize = 2 * MOST_ROUNDS;
 
@@ -144,22 +148,14 @@ struct Masks {
     /// Overflow entries.
     overflow: u32,
     nnz: u32,
+    /// No group keeps two.
+    single: bool,
 }
 
 impl Masks {
     fn of(tile: &BlockTile) -> Self {
-        let mut words = [[0; STEPS]; TILE_ROWS];
-        for (words, row) in words.iter_mut().zip(tile) {
-            for (word, columns) in words.iter_mut().zip(row.chunks_exact(32)) {
-                let mut bytes = [0; 4];
-                for (byte, octet) in bytes.iter_mut().zip(columns.chunks_exact(8)) {
-                    if let Some(octet) = octet.first_chunk() {
-                        *byte = stored_bits(octet);
-                    }
-                }
-                *word = u32::from_le_bytes(bytes);
-            }
-        }
+        let words = stored_words(tile);
+        let mut single = true;
         let mut counts = [[0; LANES]; SUBS];
         let mut columns = [0; STEPS];
         let (mut overflow, mut nnz) = (0, 0);
@@ -168,6 +164,7 @@ impl Masks {
                 let beyond = beyond_two(word);
                 let groups = map_bytes(word & !beyond, |byte| PAIRS[usize::from(byte)].1);
                 columns[step] |= beyond;
+                single &= groups & 0x2222_2222 == 0;
                 overflow += beyond.count_ones();
                 nnz += word.count_ones();
                 let lanes = &mut counts[step / 2][4 * (r % 8)..][..4];
@@ -176,7 +173,7 @@ impl Masks {
                 }
             }
         }
-        Self { words, counts, columns, overflow, nnz }
+        Self { words, counts, columns, overflow, nnz, single }
     }
 
     /// The elements of a row and step that their groups keep.
@@ -225,9 +222,30 @@ impl Masks {
 
     /// Units of the block, of which `planes` are the planes.
     fn units(&self, planes: &[Plane; 2]) -> u32 {
-        let rows = planes[0].rows.max(planes[1].rows);
-        FIXED_UNITS + (self.overflow_bytes() / UNIT + rows) as u32
+        FIXED_UNITS + (self.overflow_bytes() / UNIT + rows(planes)) as u32
     }
+}
+
+/// Rows of values.
+fn rows(planes: &[Plane; 2]) -> usize {
+    planes[0].rows.max(planes[1].rows)
+}
+
+/// Elements that are stored, by (row, step).
+fn stored_words(tile: &BlockTile) -> [[u32; STEPS]; TILE_ROWS] {
+    let mut words = [[0; STEPS]; TILE_ROWS];
+    for (words, row) in words.iter_mut().zip(tile) {
+        for (word, columns) in words.iter_mut().zip(row.chunks_exact(32)) {
+            let mut bytes = [0; 4];
+            for (byte, octet) in bytes.iter_mut().zip(columns.chunks_exact(8)) {
+                if let Some(octet) = octet.first_chunk() {
+                    *byte = stored_bits(octet);
+                }
+            }
+            *word = u32::from_le_bytes(bytes);
+        }
+    }
+    words
 }
 
 /// How the lanes of one plane use its 32 streams.
@@ -304,7 +322,7 @@ fn new_tile() -> Box<BlockTile> {
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
     blocks::analyse(Format::Slots, layout, values, 8, |tile: &BlockTile| {
-        let masks = Masks::of(tile);
+        let masks = Masks::of(&Arrangement::search(&stored_words(tile)).apply(tile));
         (masks.nnz, masks.units(&masks.planes()))
     })
 }
@@ -321,9 +339,10 @@ fn tile_place(offset: usize) -> (usize, usize) {
     (row, offset / 256 % 2 * 8 + offset / 2 % 8)
 }
 
-/// Writes one block over whatever `out` held; `out` is as long as the analysis said.
+/// Writes one block, whose columns are in `order`, over whatever `out` held; `out` is as long as the analysis said.
 fn encode_block(
     tile: &BlockTile,
+    order: &Arrangement,
     masks: &Masks,
     planes: &[Plane; 2],
     entries: &mut Vec<u64>,
@@ -333,9 +352,9 @@ fn encode_block(
         return Err(changed());
     }
     out.fill(0);
-    let (rounds, overflow_bytes) = (masks.rounds(), masks.overflow_bytes());
-    let (head, rest) = out.split_at_mut(OVERFLOW);
-    let (overflow, packed) = rest.split_at_mut(overflow_bytes);
+    let (rounds, rows) = (masks.rounds(), rows(planes));
+    let (head, rest) = out.split_at_mut(VALUES);
+    let (packed, overflow) = rest.split_at_mut(rows * UNIT);
     for step in 0..STEPS {
         let codes: [u32; TILE_ROWS] =
             from_fn(|r| map_bytes(masks.kept(r, step), |byte| PAIRS[usize::from(byte)].0));
@@ -347,12 +366,14 @@ fn encode_block(
         }
     }
     for lane in 0..LANES {
-        let info = [rounds, overflow_bytes / UNIT].get(lane).map_or(0, |&info| info as u32);
+        let info = [rounds, rows, usize::from(masks.single)];
+        let info = info.get(lane).map_or(0, |&info| info as u32);
         let word = u32::from(planes[0].starts[lane])
             | u32::from(planes[1].starts[lane]) << 12
             | info << 24;
         head[STARTS + 4 * lane..][..4].copy_from_slice(&word.to_le_bytes());
     }
+    head[ARRANGEMENT..].copy_from_slice(&order.to_bytes());
     let mut places = [0; TILE_COLS];
     masks.place_columns(|col, place| places[col] = place);
     entries.clear();
@@ -401,7 +422,7 @@ fn encode_block(
     for (place, column) in columns.iter_mut().enumerate() {
         *column = (place % ROUND) as u8;
     }
-    masks.place_columns(|col, place| columns[place] = col as u8);
+    masks.place_columns(|at, place| columns[place] = order.column(at) as u8);
     for (bytes, &entry) in stored.chunks_exact_mut(4).zip(entries.iter()) {
         bytes.copy_from_slice(&(entry as u32).to_le_bytes());
     }
@@ -416,8 +437,10 @@ pub(crate) fn encode(
     data: &mut [u8],
 ) -> Result<()> {
     let encode = |entries: &mut Vec<_>, tile: &BlockTile, out: &mut [u8]| {
-        let masks = Masks::of(tile);
-        encode_block(tile, &masks, &masks.planes(), entries, out)
+        let order = Arrangement::search(&stored_words(tile));
+        let tile = order.apply(tile);
+        let masks = Masks::of(&tile);
+        encode_block(&tile, &order, &masks, &masks.planes(), entries, out)
     };
     blocks::encode(analysis, layout, values, data, 8, Vec::new, encode)
 }
@@ -433,12 +456,19 @@ pub(crate) fn unpack(
     unpack_block(bytes, tile).map_err(|reason| corrupt(format!("block {index}: {reason}")))
 }
 
+/// The order of a block's columns.
+fn arrangement(bytes: &[u8]) -> std::result::Result<Arrangement, String> {
+    let stored = bytes.get(ARRANGEMENT..).and_then(<[u8]>::first_chunk);
+    Arrangement::read(stored.ok_or("it ends before its values")?)
+}
+
 fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), String> {
     *tile = [[0; TILE_COLS]; TILE_ROWS];
     let short = || "it ends before its values".to_owned();
     let start = |lane: usize| word(bytes, STARTS + 4 * lane).ok_or_else(short);
     let rounds = (start(0)? >> 24) as usize;
-    let values = OVERFLOW + (start(1)? >> 24) as usize * UNIT;
+    let section = VALUES + (start(1)? >> 24) as usize * UNIT;
+    let order = arrangement(bytes)?;
     for lane in 0..LANES {
         let starts = start(lane)?;
         let mut at = 0;
@@ -461,9 +491,9 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), S
                     ));
                 }
                 for &i in &group.slots[..usize::from(group.count)] {
-                    let from = values + value_offset(at, plane);
+                    let from = VALUES + value_offset(at, plane);
                     let Some(value) = bytes.get(from..from + 2) else { return Err(short()) };
-                    tile[row][32 * step + 4 * q + usize::from(i)] =
+                    tile[row][order.column(32 * step + 4 * q + usize::from(i))] =
                         u16::from_le_bytes([value[0], value[1]]);
                     at += LANES;
                 }
@@ -474,8 +504,8 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), S
         return Ok(());
     }
     let short = || "it ends before its overflow".to_owned();
-    let ends = bytes.get(OVERFLOW..OVERFLOW + COLUMNS).ok_or_else(short)?;
-    let columns = OVERFLOW + COLUMNS;
+    let ends = bytes.get(section..section + COLUMNS).ok_or_else(short)?;
+    let columns = section + COLUMNS;
     let mut at = columns + rounds * ROUND;
     let mut first = 0;
     for (round, end) in ends.chunks_exact(2).enumerate() {
@@ -498,17 +528,18 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), S
 }
 
 /// Name of the part of a block that a byte lies in.
-fn section(at: usize, overflow_bytes: usize) -> &'static str {
+fn section(at: usize, rows: usize) -> &'static str {
     match at {
         _ if at < STARTS => "codes",
-        _ if at < OVERFLOW => "starts",
-        _ if at < OVERFLOW + overflow_bytes => "overflow",
-        _ => "values",
+        _ if at < ARRANGEMENT => "starts",
+        _ if at < VALUES => "arrangement",
+        _ if at < VALUES + rows * UNIT => "values",
+        _ => "overflow",
     }
 }
 
 /// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
-/// The encoding of a block is unique: what it decodes to must give the same bytes again.
+/// The encoding of a block in its order is unique: what it decodes to must give the same bytes again.
 pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
     let visit = |range: std::ops::Range<usize>| {
         let mut tile = new_tile();
@@ -519,7 +550,10 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
             let bytes = block(buffer, header, index, FIXED_UNITS)?;
             unpack(buffer, header, index, &mut tile)?;
             check_edge(header, index, &tile)?;
-            let masks = Masks::of(&tile);
+            let order =
+                arrangement(bytes).map_err(|reason| corrupt(format!("block {index}: {reason}")))?;
+            let arranged = order.apply(&tile);
+            let masks = Masks::of(&arranged);
             let planes = masks.planes();
             let units = masks.units(&planes);
             if units as usize * UNIT != bytes.len() {
@@ -529,11 +563,11 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                 )));
             }
             again.resize(bytes.len(), 0);
-            encode_block(&tile, &masks, &planes, &mut entries, &mut again)?;
+            encode_block(&arranged, &order, &masks, &planes, &mut entries, &mut again)?;
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 return Err(corrupt(format!(
                     "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
-                    section(at, masks.overflow_bytes()),
+                    section(at, rows(&planes)),
                     bytes[at],
                     again[at]
                 )));

@@ -50,10 +50,6 @@ pub enum KernelId {
     SlotsN2Sm90,
     /// Slots SpMM, Hopper, 32 columns.
     SlotsN4Sm90,
-    /// Slots SpMM on wgmma, Hopper, 32 columns.
-    SlotsN4WgmmaSm90,
-    /// Slots SpMM on wgmma, Hopper, 64 columns.
-    SlotsN8WgmmaSm90,
     /// Slots SpMM, Ampere and later, 8 columns.
     SlotsN1Sm80,
     /// Slots SpMM, Ampere and later, 16 columns.
@@ -95,9 +91,9 @@ use KernelId::{
     BankedN8Sm80, BankedN8Sm90, BankedN16Sm90, BankedVectorSm90, BitmapN1Sm80, BitmapN1W7Sm90,
     BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90,
     BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80, SellN1Sm80, SellN1Sm90, SlotsN1Sm80,
-    SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN4WgmmaSm90, SlotsN8Sm80,
-    SlotsN8WgmmaSm90, TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80,
-    TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
+    SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN8Sm80, TiledCslN1Sm80,
+    TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90,
+    TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -117,10 +113,8 @@ pub enum Family {
     SlotsSm80,
     /// kernels/pack_b.cu
     PackB,
-    /// kernels/spmm_slots_wgmma_sm90.cu
-    SlotsWgmmaSm90,
-    /// kernels/spmm_banked_sm90.cu
-    BankedSm90,
+    /// kernels/spmm_banked_sm90.cu. The number before it was that of a family that is no more.
+    BankedSm90 = 8,
     /// kernels/spmm_banked_sm80.cu
     BankedSm80,
     /// kernels/spmm_banked_vector_sm90.cu
@@ -181,8 +175,6 @@ impl KernelId {
         SlotsN1Sm90,
         SlotsN2Sm90,
         SlotsN4Sm90,
-        SlotsN4WgmmaSm90,
-        SlotsN8WgmmaSm90,
         SlotsN1Sm80,
         SlotsN2Sm80,
         SlotsN4Sm80,
@@ -206,8 +198,7 @@ impl KernelId {
     pub const fn facts(self) -> Facts {
         use Family::{
             BankedSm80, BankedSm90, BankedVectorSm90 as BankedVector, BitmapSm80, BitmapSm90,
-            PackB, SellSm80, SellSm90, SlotsSm80, SlotsSm90, SlotsWgmmaSm90, TiledCslSm80,
-            TiledCslSm90,
+            PackB, SellSm80, SellSm90, SlotsSm80, SlotsSm90, TiledCslSm80, TiledCslSm90,
         };
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
             BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
@@ -232,8 +223,6 @@ impl KernelId {
             SlotsN1Sm90 => (SlotsSm90, 1, 14, 1, "fl_spmm_slots_f16_n1_sm90"),
             SlotsN2Sm90 => (SlotsSm90, 2, 14, 1, "fl_spmm_slots_f16_n2_sm90"),
             SlotsN4Sm90 => (SlotsSm90, 4, 12, 1, "fl_spmm_slots_f16_n4_sm90"),
-            SlotsN4WgmmaSm90 => (SlotsWgmmaSm90, 4, 12, 1, "fl_spmm_slots_f16_n4_wgmma_sm90"),
-            SlotsN8WgmmaSm90 => (SlotsWgmmaSm90, 8, 12, 1, "fl_spmm_slots_f16_n8_wgmma_sm90"),
             SlotsN1Sm80 => (SlotsSm80, 1, 4, 4, "fl_spmm_slots_f16_n1_sm80"),
             SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80"),
             SlotsN4Sm80 => (SlotsSm80, 4, 4, 3, "fl_spmm_slots_f16_n4_sm80"),
@@ -265,8 +254,6 @@ impl KernelId {
         let teams = if matches!(family, BankedSm90) { 2 } else { 1 };
         let sums_a_warp = if matches!(self, BankedN16Sm90) { 2 } else { 1 };
         let loaders = match family {
-            // A warpgroup, because it gives registers away; not all of its warps load.
-            SlotsWgmmaSm90 => 4,
             SlotsSm90 if n_tiles >= 4 => 3,
             SlotsSm90 | BankedVector => 2,
             BitmapSm90 | TiledCslSm90 => 1,
@@ -309,7 +296,6 @@ impl KernelId {
             Family::TiledCslSm80 => "spmm_tiled_csl_sm80",
             Family::SlotsSm90 => "spmm_slots_sm90",
             Family::SlotsSm80 => "spmm_slots_sm80",
-            Family::SlotsWgmmaSm90 => "spmm_slots_wgmma_sm90",
             Family::BankedSm90 => "spmm_banked_sm90",
             Family::BankedSm80 => "spmm_banked_sm80",
             Family::BankedVectorSm90 => "spmm_banked_vector_sm90",
@@ -360,7 +346,6 @@ impl KernelId {
         match self.facts().family {
             Family::BitmapSm90
             | Family::SlotsSm90
-            | Family::SlotsWgmmaSm90
             | Family::TiledCslSm90
             | Family::BankedSm90
             | Family::BankedVectorSm90

@@ -585,7 +585,7 @@ fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32
     let wanted = match (problem.format, facts.family) {
         (Format::Bitmap, Family::BitmapSm90)
         | (Format::TiledCsl, Family::TiledCslSm90)
-        | (Format::Slots, Family::SlotsSm90 | Family::SlotsWgmmaSm90) => true,
+        | (Format::Slots, Family::SlotsSm90) => true,
         (Format::Banked, Family::BankedSm90) => true,
         (Format::Banked, Family::BankedVectorSm90) => problem.n == 1,
         (Format::Sell, Family::SellSm90) => problem.k <= SELL_COLS,
@@ -610,15 +610,12 @@ fn stagings<'a>(
     let rows = facts.n_tiles * 8;
     let k_blocks = problem.k.div_ceil(problem.block_cols.max(1));
     let most_tiles = facts.warps / facts.warps_a_tile;
-    // Row tiles of a CTA: from, to, step.
-    let (fewest_tiles, step) = match facts.family {
-        Family::SlotsSm90 => (1, 1),
-        Family::BankedSm90 | Family::BankedVectorSm90 | Family::SellSm90 => (1, 1),
-        // A warpgroup each four.
-        Family::SlotsWgmmaSm90 => (4, 4),
-        _ => (most_tiles, 1),
+    // Row tiles of a CTA.
+    let fewest_tiles = match facts.family {
+        Family::SlotsSm90 | Family::BankedSm90 | Family::BankedVectorSm90 | Family::SellSm90 => 1,
+        _ => most_tiles,
     };
-    let tiles = (fewest_tiles..=most_tiles).step_by(step);
+    let tiles = fewest_tiles..=most_tiles;
     let (fixed, slot_bytes, max_slots) = match facts.family {
         // One unit more than the block: the last pair of a stream is read with the word after it.
         Family::BitmapSm90 => {
@@ -628,7 +625,7 @@ fn stagings<'a>(
             (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2)
         }
         Family::SlotsSm80 => (
-            rows * (CHUNK_COLS * 2 + 16) + facts.warps * ROUND_TILE_BYTES,
+            rows * (2 * CHUNK_COLS * 2 + 16) + facts.warps * ROUND_TILE_BYTES,
             problem.max_block * UNIT_BYTES,
             2,
         ),
@@ -640,17 +637,12 @@ fn stagings<'a>(
                 4,
             )
         }
-        // Rings of B and of B as it comes, and for wgmma a block without elements; each warp has scratch for
-        // overflow and for the sums that two warps of a tile exchange.
-        Family::SlotsSm90 | Family::SlotsWgmmaSm90 => {
-            let (stages, raw) = match facts.n_tiles {
-                1 | 2 => (3, 4),
-                4 => (2, 4),
-                _ => (2, 3),
-            };
-            let rings = stages * rows * CHUNK_COLS * 2 + raw * rows * (128 * 2 + 16);
-            let empty_block = if facts.family == Family::SlotsWgmmaSm90 { 1280 } else { 0 };
-            (1024 + empty_block + rings, problem.max_block * UNIT_BYTES, 3)
+        // Rings of B and of B as it comes; each warp has scratch for overflow and for the sums that two warps of a tile
+        // exchange.
+        Family::SlotsSm90 => {
+            let stages = if facts.n_tiles >= 4 { 2 } else { 3 };
+            let rings = stages * rows * CHUNK_COLS * 2 + 4 * rows * (128 * 2 + 16);
+            (1024 + rings, problem.max_block * UNIT_BYTES, 3)
         }
         // What aligns the rest, barriers, and the ring of B.
         Family::BankedSm90 => {
@@ -678,7 +670,6 @@ fn stagings<'a>(
             let per_warp = match facts.family {
                 // Two rounds at a time.
                 Family::SlotsSm90 => (2 * ROUND_TILE_BYTES).max(facts.n_tiles * 512),
-                Family::SlotsWgmmaSm90 => ROUND_TILE_BYTES,
                 // A sum of every row and lane, and half of what the two of a tile exchange.
                 Family::BankedVectorSm90 => 128 * 128 + 256,
                 // Sums of a tile twice, and where its slices are.

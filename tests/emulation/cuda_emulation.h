@@ -193,6 +193,11 @@ static inline T __shfl_down_sync(uint32_t, T v, uint32_t d) {
     const uint64_t* all = emulation::exchange(static_cast<uint64_t>(v));
     return static_cast<T>(all[lane + d > 31 ? lane : lane + d]);
 }
+template <typename T>
+static inline T __shfl_xor_sync(uint32_t, T v, uint32_t mask) {
+    const uint32_t lane = emulation::cta.running->thread % 32;
+    return static_cast<T>(emulation::exchange(static_cast<uint64_t>(v))[lane ^ mask]);
+}
 static inline uint32_t __reduce_add_sync(uint32_t, uint32_t v) {
     const uint64_t* all = emulation::exchange(v);
     uint32_t sum = 0;

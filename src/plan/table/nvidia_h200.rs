@@ -29,8 +29,6 @@ const fn law(kernel: KernelId) -> Law {
         SlotsN1Sm90 => Law::Units(Units { launch: 8.675, unit: 0.8097, tile: 2.802e-5, fill: 0.002719, overflow: 4.604e-6, fix_up: 1.379, single: 1.325, bytes: 39820.0 }),
         SlotsN2Sm90 => Law::Units(Units { launch: 9.144, unit: 0.8829, tile: 7.34e-7, fill: 0.003049, overflow: 6.882e-6, fix_up: 1.42, single: 1.291, bytes: 39820.0 }),
         SlotsN4Sm90 => Law::Units(Units { launch: 8.598, unit: 1.075, tile: 6.715e-6, fill: 0.003851, overflow: 4.349e-6, fix_up: 1.816, single: 1.213, bytes: 24890.0 }),
-        SlotsN4WgmmaSm90 => Law::Units(Units { launch: 10.93, unit: 1.038, tile: 7.379e-8, fill: 0.004226, overflow: 2.041e-5, fix_up: 3.43, single: 1.155, bytes: 39820.0 }),
-        SlotsN8WgmmaSm90 => Law::Units(Units { launch: 11.22, unit: 1.449, tile: 6.885e-8, fill: 0.005302, overflow: 2.951e-5, fix_up: 6.59, single: 1.125, bytes: 16440.0 }),
         BankedN1Sm90 => Law::Units(Units { launch: 8.639, unit: 0.01636, tile: 0.3796, fill: 0.001784, overflow: 1.456e-6, fix_up: 1.526, single: 1.144, bytes: 32440.0 }),
         BankedN2Sm90 => Law::Units(Units { launch: 9.614, unit: 0.001702, tile: 0.4169, fill: 0.001777, overflow: 1.586e-6, fix_up: 2.228, single: 1.125, bytes: 31220.0 }),
         BankedN4Sm90 => Law::Units(Units { launch: 8.328, unit: 0.003036, tile: 0.4469, fill: 0.00193, overflow: 8.854e-7, fix_up: 3.095, single: 1.124, bytes: 33000.0 }),
