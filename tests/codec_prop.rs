@@ -629,7 +629,8 @@ fn automatic_choice_follows_sparsity_and_preference() {
     assert_eq!(choose(10, columns), Format::Banked);
     assert_eq!(choose(450, few), Format::Bitmap);
     assert_eq!(choose(320, few), Format::Slots);
-    assert_eq!(choose(290, few), Format::Sell);
+    assert_eq!(choose(90, few), Format::Slots);
+    assert_eq!(choose(70, few), Format::Sell);
     assert_eq!(choose(10, few), Format::Sell);
 }
 

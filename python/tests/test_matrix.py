@@ -80,7 +80,8 @@ def test_auto_chooses_by_preference(rng) -> None:
     fast, small = SparseMatrix.compress(dense), SparseMatrix.compress(dense, prefer="size")
     assert fast.format == "slots"
     assert SparseMatrix.compress(dense, prefer="columns").format == "banked"
-    assert SparseMatrix.compress(dense, prefer="few_columns").format == "sell"
+    assert SparseMatrix.compress(dense, prefer="few_columns").format == "slots"
+    assert SparseMatrix.compress(pruned(rng, 512, 1024, 0.95), prefer="few_columns").format == "sell"
     assert small.nbytes <= min(SparseMatrix.compress(dense, f).nbytes for f in FORMATS)
 
 

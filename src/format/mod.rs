@@ -101,8 +101,8 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
     }
 }
 
-/// FORMAT_AUTO. For speed, Bitmap below 58 % zeros and from there on Slots or, with more than 16 columns, Banked: between
-/// 50 and 60 % one overtakes the other (docs/kernels.md). With 8 columns at most, SELL from 70 % on. For footprint, the
+/// FORMAT_AUTO. For speed, Bitmap below 58 % zeros and from there on Slots or, with more than 32 columns, Banked: between
+/// 50 and 60 % one overtakes the other (docs/kernels.md). With 8 columns at most, SELL from 92 % on. For footprint, the
 /// smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
 pub fn choose(
     bitmap: Analysis,
@@ -114,7 +114,7 @@ pub fn choose(
         |percent: u128| u128::from(nnz) * 100 <= u128::from(rows) * u128::from(cols) * percent;
     let found = match preference {
         Preference::Footprint => other(Format::TiledCsl),
-        Preference::FewColumns if most(30) => other(Format::Sell),
+        Preference::FewColumns if most(8) => other(Format::Sell),
         Preference::Speed | Preference::FewColumns if most(42) => other(Format::Slots),
         Preference::Columns if most(42) => other(Format::Banked),
         _ => return Ok(bitmap),
