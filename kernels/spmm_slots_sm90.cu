@@ -9,17 +9,16 @@
 //           columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
 // Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]
 //           [1024, ..)  B ring, stages of NT planes: 256 rows of K x 8 columns of N
-//           [.., ..)    raw B ring, stages of 8*NT rows of N x 128 of K, 16 bytes apart
+//           [.., ..)    where NT >= 4, raw B ring: stages of 8*NT rows of N x 128 of K, 16 bytes apart
 //           [.., ..)    scratch, NT x 512 bytes and at least kRoundsTile a consumer warp: A of two rounds of
 //                       overflow, and at the end of a row group the sums that the two warps of a tile exchange
 //           [.., ..)    A ring, R x slots x slot_bytes: blocks exactly as stored
 // Pipeline: warp A   slot free: next block of that tile | ...    the first of a tile come by one of its warps
-//           warp B   raw B .. | stage free: raw B u -> B u | ...
+//           warp B   load B 0 | stage free: B u, load B u+1 | ..   (NT >= 4: raw B .. | stage free: raw B u -> B u | ..)
 //           warp     wait A0, B0 | steps: decode, rows of B in the block's order, mma.sp | rounds, if there are:
 //                    scatter, gather, mma, clear | free | wait A1 ...
-//           One bulk copy a block of A. B comes in 16-byte pieces, which keep more bytes in flight than
-//           registers would, and its loader transposes it: rows of K can then be gathered. Nothing drains at a
-//           row group's end: the rings run on.
+//           One bulk copy a block of A. B's loader transposes it, so that rows of K can be gathered. Nothing drains at
+//           a row group's end: the rings run on.
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0
 //           (the host packs B otherwise); slot_bytes >= largest block; R * slots <= 32.
 

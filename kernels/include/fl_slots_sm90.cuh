@@ -14,15 +14,15 @@ constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to tho
 constexpr int kRawCols = 128;
 constexpr int kRawRow = kRawCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
 
-// Rings of B, `Stages` of a block each and `Raw` of half a block as it comes. A warp that brings B has only so many bytes
-// in flight: wide B takes two.
+// Rings of B, `Stages` of a block each and, where B is wide, `Raw` of half a block as it comes. A warp that brings B has only so
+// many bytes in flight: wide B takes two.
 template <int NT>
 struct Rings {
     static constexpr uint32_t kLoaders = NT >= 4 ? 2 : 1;
     static constexpr uint32_t kLoaderRows = NT * 8 / kLoaders;
     static constexpr uint32_t kStages = NT >= 4 ? 2 : 3;
     static constexpr uint32_t kStageBytes = NT * kPlane;
-    static constexpr uint32_t kRaw = 4;
+    static constexpr uint32_t kRaw = NT >= 4 ? 4 : 0;
     static constexpr uint32_t kRawBytes = NT * 8 * kRawRow;
     static constexpr uint32_t kBytes = kStages * kStageBytes + kRaw * kRawBytes;
 };
@@ -44,9 +44,82 @@ struct Addresses : ARing {
     uint32_t b_full, b_empty, b, raw;
 };
 
-// A warp that brings B: copies of its share of the columns and their transposition.
-template <int NT>
+// A warp that brings B. It holds the next block in registers, a lane eight of K of a column of every 8 x 32, and writes it
+// transposed.
+template <int NT, bool kWide = (NT >= 4)>
 struct LoadB {
+    using R = Rings<NT>;
+    static constexpr int kPieces = kBlockCols / 32;
+    const FlSpmmParams& p;
+    const Addresses& at;
+    const uint32_t lane;
+    uint32_t rows, k, units, to;
+    const __half* b;
+    uint4 next[NT * kPieces];
+
+    __device__ __forceinline__ LoadB(const FlSpmmParams& params, const Addresses& addresses, uint32_t unit0, uint32_t unit1, uint32_t slice,
+                                     uint32_t, uint32_t this_lane)
+        : p(params), at(addresses), lane(this_lane) {
+        const uint32_t n0 = slice * (NT * 8) + lane / 4;
+        rows = p.n > n0 ? p.n - n0 : 0;
+        k = unit0 % p.k_blocks * kBlockCols + lane % 4 * 8;
+        b = reinterpret_cast<const __half*>(p.b) + static_cast<int64_t>(n0) * p.b_stride_n;
+        units = unit1 - unit0;
+        // Row c of matrix j is the c % 2-th of pair (c / 2 + j) % 4 of octet c / 2.
+        const uint32_t octet = lane % 8 / 2;
+        to = at.b + (octet * 8 + (octet + lane / 8) % 4 * 2 + lane % 2) * 16;
+    }
+
+    __device__ __forceinline__ void load() {
+        if (units == 0) return;
+#pragma unroll
+        for (int nt = 0; nt < NT; ++nt) {
+#pragma unroll
+            for (int i = 0; i < kPieces; ++i) {
+                // A is clear beyond K and C is not stored beyond N, but 0 * NaN would not be zero: nothing is zeros.
+                const bool there = k + i * 32 < p.k && nt * 8 < rows;
+                next[nt * kPieces + i] =
+                    there ? *reinterpret_cast<const uint4*>(b + nt * 8 * p.b_stride_n + k + i * 32) : make_uint4(0, 0, 0, 0);
+            }
+        }
+        k += kBlockCols;
+        if (k >= p.k_blocks * kBlockCols) k -= p.k_blocks * kBlockCols;
+    }
+
+    __device__ __forceinline__ void start() {
+        wait_for_earlier_work();
+        load();
+    }
+
+    __device__ __forceinline__ void run() {
+        Cursor<R::kStages> stage;
+        while (units > 0) {
+            mbar_wait(at.b_empty + 8 * stage.stage, stage.phase ^ 1);
+            const uint32_t stage_to = to + stage.stage * R::kStageBytes;
+#pragma unroll
+            for (int nt = 0; nt < NT; ++nt) {
+#pragma unroll
+                for (int i = 0; i < kPieces; ++i) {
+                    // Each octet's pairs turned by its number: the eight rows of a matrix then lie in different banks.
+                    const uint4 v = next[nt * kPieces + i];
+                    const bool one = lane & 1, two = lane & 2;
+                    const uint32_t x = one ? v.y : v.x, y = one ? v.z : v.y, z = one ? v.w : v.z, w = one ? v.x : v.w;
+                    const uint32_t turned[4] = {two ? z : x, two ? w : y, two ? x : z, two ? y : w};
+                    stmatrix4_trans(stage_to + nt * kPlane + i * 512, turned);
+                }
+            }
+            mbar_arrive(at.b_full + 8 * stage.stage);
+            stage.advance();
+            --units;
+            load();
+        }
+    }
+};
+
+// Of wide B two warps bring half of the columns each. Pieces come as they are, by copies that keep more in flight than registers
+// would, and are transposed from there.
+template <int NT>
+struct LoadB<NT, true> {
     using R = Rings<NT>;
     const FlSpmmParams& p;
     const Addresses& at;

@@ -637,11 +637,11 @@ fn stagings<'a>(
                 4,
             )
         }
-        // Rings of B and of B as it comes; each warp has scratch for overflow and for the sums that two warps of a tile
-        // exchange.
+        // The ring of B and, where it is wide, that of B as it comes; each warp has scratch for overflow and for the sums that
+        // two warps of a tile exchange.
         Family::SlotsSm90 => {
-            let stages = if facts.n_tiles >= 4 { 2 } else { 3 };
-            let rings = stages * rows * CHUNK_COLS * 2 + 4 * rows * (128 * 2 + 16);
+            let (stages, raw) = if facts.n_tiles >= 4 { (2, 4) } else { (3, 0) };
+            let rings = stages * rows * CHUNK_COLS * 2 + raw * rows * (128 * 2 + 16);
             (1024 + rings, problem.max_block * UNIT_BYTES, 3)
         }
         // What aligns the rest, barriers, and the ring of B.
