@@ -537,13 +537,17 @@ impl Algorithm {
     }
 }
 
-/// Every way to run a product with the kernels of its width, each once: splits that deal the work alike are one.
+/// Every way to run a product with the kernels of its width, or of the widest that there are, each once: splits that deal
+/// the work alike are one.
 pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
     let mut found: Vec<Way> = Vec::new();
     let wanted = width(problem);
-    let class = CLASSES.into_iter().filter(|class| class.contains(&wanted)).flatten();
-    let widths = class.copied().filter(|&n_tiles| n_tiles <= wanted);
-    for c in widths.flat_map(|n_tiles| candidates(problem, props, n_tiles)) {
+    let candidates = CLASSES.into_iter().find_map(|class| {
+        let widths = class.iter().copied().filter(|&n_tiles| n_tiles <= wanted);
+        let of_class: Vec<_> = widths.flat_map(|n| candidates(problem, props, n)).collect();
+        Some(of_class).filter(|of_class| !of_class.is_empty())
+    });
+    for c in candidates.into_iter().flatten() {
         let line = Line::new(&c, problem);
         let algorithm =
             Algorithm { kernel: c.kernel, group_tiles: c.group_tiles, a_slots: c.a_slots };

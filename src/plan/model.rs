@@ -80,7 +80,7 @@ pub struct Decoding {
 pub const SHARES: f64 = 2.0;
 
 /// Units of a Slots block of 256 columns up to which there is hardly any overflow.
-pub const FULL: u32 = 50;
+pub const FULL: u32 = 46;
 
 /// Units from which on a CTA stores the part that it begins with while it works on what follows.
 pub const LONG: u64 = 24;
