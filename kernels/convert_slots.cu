@@ -191,7 +191,7 @@ __device__ __forceinline__ uint32_t column(const Encoder& s, int step, uint32_t 
     return 8 * s.octets[i % 8][4 * step + i / 8] + i % 8;
 }
 
-// The elements of this thread's columns; synchronise before.
+// The elements of this thread's columns; synchronise before they are read.
 __device__ __forceinline__ void write(Tile& tile, const Place& at, const uint32_t (&e)[kWords]) {
     uint4* to = reinterpret_cast<uint4*>(tile.row(at.row) + kSegment * at.step);
 #pragma unroll

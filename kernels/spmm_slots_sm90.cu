@@ -162,10 +162,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             uint32_t a[2][4];
             if (counts.z >> 24) {
 #pragma unroll
-                for (int i = 0; i < kSteps; ++i) decode_single_step(own[i], next[i / 2], a), multiply(i, a);
+                for (int i = 0; i < kSteps; ++i) decode_step<true>(own[i], next[i / 2], a), multiply(i, a);
             } else {
 #pragma unroll
-                for (int i = 0; i < kSteps; ++i) decode_step(own[i], next[i / 2], a), multiply(i, a);
+                for (int i = 0; i < kSteps; ++i) decode_step<false>(own[i], next[i / 2], a), multiply(i, a);
                 const int rounds = counts.x >> 24;
                 Overflow<kRounds> overflow(values + (counts.y >> 24) * kUnit, rounds, scratch, lane);
                 // The two warps take rounds in turn, and with the block the turn changes.

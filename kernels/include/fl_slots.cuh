@@ -36,9 +36,23 @@ struct Transpose {
 
 // The slots of group J of a lane: the first value if there is one, the second behind it in the stream. Joined by a
 // multiplication, because that pipe is idle, and without a predicate, because those are few and loads are slow.
-template <int J>
+template <bool kSingle, int J>
 __device__ __forceinline__ uint32_t load_slots(uint32_t one, uint32_t two, uint32_t addr) {
     uint32_t first, second;
+    if (kSingle) {
+        asm volatile(
+            "{\n"
+            ".reg .pred p;\n"
+            ".reg .b32 t;\n"
+            "and.b32 t, %1, %3;\n"
+            "setp.ne.b32 p, t, 0;\n"
+            "mov.b32 %0, 0;\n"
+            "@p ld.shared.u16 %0, [%2];\n"
+            "}\n"
+            : "=r"(first)
+            : "r"(one), "r"(addr), "n"(1 << (4 * J)));
+        return first;
+    }
     asm volatile(
         "{\n"
         ".reg .pred p, q;\n"
@@ -58,14 +72,15 @@ __device__ __forceinline__ uint32_t load_slots(uint32_t one, uint32_t two, uint3
 }
 
 // a[row tile][register] of one step from a lane's own codes; `at` is the shared address of the lane's next value
-// and is moved behind the step.
+// and is moved behind the step. kSingle: no group of the block has two values, which takes two thirds of the instructions.
+template <bool kSingle>
 __device__ __forceinline__ void decode_step(uint32_t codes, uint32_t& at, uint32_t (&a)[2][4]) {
     // A code is two 2-bit columns a (low) and b. b - a (mod 4) = 1: one value, 3: two, 2: two if a < 2, else none.
     const uint32_t a1 = codes >> 1, b0 = codes >> 2, b1 = codes >> 3;
     const uint32_t odd = codes ^ b0;
-    const uint32_t one = odd | ~a1;
+    const uint32_t one = kSingle ? odd : odd | ~a1;
     const uint32_t third = codes ^ a1 ^ b1;
-    const uint32_t two = (odd & third) | ~(odd | a1);
+    const uint32_t two = kSingle ? 0 : (odd & third) | ~(odd | a1);
     const uint32_t counts = (one & 0x11111111u) + (two & 0x11111111u);
     const uint32_t even = counts & 0x0f0f0f0fu;
     const uint32_t couples = even + ((counts >> 4) & 0x0f0f0f0fu);
@@ -74,52 +89,14 @@ __device__ __forceinline__ void decode_step(uint32_t codes, uint32_t& at, uint32
     const uint32_t at2 = __dp4a(couples, 0x00000080u, at), at4 = __dp4a(couples, 0x00008080u, at);
     const uint32_t at6 = __dp4a(couples, 0x00808080u, at);
     at = __dp4a(couples, 0x80808080u, at);
-    a[0][0] = load_slots<0>(one, two, at0);
-    a[0][2] = load_slots<1>(one, two, __dp4a(even, 0x00000080u, at0));
-    a[1][0] = load_slots<2>(one, two, at2);
-    a[1][2] = load_slots<3>(one, two, __dp4a(even, 0x00008000u, at2));
-    a[0][1] = load_slots<4>(one, two, at4);
-    a[0][3] = load_slots<5>(one, two, __dp4a(even, 0x00800000u, at4));
-    a[1][1] = load_slots<6>(one, two, at6);
-    a[1][3] = load_slots<7>(one, two, __dp4a(even, 0x80000000u, at6));
-}
-
-// Of a group that has at most one value. A code of two different columns a and b says "none" if they are both even.
-template <int J>
-__device__ __forceinline__ uint32_t load_slot(uint32_t one, uint32_t addr) {
-    uint32_t value;
-    asm volatile(
-        "{\n"
-        ".reg .pred p;\n"
-        ".reg .b32 t;\n"
-        "and.b32 t, %1, %3;\n"
-        "setp.ne.b32 p, t, 0;\n"
-        "mov.b32 %0, 0;\n"
-        "@p ld.shared.u16 %0, [%2];\n"
-        "}\n"
-        : "=r"(value)
-        : "r"(one), "r"(addr), "n"(1 << (4 * J)));
-    return value;
-}
-
-// decode_step() for a block in which no group has two values: two thirds of the instructions.
-__device__ __forceinline__ void decode_single_step(uint32_t codes, uint32_t& at, uint32_t (&a)[2][4]) {
-    const uint32_t one = codes ^ codes >> 2;
-    const uint32_t counts = one & 0x11111111u;
-    const uint32_t even = counts & 0x0f0f0f0fu;
-    const uint32_t couples = even + ((counts >> 4) & 0x0f0f0f0fu);
-    const uint32_t at0 = at;
-    const uint32_t at2 = __dp4a(couples, 0x00000080u, at), at4 = __dp4a(couples, 0x00008080u, at);
-    const uint32_t at6 = __dp4a(couples, 0x00808080u, at);
-    at = __dp4a(couples, 0x80808080u, at);
-    a[0][0] = load_slot<0>(one, at0);
-    a[0][2] = load_slot<1>(one, __dp4a(even, 0x00000080u, at0));
-    a[1][0] = load_slot<2>(one, at2);
-    a[1][2] = load_slot<3>(one, __dp4a(even, 0x00008000u, at2));
-    a[0][1] = load_slot<4>(one, at4);
-    a[0][3] = load_slot<5>(one, __dp4a(even, 0x00800000u, at4));
-    a[1][1] = load_slot<6>(one, at6);
-    a[1][3] = load_slot<7>(one, __dp4a(even, 0x80000000u, at6));
+    a[0][0] = load_slots<kSingle, 0>(one, two, at0);
+    a[0][2] = load_slots<kSingle, 1>(one, two, __dp4a(even, 0x00000080u, at0));
+    a[1][0] = load_slots<kSingle, 2>(one, two, at2);
+    a[1][2] = load_slots<kSingle, 3>(one, two, __dp4a(even, 0x00008000u, at2));
+    a[0][1] = load_slots<kSingle, 4>(one, two, at4);
+    a[0][3] = load_slots<kSingle, 5>(one, two, __dp4a(even, 0x00800000u, at4));
+    a[1][1] = load_slots<kSingle, 6>(one, two, at6);
+    a[1][3] = load_slots<kSingle, 7>(one, two, __dp4a(even, 0x80000000u, at6));
 }
 
 // The octets of B's rows that this lane gives to ldmatrix, of the four steps of a plane: those of the columns that the

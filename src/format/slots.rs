@@ -445,30 +445,25 @@ pub(crate) fn encode(
     blocks::encode(analysis, layout, values, data, 8, Vec::new, encode)
 }
 
-/// Writes block `index` over `tile`.
+/// Writes block `index` over `tile`; the order that it has its columns in.
 pub(crate) fn unpack(
     buffer: &[u8],
     header: &Header,
     index: usize,
     tile: &mut BlockTile,
-) -> Result<()> {
+) -> Result<Arrangement> {
     let bytes = block(buffer, header, index, FIXED_UNITS)?;
     unpack_block(bytes, tile).map_err(|reason| corrupt(format!("block {index}: {reason}")))
 }
 
-/// The order of a block's columns.
-fn arrangement(bytes: &[u8]) -> std::result::Result<Arrangement, String> {
-    let stored = bytes.get(ARRANGEMENT..).and_then(<[u8]>::first_chunk);
-    Arrangement::read(stored.ok_or("it ends before its values")?)
-}
-
-fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), String> {
+fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<Arrangement, String> {
     *tile = [[0; TILE_COLS]; TILE_ROWS];
     let short = || "it ends before its values".to_owned();
     let start = |lane: usize| word(bytes, STARTS + 4 * lane).ok_or_else(short);
     let rounds = (start(0)? >> 24) as usize;
     let section = VALUES + (start(1)? >> 24) as usize * UNIT;
-    let order = arrangement(bytes)?;
+    let stored = bytes.get(ARRANGEMENT..).and_then(<[u8]>::first_chunk);
+    let order = Arrangement::read(stored.ok_or_else(short)?)?;
     for lane in 0..LANES {
         let starts = start(lane)?;
         let mut at = 0;
@@ -501,7 +496,7 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), S
         }
     }
     if rounds == 0 {
-        return Ok(());
+        return Ok(order);
     }
     let short = || "it ends before its overflow".to_owned();
     let ends = bytes.get(section..section + COLUMNS).ok_or_else(short)?;
@@ -524,7 +519,7 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<(), S
         }
         first = first.max(end);
     }
-    Ok(())
+    Ok(order)
 }
 
 /// Name of the part of a block that a byte lies in.
@@ -548,10 +543,8 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
         let mut sum = (0u64, 0u32);
         for index in range {
             let bytes = block(buffer, header, index, FIXED_UNITS)?;
-            unpack(buffer, header, index, &mut tile)?;
+            let order = unpack(buffer, header, index, &mut tile)?;
             check_edge(header, index, &tile)?;
-            let order =
-                arrangement(bytes).map_err(|reason| corrupt(format!("block {index}: {reason}")))?;
             let arranged = order.apply(&tile);
             let masks = Masks::of(&arranged);
             let planes = masks.planes();

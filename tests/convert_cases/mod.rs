@@ -346,7 +346,7 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
         for damage in 0..damages {
             let mut bad = good.clone();
             let at = match damage % 4 {
-                // The header, the table, and anywhere; of Slots the starts and the overflow of the first block, of
+                // The header, the table, and anywhere; of Slots the starts, the arrangement and values of the first block, of
                 // Banked the starts and the first rows, of SELL the ends and the order.
                 0 => rng.below(104),
                 1 => 256 + rng.below((bad.len() - 256).min(64)),
