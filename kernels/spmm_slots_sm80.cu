@@ -114,7 +114,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 for (int i = 0; i < 2; ++i) {
                     const uint32_t codes = i == 0 ? codes2.x : codes2.y;
                     uint32_t a[2][4];
-                    decode_step<false>(transpose(codes), next, a);
+                    Fetched<false> fetched;
+                    fetched.fetch(transpose(codes), next);
+                    fetched.join(a);
                     const uint32_t from = b_lane + Octets::of_step(octets, i) * 128;
 #pragma unroll
                     for (int nt = 0; nt < NT; ++nt) {

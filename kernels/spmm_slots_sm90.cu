@@ -5,7 +5,8 @@
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is R = p.group_tiles tiles of 32 rows. Two consumer
 //           warps share a tile: one takes the four steps of a block whose values are in the low halves, the other
 //           those in the high ones; overflow rounds they take in turn, two at a time, and which of them begins
-//           changes with the block. One more warp copies A, one or two bring B. The units (row group, block of 256
+//           changes with the block. One more warp copies A, one or two bring B. Where NT >= 4, R is even and there is a
+//           fourth, idle: whole warpgroups give registers to those that multiply. The units (row group, block of 256
 //           columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
 // Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]
 //           [1024, ..)  B ring, stages of NT planes: 256 rows of K x 8 columns of N
@@ -15,12 +16,13 @@
 //           [.., ..)    A ring, R x slots x slot_bytes: blocks exactly as stored
 // Pipeline: warp A   slot free: next block of that tile | ...    the first of a tile come by one of its warps
 //           warp B   load B 0 | stage free: B u, load B u+1 | ..   (NT >= 4: raw B .. | stage free: raw B u -> B u | ..)
-//           warp     wait A0, B0 | steps: decode, rows of B in the block's order, mma.sp | rounds, if there are:
-//                    scatter, gather, mma, clear | free | wait A1 ...
+//           warp     wait A0, B0 | steps: values of the next step, rows of B in the block's order, mma.sp | rounds, if
+//                    there are: scatter, gather, mma, clear | free | wait A1 ...
 //           One bulk copy a block of A. B's loader transposes it, so that rows of K can be gathered. Nothing drains at
 //           a row group's end: the rings run on.
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0
-//           (the host packs B otherwise); slot_bytes >= largest block; R * slots <= 32.
+//           (the host packs B otherwise); slot_bytes >= largest block + 256, since values are
+//           read beyond a block's last; R * slots <= 32.
 
 #include "fl_slots_sm90.cuh"
 
@@ -82,7 +84,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     LoadA load_a(p, unit0, unit1);
     LoadB<NT> load_b(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
     if (warp > consumers) {
-        load_b.start();
+        if (warp <= consumers + R::kLoaders) load_b.start();
     } else if (warp == consumers) {
         if (lane == 0) {
             for (uint32_t i = 0; i < R::kStages; ++i) {
@@ -100,14 +102,15 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     }
     __syncwarp();
     __syncthreads();
-    if (warp == consumers) {
-        load_a.run(at, lane);
+    if (warp >= consumers) {
+        if constexpr (NT >= 4) give_registers<64>();
+        if (warp == consumers)
+            load_a.run(at, lane);
+        else if (warp <= consumers + R::kLoaders)
+            load_b.run();
         return;
     }
-    if (warp > consumers) {
-        load_b.run();
-        return;
-    }
+    if constexpr (NT >= 4) take_registers<104>();
 
     float4 acc[2 * NT];
 #pragma unroll
@@ -162,10 +165,21 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             uint32_t a[2][4];
             if (counts.z >> 24) {
 #pragma unroll
-                for (int i = 0; i < kSteps; ++i) decode_step<true>(own[i], next[i / 2], a), multiply(i, a);
+                for (int i = 0; i < kSteps; ++i) {
+                    Fetched<true> fetched;
+                    fetched.fetch(own[i], next[i / 2]);
+                    fetched.join(a);
+                    multiply(i, a);
+                }
             } else {
+                Fetched<false> fetched[2];
+                fetched[0].fetch(own[0], next[0]);
 #pragma unroll
-                for (int i = 0; i < kSteps; ++i) decode_step<false>(own[i], next[i / 2], a), multiply(i, a);
+                for (int i = 0; i < kSteps; ++i) {
+                    if (i + 1 < kSteps) fetched[(i + 1) % 2].fetch(own[i + 1], next[(i + 1) / 2]);
+                    fetched[i % 2].join(a);
+                    multiply(i, a);
+                }
                 const int rounds = counts.x >> 24;
                 Overflow<kRounds> overflow(values + (counts.y >> 24) * kUnit, rounds, scratch, lane);
                 // The two warps take rounds in turn, and with the block the turn changes.
@@ -227,6 +241,6 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 FL_SPMM_SLOTS(1, 512)
 FL_SPMM_SLOTS(2, 512)
-FL_SPMM_SLOTS(4, 480)
+FL_SPMM_SLOTS(4, 640)
 
 FL_SPMM_SLOTS_GROUP(2, 512)

@@ -31,8 +31,8 @@ __device__ __forceinline__ uint32_t lds8(uint32_t addr) {
 }
 
 __device__ __forceinline__ uint32_t lds16(uint32_t addr) {
-    uint16_t v;
-    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(v) : "r"(addr));
+    uint32_t v;
+    asm volatile("ld.shared.u16 %0, [%1];" : "=r"(v) : "r"(addr));
     return v;
 }
 
@@ -193,6 +193,16 @@ __device__ __forceinline__ void mbar_wait(uint32_t bar, uint32_t parity) {
         "DONE_%=: }\n" ::"r"(bar),
         "r"(parity)
         : "memory");
+}
+
+// This warpgroup's registers a thread from here on: what some give back, others can have.
+template <int kRegisters>
+__device__ __forceinline__ void give_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
 // Programmatic dependent launch. A product reads its matrix A without asking; what it reads of other memory, and all that

@@ -34,70 +34,90 @@ struct Transpose {
     }
 };
 
-// The slots of group J of a lane: the first value if there is one, the second behind it in the stream. Joined by a
-// multiplication, because that pipe is idle, and without a predicate, because those are few and loads are slow.
-template <bool kSingle, int J>
-__device__ __forceinline__ uint32_t load_slots(uint32_t one, uint32_t two, uint32_t addr) {
-    uint32_t first, second;
-    if (kSingle) {
-        asm volatile(
-            "{\n"
-            ".reg .pred p;\n"
-            ".reg .b32 t;\n"
-            "and.b32 t, %1, %3;\n"
-            "setp.ne.b32 p, t, 0;\n"
-            "mov.b32 %0, 0;\n"
-            "@p ld.shared.u16 %0, [%2];\n"
-            "}\n"
-            : "=r"(first)
-            : "r"(one), "r"(addr), "n"(1 << (4 * J)));
-        return first;
-    }
-    asm volatile(
-        "{\n"
-        ".reg .pred p, q;\n"
-        ".reg .b32 t, u;\n"
-        "and.b32 t, %2, %5;\n"
-        "setp.ne.b32 p, t, 0;\n"
-        "and.b32 u, %3, %5;\n"
-        "setp.ne.b32 q, u, 0;\n"
-        "mov.b32 %0, 0;\n"
-        "mov.b32 %1, 0;\n"
-        "@p ld.shared.u16 %0, [%4];\n"
-        "@q ld.shared.u16 %1, [%4 + 128];\n"
-        "}\n"
-        : "=r"(first), "=r"(second)
-        : "r"(one), "r"(two), "r"(addr), "n"(1 << (4 * J)));
-    return second * 65536u + first;
-}
-
-// a[row tile][register] of one step from a lane's own codes; `at` is the shared address of the lane's next value
-// and is moved behind the step. kSingle: no group of the block has two values, which takes two thirds of the instructions.
+// A lane's values of one step, between their loads and the instruction: loads of the next step hide behind it.
+// kSingle: no group of the block has two values. Loads are predicated then. Else a group's two slots are read whether it has
+// values or not, up to two rows behind the last, and byte permutations drop what it does not have: their selectors follow
+// from the counts eight at a time, where every predicate would take an instruction, and as many registers to clear.
 template <bool kSingle>
-__device__ __forceinline__ void decode_step(uint32_t codes, uint32_t& at, uint32_t (&a)[2][4]) {
-    // A code is two 2-bit columns a (low) and b. b - a (mod 4) = 1: one value, 3: two, 2: two if a < 2, else none.
-    const uint32_t a1 = codes >> 1, b0 = codes >> 2, b1 = codes >> 3;
-    const uint32_t odd = codes ^ b0;
-    const uint32_t one = kSingle ? odd : odd | ~a1;
-    const uint32_t third = codes ^ a1 ^ b1;
-    const uint32_t two = kSingle ? 0 : (odd & third) | ~(odd | a1);
-    const uint32_t counts = (one & 0x11111111u) + (two & 0x11111111u);
-    const uint32_t even = counts & 0x0f0f0f0fu;
-    const uint32_t couples = even + ((counts >> 4) & 0x0f0f0f0fu);
-    // Nibble j of the codes is row slot j / 4, row tile j / 2 % 2, group t + 4 (j % 2).
-    const uint32_t at0 = at;
-    const uint32_t at2 = __dp4a(couples, 0x00000080u, at), at4 = __dp4a(couples, 0x00008080u, at);
-    const uint32_t at6 = __dp4a(couples, 0x00808080u, at);
-    at = __dp4a(couples, 0x80808080u, at);
-    a[0][0] = load_slots<kSingle, 0>(one, two, at0);
-    a[0][2] = load_slots<kSingle, 1>(one, two, __dp4a(even, 0x00000080u, at0));
-    a[1][0] = load_slots<kSingle, 2>(one, two, at2);
-    a[1][2] = load_slots<kSingle, 3>(one, two, __dp4a(even, 0x00008000u, at2));
-    a[0][1] = load_slots<kSingle, 4>(one, two, at4);
-    a[0][3] = load_slots<kSingle, 5>(one, two, __dp4a(even, 0x00800000u, at4));
-    a[1][1] = load_slots<kSingle, 6>(one, two, at6);
-    a[1][3] = load_slots<kSingle, 7>(one, two, __dp4a(even, 0x80000000u, at6));
-}
+struct Fetched {
+    uint32_t first[8], second[8];
+    // Selectors of four groups each, a byte a group: of slot 0 and of slot 1.
+    uint32_t low[2], high[2];
+
+    // From a lane's own codes; `at` is the shared address of the lane's next value and is moved behind the step.
+    __device__ __forceinline__ void fetch(uint32_t codes, uint32_t& at) {
+        // A code is two 2-bit columns a (low) and b. b - a (mod 4) = 1: one value, 3: two, 2: two if a < 2, else none.
+        const uint32_t a1 = codes >> 1, b0 = codes >> 2, b1 = codes >> 3;
+        const uint32_t odd = codes ^ b0;
+        const uint32_t one = kSingle ? odd : odd | ~a1;
+        const uint32_t third = codes ^ a1 ^ b1;
+        const uint32_t two = kSingle ? 0 : (odd & third) | ~(odd | a1);
+        const uint32_t counts = (one & 0x11111111u) + (two & 0x11111111u);
+        const uint32_t even = counts & 0x0f0f0f0fu;
+        const uint32_t couples = even + ((counts >> 4) & 0x0f0f0f0fu);
+        // Nibble j of the codes is row slot j / 4, row tile j / 2 % 2, group t + 4 (j % 2).
+        const uint32_t at0 = at;
+        const uint32_t at2 = __dp4a(couples, 0x00000080u, at), at4 = __dp4a(couples, 0x00008080u, at);
+        const uint32_t at6 = __dp4a(couples, 0x00808080u, at);
+        at = __dp4a(couples, 0x80808080u, at);
+        load<0>(one, at0);
+        load<1>(one, __dp4a(even, 0x00000080u, at0));
+        load<2>(one, at2);
+        load<3>(one, __dp4a(even, 0x00008000u, at2));
+        load<4>(one, at4);
+        load<5>(one, __dp4a(even, 0x00800000u, at4));
+        load<6>(one, at6);
+        load<7>(one, __dp4a(even, 0x80000000u, at6));
+        if (!kSingle) {
+            // A loaded half is bytes 0 and 1 of the first register or 4 and 5 of the second; 2, 3, 6 and 7 are zeros.
+            constexpr uint32_t kLow = 0x101032, kHigh = 0x547676;  // byte c: for c values
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                low[i] = prmt(kLow, 0, counts >> (16 * i));
+                high[i] = prmt(kHigh, 0, counts >> (16 * i));
+            }
+        }
+    }
+
+    // a[row tile][register] of the instruction.
+    __device__ __forceinline__ void join(uint32_t (&a)[2][4]) const {
+        a[0][0] = slots<0>();
+        a[0][2] = slots<1>();
+        a[1][0] = slots<2>();
+        a[1][2] = slots<3>();
+        a[0][1] = slots<4>();
+        a[0][3] = slots<5>();
+        a[1][1] = slots<6>();
+        a[1][3] = slots<7>();
+    }
+
+private:
+    template <int J>
+    __device__ __forceinline__ void load(uint32_t one, uint32_t addr) {
+        if (kSingle) {
+            asm volatile(
+                "{\n"
+                ".reg .pred p;\n"
+                ".reg .b32 t;\n"
+                "and.b32 t, %1, %3;\n"
+                "setp.ne.b32 p, t, 0;\n"
+                "mov.b32 %0, 0;\n"
+                "@p ld.shared.u16 %0, [%2];\n"
+                "}\n"
+                : "=r"(first[J])
+                : "r"(one), "r"(addr), "n"(1 << (4 * J)));
+        } else {
+            first[J] = lds16(addr);
+            second[J] = lds16(addr + kUnit);
+        }
+    }
+
+    template <int J>
+    __device__ __forceinline__ uint32_t slots() const {
+        if (kSingle) return first[J];
+        return prmt(first[J], second[J], prmt(low[J / 4], high[J / 4], J % 4 * 0x11 + 0x40));
+    }
+};
 
 // The octets of B's rows that this lane gives to ldmatrix, of the four steps of a plane: those of the columns that the
 // block has in the places 8 * octet + lane % 8 of each step. Places 0 and 4 have their own columns.

@@ -26,13 +26,20 @@ struct StreamK {
     __device__ __forceinline__ StreamK(const FlSpmmParams& p, uint32_t row_groups)
         : groups(row_groups), parts(p.parts), ctas(gridDim.x), k_blocks(p.k_blocks) {}
 
+    // Divisions are a fifth of what a launch takes until it asks for its first bytes: the cases that plans prefer do without.
     __device__ __forceinline__ uint32_t first_unit(uint32_t cta) const {
         const uint32_t part = first_part(cta);
+        if (parts == 1) return part * k_blocks;
+        if (parts == k_blocks) return part;
         return part / parts * k_blocks + part % parts * k_blocks / parts;
     }
-    __device__ __forceinline__ uint32_t first_part(uint32_t cta) const { return divide(groups * parts, cta, 0, ctas); }
+    __device__ __forceinline__ uint32_t first_part(uint32_t cta) const {
+        return groups * parts == ctas ? cta : divide(groups * parts, cta, 0, ctas);
+    }
     // The CTA that computes a part.
-    __device__ __forceinline__ uint32_t owner(uint32_t part) const { return divide(part + 1, ctas, 1, groups * parts); }
+    __device__ __forceinline__ uint32_t owner(uint32_t part) const {
+        return groups * parts == ctas ? part : divide(part + 1, ctas, 1, groups * parts);
+    }
 
 private:
     // (a * b - c) / d. A 64-bit division takes ten times as long as a 32-bit one, which nearly always does.

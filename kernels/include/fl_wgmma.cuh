@@ -9,16 +9,6 @@ namespace fl {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// This warpgroup's registers a thread from here on: what some give back, others can have.
-template <int kRegisters>
-__device__ __forceinline__ void give_registers() {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-template <int kRegisters>
-__device__ __forceinline__ void take_registers() {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
-}
-
 // Registers written before may be read by the wgmma that follow.
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 

@@ -222,7 +222,7 @@ impl KernelId {
             TiledCslN8Sm80 => (TiledCslSm80, 8, 4, 3, "fl_spmm_tiled_csl_f16_n8_sm80"),
             SlotsN1Sm90 => (SlotsSm90, 1, 14, 1, "fl_spmm_slots_f16_n1_sm90"),
             SlotsN2Sm90 => (SlotsSm90, 2, 14, 1, "fl_spmm_slots_f16_n2_sm90"),
-            SlotsN4Sm90 => (SlotsSm90, 4, 12, 1, "fl_spmm_slots_f16_n4_sm90"),
+            SlotsN4Sm90 => (SlotsSm90, 4, 16, 1, "fl_spmm_slots_f16_n4_sm90"),
             SlotsN1Sm80 => (SlotsSm80, 1, 4, 4, "fl_spmm_slots_f16_n1_sm80"),
             SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80"),
             SlotsN4Sm80 => (SlotsSm80, 4, 4, 3, "fl_spmm_slots_f16_n4_sm80"),
@@ -254,10 +254,11 @@ impl KernelId {
         let teams = if matches!(family, BankedSm90) { 2 } else { 1 };
         let sums_a_warp = if matches!(self, BankedN16Sm90) { 2 } else { 1 };
         let loaders = match family {
-            SlotsSm90 if n_tiles >= 4 => 3,
+            // One for A and one or two for B, and where registers change hands a whole warpgroup.
+            SlotsSm90 if n_tiles >= 4 => 4,
             SlotsSm90 | BankedVector => 2,
             BitmapSm90 | TiledCslSm90 => 1,
-            // Eight that fill images, one for A and one or two for B; whole warpgroups where registers change hands.
+            // Eight that fill images before them.
             BankedSm90 if n_tiles == 16 => 12,
             BankedSm90 if n_tiles == 8 => 11,
             BankedSm90 => 10,

@@ -614,12 +614,17 @@ fn stagings<'a>(
     let rows = facts.n_tiles * 8;
     let k_blocks = problem.k.div_ceil(problem.block_cols.max(1));
     let most_tiles = facts.warps / facts.warps_a_tile;
-    // Row tiles of a CTA.
-    let fewest_tiles = match facts.family {
-        Family::SlotsSm90 | Family::BankedSm90 | Family::BankedVectorSm90 | Family::SellSm90 => 1,
-        _ => most_tiles,
+    // Row tiles of a CTA. Where registers change hands between warpgroups, two have the warps of one.
+    let (fewest_tiles, step) = match facts.family {
+        Family::SlotsSm90 if facts.n_tiles >= 4 => (2, 2),
+        Family::SlotsSm90 | Family::BankedSm90 | Family::BankedVectorSm90 | Family::SellSm90 => {
+            (1, 1)
+        }
+        _ => (most_tiles, 1),
     };
-    let tiles = fewest_tiles..=most_tiles;
+    let tiles = (fewest_tiles..=most_tiles).step_by(step);
+    // Kernels read up to two rows of values behind a block's last.
+    let slots_bytes = (problem.max_block + 2) * UNIT_BYTES;
     let (fixed, slot_bytes, max_slots) = match facts.family {
         // One unit more than the block: the last pair of a stream is read with the word after it.
         Family::BitmapSm90 => {
@@ -628,11 +633,9 @@ fn stagings<'a>(
         Family::BitmapSm80 => {
             (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2)
         }
-        Family::SlotsSm80 => (
-            rows * (2 * CHUNK_COLS * 2 + 16) + facts.warps * ROUND_TILE_BYTES,
-            problem.max_block * UNIT_BYTES,
-            2,
-        ),
+        Family::SlotsSm80 => {
+            (rows * (2 * CHUNK_COLS * 2 + 16) + facts.warps * ROUND_TILE_BYTES, slots_bytes, 2)
+        }
         Family::TiledCslSm90 => {
             let tile = 128 * 64 * 2;
             (
@@ -646,7 +649,7 @@ fn stagings<'a>(
         Family::SlotsSm90 => {
             let (stages, raw) = if facts.n_tiles >= 4 { (2, 4) } else { (3, 0) };
             let rings = stages * rows * CHUNK_COLS * 2 + raw * rows * (128 * 2 + 16);
-            (1024 + rings, problem.max_block * UNIT_BYTES, 3)
+            (1024 + rings, slots_bytes, 3)
         }
         // What aligns the rest, barriers, and the ring of B.
         Family::BankedSm90 => {
