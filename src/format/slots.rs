@@ -15,7 +15,7 @@
 
 use std::array::from_fn;
 
-use super::arrangement::Arrangement;
+use super::arrangement::{self, Arrangement};
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
 use super::tile::{Tile, check_edge, reduce, scatter};
@@ -29,11 +29,16 @@ pub const TILE_ROWS: usize = 32;
 pub const TILE_COLS: usize = 256;
 /// Bytes of a step's codes, of a row of values, and of one step of the table's offsets.
 pub const UNIT: usize = 128;
+/// Bytes of the order of a block's columns.
+pub const ORDER_BYTES: usize = arrangement::BYTES;
 /// Units of the codes, of the stream starts and of the order, which every block has.
 pub const FIXED_UNITS: u32 = (STEPS + 2) as u32;
 /// Units of a block without a zero: every group fills its slots and has two elements of overflow.
 pub const MOST_UNITS: u32 =
     FIXED_UNITS + (overflow_bytes(MOST_ROUNDS, TILE_ROWS * TILE_COLS / 2) / UNIT) as u32 + 64;
+
+/// Units of a block without overflow, at most.
+pub(crate) const MOST_WITHOUT_OVERFLOW: u32 = FIXED_UNITS + 64;
 
 pub(crate) const STEPS: usize = TILE_COLS / 32;
 const LANES: usize = 32;

@@ -20,7 +20,7 @@ use model::{Features, Law};
 use table::Table;
 
 use crate::error::{Error, Kind, Result};
-use crate::format::Header;
+use crate::format::{Header, slots};
 use crate::types::{Format, checked_add, checked_mul};
 
 /// Facts about a device.
@@ -623,8 +623,9 @@ fn stagings<'a>(
         _ => (most_tiles, 1),
     };
     let tiles = (fewest_tiles..=most_tiles).step_by(step);
-    // Kernels read up to two rows of values behind a block's last.
-    let slots_bytes = (problem.max_block + 2) * UNIT_BYTES;
+    // Kernels of Slots read up to two rows behind a block's values, the first of which is overflow if the block is so large.
+    let behind = if problem.max_block > slots::MOST_WITHOUT_OVERFLOW { 1 } else { 2 };
+    let slots_bytes = (problem.max_block + behind) * UNIT_BYTES;
     let (fixed, slot_bytes, max_slots) = match facts.family {
         // One unit more than the block: the last pair of a stream is read with the word after it.
         Family::BitmapSm90 => {
