@@ -170,6 +170,7 @@ inline void launch(const uint32_t* grid, uint32_t threads, uint32_t smem, uint32
 
 static inline void __syncthreads() { emulation::any(0); }
 static inline int __syncthreads_or(int v) { return emulation::any(v); }
+static inline int __syncthreads_and(int v) { return !emulation::any(!v); }
 static inline void __syncwarp() { emulation::exchange(0); }
 static inline uint32_t __ballot_sync(uint32_t, uint32_t v) {
     const uint64_t* all = emulation::exchange(v != 0);
