@@ -2,13 +2,13 @@
 //
 // Conversion between dense matrices and Slots (docs/format-slots.md; src/format/slots.rs is the specification).
 //
-//   fl_convert_slots_size    dense -> units and non-zeros of every block
-//   fl_convert_slots_encode  dense, table -> header, table, blocks: the bytes of the host's encoder
+//   fl_convert_slots_size    dense -> units, non-zeros and order of every block
+//   fl_convert_slots_encode  dense, table, orders -> header, table, blocks: the bytes of the host's encoder
 //   fl_convert_slots_unpack  blocks -> dense, or compared with dense, or checked
 //
 // Blocks:   one CTA of 256 threads a block of 32 x 256 elements; thread = (row, step), 32 elements in registers.
 //           Row-major: the steps of a row are neighbouring threads; column-major: the rows of a step are.
-//           Two warps search an order for the columns, a half of every octet each, a lane an octet.
+//           Two warps of an analysis search an order for the columns, a half of every octet each, a lane an octet.
 // Shared:   the block as stored (at most 26,112 bytes), a dense tile, and the order, counts and ranks that say where
 //           each value goes.
 // Encoding a block writes each of its bytes at most once over zeros. Checking does the same over the block's own
@@ -32,6 +32,7 @@ constexpr uint32_t kRounds = 8;                    // at most: overflow is in ha
 constexpr uint32_t kColumns = 2 * kRounds;         // within the overflow
 constexpr uint32_t kMost = kFixed + (2 * kRounds + kRounds * kRound + 4 * 32 * 128 + kUnit - 1) / kUnit + 64;
 constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
+constexpr uint32_t kOrderWords = 16;  // u64
 constexpr uint32_t kSparse = 1024;  // elements of a block up to which groups of one element are looked for
 constexpr int kSweeps = 8;
 
@@ -139,7 +140,7 @@ __device__ __forceinline__ bool sweep(uint32_t (&c)[4], uint32_t (&from)[4], uin
             const uint32_t x = c[(n + 1) % 4], y = c[(n + 2) % 4], z = c[(n + 3) % 4];
             const uint32_t full = limit == 1 ? x | y | z : (x & y) | (z & (x | y));
             // Both lanes of a pair come to the same conclusion; nothing but its columns depends on the pair before.
-#pragma unroll 4
+#pragma unroll 2
             for (uint32_t distance = 1; distance < 32; ++distance) {
                 const uint32_t other = __shfl_xor_sync(kAll, c[n], distance);
                 const uint32_t other_from = __shfl_xor_sync(kAll, from[n], distance);
@@ -223,17 +224,22 @@ __device__ __forceinline__ uint64_t arrangement_word(const Encoder& s, uint32_t 
     return word;
 }
 
-// Reads the order that a block has, a place a thread; whether each column has one place. Synchronises last.
-__device__ __forceinline__ bool read_arrangement(Encoder& s, Block& block) {
+// Where the analysis leaves a block's order for the conversion.
+__device__ __forceinline__ uint64_t* order_of(const FlConvertParams& p, uint64_t block) {
+    return reinterpret_cast<uint64_t*>(p.orders) + block * kOrderWords;
+}
+
+// Reads a stored order, a place a thread; whether each column has one place. Synchronises last.
+__device__ __forceinline__ bool read_arrangement(Encoder& s, const uint64_t* words) {
     const uint32_t octet = threadIdx.x / 8, number = threadIdx.x % 8, n = number % 4, step = octet / 4;
-    const uint64_t word = reinterpret_cast<const uint64_t*>(block.bytes() + kArrangement)[step / 4 * 8 + octet % 4 * 2 + number / 4];
+    const uint64_t word = words[step / 4 * 8 + octet % 4 * 2 + number / 4];
     const uint32_t from = n == 0 ? octet : static_cast<uint32_t>(word >> field(n, step)) & 31;
     if (threadIdx.x < 8) s.columns_of[threadIdx.x] = 0;
     s.octets[number][octet] = static_cast<uint8_t>(from);
     __syncthreads();
     atomicOr(&s.columns_of[number], 1u << from);
     __syncthreads();
-    return s.columns_of[number] == kAll;
+    return __syncthreads_and(s.columns_of[number] == kAll);
 }
 
 // Where the second sub-block of each lane begins, and the rows that a plane needs; one warp. `counts` are complete.
@@ -364,7 +370,7 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
         const uint32_t info = lane == 0 ? sizes.rounds : lane == 1 ? sizes.rows : lane == 2 ? sizes.single : 0;
         put<kCheck>(reinterpret_cast<uint32_t*>(bytes + kStarts) + lane,
                     s.starts[0][lane] | static_cast<uint32_t>(s.starts[1][lane]) << 12 | info << 24);
-        if (lane < 16) put<kCheck>(reinterpret_cast<uint64_t*>(bytes + kArrangement) + lane, arrangement_word(s, lane));
+        if (lane < kOrderWords) put<kCheck>(reinterpret_cast<uint64_t*>(bytes + kArrangement) + lane, arrangement_word(s, lane));
     }
     uint16_t* values = reinterpret_cast<uint16_t*>(bytes + kValues) + plane;
     uint8_t* overflow = bytes + kValues + sizes.rows * kUnit;
@@ -413,19 +419,20 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
 
 }  // namespace
 
-extern "C" __global__ void __launch_bounds__(kThreads) fl_convert_slots_size(const __grid_constant__ FlConvertParams p) {
+// Eight CTAs a multiprocessor: the search waits for its own results.
+extern "C" __global__ void __launch_bounds__(kThreads, 8) fl_convert_slots_size(const __grid_constant__ FlConvertParams p) {
     __shared__ Encoder s;
     const Place at(p);
     uint32_t e[kWords];
     load(p, int64_t{blockIdx.x / p.blocks_across} * 32 + at.row, int64_t{blockIdx.x % p.blocks_across} * 256 + 32 * at.step,
          e);
-    const Sizes sizes = measure(s, arrange(s, stored(e), at), at, p.col_major);
-    if (threadIdx.x == 0) {
-        reinterpret_cast<uint32_t*>(p.table)[p.first_block + blockIdx.x] = sizes.units << 16 | sizes.nnz;
-    }
+    const uint32_t mask = arrange(s, stored(e), at);
+    const uint64_t index = p.first_block + blockIdx.x;
+    if (threadIdx.x < kOrderWords) order_of(p, index)[threadIdx.x] = arrangement_word(s, threadIdx.x);
+    const Sizes sizes = measure(s, mask, at, p.col_major);
+    if (threadIdx.x == 0) reinterpret_cast<uint32_t*>(p.table)[index] = sizes.units << 16 | sizes.nnz;
 }
 
-// Four CTAs a multiprocessor: the search waits for its own results.
 extern "C" __global__ void __launch_bounds__(kThreads, 4)
     fl_convert_slots_encode(const __grid_constant__ FlConvertParams p) {
     __shared__ Encoder s;
@@ -444,12 +451,13 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     load(p, int64_t{blockIdx.x / p.blocks_across} * 32 + at.row, int64_t{blockIdx.x % p.blocks_across} * 256 + 32 * at.step,
          e);
     write(tile, at, e);
-    uint32_t mask = arrange(s, stored(e), at);
+    const bool good = read_arrangement(s, order_of(p, index));
     read_arranged(s, tile, at, e);
+    uint32_t mask = stored(e);
     __syncthreads();
     for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) block.words[i] = make_uint4(0, 0, 0, 0);
     Sizes sizes = measure(s, mask, at, p.col_major);
-    if (sizes.units != units) {
+    if (!good || sizes.units != units) {
         mask = arrange(s, 0, at);
         sizes = measure(s, mask, at, p.col_major);
     }
@@ -483,7 +491,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
         const uint32_t info = group(threadIdx.x);
         if (__popc(threadIdx.x) <= 2) s.groups[info & 15] = info;
     }
-    good &= read_arrangement(s, block);
+    good &= read_arrangement(s, reinterpret_cast<const uint64_t*>(block.bytes() + kArrangement));
     const Place at(p);
     const int g = at.row % 8, plane = at.step / 4;
     const uint8_t* bytes = block.bytes();

@@ -188,6 +188,7 @@ fn strip_params(
         data: 0,
         front: 0,
         result: 0,
+        orders: 0,
         data_units: 0,
         table_entries: 0,
         first_block: (strip.first_row / tile.0 * across) as u64,
@@ -233,8 +234,12 @@ unsafe fn measure(
     let sizes = if format == Format::Bitmap { base + parts.groups } else { table };
     for index in 0..source.strips() {
         let strip = source.strip(cuda, stream, index)?;
-        let params = ConvertParams { table: sizes as u64, ..strip_params(&strip, tile, None)? };
-        // SAFETY: the source's strip is readable, and the workspace has room for all blocks' sizes.
+        let params = ConvertParams {
+            table: sizes as u64,
+            orders: (base + parts.orders) as u64,
+            ..strip_params(&strip, tile, None)?
+        };
+        // SAFETY: the source's strip is readable, and the workspace has room for all blocks' sizes and orders.
         unsafe { start(cuda, stream, kernel, blocks_of(&strip, tile), 0, params) }?;
     }
     let across = |width: usize| {
@@ -367,9 +372,11 @@ pub(super) unsafe fn encode_source(
     stream: RawStream,
     source: &impl Source,
     header: &Header,
-    table: usize,
+    workspace: (usize, &Workspace),
     buffer: usize,
 ) -> Result<()> {
+    let (base, parts) = workspace;
+    let table = base + parts.table_of(header.format);
     let tile = (header.tile_rows as usize, header.tile_cols as usize);
     let (_, kernel, _) = ConvertKernel::of(header.format);
     let check = TableParams {
@@ -379,12 +386,13 @@ pub(super) unsafe fn encode_source(
         least: format::least_units(header),
         most: room(header),
     };
-    // SAFETY: the table lies in the workspace of the analysis, which the caller still has.
+    // SAFETY: table and orders lie in the workspace of the analysis, which the caller still has.
     unsafe { start(cuda, stream, ConvertKernel::Table, 1, 0, check) }?;
     for index in 0..source.strips() {
         let strip = source.strip(cuda, stream, index)?;
         let params = ConvertParams {
             table: table as u64,
+            orders: (base + parts.orders) as u64,
             ..buffer_params(strip_params(&strip, tile, Some(header))?, header, buffer)
         };
         let smem = kernel.dynamic_smem(header);
@@ -410,12 +418,9 @@ pub unsafe fn encode(
     buffer: usize,
 ) -> Result<()> {
     let parts = Workspace::new(layout.rows, layout.cols, requested)?;
-    let header = &analysis.header;
-    let table = workspace + parts.table_of(header.format);
+    let source = Dense { layout, address: values };
     // SAFETY: the caller's contract.
-    unsafe {
-        encode_source(cuda, stream, &Dense { layout, address: values }, header, table, buffer)
-    }
+    unsafe { encode_source(cuda, stream, &source, &analysis.header, (workspace, &parts), buffer) }
 }
 
 /// Unpacks every block of a buffer that this header describes.

@@ -197,7 +197,8 @@ pub unsafe fn encode(
 ) -> Result<()> {
     let parts = CsrWorkspace::new(csr.shape().rows, csr.shape().cols, requested)?;
     let source = CsrSource { csr, parts, staging: workspace + parts.staging };
-    let table = workspace + parts.encode.table_of(analysis.header.format);
     // SAFETY: the caller's contract.
-    unsafe { encode_source(cuda, stream, &source, &analysis.header, table, buffer) }
+    unsafe {
+        encode_source(cuda, stream, &source, &analysis.header, (workspace, &parts.encode), buffer)
+    }
 }

@@ -205,6 +205,8 @@ pub const fn size_tile(format: Format) -> (usize, usize) {
 
 /// Alignment of the workspace and of its parts.
 pub const ALIGN: usize = 256;
+/// Bytes of the order of a Slots block's columns, which an analysis has searched.
+pub const ORDER_BYTES: usize = slots::ORDER_BYTES;
 /// Bytes of a Bitmap group's sizes.
 pub const GROUP_BYTES: usize = 20;
 
@@ -217,6 +219,8 @@ pub struct Workspace {
     pub bitmap_table: usize,
     /// The table of another format.
     pub table: usize,
+    /// Slots: the blocks' orders, [`ORDER_BYTES`] each.
+    pub orders: usize,
     /// Bytes of all.
     pub bytes: usize,
 }
@@ -258,7 +262,11 @@ impl Workspace {
         if let Some(most) = most {
             table = part(checked_add(most, 2, "blocks")?, 4)?;
         }
-        Ok(Self { groups, bitmap_table, table, bytes: end })
+        let mut orders = 0;
+        if matches!(format, None | Some(Format::Slots)) {
+            orders = part(blocks(size_tile(Format::Slots))?, ORDER_BYTES)?;
+        }
+        Ok(Self { groups, bitmap_table, table, orders, bytes: end })
     }
 
     /// Where the table of `format` is.
@@ -339,7 +347,7 @@ mod tests {
     #[test]
     fn a_workspace_has_room_for_the_tables_of_what_may_be_chosen() {
         let slots = Workspace::new(33, 300, Some(Format::Slots)).unwrap();
-        assert_eq!((slots.table, slots.bytes), (256, 512));
+        assert_eq!((slots.table, slots.orders, slots.bytes), (256, 512, 1024));
         let bitmap = Workspace::new(33, 300, Some(Format::Bitmap)).unwrap();
         assert_eq!((bitmap.groups, bitmap.bitmap_table, bitmap.bytes), (256, 512, 768));
         let auto = Workspace::new(1 << 14, 1 << 14, None).unwrap();
@@ -347,7 +355,8 @@ mod tests {
         let groups_end = 256 + 512 * 16 * 20;
         assert_eq!((auto.groups, auto.bitmap_table), (256, groups_end));
         assert_eq!(auto.table, groups_end + 512 * 64 * 4 + 256);
-        assert_eq!(auto.bytes, auto.table + 128 * 256 * 4 + 256);
+        assert_eq!(auto.orders, auto.table + 128 * 256 * 4 + 256);
+        assert_eq!(auto.bytes, auto.orders + 512 * 64 * 128);
     }
 
     #[test]

@@ -631,11 +631,12 @@ pub fn a_damaged_workspace_never_breaks_the_buffer(device: &Handle, shape: (usiz
     let descr = DnMat::new(rows, cols, cols, source.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
     for format in FORMATS {
         let mut rng = Rng(0x5eed);
-        for damage in 0..6 {
+        for damage in 0..7 {
             let sparse = SpMat::new(rows, cols, format).unwrap();
             let bytes = sparse.compress_scratch_bytes(device, &descr).unwrap();
             let scratch = device.alloc(bytes).unwrap();
             sparse.analyse(device, &descr, &scratch).unwrap();
+            let left = scratch.read::<u32>(0, bytes / 4).unwrap();
             let target = Target::new(device, sparse.size().unwrap().bytes);
             sparse.set_buffer(device, &target.buffer).unwrap();
             let words: Vec<u32> = (0..bytes / 4)
@@ -645,6 +646,8 @@ pub fn a_damaged_workspace_never_breaks_the_buffer(device: &Handle, shape: (usiz
                     2 => i as u32,
                     3 => rng.below(1000) as u32,
                     4 => 1000 - (i as u32).min(1000),
+                    // Of Slots the table stays, and some of the orders.
+                    5 if i < left.len() / 2 => left[i],
                     _ => rng.next() as u32,
                 })
                 .collect();
