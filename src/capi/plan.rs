@@ -249,7 +249,7 @@ impl Shape {
                         p.row_tiles.div_ceil(p.group_tiles),
                         p.group_tiles,
                         p.k_blocks,
-                        if p.deals_tiles() {
+                        if p.deals_tiles {
                             "; rows are uneven, tiles are dealt by their bytes"
                         } else {
                             ""

@@ -328,7 +328,8 @@ fn spmm_params(
         bias_type: bias_type as u32,
         residual_type: residual.dtype as u32,
         activation: epilogue.activation as u32,
-        images: plan.images,
+        // One field for what two families are told.
+        images: if plan.deals_tiles { 1 } else { plan.images },
     })
 }
 

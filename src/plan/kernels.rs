@@ -125,6 +125,19 @@ pub enum Family {
     SellSm80,
 }
 
+impl Family {
+    /// Whether any warp of a CTA sums any of its row tiles: a CTA has all warps, however many tiles it takes at a time, and
+    /// tiles can be dealt one by one.
+    pub const fn warps_roam(self) -> bool {
+        matches!(self, Self::SellSm90)
+    }
+
+    /// Whether slices of N run side by side, so that A comes from memory once: kernels of eight columns.
+    pub const fn slices_share_a(self) -> bool {
+        matches!(self, Self::SellSm90)
+    }
+}
+
 /// What selection knows of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {

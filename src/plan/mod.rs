@@ -132,8 +132,10 @@ pub struct LaunchPlan {
     pub k_blocks: u32,
     /// Pieces into which a row group's units are cut to be dealt to the CTAs.
     pub parts: u32,
-    /// Banked: dense tiles in shared memory. SELL: 1 where whole tiles are dealt by their bytes. Else 0.
+    /// Banked: dense tiles in shared memory. Else 0.
     pub images: u32,
+    /// Whether whole tiles are dealt by their bytes, and not row groups by their number.
+    pub deals_tiles: bool,
     /// Workspace offset of the fp32 partial tiles; the arrival counters come first.
     pub partials_offset: usize,
     /// Workspace offset of packed B.
@@ -145,11 +147,6 @@ pub struct LaunchPlan {
 }
 
 impl LaunchPlan {
-    /// Whether whole tiles are dealt by their bytes, and not row groups by their number.
-    pub fn deals_tiles(&self) -> bool {
-        self.kernel.facts().family == Family::SellSm90 && self.images == 1
-    }
-
     /// Whether its launch may begin before the work ahead of it has ended, where the caller vouches for A: the kernel waits
     /// before it reads anything else.
     pub fn may_begin_early(&self) -> bool {
@@ -194,16 +191,14 @@ impl Candidate {
     /// Threads of a CTA.
     fn threads(&self) -> u32 {
         let facts = self.kernel.facts();
-        // Any warp of SELL's sums any tile.
-        let warps = if facts.family == Family::SellSm90 { facts.warps } else { self.warps() };
+        let warps = if facts.family.warps_roam() { facts.warps } else { self.warps() };
         32 * (warps + facts.loaders)
     }
 
-    /// CTAs along the line of units that run at a time. Slices of SELL run side by side, so that A comes from memory once:
-    /// its kernels have no more than eight columns.
+    /// CTAs along the line of units that run at a time.
     fn ctas_at_a_time(&self, props: &DeviceProps, slices: u32) -> u32 {
         let ctas = props.sm_count * self.ctas_per_sm;
-        if self.kernel.facts().family == Family::SellSm90 { (ctas / slices).max(1) } else { ctas }
+        if self.kernel.facts().family.slices_share_a() { (ctas / slices).max(1) } else { ctas }
     }
 
     /// Slices of N.
@@ -350,7 +345,7 @@ pub fn select_chosen(
     let partials_offset = align(counters)?;
     // Two partial tiles a row tile (fl_streamk.cuh), tile_rows x 8 * n_tiles columns of fp32 each.
     let tile_bytes = (facts.tile_rows * 8 * 4 * facts.n_tiles) as usize;
-    let partial_tiles = if facts.family == Family::SellSm90 {
+    let partial_tiles = if facts.family.warps_roam() {
         // As many as any number of slices takes, so that the workspace grows with N.
         let ctas = choice.max_ctas.map_or(u32::MAX, |most| most.saturating_mul(slices));
         let ctas = ctas.min(props.sm_count.max(slices)) as usize;
@@ -384,7 +379,8 @@ pub fn select_chosen(
         group_tiles: best.group_tiles,
         k_blocks: line.k_blocks,
         parts,
-        images: if line.tiles_by_bytes(parts) { 1 } else { best.images },
+        images: best.images,
+        deals_tiles: line.tiles_by_bytes(parts),
         partials_offset,
         packed_offset,
         packed_ld,
@@ -406,7 +402,7 @@ impl Line {
     fn new(candidate: &Candidate, problem: &Problem) -> Self {
         let Problem { m, k, block_cols, uneven, .. } = *problem;
         let line = Self::of(candidate.kernel, candidate.group_tiles, m, k, block_cols);
-        Self { deals_tiles: uneven && candidate.kernel.facts().family == Family::SellSm90, ..line }
+        Self { deals_tiles: uneven && candidate.kernel.facts().family.warps_roam(), ..line }
     }
 
     fn of(kernel: KernelId, group_tiles: u32, m: u32, k: u32, block_cols: u32) -> Self {
@@ -563,9 +559,9 @@ pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
     found
 }
 
-/// How often A comes from memory for so many slices: those of SELL run side by side.
+/// How often A comes from memory for so many slices.
 fn fair_slices(kernel: KernelId, slices: u32) -> u32 {
-    if kernel.facts().family == Family::SellSm90 { 1 } else { slices }
+    if kernel.facts().family.slices_share_a() { 1 } else { slices }
 }
 
 /// Every way to run the product with `n_tiles` that fits the device. Lazy: planning is part of a compute call,
@@ -857,14 +853,16 @@ mod tests {
     fn uneven_rows_of_sell_are_dealt_by_bytes_where_rows_stay_whole() {
         let even = problem(Format::Sell, 28672, 8, 7168, 400);
         let plan = select(&even, &h100()).unwrap();
-        assert_eq!((plan.images, plan.parts, plan.group_tiles, plan.ctas), (0, 1, 7, 128));
+        assert!(!plan.deals_tiles);
+        assert_eq!((plan.parts, plan.group_tiles, plan.ctas), (1, 7, 128));
         let plan = select(&Problem { uneven: true, ..even }, &h100()).unwrap();
         // All multiprocessors, and room for twice the tiles that they have on average.
-        assert_eq!((plan.images, plan.parts, plan.group_tiles, plan.ctas), (1, 1, 14, 132));
+        assert!(plan.deals_tiles);
+        assert_eq!((plan.parts, plan.group_tiles, plan.ctas), (1, 14, 132));
         // Few rows are cut along K, whatever they are.
         let few = Problem { uneven: true, ..problem(Format::Sell, 1024, 8, 28672, 400) };
         let plan = select(&few, &h100()).unwrap();
-        assert!(plan.parts > 1 && plan.images == 0, "{plan:?}");
+        assert!(plan.parts > 1 && !plan.deals_tiles, "{plan:?}");
     }
 
     #[test]
