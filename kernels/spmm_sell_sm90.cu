@@ -120,7 +120,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
     // Register i of a lane has the columns 2 i, 2 i + 1 of its octet: of the i-th matrix the row c is column
     // 2 i + c % 2 of octet c / 2.
     const uint32_t i = lane / 8, c = lane % 8;
-    const uint32_t lacking = (p.group_tiles - work.tiles) * kSlices * 32;
+    const uint32_t lacking = (p.group_tiles - work.tiles) * kSlices * kWarpLanes;
     for (uint32_t block = 0; block < work.blocks; ++block) {
         const uint32_t to = at.b + block % 2 * kB;
 #pragma unroll 1
@@ -357,8 +357,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     if (warp >= kWarps) {
         const uint32_t loader = warp - kWarps;
         for (uint32_t i = loader * 32 + lane; i < p.k_blocks; i += 32 * kLoaders) {
-            mbar_init(at.full + 8 * i, 32 * kLoaders);
-            mbar_init(at.done + 8 * i, p.group_tiles * kSlices * 32);
+            mbar_init(at.full + 8 * i, kWarpLanes * kLoaders);
+            mbar_init(at.done + 8 * i, p.group_tiles * kSlices * kWarpLanes);
         }
         named_barrier(kLoadersBegin, 32 * kLoaders);
         if (share.any()) named_barrier_arrive(kBegin, kThreads);

@@ -156,8 +156,8 @@ __device__ __forceinline__ void cp_async_wait() {
 }
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-// Takes its operands from uniform registers: 50 clocks for each lane that has an address of its own. So one lane of every warp
-// initialises a few.
+// Takes its operands from uniform registers: 50 clocks for each lane that has an address of its own. So kernels deal their
+// barriers to all warps.
 __device__ __forceinline__ void mbar_init(uint32_t bar, uint32_t arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(arrivals) : "memory");
 }
