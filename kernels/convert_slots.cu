@@ -35,6 +35,12 @@ constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
 constexpr uint32_t kOrderWords = 16;  // u64
 constexpr uint32_t kSparse = 1024;  // elements of a block up to which groups of one element are looked for
 constexpr int kSweeps = 8;
+// CTAs of an analysis that share a multiprocessor, all that fit: the search waits for its own results.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900)
+constexpr int kSearching = 8;
+#else
+constexpr int kSearching = 6;
+#endif
 
 struct Encoder {
     uint32_t counts[4][8][8];   // values by sub-block, g = row % 8, (step, row) in the order of the stream: a byte a t
@@ -419,8 +425,7 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
 
 }  // namespace
 
-// Eight CTAs a multiprocessor: the search waits for its own results.
-extern "C" __global__ void __launch_bounds__(kThreads, 8) fl_convert_slots_size(const __grid_constant__ FlConvertParams p) {
+extern "C" __global__ void __launch_bounds__(kThreads, kSearching) fl_convert_slots_size(const __grid_constant__ FlConvertParams p) {
     __shared__ Encoder s;
     const Place at(p);
     uint32_t e[kWords];
