@@ -191,10 +191,11 @@ fn new_tile() -> Box<BlockTile> {
 
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    blocks::analyse(Format::Banked, layout, values, 4, |tile: &BlockTile| {
+    let size = |tile: &BlockTile| {
         let streams = Streams::of(tile);
-        (streams.nnz, streams.units())
-    })
+        (streams.nnz, streams.units(), ())
+    };
+    Ok(blocks::analyse(Format::Banked, layout, values, 4, size)?.0)
 }
 
 /// Second pass: writes the data section, whose length is the header's.
@@ -204,8 +205,9 @@ pub(crate) fn encode(
     values: &[u16],
     data: &mut [u8],
 ) -> Result<()> {
-    let encode =
-        |_: &mut (), tile: &BlockTile, out: &mut [u8]| encode_block(tile, &Streams::of(tile), out);
+    let encode = |_: &mut (), _, tile: &BlockTile, out: &mut [u8]| {
+        encode_block(tile, &Streams::of(tile), out)
+    };
     blocks::encode(analysis, layout, values, data, 4, || (), encode)
 }
 

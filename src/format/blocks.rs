@@ -16,42 +16,43 @@ fn new_tile<const R: usize, const C: usize>() -> Box<Tile<R, C>> {
     Box::new([[0; C]; R])
 }
 
-/// First pass: counts and sizes every block. `size` tells the stored elements and the units of one; a thread takes
-/// `leaf` blocks or more.
-pub(super) fn analyse<const R: usize, const C: usize>(
+/// First pass: counts and sizes every block. `size` tells the stored elements and the units of one, and what else the second
+/// pass wants to know of it; a thread takes `leaf` blocks or more.
+pub(super) fn analyse<N: Send, const R: usize, const C: usize>(
     format: Format,
     layout: &DenseLayout,
     values: &[u16],
     leaf: usize,
-    size: impl Fn(&Tile<R, C>) -> (u32, u32) + Sync + Send,
-) -> Result<Analysis> {
+    size: impl Fn(&Tile<R, C>) -> (u32, u32, N) + Sync + Send,
+) -> Result<(Analysis, Vec<N>)> {
     let blocks = layout.cols.div_ceil(C);
     let tiles = layout.rows.div_ceil(R);
-    let sizes: Vec<(u32, u32)> = (0..tiles * blocks)
+    let (sizes, notes): (Vec<_>, Vec<_>) = (0..tiles * blocks)
         .into_par_iter()
         .with_min_len(leaf)
         .map_init(new_tile, |tile, index| {
             gather(layout, values, index / blocks * R, index % blocks * C, tile);
-            size(tile)
+            let (stored, units, note) = size(tile);
+            ((stored, units), note)
         })
-        .collect();
+        .unzip();
     let (table, units, max_block) = offsets(sizes.iter().map(|&(_, units)| units));
     let header = Measured {
         format,
         reordered: false,
         rows: layout.rows,
         cols: layout.cols,
-        nnz: sizes.iter().map(|&(stored, _)| u64::from(stored)).sum(),
+        nnz: sizes.iter().map(|&(stored, _): &(u32, u32)| u64::from(stored)).sum(),
         width: C,
         units,
         max_block,
     }
     .header()?;
-    Ok(Analysis { header, table })
+    Ok((Analysis { header, table, orders: Vec::new() }, notes))
 }
 
-/// Second pass: writes the data section, whose length is the header's. `encode` writes the block of a tile; what
-/// `scratch` makes is its own for up to `leaf` blocks.
+/// Second pass: writes the data section, whose length is the header's. `encode` writes the block of a tile, whose number it is
+/// told; what `scratch` makes is its own for up to `leaf` blocks.
 pub(super) fn encode<S, const R: usize, const C: usize>(
     analysis: &Analysis,
     layout: &DenseLayout,
@@ -59,7 +60,7 @@ pub(super) fn encode<S, const R: usize, const C: usize>(
     data: &mut [u8],
     leaf: usize,
     scratch: impl Fn() -> S + Sync,
-    encode: impl Fn(&mut S, &Tile<R, C>, &mut [u8]) -> Result<()> + Sync,
+    encode: impl Fn(&mut S, usize, &Tile<R, C>, &mut [u8]) -> Result<()> + Sync,
 ) -> Result<()> {
     let (_, blocks) = analysis.header.grid();
     let blocks = blocks as usize;
@@ -70,7 +71,7 @@ pub(super) fn encode<S, const R: usize, const C: usize>(
         for index in range {
             let out = &mut out[start(index) - base..start(index + 1) - base];
             gather(layout, values, index / blocks * R, index % blocks * C, &mut tile);
-            encode(&mut scratch, &tile, out)?;
+            encode(&mut scratch, index, &tile, out)?;
         }
         Ok(())
     })

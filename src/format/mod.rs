@@ -24,6 +24,8 @@ use rayon::prelude::*;
 pub use header::Header;
 pub use measured::{Measured, bitmap_width};
 
+use arrangement::Arrangement;
+
 use crate::error::{Error, Kind, Result};
 use crate::types::{DType, DenseLayout, Format, Order, Preference};
 use header::corrupt;
@@ -46,9 +48,17 @@ pub struct Analysis {
     pub header: Header,
     /// The offset table that encode will write.
     pub table: Vec<u32>,
+    /// Slots: the order of each block's columns, of which the search is most of the work. Empty for other formats, and for
+    /// analyses on a device, which leave orders in the caller's workspace.
+    pub(crate) orders: Vec<Arrangement>,
 }
 
 impl Analysis {
+    /// One whose table, and whatever else encode needs, is in a device's memory.
+    pub(crate) fn on_device(header: Header) -> Self {
+        Self { header, table: Vec::new(), orders: Vec::new() }
+    }
+
     /// Bytes of the compressed buffer.
     pub fn bytes(&self) -> usize {
         self.header.total_bytes as usize
@@ -62,7 +72,7 @@ impl Analysis {
         self
     }
 
-    /// The table agrees with the header, so that slicing the data by it cannot fail.
+    /// Table and orders agree with the header, so that slicing the data by it cannot fail.
     fn check(&self) -> Result<()> {
         self.header.check()?;
         let units = self.header.data_bytes / self.header.unit_bytes();
@@ -76,10 +86,11 @@ impl Analysis {
             .windows(2)
             .take(self.header.blocks())
             .all(|w| w[0].checked_add(least).is_some_and(|end| w[1] >= end));
-        if consistent && room {
+        let orders = if self.header.format == Format::Slots { self.header.blocks() } else { 0 };
+        if consistent && room && self.orders.len() == orders {
             Ok(())
         } else {
-            Err(Error::invalid("the analysis' table contradicts its header"))
+            Err(Error::invalid("the analysis contradicts its header"))
         }
     }
 }

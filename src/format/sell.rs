@@ -364,10 +364,11 @@ fn new_tile() -> Box<BlockTile> {
 
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    blocks::analyse(Format::Sell, layout, values, 2, |tile: &BlockTile| {
+    let size = |tile: &BlockTile| {
         let shape = Dealt::of(tile).shape;
-        (shape.nnz, shape.units())
-    })
+        (shape.nnz, shape.units(), ())
+    };
+    Ok(blocks::analyse(Format::Sell, layout, values, 2, size)?.0)
 }
 
 /// Second pass: writes the data section, whose length is the header's.
@@ -377,7 +378,7 @@ pub(crate) fn encode(
     values: &[u16],
     data: &mut [u8],
 ) -> Result<()> {
-    let encode = |lists: &mut Box<Lists>, tile: &BlockTile, out: &mut [u8]| {
+    let encode = |lists: &mut Box<Lists>, _, tile: &BlockTile, out: &mut [u8]| {
         let shape = lists.deal(tile);
         lists.encode(&shape, out)
     };

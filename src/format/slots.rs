@@ -326,10 +326,13 @@ fn new_tile() -> Box<BlockTile> {
 
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    blocks::analyse(Format::Slots, layout, values, 8, |tile: &BlockTile| {
-        let masks = Masks::of(&Arrangement::search(&stored_words(tile)).apply(tile));
-        (masks.nnz, masks.units(&masks.planes()))
-    })
+    let size = |tile: &BlockTile| {
+        let order = Arrangement::search(&stored_words(tile));
+        let masks = Masks::of(&order.apply(tile));
+        (masks.nnz, masks.units(&masks.planes()), order)
+    };
+    let (analysis, orders) = blocks::analyse(Format::Slots, layout, values, 8, size)?;
+    Ok(Analysis { orders, ..analysis })
 }
 
 /// Byte offset of an element in its round's A tile, two m16n8k16 fragments: pieces of 8 x 8, by half of the rows,
@@ -441,11 +444,11 @@ pub(crate) fn encode(
     values: &[u16],
     data: &mut [u8],
 ) -> Result<()> {
-    let encode = |entries: &mut Vec<_>, tile: &BlockTile, out: &mut [u8]| {
-        let order = Arrangement::search(&stored_words(tile));
+    let encode = |entries: &mut Vec<_>, index: usize, tile: &BlockTile, out: &mut [u8]| {
+        let order = &analysis.orders[index];
         let tile = order.apply(tile);
         let masks = Masks::of(&tile);
-        encode_block(&tile, &order, &masks, &masks.planes(), entries, out)
+        encode_block(&tile, order, &masks, &masks.planes(), entries, out)
     };
     blocks::encode(analysis, layout, values, data, 8, Vec::new, encode)
 }
