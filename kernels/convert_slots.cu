@@ -35,7 +35,7 @@ constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
 constexpr uint32_t kOrderWords = 16;  // u64
 constexpr uint32_t kSparse = 1024;  // elements of a block up to which groups of one element are looked for
 constexpr int kSweeps = 8;
-// CTAs of an analysis that share a multiprocessor, all that fit: the search waits for its own results.
+// CTAs of an analysis that share a multiprocessor, whose search waits for its own results: of 2048 threads, or of 1536.
 #if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900)
 constexpr int kSearching = 8;
 #else
@@ -244,6 +244,7 @@ __device__ __forceinline__ bool read_arrangement(Encoder& s, const uint64_t* wor
     s.octets[number][octet] = static_cast<uint8_t>(from);
     __syncthreads();
     atomicOr(&s.columns_of[number], 1u << from);
+    // The predicate is taken on arrival, so that another barrier has to come before.
     __syncthreads();
     return __syncthreads_and(s.columns_of[number] == kAll);
 }

@@ -21,8 +21,8 @@
 //           One bulk copy a block of A. B's loader transposes it, so that rows of K can be gathered. Nothing drains at
 //           a row group's end: the rings run on.
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0
-//           (the host packs B otherwise); slot_bytes >= largest block + 256, since values are
-//           read beyond a block's last; R * slots <= 32.
+//           (the host packs B otherwise); slot_bytes >= any block up to two rows behind its values, which are
+//           read; R * slots <= 32.
 
 #include "fl_slots_sm90.cuh"
 
@@ -103,6 +103,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     __syncwarp();
     __syncthreads();
     if (warp >= consumers) {
+        // Of 96 a thread: 4 * 32 of these warps' are 16 * 8 for those that multiply.
         if constexpr (NT >= 4) give_registers<64>();
         if (warp == consumers)
             load_a.run(at, lane);

@@ -270,7 +270,7 @@ pub(crate) fn analyse(
         max_block,
     }
     .header()?;
-    Ok(Analysis { header, table, orders: Vec::new() })
+    Ok(Analysis::new(header, table))
 }
 
 /// Appends the stored ones of eight elements to a stream's values. Returns the new count.

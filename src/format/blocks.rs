@@ -48,7 +48,7 @@ pub(super) fn analyse<N: Send, const R: usize, const C: usize>(
         max_block,
     }
     .header()?;
-    Ok((Analysis { header, table, orders: Vec::new() }, notes))
+    Ok((Analysis::new(header, table), notes))
 }
 
 /// Second pass: writes the data section, whose length is the header's. `encode` writes the block of a tile, whose number it is

@@ -54,9 +54,9 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// One whose table, and whatever else encode needs, is in a device's memory.
-    pub(crate) fn on_device(header: Header) -> Self {
-        Self { header, table: Vec::new(), orders: Vec::new() }
+    /// One without orders. Those of a device have no table either: what convert needs is in the caller's workspace.
+    pub(crate) fn new(header: Header, table: Vec<u32>) -> Self {
+        Self { header, table, orders: Vec::new() }
     }
 
     /// Bytes of the compressed buffer.

@@ -33,12 +33,11 @@ pub const UNIT: usize = 128;
 pub const ORDER_BYTES: usize = arrangement::BYTES;
 /// Units of the codes, of the stream starts and of the order, which every block has.
 pub const FIXED_UNITS: u32 = (STEPS + 2) as u32;
-/// Units of a block without a zero: every group fills its slots and has two elements of overflow.
-pub const MOST_UNITS: u32 =
-    FIXED_UNITS + (overflow_bytes(MOST_ROUNDS, TILE_ROWS * TILE_COLS / 2) / UNIT) as u32 + 64;
-
-/// Units of a block without overflow, at most.
+/// Units of a block without overflow, at most: every group fills its slots.
 pub(crate) const MOST_WITHOUT_OVERFLOW: u32 = FIXED_UNITS + 64;
+/// Units of a block without a zero: every group has two elements of overflow, too.
+pub const MOST_UNITS: u32 =
+    MOST_WITHOUT_OVERFLOW + (overflow_bytes(MOST_ROUNDS, TILE_ROWS * TILE_COLS / 2) / UNIT) as u32;
 
 pub(crate) const STEPS: usize = TILE_COLS / 32;
 const LANES: usize = 32;

@@ -121,7 +121,7 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> 
         max_block: largest * VECTOR as u32,
     }
     .header()?;
-    Ok(Analysis { header, table, orders: Vec::new() })
+    Ok(Analysis::new(header, table))
 }
 
 /// Collects a tile's items in row-major order and pads them to whole vectors; returns how many.

@@ -292,7 +292,7 @@ unsafe fn measure(
         max_block: result.max_block,
     }
     .header()?;
-    Ok(Analysis::on_device(header))
+    Ok(Analysis::new(header, Vec::new()))
 }
 
 /// [`measure`] for the format that was asked for, or both that AUTO chooses from.

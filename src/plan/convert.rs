@@ -205,8 +205,6 @@ pub const fn size_tile(format: Format) -> (usize, usize) {
 
 /// Alignment of the workspace and of its parts.
 pub const ALIGN: usize = 256;
-/// Bytes of the order of a Slots block's columns, which an analysis has searched.
-pub const ORDER_BYTES: usize = slots::ORDER_BYTES;
 /// Bytes of a Bitmap group's sizes.
 pub const GROUP_BYTES: usize = 20;
 
@@ -219,7 +217,7 @@ pub struct Workspace {
     pub bitmap_table: usize,
     /// The table of another format.
     pub table: usize,
-    /// Slots: the blocks' orders, [`ORDER_BYTES`] each.
+    /// Slots: the blocks' orders, [`slots::ORDER_BYTES`] each.
     pub orders: usize,
     /// Bytes of all.
     pub bytes: usize,
@@ -264,7 +262,7 @@ impl Workspace {
         }
         let mut orders = 0;
         if matches!(format, None | Some(Format::Slots)) {
-            orders = part(blocks(size_tile(Format::Slots))?, ORDER_BYTES)?;
+            orders = part(blocks(size_tile(Format::Slots))?, slots::ORDER_BYTES)?;
         }
         Ok(Self { groups, bitmap_table, table, orders, bytes: end })
     }
