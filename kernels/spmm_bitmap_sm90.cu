@@ -37,7 +37,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t base = smem_addr(smem), a_full_all = base + 16 * kBStages;
     const uint32_t a_ring = base + kBarrierBytes + kBStages * kRows * kBRow;
 
-    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    // The shuffle tells the compiler that a warp has one number: what follows from it costs no registers and no branch twice.
+    const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
     BRing<kBStages, kBRow, kRows> ring(base, base + kBarrierBytes, warp == W);
     const uint32_t slice = blockIdx.y, n0 = slice * kRows;
     const StreamK line(p, (p.row_tiles + W - 1) / W);
@@ -108,62 +109,57 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t opaque_zero = blockDim.z - 1;
     uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
     Parts<2 * NT> parts(p, line, blockIdx.x, warp, W, slice);
-    for (uint32_t unit = unit0; unit < unit1; ++unit) {
-        const uint32_t masks = slots + slot * p.slot_bytes + lane * 16;
-        uint32_t at = (slots + slot * p.slot_bytes + steps * kUnit) / 4 - 16;
-        const uint32_t tile = group * W + warp;
-        const uint32_t in_block = min(chunks_a_block, chunks - k_block * chunks_a_block);
-        const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
-        if (k_block == 0 || unit == unit0) parts.begin(group);
-        const uint64_t peeked = segment_ends && tile < p.row_tiles ? parts.peek() : 0;
-        if (segment_ends) prefetch_end<kTileRows, NT * 8>(p, tile * kTileRows, n0, lane);
-        mbar_wait(a_full + 8 * slot, a_phase);
-        for (uint32_t chunk = 0; chunk < in_block; ++chunk) {
-            const uint32_t b_stage = ring.address() + b_lane;
-            ring.wait_full();
-            if (tile < p.row_tiles) {
+    for (uint32_t unit = unit0; unit < unit1; ++group, k_block = 0) {
+        const uint32_t tile = group * W + warp, end = min(unit1, unit + p.k_blocks - k_block);
+        for (; unit < end; ++unit, ++k_block) {
+            const uint32_t masks = slots + slot * p.slot_bytes + lane * 16;
+            uint32_t at = (slots + slot * p.slot_bytes + steps * kUnit) / 4 - 16;
+            const uint32_t in_block = min(chunks_a_block, chunks - k_block * chunks_a_block);
+            if (unit + 1 == end) prefetch_end<kTileRows, NT * 8>(p, tile * kTileRows, n0, lane);
+            mbar_wait(a_full + 8 * slot, a_phase);
+            for (uint32_t chunk = 0; chunk < in_block; ++chunk) {
+                const uint32_t b_stage = ring.address() + b_lane;
+                ring.wait_full();
+                if (tile < p.row_tiles) {
 #pragma unroll
-                for (int half = 0; half < 2; ++half) {
-                    const uint4 m4 = lds128(masks + (chunk * 2 + half) * 512);
-                    const uint32_t m[4] = {m4.x, m4.y, m4.z, m4.w};
+                    for (int half = 0; half < 2; ++half) {
+                        const uint4 m4 = lds128(masks + (chunk * 2 + half) * 512);
+                        const uint32_t m[4] = {m4.x, m4.y, m4.z, m4.w};
 #pragma unroll
-                    for (int i = 0; i < 4; ++i) {
-                        const int step = half * 4 + i;
-                        uint32_t a[2][2][4];
-                        const uint32_t stream = (lane * 4) ^ (opaque_zero + rotation(step) * 4);
-                        decode_step(m[i], at, stream, a);
-                        at = __shfl_xor_sync(~0u, at, static_cast<int>(rotation(step) ^ rotation(step + 1)));
+                        for (int i = 0; i < 4; ++i) {
+                            const int step = half * 4 + i;
+                            uint32_t a[2][2][4];
+                            const uint32_t stream = (lane * 4) ^ (opaque_zero + rotation(step) * 4);
+                            decode_step(m[i], at, stream, a);
+                            at = __shfl_xor_sync(~0u, at, static_cast<int>(rotation(step) ^ rotation(step + 1)));
 #pragma unroll
-                        for (int nt = 0; nt < NT; ++nt) {
-                            const uint4 b = lds128(b_stage + nt * 8 * kBRow + step * 64);
-                            mma_m16n8k16(acc[nt], a[0][0], b.x, b.y);
-                            mma_m16n8k16(acc[NT + nt], a[1][0], b.x, b.y);
-                            mma_m16n8k16(acc[nt], a[0][1], b.z, b.w);
-                            mma_m16n8k16(acc[NT + nt], a[1][1], b.z, b.w);
+                            for (int nt = 0; nt < NT; ++nt) {
+                                const uint4 b = lds128(b_stage + nt * 8 * kBRow + step * 64);
+                                mma_m16n8k16(acc[nt], a[0][0], b.x, b.y);
+                                mma_m16n8k16(acc[NT + nt], a[1][0], b.x, b.y);
+                                mma_m16n8k16(acc[nt], a[0][1], b.z, b.w);
+                                mma_m16n8k16(acc[NT + nt], a[1][1], b.z, b.w);
+                            }
                         }
                     }
                 }
+                ring.release();
             }
-            ring.release();
+            // All lanes have read the slot.
+            __syncwarp();
+            if (issued < unit1) issue(slot);
+            if (++slot == p.a_slots) {
+                slot = 0;
+                a_phase ^= 1;
+            }
         }
-        // All lanes have read the slot.
-        __syncwarp();
-        if (issued < unit1) issue(slot);
-        if (++slot == p.a_slots) {
-            slot = 0;
-            a_phase ^= 1;
-        }
-        ++k_block;
-        if (segment_ends) {
-            k_block = 0;
-            ++group;
-            if (tile < p.row_tiles && parts.reduce(acc, peeked, lane))
-                store_tile<2 * NT>(acc, [&](int i, const float4& v) {
-                    store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
-                });
+        parts.begin(group);
+        if (tile < p.row_tiles && parts.reduce(acc, parts.peek(), lane))
+            store_tile<2 * NT>(acc, [&](int i, const float4& v) {
+                store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
+            });
 #pragma unroll
-            for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
-        }
+        for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
     }
 #endif
 }

@@ -61,8 +61,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     constexpr uint32_t kScratch = NT * 512 < kRoundsTile ? kRoundsTile : NT * 512;  // of a warp
     let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
-    const uint32_t base = smem_addr(smem);
-    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const uint32_t base = kept(smem_addr(smem));
+    // The shuffle tells the compiler that a warp has one number: what follows from it costs no registers and no branch twice.
+    const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
     const uint32_t consumers = p.group_tiles * kWarps;
     Addresses at;
     at.b_full = base;
@@ -122,104 +123,101 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     Cursor<R::kStages> stage;
     uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
     Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice);
-    for (uint32_t unit = unit0; unit < unit1; ++unit) {
-        const uint32_t block = slots + slot * p.slot_bytes;
-        const uint32_t tile = group * p.group_tiles + r;
-        const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
-        if (k_block == 0 || unit == unit0) parts.begin(group);
-        const uint64_t peeked = segment_ends ? parts.peek() : 0;
-        if (segment_ends) prefetch_end<16, NT * 8>(p, tile * kTileRows + s * 16, n0, lane);
-        const uint32_t b_stage = at.b + stage.stage * R::kStageBytes;
-        mbar_wait(a_full + 8 * slot, a_phase);
-        const uint32_t a_empty = a_full + 8 * slot + kEmpty;
-        if (++slot == p.a_slots) {
-            slot = 0;
-            a_phase ^= 1;
-        }
-        mbar_wait(at.b_full + 8 * stage.stage, stage.phase);
-        if (tile < p.row_tiles) {
-            // All codes first: each goes through two shuffles, one after the other.
-            uint32_t codes[kSteps], own[kSteps];
-#pragma unroll
-            for (uint32_t i = 0; i < kSteps; i += 2) {
-                const uint2 couple = lds64(block + (s * kSteps + i) * kUnit + lane * 8);
-                codes[i] = couple.x;
-                codes[i + 1] = couple.y;
+    for (uint32_t unit = unit0; unit < unit1; ++group, k_block = 0) {
+        const uint32_t tile = group * p.group_tiles + r, end = min(unit1, unit + p.k_blocks - k_block);
+        uint64_t peeked = 0;
+        parts.begin(group);
+        for (; unit < end; ++unit, ++k_block) {
+            if (unit + 1 == end) {
+                peeked = parts.peek();
+                prefetch_end<16, NT * 8>(p, tile * kTileRows + s * 16, n0, lane);
             }
-            const uint32_t second = lds32(block + kStarts + lane * 4) >> (12 * s) & 0xfff;
-            const uint4 counts = lds128(block + kStarts);
-            const uint32_t octets = octets_of(block, s), values = block + kValues, b_lane = b_stage + lane % 8 * 16;
-            // Of the two couples of steps.
-            uint32_t next[2] = {values + lane * 4 + s * 2, values + second * 4 + s * 2};
+            const uint32_t block = slots + slot * p.slot_bytes, b_stage = at.b + stage.stage * R::kStageBytes;
+            const uint32_t a_empty = a_full + 8 * slot + kEmpty;
+            mbar_wait_both(a_full + 8 * slot, a_phase, at.b_full + 8 * stage.stage, stage.phase);
+            if (++slot == p.a_slots) {
+                slot = 0;
+                a_phase ^= 1;
+            }
+            if (tile < p.row_tiles) {
+                // All codes first: each goes through two shuffles, one after the other.
+                uint32_t codes[kSteps], own[kSteps];
 #pragma unroll
-            for (int i = 0; i < kSteps; ++i) own[i] = transpose(codes[i]);
-            auto multiply = [&](int i, const uint32_t(&a)[2][4]) {
-                const uint32_t from = b_lane + Octets::of_step(octets, i) * 128;
-#pragma unroll
-                for (int nt = 0; nt < NT; ++nt) {
-                    uint32_t b[4];
-                    ldmatrix4_trans(b, from + nt * kPlane);
-                    mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes[i]);
-                    mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes[i]);
+                for (uint32_t i = 0; i < kSteps; i += 2) {
+                    const uint2 couple = lds64(block + (s * kSteps + i) * kUnit + lane * 8);
+                    codes[i] = couple.x;
+                    codes[i + 1] = couple.y;
                 }
-            };
-            uint32_t a[2][4];
-            if (counts.z >> 24) {
+                const uint32_t second = lds32(block + kStarts + lane * 4) >> (12 * s) & 0xfff;
+                const uint4 counts = lds128(block + kStarts);
+                const uint32_t octets = octets_of(block, s), values = block + kValues, b_lane = b_stage + lane % 8 * 16;
+                // Of the two couples of steps.
+                uint32_t next[2] = {values + lane * 4 + s * 2, values + second * 4 + s * 2};
 #pragma unroll
-                for (int i = 0; i < kSteps; ++i) {
-                    Fetched<true> fetched;
-                    fetched.fetch(own[i], next[i / 2]);
-                    fetched.join(a);
-                    multiply(i, a);
-                }
-            } else {
-                Fetched<false> fetched[2];
-                fetched[0].fetch(own[0], next[0]);
+                for (int i = 0; i < kSteps; ++i) own[i] = transpose(codes[i]);
+                auto multiply = [&](int i, const uint32_t(&a)[2][4]) {
+                    const uint32_t from = b_lane + Octets::of_step(octets, i) * 128;
 #pragma unroll
-                for (int i = 0; i < kSteps; ++i) {
-                    if (i + 1 < kSteps) fetched[(i + 1) % 2].fetch(own[i + 1], next[(i + 1) / 2]);
-                    fetched[i % 2].join(a);
-                    multiply(i, a);
-                }
-                const int rounds = counts.x >> 24;
-                Overflow<kRounds> overflow(values + (counts.y >> 24) * kUnit, rounds, scratch, lane);
-                // The two warps take rounds in turn, and with the block the turn changes.
-                for (int round = (s + k_block) % kWarps * kRounds; round < rounds; round += kWarps * kRounds) {
-                    overflow.place(round);
-                    multiply_rounds<NT>(acc, overflow, round, b_stage);
-                    __syncwarp();
+                    for (int nt = 0; nt < NT; ++nt) {
+                        uint32_t b[4];
+                        ldmatrix4_trans(b, from + nt * kPlane);
+                        mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes[i]);
+                        mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes[i]);
+                    }
+                };
+                uint32_t a[2][4];
+                if (counts.z >> 24) {
+#pragma unroll
+                    for (int i = 0; i < kSteps; ++i) {
+                        Fetched<true> fetched;
+                        fetched.fetch(own[i], next[i / 2]);
+                        fetched.join(a);
+                        multiply(i, a);
+                    }
+                } else {
+                    Fetched<false> fetched[2];
+                    fetched[0].fetch(own[0], next[0]);
+#pragma unroll
+                    for (int i = 0; i < kSteps; ++i) {
+                        if (i + 1 < kSteps) fetched[(i + 1) % 2].fetch(own[i + 1], next[(i + 1) / 2]);
+                        fetched[i % 2].join(a);
+                        multiply(i, a);
+                    }
+                    const int rounds = counts.x >> 24;
+                    Overflow<kRounds> overflow(values + (counts.y >> 24) * kUnit, rounds, scratch, lane);
+                    // The two warps take rounds in turn, and with the block the turn changes.
+                    for (int round = (s + k_block) % kWarps * kRounds; round < rounds; round += kWarps * kRounds) {
+                        overflow.place(round);
+                        multiply_rounds<NT>(acc, overflow, round, b_stage);
+                        __syncwarp();
+                    }
                 }
             }
-        }
-        // The overflow's tile is zeros again for all lanes.
-        __syncwarp();
-        mbar_arrive(a_empty);
-        mbar_arrive(at.b_empty + 8 * stage.stage);
-        stage.advance();
-        ++k_block;
-        if (segment_ends) {
-            // Each warp gives the other the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
-            const uint32_t mine = scratch + lane * 16, other = exchange + (warp ^ 1) * kScratch + lane * 16;
-#pragma unroll
-            for (int i = 0; i < NT; ++i) {
-                sts128(mine + i * 512, bits(select(s == 0, acc[NT + i], acc[i])));
-                acc[i] = select(s == 0, acc[i], acc[NT + i]);
-            }
-            named_barrier(r + 1, 64);
-            add<NT>(acc, other);
-            named_barrier(r + 1, 64);
-#pragma unroll
-            for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
+            // The overflow's tile is zeros again for all lanes.
             __syncwarp();
-            if (tile < p.row_tiles && parts.reduce(acc, peeked, lane))
-                store_tile<NT>(acc, [&](int i, const float4& v) {
-                    store_m16n8(p, tile * kTileRows + s * 16, n0 + i * 8, v, lane);
-                });
-#pragma unroll
-            for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
-            k_block = 0;
-            ++group;
+            mbar_arrive(a_empty);
+            mbar_arrive(at.b_empty + 8 * stage.stage);
+            stage.advance();
         }
+        // Each warp gives the other the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
+        const uint32_t mine = scratch + lane * 16, other = exchange + (warp ^ 1) * kScratch + lane * 16;
+#pragma unroll
+        for (int i = 0; i < NT; ++i) {
+            sts128(mine + i * 512, bits(select(s == 0, acc[NT + i], acc[i])));
+            acc[i] = select(s == 0, acc[i], acc[NT + i]);
+        }
+        named_barrier(r + 1, 64);
+        add<NT>(acc, other);
+        named_barrier(r + 1, 64);
+#pragma unroll
+        for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
+        __syncwarp();
+        if (tile < p.row_tiles && parts.reduce(acc, peeked, lane))
+            store_tile<NT>(acc, [&](int i, const float4& v) {
+                store_m16n8(p, tile * kTileRows + s * 16, n0 + i * 8, v, lane);
+            });
+#pragma unroll
+        for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
     }
 #endif
 }

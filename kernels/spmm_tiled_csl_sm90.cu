@@ -39,10 +39,11 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     constexpr uint32_t kRows = NT * 8;
     let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
-    const uint32_t base = smem_addr(smem), a_full_all = base + 16 * kBStages;
+    const uint32_t base = kept(smem_addr(smem)), a_full_all = base + 16 * kBStages;
     const uint32_t tiles = base + kBarrierBytes + kBStages * kRows * kBRow, a_ring = tiles + W * kTileBytes;
 
-    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    // The shuffle tells the compiler that a warp has one number: what follows from it costs no registers and no branch twice.
+    const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
     const uint32_t slice = blockIdx.y, n0 = slice * kRows;
     const uint32_t row_tiles = (p.m + kTileRows - 1) / kTileRows, k_tiles = (p.k + kTileCols - 1) / kTileCols;
     const uint32_t chunks = (p.k + kChunkCols - 1) / kChunkCols;
@@ -119,83 +120,82 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t b_lane = (lane % 8) * kBRow + lane / 8 * 16;
     uint32_t slot = 0, a_phase = 0, k_tile = pos0 % k_tiles, group = pos0 / k_tiles;
     Parts<8 * NT> parts(p, line, blockIdx.x, warp, W, slice);
-    for (uint32_t pos = pos0; pos < pos1; ++pos) {
-        const uint32_t row_tile = group * W + warp;
-        const uint32_t from = slots + slot * p.slot_bytes;
-        const bool segment_ends = k_tile + 1 == k_tiles || pos + 1 == pos1;
-        if (k_tile == 0 || pos == pos0) parts.begin(group);
-        const uint64_t peeked = segment_ends && row_tile < row_tiles ? parts.peek() : 0;
-        if (segment_ends) prefetch_end<kTileRows, NT * 8>(p, row_tile * kTileRows, n0, lane);
-        mbar_wait(a_full + 8 * slot, a_phase);
-        uint32_t count = counts[0];
+    for (uint32_t pos = pos0; pos < pos1; ++group, k_tile = 0) {
+        const uint32_t row_tile = group * W + warp, end = min(pos1, pos + k_tiles - k_tile);
+        uint64_t peeked = 0;
+        parts.begin(group);
+        for (; pos < end; ++pos, ++k_tile) {
+            const uint32_t from = slots + slot * p.slot_bytes;
+            if (pos + 1 == end) {
+                if (row_tile < row_tiles) peeked = parts.peek();
+                prefetch_end<kTileRows, NT * 8>(p, row_tile * kTileRows, n0, lane);
+            }
+            mbar_wait(a_full + 8 * slot, a_phase);
+            uint32_t count = counts[0];
 #pragma unroll
-        for (uint32_t i = 1; i < 4; ++i)
-            if (i == slot) count = counts[i];
+            for (uint32_t i = 1; i < 4; ++i)
+                if (i == slot) count = counts[i];
 #pragma unroll 2
-        for (uint32_t i = lane; i < count; i += 32) {
-            const uint4 v = lds128(from + i * 16);
-            sts16(dense + (v.x >> 16) * 2, v.x);
-            sts16(dense + (v.y >> 16) * 2, v.y);
-            sts16(dense + (v.z >> 16) * 2, v.z);
-            sts16(dense + (v.w >> 16) * 2, v.w);
-        }
-        __syncwarp();
-        if (issued < pos1) {
-            const uint32_t next = issue(slot);
+            for (uint32_t i = lane; i < count; i += 32) {
+                const uint4 v = lds128(from + i * 16);
+                sts16(dense + (v.x >> 16) * 2, v.x);
+                sts16(dense + (v.y >> 16) * 2, v.y);
+                sts16(dense + (v.z >> 16) * 2, v.z);
+                sts16(dense + (v.w >> 16) * 2, v.w);
+            }
+            __syncwarp();
+            if (issued < pos1) {
+                const uint32_t next = issue(slot);
 #pragma unroll
-            for (uint32_t i = 0; i < 4; ++i)
-                if (i == slot) counts[i] = next;
-        }
-        if (++slot == p.a_slots) {
-            slot = 0;
-            a_phase ^= 1;
-        }
-        if (k_tile % kTilesAChunk == 0 || pos == pos0) ring.wait_full();
-        if (row_tile < row_tiles) {
-            uint32_t b[NT][2][4];
-            const uint32_t b_tile = ring.address() + b_lane + k_tile % kTilesAChunk * (kTileCols * 2);
-#pragma unroll
-            for (int nt = 0; nt < NT; ++nt)
-#pragma unroll
-                for (int q = 0; q < 2; ++q) ldmatrix4(b[nt][q], b_tile + nt * 8 * kBRow + q * 64);
-#pragma unroll
-            for (int h = 0; h < 8; ++h) {
-                uint32_t a[4][4], at[4];
-#pragma unroll
-                for (int ks = 0; ks < 4; ++ks) {
-                    at[ks] = dense + (h * 16 + row) * 128 + (((ks * 2 + half) ^ (row & 7)) * 16);
-                    ldmatrix4(a[ks], at[ks]);
-                }
-                __syncwarp();
-#pragma unroll
-                for (int ks = 0; ks < 4; ++ks) sts128(at[ks], make_uint4(0, 0, 0, 0));
+                for (uint32_t i = 0; i < 4; ++i)
+                    if (i == slot) counts[i] = next;
+            }
+            if (++slot == p.a_slots) {
+                slot = 0;
+                a_phase ^= 1;
+            }
+            if (k_tile % kTilesAChunk == 0 || pos == pos0) ring.wait_full();
+            if (row_tile < row_tiles) {
+                uint32_t b[NT][2][4];
+                const uint32_t b_tile = ring.address() + b_lane + k_tile % kTilesAChunk * (kTileCols * 2);
 #pragma unroll
                 for (int nt = 0; nt < NT; ++nt)
 #pragma unroll
-                    for (int ks = 0; ks < 4; ++ks)
-                        mma_m16n8k16(acc[h * NT + nt], a[ks], b[nt][ks / 2][ks % 2 * 2], b[nt][ks / 2][ks % 2 * 2 + 1]);
-            }
-            __syncwarp();
-        }
-        ++k_tile;
-        if (k_tile % kTilesAChunk == 0 || k_tile == k_tiles) ring.release();
-        if (segment_ends) {
-            if (row_tile < row_tiles && parts.reduce(acc, peeked, lane)) {
-                // By way of the dense tile, which is nobody else's and zero before and after.
+                    for (int q = 0; q < 2; ++q) ldmatrix4(b[nt][q], b_tile + nt * 8 * kBRow + q * 64);
 #pragma unroll
-                for (int i = 0; i < 8 * NT; ++i) sts128(dense + i * 512 + lane * 16, bits(acc[i]));
-                store_m16n8_sums<8 * NT, 2>(
-                    p, dense, lane, [&](uint32_t i) { return row_tile * kTileRows + i / NT * 16; },
-                    [&](uint32_t i) { return n0 + i % NT * 8; });
+                for (int h = 0; h < 8; ++h) {
+                    uint32_t a[4][4], at[4];
 #pragma unroll
-                for (int i = 0; i < 8 * NT; ++i) sts128(dense + i * 512 + lane * 16, make_uint4(0, 0, 0, 0));
+                    for (int ks = 0; ks < 4; ++ks) {
+                        at[ks] = dense + (h * 16 + row) * 128 + (((ks * 2 + half) ^ (row & 7)) * 16);
+                        ldmatrix4(a[ks], at[ks]);
+                    }
+                    __syncwarp();
+#pragma unroll
+                    for (int ks = 0; ks < 4; ++ks) sts128(at[ks], make_uint4(0, 0, 0, 0));
+#pragma unroll
+                    for (int nt = 0; nt < NT; ++nt)
+#pragma unroll
+                        for (int ks = 0; ks < 4; ++ks)
+                            mma_m16n8k16(acc[h * NT + nt], a[ks], b[nt][ks / 2][ks % 2 * 2], b[nt][ks / 2][ks % 2 * 2 + 1]);
+                }
                 __syncwarp();
             }
-#pragma unroll
-            for (int i = 0; i < 8 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
-            k_tile = 0;
-            ++group;
+            if ((k_tile + 1) % kTilesAChunk == 0 || k_tile + 1 == k_tiles) ring.release();
         }
+        if (row_tile < row_tiles && parts.reduce(acc, peeked, lane)) {
+            // By way of the dense tile, which is nobody else's and zero before and after.
+#pragma unroll
+            for (int i = 0; i < 8 * NT; ++i) sts128(dense + i * 512 + lane * 16, bits(acc[i]));
+            store_m16n8_sums<8 * NT, 2>(
+                p, dense, lane, [&](uint32_t i) { return row_tile * kTileRows + i / NT * 16; },
+                [&](uint32_t i) { return n0 + i % NT * 8; });
+#pragma unroll
+            for (int i = 0; i < 8 * NT; ++i) sts128(dense + i * 512 + lane * 16, make_uint4(0, 0, 0, 0));
+            __syncwarp();
+        }
+#pragma unroll
+        for (int i = 0; i < 8 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
     }
 #endif
 }

@@ -24,6 +24,12 @@ __device__ __forceinline__ uint32_t smem_addr(const void* p) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
+// The same number, which the compiler now keeps in a register: a shared address it would compute again each time from a special register.
+__device__ __forceinline__ uint32_t kept(uint32_t value) {
+    asm volatile("" : "+r"(value));
+    return value;
+}
+
 __device__ __forceinline__ uint32_t lds8(uint32_t addr) {
     uint16_t v;
     asm volatile("ld.shared.u8 %0, [%1];" : "=h"(v) : "r"(addr));
@@ -192,6 +198,24 @@ __device__ __forceinline__ void mbar_wait(uint32_t bar, uint32_t parity) {
         "bra WAIT_%=;\n"
         "DONE_%=: }\n" ::"r"(bar),
         "r"(parity)
+        : "memory");
+}
+
+// Waits for two phases: asks for both at once, because an answer takes as long as a load.
+__device__ __forceinline__ void mbar_wait_both(uint32_t one, uint32_t one_parity, uint32_t other, uint32_t other_parity) {
+    asm volatile(
+        "{\n"
+        ".reg .pred p, q;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 q, [%2], %3;\n"
+        "and.pred p, p, q;\n"
+        "@p bra DONE_%=;\n"
+        "ONE_%=: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+        "@!p bra ONE_%=;\n"
+        "OTHER_%=: mbarrier.try_wait.parity.shared::cta.b64 p, [%2], %3;\n"
+        "@!p bra OTHER_%=;\n"
+        "DONE_%=: }\n" ::"r"(one),
+        "r"(one_parity), "r"(other), "r"(other_parity)
         : "memory");
 }
 
