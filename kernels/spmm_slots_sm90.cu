@@ -120,8 +120,12 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
     const Transpose transpose(lane);
     const Octets octets_of(lane);
-    Cursor<R::kStages> stage;
-    uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
+    // Where this unit's barriers, A and B are: numbers of slots would have to be multiplied in every unit.
+    const uint32_t a_end = a_full + 8 * p.a_slots, b_end = at.b_full + 8 * R::kStages;
+    uint32_t a_bar = a_full, block = slots, a_phase = 0, b_bar = at.b_full, b_stage = at.b, b_phase = 0;
+    // Where the lane's codes and its first value are in a block.
+    const uint32_t codes_at = s * kSteps * kUnit + lane * 8, value_at = kValues + lane * 4 + s * 2;
+    uint32_t k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
     Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice);
     for (uint32_t unit = unit0; unit < unit1; ++group, k_block = 0) {
         const uint32_t tile = group * p.group_tiles + r, end = min(unit1, unit + p.k_blocks - k_block);
@@ -132,19 +136,13 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 peeked = parts.peek();
                 prefetch_end<16, NT * 8>(p, tile * kTileRows + s * 16, n0, lane);
             }
-            const uint32_t block = slots + slot * p.slot_bytes, b_stage = at.b + stage.stage * R::kStageBytes;
-            const uint32_t a_empty = a_full + 8 * slot + kEmpty;
-            mbar_wait_both(a_full + 8 * slot, a_phase, at.b_full + 8 * stage.stage, stage.phase);
-            if (++slot == p.a_slots) {
-                slot = 0;
-                a_phase ^= 1;
-            }
+            mbar_wait_both(a_bar, a_phase, b_bar, b_phase);
             if (tile < p.row_tiles) {
                 // All codes first: each goes through two shuffles, one after the other.
                 uint32_t codes[kSteps], own[kSteps];
 #pragma unroll
                 for (uint32_t i = 0; i < kSteps; i += 2) {
-                    const uint2 couple = lds64(block + (s * kSteps + i) * kUnit + lane * 8);
+                    const uint2 couple = lds64(block + codes_at + i * kUnit);
                     codes[i] = couple.x;
                     codes[i + 1] = couple.y;
                 }
@@ -152,7 +150,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 const uint4 counts = lds128(block + kStarts);
                 const uint32_t octets = octets_of(block, s), values = block + kValues, b_lane = b_stage + lane % 8 * 16;
                 // Of the two couples of steps.
-                uint32_t next[2] = {values + lane * 4 + s * 2, values + second * 4 + s * 2};
+                uint32_t next[2] = {block + value_at, block + second * 4 + (kValues + s * 2)};
 #pragma unroll
                 for (int i = 0; i < kSteps; ++i) own[i] = transpose(codes[i]);
                 auto multiply = [&](int i, const uint32_t(&a)[2][4]) {
@@ -195,9 +193,22 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             }
             // The overflow's tile is zeros again for all lanes.
             __syncwarp();
-            mbar_arrive(a_empty);
-            mbar_arrive(at.b_empty + 8 * stage.stage);
-            stage.advance();
+            mbar_arrive(a_bar + kEmpty);
+            mbar_arrive(b_bar + 8 * R::kStages);
+            a_bar += 8;
+            block += p.slot_bytes;
+            if (a_bar == a_end) {
+                a_bar = a_full;
+                block = slots;
+                a_phase ^= 1;
+            }
+            b_bar += 8;
+            b_stage += R::kStageBytes;
+            if (b_bar == b_end) {
+                b_bar = at.b_full;
+                b_stage = at.b;
+                b_phase ^= 1;
+            }
         }
         // Each warp gives the other the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
         const uint32_t mine = scratch + lane * 16, other = exchange + (warp ^ 1) * kScratch + lane * 16;
