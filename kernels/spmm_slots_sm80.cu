@@ -127,11 +127,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     }
                 }
             }
-            Overflow<1> overflow(values + rows * kUnit, rounds, round_a, lane);
+            Overflow<1, 1> overflow(values + rows * kUnit, rounds, round_a, lane);
 #pragma unroll 1
             for (int round = 0; round < rounds; ++round) {
-                overflow.place(round);
-                multiply_rounds<NT>(acc, overflow, round, b_block);
+                add_rounds<NT>(acc, overflow, round, b_block);
                 __syncwarp();
             }
         }

@@ -17,7 +17,7 @@
 // Pipeline: warp A   slot free: next block of that tile | ...    the first of a tile come by one of its warps
 //           warp B   load B 0 | stage free: B u, load B u+1 | ..   (NT >= 4: raw B .. | stage free: raw B u -> B u | ..)
 //           warp     wait A0, B0 | steps: values of the next step, rows of B in the block's order, mma.sp | rounds, if
-//                    there are: scatter, gather, mma, clear | free | wait A1 ...
+//                    there are: gather, scatter, mma, clear | free | wait A1 ...
 //           One bulk copy a block of A. B's loader transposes it, so that rows of K can be gathered. Nothing drains at
 //           a row group's end: the rings run on.
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0
@@ -58,6 +58,8 @@ template <int NT>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using R = Rings<NT>;
+    // Uneven rows have up to 96 entries in two rounds; where registers are few, even ones would pay for it.
+    constexpr uint32_t kOwn = NT >= 4 ? 2 : 3;
     constexpr uint32_t kScratch = NT * 512 < kRoundsTile ? kRoundsTile : NT * 512;  // of a warp
     let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
@@ -182,11 +184,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                         multiply(i, a);
                     }
                     const int rounds = counts.x >> 24;
-                    Overflow<kRounds> overflow(values + (counts.y >> 24) * kUnit, rounds, scratch, lane);
+                    Overflow<kRounds, kOwn> overflow(values + (counts.y >> 24) * kUnit, rounds, scratch, lane);
                     // The two warps take rounds in turn, and with the block the turn changes.
                     for (int round = (s + k_block) % kWarps * kRounds; round < rounds; round += kWarps * kRounds) {
-                        overflow.place(round);
-                        multiply_rounds<NT>(acc, overflow, round, b_stage);
+                        add_rounds<NT>(acc, overflow, round, b_stage);
                         __syncwarp();
                     }
                 }

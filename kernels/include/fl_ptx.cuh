@@ -120,14 +120,6 @@ __device__ __forceinline__ void ldmatrix4_trans(uint32_t (&r)[4], uint32_t addr)
                  : "memory");
 }
 
-// Two 8x8 matrices, lanes 0 to 15 give addresses.
-__device__ __forceinline__ void ldmatrix2_trans(uint32_t& r0, uint32_t& r1, uint32_t addr) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-                 : "=r"(r0), "=r"(r1)
-                 : "r"(addr)
-                 : "memory");
-}
-
 // D += A * B, A 16x32 of which two in four are stored, `metadata` from lanes 2 S and 2 S + 1 of each quad.
 template <int S>
 __device__ __forceinline__ void mma_sp_m16n8k32(float4& d, const uint32_t (&a)[4], const uint32_t (&b)[4],

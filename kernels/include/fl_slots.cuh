@@ -140,10 +140,10 @@ struct Octets {
 
 // The overflow of a block, kRounds (one or two) rounds at a time: a round is one long chain from entries to sums. Entries
 // say where in a round's A they belong; `tile` is kRounds * kRoundTile bytes of zeros that the warp has for itself, and is
-// zeros again after clear().
-template <int kRounds>
+// zeros again after clear(). kOwn: entries of a lane that are read before one is put, and whose places it remembers; more
+// than kOwn * 32 cost a loop and a clear of the whole tile.
+template <int kRounds, uint32_t kOwn>
 struct Overflow {
-    static constexpr uint32_t kOwn = kRounds;  // entries whose places a lane remembers
     uint32_t section, tile, lane;
     int rounds;
     uint32_t count, places[kOwn];  // of what is placed: its entries, and where this lane's are
@@ -157,17 +157,20 @@ struct Overflow {
         const uint32_t begin = round == 0 ? 0 : lds16(section + round * 2 - 2), middle = lds16(section + round * 2);
         count = (kRounds == 1 ? middle : lds16(section + round * 2 + 2)) - begin;
         const uint32_t entries = section + kRoundColumns + rounds * kRoundCols + begin * 4, first = middle - begin;
-        auto put = [&](uint32_t i) {
-            const uint32_t entry = lds32(entries + i * 4);
+        auto put = [&](uint32_t i, uint32_t entry) {
             const uint32_t to = tile + (entry >> 16) + (kRounds == 1 || i < first ? 0 : kRoundTile);
             sts16(to, entry);
             return to;
         };
+        // All are read before one is put: nobody else waits for the answers.
+        uint32_t entry[kOwn];
+#pragma unroll
+        for (uint32_t i = 0; i < kOwn; ++i) entry[i] = i * 32 + lane < count ? lds32(entries + (i * 32 + lane) * 4) : 0;
 #pragma unroll
         for (uint32_t i = 0; i < kOwn; ++i)
-            if (i * 32 + lane < count) places[i] = put(i * 32 + lane);
+            if (i * 32 + lane < count) places[i] = put(i * 32 + lane, entry[i]);
 #pragma unroll 1
-        for (uint32_t i = kOwn * 32 + lane; i < count; i += 32) put(i);
+        for (uint32_t i = kOwn * 32 + lane; i < count; i += 32) put(i, lds32(entries + i * 4));
     }
 
     // Address of the columns of a round, a byte each.
@@ -192,32 +195,41 @@ struct Overflow {
     }
 };
 
-// Adds the rounds that are placed, of which `round` is the first: 32 rows times the rows of B that a round's columns name.
-template <int NT, int kRounds>
-__device__ __forceinline__ void multiply_rounds(float4* acc, const Overflow<kRounds>& overflow, int round, uint32_t b_stage) {
+// Adds kRounds rounds from `round` on: 32 rows times the rows of B that a round's columns name. A round that the block does not
+// have is read where entries are, as any rows of B, and is not multiplied.
+template <int NT, int kRounds, uint32_t kOwn>
+__device__ __forceinline__ void add_rounds(float4* acc, Overflow<kRounds, kOwn>& overflow, int round, uint32_t b_stage) {
+    static_assert(kRounds <= 2, "of eight columns one ldmatrix reads the rows of two rounds");
     const uint32_t lane = overflow.lane;
-    const uint32_t b_lane = b_stage + (NT == 1 ? 0 : lane / 16 * kPlane);
+    // B is asked for before the entries, and is there when they are in their places; for wide B there are no registers.
+    uint32_t from[kRounds], b[kRounds][4];
+    if (NT == 1) {
+        ldmatrix4_trans(b[0], b_stage + lds8(overflow.columns(round) + lane) * 16);
+    } else {
+#pragma unroll
+        for (int i = 0; i < kRounds; ++i) {
+            from[i] = b_stage + lane / 16 * kPlane + lds8(overflow.columns(round + i) + lane % 16) * 16;
+            if (NT == 2) ldmatrix4_trans(b[i], from[i]);
+        }
+    }
+    overflow.place(round);
     __syncwarp();
 #pragma unroll
     for (int i = 0; i < kRounds; ++i) {
         if (i != 0 && round + i >= overflow.rounds) break;
-        const uint32_t from = b_lane + lds8(overflow.columns(round + i) + lane % 16) * 16;
         uint32_t low[4], high[4];
         overflow.load(i, low, high);
         if (NT == 1) {
-            uint32_t b0, b1;
-            ldmatrix2_trans(b0, b1, from);
-            mma_m16n8k16(acc[0], low, b0, b1);
-            mma_m16n8k16(acc[1], high, b0, b1);
+            mma_m16n8k16(acc[0], low, b[0][2 * i], b[0][2 * i + 1]);
+            mma_m16n8k16(acc[1], high, b[0][2 * i], b[0][2 * i + 1]);
         } else {
 #pragma unroll
             for (int nt = 0; nt < NT; nt += 2) {
-                uint32_t b[4];
-                ldmatrix4_trans(b, from + nt * kPlane);
-                mma_m16n8k16(acc[nt], low, b[0], b[1]);
-                mma_m16n8k16(acc[nt + 1], low, b[2], b[3]);
-                mma_m16n8k16(acc[NT + nt], high, b[0], b[1]);
-                mma_m16n8k16(acc[NT + nt + 1], high, b[2], b[3]);
+                if (NT > 2) ldmatrix4_trans(b[i], from[i] + nt * kPlane);
+                mma_m16n8k16(acc[nt], low, b[i][0], b[i][1]);
+                mma_m16n8k16(acc[nt + 1], low, b[i][2], b[i][3]);
+                mma_m16n8k16(acc[NT + nt], high, b[i][0], b[i][1]);
+                mma_m16n8k16(acc[NT + nt + 1], high, b[i][2], b[i][3]);
             }
         }
     }
