@@ -112,9 +112,9 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
     }
 }
 
-/// FORMAT_AUTO. For speed, Bitmap below 58 % zeros and from there on Slots or, with more than 32 columns, Banked: between
-/// 50 and 60 % one overtakes the other (docs/kernels.md). With 8 columns at most, SELL from 92 % on. For footprint, the
-/// smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
+/// FORMAT_AUTO. For speed, Bitmap below 48 % zeros and from there on Slots, which overtakes it between 40 and 50 %
+/// (docs/kernels.md); with more than 32 columns, Banked from 58 % on. With 8 columns at most, SELL from 92 % on. For
+/// footprint, the smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
 pub fn choose(
     bitmap: Analysis,
     other: impl FnOnce(Format) -> Result<Analysis>,
@@ -126,7 +126,7 @@ pub fn choose(
     let found = match preference {
         Preference::Footprint => other(Format::TiledCsl),
         Preference::FewColumns if most(8) => other(Format::Sell),
-        Preference::Speed | Preference::FewColumns if most(42) => other(Format::Slots),
+        Preference::Speed | Preference::FewColumns if most(52) => other(Format::Slots),
         Preference::Columns if most(42) => other(Format::Banked),
         _ => return Ok(bitmap),
     };
