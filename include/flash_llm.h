@@ -438,6 +438,19 @@ typedef enum {
      * capability 9.0; without effect on other devices and the host.
      */
     FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH = 9,
+    /**
+     * double, read only. Microseconds that an execution is estimated to take with weights that are not in the L2,
+     * from the measurements of this device that the choice of the kernel is from too; without what follows the
+     * product. 0 on the host, for products without columns, and on a device whose table is another one's.
+     */
+    FLASHLLM_SPMM_PLAN_ESTIMATE = 10,
+    /**
+     * double, read only. Microseconds that cuBLAS is estimated to take for the same product with dense weights, fitted
+     * to measurements on this device; where it is below FLASHLLM_SPMM_PLAN_ESTIMATE, as it is for matrices that are
+     * too small or hold too many non-zeros, keep the weights dense for speed. 0 where that is, and outside of what was
+     * measured: with more than 64 columns, or fewer than 16 million weights.
+     */
+    FLASHLLM_SPMM_PLAN_DENSE_ESTIMATE = 11,
 } flashllmSpMMPlanAttribute_t;
 
 /**

@@ -89,7 +89,7 @@ fn pictures(rows: &[Row]) -> Result<Vec<Picture>, String> {
     Ok(pictures)
 }
 
-fn load(dir: &Path) -> Result<Vec<Row>, String> {
+pub fn load(dir: &Path) -> Result<Vec<Row>, String> {
     let entries = std::fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "csv"));

@@ -191,6 +191,17 @@ impl Shape {
         Planned::new(props, &self.header, gate, state.pieces.n, &choice, state.limit).map(Some)
     }
 
+    /// Microseconds that an execution is estimated to take, and that dense weights are.
+    fn estimates(&self, state: &State) -> Result<(Option<f64>, Option<f64>)> {
+        let (Some(planned), Some(props)) = (&state.planned, &self.props) else {
+            return Ok((None, None));
+        };
+        let gate = state.gate.as_ref().map(|g| &g.2);
+        let (time, dense) = planned.estimates(props, &self.header, gate)?;
+        let all = |us: f64| us * state.pieces.count as f64;
+        Ok((time.map(all), dense.map(all)))
+    }
+
     /// What will run and why, in words.
     fn explain(&self, plan: &SpMMPlan, state: &State) -> Result<String> {
         let mut text = String::new();
@@ -278,6 +289,12 @@ impl Shape {
                     props.cc.0,
                     props.cc.1
                 ));
+                if let (Some(time), Some(dense)) = self.estimates(state)? {
+                    line(format!(
+                        "time: {time:.1} us are estimated, {dense:.1} for cuBLAS with dense weights{}",
+                        if dense < time { ": dense is faster" } else { "" }
+                    ));
+                }
                 let table = plan::table::of(&props.name);
                 line(format!(
                     "estimates: table of {}, {}, commit {}, {}",
@@ -495,6 +512,9 @@ unsafe fn set(
             // SAFETY: as above.
             state.limit = unsafe { value_of::<usize>(value, bytes, attr) }?;
         }
+        FLASHLLM_SPMM_PLAN_ESTIMATE | FLASHLLM_SPMM_PLAN_DENSE_ESTIMATE => {
+            return Err(Error::invalid(format!("{attr:?} can be read, not set")));
+        }
     }
     Ok(())
 }
@@ -588,6 +608,12 @@ pub unsafe extern "C" fn flashllmSpMMPlanGetAttribute(
             FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT => unsafe {
                 return give(value, bytes, attr, state.limit);
             },
+            FLASHLLM_SPMM_PLAN_ESTIMATE | FLASHLLM_SPMM_PLAN_DENSE_ESTIMATE => {
+                let (time, dense) = plan.shape.estimates(&state)?;
+                let us = if attr == FLASHLLM_SPMM_PLAN_ESTIMATE { time } else { dense };
+                // SAFETY: as above.
+                return unsafe { give(value, bytes, attr, us.unwrap_or(0.0)) };
+            }
             FLASHLLM_SPMM_PLAN_BIAS_TYPE => flashllmDataType_t::from(state.bias_type) as i32,
             FLASHLLM_SPMM_PLAN_ACTIVATION => flashllmActivation_t::from(state.activation) as i32,
             FLASHLLM_SPMM_PLAN_ALG_ID => plan.algorithm(&state),

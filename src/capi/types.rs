@@ -285,6 +285,15 @@ pub enum flashllmSpMMPlanAttribute_t {
     /// this library's do, or else when it ends. Captured into a graph it becomes a programmatic edge. Compute
     /// capability 9.0; without effect on other devices and the host.
     FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH = 9,
+    /// double, read only. Microseconds that an execution is estimated to take with weights that are not in the L2,
+    /// from the measurements of this device that the choice of the kernel is from too; without what follows the
+    /// product. 0 on the host, for products without columns, and on a device whose table is another one's.
+    FLASHLLM_SPMM_PLAN_ESTIMATE = 10,
+    /// double, read only. Microseconds that cuBLAS is estimated to take for the same product with dense weights, fitted
+    /// to measurements on this device; where it is below FLASHLLM_SPMM_PLAN_ESTIMATE, as it is for matrices that are
+    /// too small or hold too many non-zeros, keep the weights dense for speed. 0 where that is, and outside of what was
+    /// measured: with more than 64 columns, or fewer than 16 million weights.
+    FLASHLLM_SPMM_PLAN_DENSE_ESTIMATE = 11,
 }
 
 /// How much of a stored matrix is checked before it is used. Whatever the choice, a header or table that
@@ -417,7 +426,8 @@ checked!(RawActivation => flashllmActivation_t: FLASHLLM_ACTIVATION_NONE, FLASHL
     FLASHLLM_ACTIVATION_GELU_TANH, FLASHLLM_ACTIVATION_GELU_ERF, FLASHLLM_ACTIVATION_SILU);
 checked!(RawSpMMPlanAttribute => flashllmSpMMPlanAttribute_t: FLASHLLM_SPMM_PLAN_BIAS, FLASHLLM_SPMM_PLAN_BIAS_TYPE,
     FLASHLLM_SPMM_PLAN_ACTIVATION, FLASHLLM_SPMM_PLAN_GATE, FLASHLLM_SPMM_PLAN_RESIDUAL, FLASHLLM_SPMM_PLAN_ALG_ID,
-    FLASHLLM_SPMM_PLAN_SPLITS, FLASHLLM_SPMM_PLAN_DETERMINISTIC, FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT, FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH);
+    FLASHLLM_SPMM_PLAN_SPLITS, FLASHLLM_SPMM_PLAN_DETERMINISTIC, FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT, FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH,
+    FLASHLLM_SPMM_PLAN_ESTIMATE, FLASHLLM_SPMM_PLAN_DENSE_ESTIMATE);
 
 impl TryFrom<RawActivation> for Activation {
     type Error = Error;

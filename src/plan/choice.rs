@@ -2,7 +2,7 @@
 
 use super::{
     BAccess, Candidate, DeviceProps, Estimates, KernelId, LaunchPlan, Problem, WORKSPACE_ALIGN,
-    candidates, select, select_chosen,
+    candidates, dense_estimate, estimate, select, select_chosen,
 };
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
@@ -141,6 +141,27 @@ pub struct Planned {
 }
 
 impl Planned {
+    /// Microseconds that the launches are estimated to take, and that cuBLAS takes for the same products with dense weights;
+    /// `None` where nobody has measured that.
+    pub fn estimates(
+        &self,
+        props: &DeviceProps,
+        header: &Header,
+        gate: Option<&Header>,
+    ) -> Result<(Option<f64>, Option<f64>)> {
+        let one = |header: &Header, plan: &LaunchPlan| {
+            let problem = Problem::new(header, self.n, BAccess::Packed)?;
+            Ok((estimate(&problem, props, plan), dense_estimate(&problem, props)))
+        };
+        let (mut time, mut dense) = one(header, &self.product)?;
+        if let (Some(header), Some(plan)) = (gate, &self.gate) {
+            let (gate_time, gate_dense) = one(header, plan)?;
+            time = time.zip(gate_time).map(|(a, b)| a + b);
+            dense = dense.zip(gate_dense).map(|(a, b)| a + b);
+        }
+        Ok((time, dense))
+    }
+
     /// Plans A * B for `n` columns, and G * B if there is a gate, in at most `limit` bytes of workspace. B may
     /// lie anywhere. Fewer CTAs need less workspace, so that a limit costs speed before it is refused.
     pub fn new(

@@ -388,6 +388,25 @@ pub fn select_chosen(
     })
 }
 
+/// Microseconds that the launch is estimated to take; `None` on a device that nobody has measured.
+pub fn estimate(problem: &Problem, props: &DeviceProps, plan: &LaunchPlan) -> Option<f64> {
+    let table = table::of_measured(&props.name)?;
+    let law @ Law::Units(_) = (table.law)(plan.kernel) else {
+        return None;
+    };
+    let c = stagings(plan.kernel, problem, props)
+        .find(|c| (c.group_tiles, c.a_slots) == (plan.group_tiles, plan.a_slots))?;
+    let sms = c.ctas_at_a_time(props, plan.slices).min(plan.ctas).max(1);
+    let line = Line::new(&c, problem);
+    Some(law.time(&c.features(&line, problem, props, plan.parts, sms, plan.slices)))
+}
+
+/// Microseconds that cuBLAS is estimated to take for the product with dense weights; `None` on a device that nobody has
+/// measured, for more columns than were, and for smaller matrices.
+pub fn dense_estimate(problem: &Problem, props: &DeviceProps) -> Option<f64> {
+    table::of_measured(&props.name)?.dense.time(problem.m, problem.n, problem.k)
+}
+
 /// The stream-K line of a kernel (fl_streamk.cuh).
 struct Line {
     row_tiles: u32,
@@ -805,6 +824,64 @@ mod tests {
     fn problem(format: Format, m: u32, n: u32, k: u32, max_block: u32) -> Problem {
         let block_cols = header(format, 1, 1).tile_cols;
         Problem { format, m, n, k, block_cols, max_block, uneven: false, b: BAccess::Direct }
+    }
+
+    #[test]
+    fn estimates_say_where_dense_weights_are_faster_and_nothing_of_devices_that_nobody_measured() {
+        let of = |name: &str, cc, m, k, n| {
+            let props = DeviceProps { name: name.into(), cc, ..h100() };
+            // The large one has 80 % zeros, the others 50.
+            let max_block = if m > 20_000 { 43 } else { 89 };
+            let problem = problem(Format::Slots, m, n, k, max_block);
+            let plan = select(&problem, &props).unwrap();
+            (estimate(&problem, &props, &plan), dense_estimate(&problem, &props))
+        };
+        for table in table::TABLES {
+            let name = table.device;
+            let (Some(time), Some(dense)) = of(name, (9, 0), 28_672, 7168, 16) else {
+                panic!("{name} was measured");
+            };
+            assert!(
+                (35.0..65.0).contains(&time) && (90.0..160.0).contains(&dense),
+                "{time} {dense}"
+            );
+            let (time, small) = of(name, (9, 0), 1024, 1024, 16);
+            assert!(time.is_some() && small.is_none());
+            let (time, wide) = of(name, (9, 0), 28_672, 7168, 65);
+            assert!(time.is_some() && wide.is_none());
+        }
+        let (time, dense) = of(table::TABLES[1].device, (9, 0), 4096, 4096, 32);
+        assert!(time > dense && dense.is_some(), "{time:?} {dense:?}");
+        assert_eq!(of("a device that nobody has measured", (9, 0), 4096, 4096, 16), (None, None));
+        // Its table has relative times for kernels of older devices.
+        assert_eq!(of(table::TABLES[0].device, (8, 0), 4096, 4096, 16).0, None);
+    }
+
+    #[test]
+    fn the_estimate_of_a_choice_is_what_it_was_chosen_by() {
+        let props = DeviceProps { name: table::TABLES[1].device.into(), ..h100() };
+        for format in [Format::Bitmap, Format::Slots, Format::Banked] {
+            for (m, k) in [(28_672, 7168), (4096, 4096), (1000, 1032)] {
+                for n in [1, 8, 16, 32, 64] {
+                    let problem = problem(format, m, n, k, 43);
+                    let plan = select(&problem, &props).unwrap();
+                    let own = estimate(&problem, &props, &plan).unwrap();
+                    // No way to run it that the plan could have taken is estimated to be faster.
+                    for way in ways(&problem, &props) {
+                        let choice = Choice {
+                            parts: Some(way.parts),
+                            ..Choice::default().force(way.algorithm)
+                        };
+                        let other = select_chosen(&problem, &props, &choice).unwrap();
+                        let time = estimate(&problem, &props, &other).unwrap();
+                        assert!(
+                            time >= own * 0.999,
+                            "{format:?} {m}x{k} {n}: {other:?} {time} < {own}"
+                        );
+                    }
+                }
+            }
+        }
     }
 
     fn devices() -> Vec<DeviceProps> {

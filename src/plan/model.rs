@@ -85,6 +85,30 @@ pub const FULL: u32 = 46;
 /// Units from which on a CTA stores the part that it begins with while it works on what follows.
 pub const LONG: u64 = 24;
 
+/// The time of the same product with dense 16-bit weights: cuBLAS, L2 cold. It reads them once, and up to
+/// [`Dense::MOST_COLUMNS`] columns nothing else takes as long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dense {
+    /// Microseconds of every product.
+    pub launch: f64,
+    /// Bytes of weights a microsecond.
+    pub bytes: f64,
+    /// Weights of the smallest matrix that was measured: what is smaller takes another time than the line says.
+    pub least: u64,
+}
+
+impl Dense {
+    /// Columns up to which products were measured.
+    pub const MOST_COLUMNS: u32 = 64;
+
+    /// Microseconds, of what lies within the measurements.
+    pub fn time(&self, m: u32, n: u32, k: u32) -> Option<f64> {
+        let weights = u64::from(m) * u64::from(k);
+        (n <= Self::MOST_COLUMNS && weights >= self.least)
+            .then(|| self.launch + 2.0 * weights as f64 / self.bytes)
+    }
+}
+
 impl Law {
     /// The time, as far as the law knows it; only to be compared with those of laws of the same kind.
     pub fn time(&self, f: &Features) -> f64 {

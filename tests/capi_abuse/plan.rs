@@ -15,6 +15,8 @@ const SPLITS: c_int = 6;
 const DETERMINISTIC: c_int = 7;
 const WORKSPACE_LIMIT: c_int = 8;
 const PROGRAMMATIC_LAUNCH: c_int = 9;
+const ESTIMATE: c_int = 10;
+const DENSE_ESTIMATE: c_int = 11;
 
 /// What is wrong, the status, and the change to a right call.
 type Row<T> = (&'static str, flashllmStatus_t, fn(&World, &mut T));
@@ -214,6 +216,8 @@ fn attribute_cases(t: &mut Table, world: &World) {
         (DETERMINISTIC, 4),
         (WORKSPACE_LIMIT, 8),
         (PROGRAMMATIC_LAUNCH, 4),
+        (ESTIMATE, 8),
+        (DENSE_ESTIMATE, 8),
     ] {
         for bytes in [0, size - 1, size + 1, 12 - size, usize::MAX] {
             bad.push((format!("attribute {attr} of {bytes} bytes"), attr, 0, bytes, invalid));
@@ -248,6 +252,9 @@ fn attribute_cases(t: &mut Table, world: &World) {
     for value in [-1, c_int::MIN] {
         bad.push((format!("algorithm {value}"), ALG_ID, int(value), 4, invalid));
         bad.push((format!("{value} splits"), SPLITS, int(value), 4, invalid));
+    }
+    for attr in [ESTIMATE, DENSE_ESTIMATE] {
+        bad.push((format!("attribute {attr}, which is read only"), attr, 0, 8, invalid));
     }
     for value in [2, 10_101, c_int::MAX] {
         let want = FLASHLLM_STATUS_NOT_SUPPORTED;

@@ -419,6 +419,33 @@ fn every_failing_launch_of_a_plan_or_group_is_reported() {
 }
 
 #[test]
+fn estimates_are_read_and_not_set() {
+    test("estimates_are_read_and_not_set", |_| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+        let plan = plan_for(&program, &ready);
+        for attr in [10, 11] {
+            let mut us = -1.0_f64;
+            // SAFETY: a place of its own size; the plan is looked up.
+            ok(unsafe {
+                flashllmSpMMPlanGetAttribute(
+                    plan,
+                    RawSpMMPlanAttribute(attr),
+                    (&raw mut us).cast(),
+                    size_of::<f64>(),
+                )
+            })
+            .unwrap();
+            // Nobody has measured this device.
+            assert_eq!(us.to_bits(), 0.0_f64.to_bits(), "attribute {attr}");
+            assert_eq!(set(plan, attr, 1.0_f64), FLASHLLM_STATUS_INVALID_VALUE);
+            assert!(message().contains("can be read, not set"), "{}", message());
+        }
+        ok(flashllmSpMMPlanDestroy(plan)).unwrap();
+    });
+}
+
+#[test]
 fn a_plan_belongs_to_its_context() {
     test("a_plan_belongs_to_its_context", |fake| {
         let (one, two) = (fake.nth("fake_context", 0), fake.nth("fake_context", 1));

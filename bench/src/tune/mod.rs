@@ -1,6 +1,7 @@
 //! `tune`: measures every way to run some products, fits the planner's coefficients to the times, and writes
 //! the table that the library is built with.
 
+mod dense;
 mod fit;
 mod rows;
 mod table;
@@ -34,14 +35,15 @@ tune: times every algorithm and split, fits the planner's coefficients, writes i
   --seconds N       no new way is measured after so long                    [80]
   --rows FILE       where the times go               [bench/tune/<device>-<date>.csv]
   --from FILE       read the times of an earlier run instead of measuring
+  --dense DIR       rows of earlier benchmarks: what cuBLAS took            [bench/results]
   --table FILE      the table                        [src/plan/table/<device>.rs]
   --no-check        skip the oracle
   --commit NAME, --seed N";
 
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let valued = [
-        "shapes", "n", "sparsity", "format", "iters", "seconds", "rows", "from", "table", "commit",
-        "seed",
+        "shapes", "n", "sparsity", "format", "iters", "seconds", "rows", "from", "dense", "table",
+        "commit", "seed",
     ];
     let args = Args::parse(arguments, &valued, &["no-check"])?;
     let timings = match args.optional("from") {
@@ -61,6 +63,10 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let path = args.text("table", &default_table);
     let chosen = fit::regrets(&samples, &|kernel| fitted.law(kernel));
     let mean = 100.0 * chosen.iter().sum::<f64>() / chosen.len().max(1) as f64;
+    let earlier =
+        crate::report::load(Path::new(args.text("dense", "bench/results"))).unwrap_or_default();
+    let dense = dense::fit(&earlier, &first.props.name).unwrap_or(base.dense);
+    println!("dense: {:.2} us and {:.0} GB/s", dense.launch, dense.bytes / 1e3);
     let text = table::render(
         &table::Head {
             device: &first.props.name,
@@ -72,6 +78,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
                 "fitted to {} measurements; its choices take {mean:.1} % longer than the best on average",
                 samples.len()
             ),
+            dense,
         },
         &|kernel| fitted.law(kernel),
     );

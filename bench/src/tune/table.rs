@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use flash_llm::plan::model::{Decoding, Law, Units};
+use flash_llm::plan::model::{Decoding, Dense, Law, Units};
 use flash_llm::plan::{Family, KernelId};
 
 /// Where the coefficients are from.
@@ -14,6 +14,7 @@ pub struct Head<'a> {
     pub date: &'a str,
     pub commit: &'a str,
     pub source: &'a str,
+    pub dense: Dense,
 }
 
 /// The file's text; kernels with the same law share a line.
@@ -32,9 +33,9 @@ pub fn render(head: &Head<'_>, law: &dyn Fn(KernelId) -> Law) -> String {
         .into_iter()
         .filter(|name| order.iter().any(|law| law.contains(&format!("({name} {{"))))
         .collect();
-    names.insert(names.iter().take_while(|n| **n < "Law").count(), "Law");
-    let names = names.join(", ");
-    let names = if names.contains(',') { format!("{{{names}}}") } else { names };
+    names.extend(["Dense", "Law"]);
+    names.sort_unstable();
+    let names = format!("{{{}}}", names.join(", "));
     let mut out = format!(
         "//! Coefficients for {}. Written by `flash_llm_bench tune`; not to be edited.\n\n\
          use super::Table;\nuse crate::plan::KernelId::{{self, *}};\nuse crate::plan::model::{names};\n\n\
@@ -51,6 +52,11 @@ pub fn render(head: &Head<'_>, law: &dyn Fn(KernelId) -> Law) -> String {
     ] {
         let _ = writeln!(out, "    {name}: {value:?},");
     }
+    let Dense { launch, bytes, least } = head.dense;
+    let _ = writeln!(
+        out,
+        "    dense: Dense {{ launch: {launch:?}, bytes: {bytes:?}, least: {least} }},"
+    );
     out += "    law,\n};\n\n#[rustfmt::skip]\nconst fn law(kernel: KernelId) -> Law {\n    match kernel {\n";
     for law in order.iter().filter(|law| *law != "Law::Unknown") {
         let kernels = kernels.get(law).map_or(String::new(), |k| k.join(" | "));
@@ -88,6 +94,7 @@ mod tests {
                 date: table.date,
                 commit: table.commit,
                 source: table.source,
+                dense: table.dense,
             };
             let text = render(&head, &|kernel| (table.law)(kernel));
             assert_eq!(text, std::fs::read_to_string(path).unwrap());

@@ -6,7 +6,7 @@ mod nvidia_h100_80gb_hbm3;
 mod nvidia_h200;
 
 use super::KernelId;
-use super::model::Law;
+use super::model::{Dense, Law};
 
 /// What was measured where, when and with which build.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Table {
     pub commit: &'static str,
     /// Where the coefficients are from.
     pub source: &'static str,
+    /// What dense weights cost, fitted to the baselines of bench/results.
+    pub dense: Dense,
     /// The law of a kernel.
     pub law: fn(KernelId) -> Law,
 }
@@ -33,7 +35,12 @@ pub const TABLES: [&Table; 2] = [&nvidia_h100_80gb_hbm3::TABLE, &nvidia_h200::TA
 /// The table for a device.
 pub fn of(device: &str) -> &'static Table {
     let [first, ..] = TABLES;
-    TABLES.into_iter().find(|table| table.device == device).unwrap_or(first)
+    of_measured(device).unwrap_or(first)
+}
+
+/// The table of a device that was measured: times from another one's would mislead.
+pub fn of_measured(device: &str) -> Option<&'static Table> {
+    TABLES.into_iter().find(|table| table.device == device)
 }
 
 #[cfg(test)]
