@@ -616,10 +616,11 @@ fn automatic_choice_follows_sparsity_and_preference() {
     };
     let (speed, footprint, columns, few) =
         (Preference::Speed, Preference::Footprint, Preference::Columns, Preference::FewColumns);
-    assert_eq!(choose(500, speed), Format::Bitmap);
+    assert_eq!(choose(550, speed), Format::Bitmap);
+    assert_eq!(choose(500, speed), Format::Slots);
     assert_eq!(choose(500, footprint), Format::Bitmap);
     assert_eq!(choose(500, columns), Format::Bitmap);
-    assert_eq!(choose(450, speed), Format::Bitmap);
+    assert_eq!(choose(450, columns), Format::Bitmap);
     assert_eq!(choose(400, speed), Format::Slots);
     assert_eq!(choose(400, columns), Format::Banked);
     assert_eq!(choose(300, speed), Format::Slots);
@@ -627,7 +628,8 @@ fn automatic_choice_follows_sparsity_and_preference() {
     assert_eq!(choose(10, speed), Format::Slots);
     assert_eq!(choose(10, footprint), Format::TiledCsl);
     assert_eq!(choose(10, columns), Format::Banked);
-    assert_eq!(choose(450, few), Format::Bitmap);
+    assert_eq!(choose(550, few), Format::Bitmap);
+    assert_eq!(choose(500, few), Format::Slots);
     assert_eq!(choose(320, few), Format::Slots);
     assert_eq!(choose(90, few), Format::Slots);
     assert_eq!(choose(70, few), Format::Sell);
