@@ -181,8 +181,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     let_dependents_begin();
     extern __shared__ __align__(kAlign) unsigned char smem[];
     const Addresses at = layout<NT>(p, (smem_addr(smem) + kAlign - 1) & ~(kAlign - 1));
-    // The shuffle tells the compiler that a warp has one number: it serialises wgmma on paths that may diverge.
-    const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
+    const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
     const uint32_t slice = blockIdx.y, multipliers = G::kShared ? 8 : 4 * p.group_tiles;
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);

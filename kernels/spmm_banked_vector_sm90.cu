@@ -222,8 +222,7 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
 __device__ __forceinline__ void spmv(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     let_dependents_begin();
-    // The shuffle tells the compiler that a warp has one number: what follows from it costs no registers and no branch twice.
-    const uint32_t base = kept(smem_addr(smem)), warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
+    const uint32_t base = kept(smem_addr(smem)), warp = warp_number(), lane = threadIdx.x % 32;
     const uint32_t tiles = p.group_tiles, workers = tiles * kWarps;
     Addresses at;
     at.b_full = base;

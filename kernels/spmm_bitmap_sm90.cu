@@ -37,8 +37,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t base = smem_addr(smem), a_full_all = base + 16 * kBStages;
     const uint32_t a_ring = base + kBarrierBytes + kBStages * kRows * kBRow;
 
-    // The shuffle tells the compiler that a warp has one number: what follows from it costs no registers and no branch twice.
-    const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
+    const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
     BRing<kBStages, kBRow, kRows> ring(base, base + kBarrierBytes, warp == W);
     const uint32_t slice = blockIdx.y, n0 = slice * kRows;
     const StreamK line(p, (p.row_tiles + W - 1) / W);

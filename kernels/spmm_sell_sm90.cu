@@ -342,8 +342,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
-    // The shuffle tells the compiler that a warp has one number: what follows from it costs no registers and no branch twice.
-    const uint32_t base = kept(smem_addr(smem)), warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
+    const uint32_t base = kept(smem_addr(smem)), warp = warp_number(), lane = threadIdx.x % 32;
     constexpr uint32_t kThreads = (kWarps + kLoaders) * 32;
     const uint32_t slice = blockIdx.y;
     Addresses at;

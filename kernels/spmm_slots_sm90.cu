@@ -64,8 +64,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
     const uint32_t base = kept(smem_addr(smem));
-    // The shuffle tells the compiler that a warp has one number: what follows from it costs no registers and no branch twice.
-    const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
+    const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
     const uint32_t consumers = p.group_tiles * kWarps;
     Addresses at;
     at.b_full = base;

@@ -42,8 +42,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t base = kept(smem_addr(smem)), a_full_all = base + 16 * kBStages;
     const uint32_t tiles = base + kBarrierBytes + kBStages * kRows * kBRow, a_ring = tiles + W * kTileBytes;
 
-    // The shuffle tells the compiler that a warp has one number: what follows from it costs no registers and no branch twice.
-    const uint32_t warp = __shfl_sync(~0u, threadIdx.x / 32, 0), lane = threadIdx.x % 32;
+    const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
     const uint32_t slice = blockIdx.y, n0 = slice * kRows;
     const uint32_t row_tiles = (p.m + kTileRows - 1) / kTileRows, k_tiles = (p.k + kTileCols - 1) / kTileCols;
     const uint32_t chunks = (p.k + kChunkCols - 1) / kChunkCols;

@@ -24,6 +24,10 @@ __device__ __forceinline__ uint32_t smem_addr(const void* p) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
+// The number of this warp in its CTA. The shuffle tells the compiler that all lanes have the same: what follows from it is computed
+// once for the warp, branches on it do not diverge, and wgmma behind them is not serialised.
+__device__ __forceinline__ uint32_t warp_number() { return __shfl_sync(~0u, threadIdx.x / 32, 0); }
+
 // The same number, which the compiler now keeps in a register: a shared address it would compute again each time from a special register.
 __device__ __forceinline__ uint32_t kept(uint32_t value) {
     asm volatile("" : "+r"(value));
