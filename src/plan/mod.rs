@@ -404,7 +404,7 @@ pub fn estimate(problem: &Problem, props: &DeviceProps, plan: &LaunchPlan) -> Op
 /// Microseconds that cuBLAS is estimated to take for the product with dense weights; `None` on a device that nobody has
 /// measured, for more columns than were, and for smaller matrices.
 pub fn dense_estimate(problem: &Problem, props: &DeviceProps) -> Option<f64> {
-    table::of_measured(&props.name)?.dense.time(problem.m, problem.n, problem.k)
+    table::of_measured(&props.name)?.dense?.time(problem.m, problem.n, problem.k)
 }
 
 /// The stream-K line of a kernel (fl_streamk.cuh).

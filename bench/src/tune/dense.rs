@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use flash_llm::plan::model::Dense;
 
 use crate::csv::Row;
+use crate::stats::Summary;
 
 /// The law with the least relative squared error of the medians of each shape and N that cuBLAS was timed with on the
 /// device. `None` without two sizes.
@@ -19,9 +20,8 @@ pub fn fit(rows: &[Row], device: &str) -> Option<Dense> {
     }
     // Weighted least squares of time over bytes, by 1 / time^2.
     let (mut w, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for (&(m, k, _), us) in &mut times {
-        us.sort_by(f64::total_cmp);
-        let y = *us.get(us.len() / 2)?;
+    for (&(m, k, _), us) in &times {
+        let y = Summary::of(us)?.median;
         let (x, weight) = (2.0 * m as f64 * k as f64, 1.0 / (y * y));
         w += weight;
         wx += weight * x;

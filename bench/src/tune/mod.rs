@@ -63,10 +63,16 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let path = args.text("table", &default_table);
     let chosen = fit::regrets(&samples, &|kernel| fitted.law(kernel));
     let mean = 100.0 * chosen.iter().sum::<f64>() / chosen.len().max(1) as f64;
-    let earlier =
-        crate::report::load(Path::new(args.text("dense", "bench/results"))).unwrap_or_default();
-    let dense = dense::fit(&earlier, &first.props.name).unwrap_or(base.dense);
-    println!("dense: {:.2} us and {:.0} GB/s", dense.launch, dense.bytes / 1e3);
+    // Where a program was carried to, there may be no rows: what was known of the device stays.
+    let results = Path::new(args.text("dense", "bench/results"));
+    let earlier = if args.optional("dense").is_some() || results.exists() {
+        crate::report::load(results)?
+    } else {
+        Vec::new()
+    };
+    let known = plan::table::of_measured(&first.props.name).and_then(|table| table.dense);
+    let dense = dense::fit(&earlier, &first.props.name).or(known);
+    println!("dense: {dense:?}");
     let text = table::render(
         &table::Head {
             device: &first.props.name,

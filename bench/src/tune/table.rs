@@ -14,7 +14,7 @@ pub struct Head<'a> {
     pub date: &'a str,
     pub commit: &'a str,
     pub source: &'a str,
-    pub dense: Dense,
+    pub dense: Option<Dense>,
 }
 
 /// The file's text; kernels with the same law share a line.
@@ -33,9 +33,10 @@ pub fn render(head: &Head<'_>, law: &dyn Fn(KernelId) -> Law) -> String {
         .into_iter()
         .filter(|name| order.iter().any(|law| law.contains(&format!("({name} {{"))))
         .collect();
-    names.extend(["Dense", "Law"]);
+    names.extend(head.dense.map(|_| "Dense").into_iter().chain(["Law"]));
     names.sort_unstable();
-    let names = format!("{{{}}}", names.join(", "));
+    let names = names.join(", ");
+    let names = if names.contains(',') { format!("{{{names}}}") } else { names };
     let mut out = format!(
         "//! Coefficients for {}. Written by `flash_llm_bench tune`; not to be edited.\n\n\
          use super::Table;\nuse crate::plan::KernelId::{{self, *}};\nuse crate::plan::model::{names};\n\n\
@@ -52,11 +53,10 @@ pub fn render(head: &Head<'_>, law: &dyn Fn(KernelId) -> Law) -> String {
     ] {
         let _ = writeln!(out, "    {name}: {value:?},");
     }
-    let Dense { launch, bytes, least } = head.dense;
-    let _ = writeln!(
-        out,
-        "    dense: Dense {{ launch: {launch:?}, bytes: {bytes:?}, least: {least} }},"
-    );
+    let dense = head.dense.map_or("None".to_owned(), |Dense { launch, bytes, least }| {
+        format!("Some(Dense {{ launch: {launch:?}, bytes: {bytes:?}, least: {least} }})")
+    });
+    let _ = writeln!(out, "    dense: {dense},");
     out += "    law,\n};\n\n#[rustfmt::skip]\nconst fn law(kernel: KernelId) -> Law {\n    match kernel {\n";
     for law in order.iter().filter(|law| *law != "Law::Unknown") {
         let kernels = kernels.get(law).map_or(String::new(), |k| k.join(" | "));

@@ -23,8 +23,8 @@ pub struct Table {
     pub commit: &'static str,
     /// Where the coefficients are from.
     pub source: &'static str,
-    /// What dense weights cost, fitted to the baselines of bench/results.
-    pub dense: Dense,
+    /// What dense weights cost, fitted to the baselines of bench/results; `None` while there are none of the device.
+    pub dense: Option<Dense>,
     /// The law of a kernel.
     pub law: fn(KernelId) -> Law,
 }
