@@ -2,14 +2,15 @@
 //
 // Conversion between dense matrices and Slots (docs/format-slots.md; src/format/slots.rs is the specification).
 //
-//   fl_convert_slots_size    dense -> units, non-zeros and order of every block
-//   fl_convert_slots_encode  dense, table, orders -> header, table, blocks: the bytes of the host's encoder
+//   fl_convert_slots_rows    dense -> dense rows of every tile
+//   fl_convert_slots_size    dense, dense rows -> units, non-zeros and order of every block
+//   fl_convert_slots_encode  dense, table, dense rows, orders -> header, table, blocks: the bytes of the host's encoder
 //   fl_convert_slots_unpack  blocks -> dense, or compared with dense, or checked
 //
-// Blocks:   one CTA of 256 threads a block of 32 x 256 elements; thread = (row, step), 32 elements in registers.
+// Blocks:   one CTA of 256 threads a block of 32 x 256 elements (of the rows: a tile of 32 x K); thread = (row, step), 32 elements in registers.
 //           Row-major: the steps of a row are neighbouring threads; column-major: the rows of a step are.
 //           Two warps of an analysis search an order for the columns, a half of every octet each, a lane an octet.
-// Shared:   the block as stored (at most 26,112 bytes), a dense tile, and the order, counts and ranks that say where
+// Shared:   the block as stored (at most 26,240 bytes), a dense tile, and the order, counts and ranks that say where
 //           each value goes.
 // Encoding a block writes each of its bytes at most once over zeros. Checking does the same over the block's own
 // bytes with XOR: what is left is zero exactly if the block is what its elements encode to.
@@ -30,7 +31,14 @@ constexpr uint32_t kValues = kArrangement + kUnit;
 constexpr uint32_t kRound = 16;                    // columns
 constexpr uint32_t kRounds = 8;                    // at most: overflow is in half of the columns
 constexpr uint32_t kColumns = 2 * kRounds;         // within the overflow
-constexpr uint32_t kMost = kFixed + (2 * kRounds + kRounds * kRound + 4 * 32 * 128 + kUnit - 1) / kUnit + 64;
+// Dense rows take as much as the overflow that they spare, but for what either is rounded up.
+constexpr uint32_t kMost = kFixed + (2 * kRounds + kRounds * kRound + 4 * 32 * 128 + kUnit - 1) / kUnit + 64 + 1;
+constexpr uint32_t kDenseRow = 528;                // bytes of a row that is stored whole, with its number
+constexpr uint32_t kDenseRowHead = 16;
+constexpr uint32_t kMostDenseRows = 8;
+constexpr uint32_t kSparseRow = 136;               // elements of 256 that rows which are not stored whole may have
+constexpr uint32_t kSingleRow = 56;                // where groups of one element are looked for
+constexpr uint32_t kMostForSingle = 5;
 constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
 constexpr uint32_t kOrderWords = 16;  // u64
 constexpr uint32_t kSparse = 1024;  // elements of a block up to which groups of one element are looked for
@@ -52,6 +60,7 @@ struct Encoder {
     uint16_t starts[2][32];
     uint8_t order[2][32];
     uint32_t rows[2];
+    uint32_t dense;             // rows that are stored whole
     uint32_t sums[8];           // by warp: stored elements in the low bits, overflow above
     uint32_t groups[16];
     uint32_t masks[8][32];      // stored elements by (step, row)
@@ -71,6 +80,7 @@ struct Tile {
 
 struct Sizes {
     uint32_t units, nnz, distinct, rounds, rows;
+    uint32_t dense_units;
     bool single;
 };
 
@@ -162,6 +172,13 @@ __device__ __forceinline__ bool sweep(uint32_t (&c)[4], uint32_t (&from)[4], uin
     }
     return left == 0;
 }
+
+// The dense rows of a block's tile, as the workspace has them.
+__device__ __forceinline__ uint32_t dense_rows_of(const FlConvertParams& p, uint64_t block) {
+    return reinterpret_cast<const uint32_t*>(p.dense_rows)[block / p.blocks_across];
+}
+
+__device__ __forceinline__ bool is_dense(const Encoder& s, const Place& at) { return s.dense >> at.row & 1; }
 
 // Finds the order of a block's columns, and returns the mask of this thread's places; `mask` is that of its columns.
 // Synchronises first and last.
@@ -293,14 +310,15 @@ __device__ __forceinline__ void place_columns(Encoder& s, uint32_t warp, uint32_
     if (warp == 7 && lane == 0) s.distinct = distinct;
 }
 
-// Counts and sizes of a block of which this thread has the 32 elements of `mask`. Synchronises first and last.
-__device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, const Place& at, bool col_major) {
+// Counts and sizes of a block of which this thread has the 32 elements of `mask`, or `whole` elements of a dense row.
+// Synchronises first and last.
+__device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, uint32_t whole, const Place& at, bool col_major) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const uint32_t beyond = beyond_two(mask), keeps = mask & ~beyond;
     __syncthreads();
     s.counts[at.sub()][at.row % 8][at.piece()] = kept(keeps);
     if (threadIdx.x < 32) s.taken[threadIdx.x] = make_uint4(0, 0, 0, 0);
-    const uint32_t sum = __reduce_add_sync(kAll, static_cast<uint32_t>(__popc(mask) | __popc(beyond) << 16));
+    const uint32_t sum = __reduce_add_sync(kAll, static_cast<uint32_t>(__popc(mask) | __popc(beyond) << 16) + whole);
     // Lanes that differ in a multiple of 8 have the same step, in either order.
     uint32_t columns = beyond | __shfl_down_sync(kAll, beyond, 16);
     columns |= __shfl_down_sync(kAll, columns, 8);
@@ -321,9 +339,21 @@ __device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, const Place&
     sizes.rounds = (sizes.distinct + kRound - 1) / kRound;
     const uint32_t bytes = 2 * kRounds + kRound * sizes.rounds + 4 * overflow;
     sizes.rows = s.rows[0] > s.rows[1] ? s.rows[0] : s.rows[1];
-    sizes.units = kFixed + sizes.rows + (overflow > 0 ? (bytes + kUnit - 1) / kUnit : 0);
+    sizes.dense_units = (__popc(s.dense) * kDenseRow + kUnit - 1) / kUnit;
+    sizes.units = kFixed + sizes.rows + sizes.dense_units + (overflow > 0 ? (bytes + kUnit - 1) / kUnit : 0);
     sizes.single = single;
     return sizes;
+}
+
+// Whether the block has `count` dense rows, of which the nth is `row`; of no row where the count is 0.
+__device__ __forceinline__ bool has_dense_row(const FlConvertParams& p, uint64_t block, uint32_t count, uint32_t nth, uint32_t row) {
+    uint32_t start, units;
+    if (!extent(p, block, kFixed, kMost, start, units)) return false;
+    const uint8_t* bytes = reinterpret_cast<const uint8_t*>(p.data) + uint64_t{start} * kUnit;
+    const uint32_t* starts = reinterpret_cast<const uint32_t*>(bytes + kStarts);
+    if (starts[3] >> 24 != count) return false;
+    const uint32_t at = kValues + (starts[1] >> 24) * kUnit + nth * kDenseRow;
+    return count == 0 || (at < units * kUnit && bytes[at] == row);
 }
 
 // Half `i` of the elements.
@@ -345,17 +375,33 @@ __device__ __forceinline__ void put(T* to, V value) {
     *to = static_cast<T>(kCheck ? *to ^ value : value);
 }
 
+// As a block that is encoded again has it: zeros of either sign are the same.
+__device__ __forceinline__ uint32_t positive_zeros(uint32_t two) {
+    return two & ((two & 0x7fff) == 0 ? 0xffff0000u : kAll) & ((two & 0x7fff0000u) == 0 ? 0xffffu : kAll);
+}
+
+// Puts this thread's part of a dense row, of which it has the 32 elements.
+template <bool kCheck>
+__device__ __forceinline__ void put_dense_row(const Encoder& s, uint8_t* section, const uint32_t (&e)[kWords], const Place& at) {
+    uint8_t* row = section + __popc(s.dense & ((1u << at.row) - 1)) * kDenseRow;
+    if (at.step == 0) put<kCheck>(reinterpret_cast<uint32_t*>(row), static_cast<uint32_t>(at.row));
+    uint32_t* to = reinterpret_cast<uint32_t*>(row + kDenseRowHead) + kWords * at.step;
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) put<kCheck>(to + i, positive_zeros(e[i]));
+}
+
 // Byte of a step's codes for a lane.
 __device__ __forceinline__ uint32_t code_offset(int step, int lane) { return step / 2 * 256 + lane * 8 + step % 2 * 4; }
 
 // Puts this thread's part of the block into `block`, which holds zeros (or, kCheck, the block's bytes). The streams
-// are those of `measure`. Synchronises between, not at the end.
+// are those of `measure`. A dense row has an empty mask. Synchronises between, not at the end.
 template <bool kCheck>
 __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t (&e)[kWords], uint32_t mask,
                                        const Place& at, const Sizes& sizes) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint8_t* bytes = block.bytes();
     if (threadIdx.x < 16) s.groups[threadIdx.x] = group(threadIdx.x);
+    if (is_dense(s, at)) put_dense_row<kCheck>(s, bytes + kValues + sizes.rows * kUnit, e, at);
     __syncthreads();
     const int g = at.row % 8, plane = at.step / 4;
     uint32_t codes = 0;
@@ -374,13 +420,14 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
         put<kCheck>(reinterpret_cast<uint16_t*>(bytes + to), codes >> (16 * x) & 0xffff);
     }
     if (warp == 0) {
-        const uint32_t info = lane == 0 ? sizes.rounds : lane == 1 ? sizes.rows : lane == 2 ? sizes.single : 0;
+        const uint32_t front = lane == 0 ? sizes.rounds : lane == 1 ? sizes.rows : sizes.single;
+        const uint32_t info = lane < 3 ? front : lane == 3 ? __popc(s.dense) : 0;
         put<kCheck>(reinterpret_cast<uint32_t*>(bytes + kStarts) + lane,
                     s.starts[0][lane] | static_cast<uint32_t>(s.starts[1][lane]) << 12 | info << 24);
         if (lane < kOrderWords) put<kCheck>(reinterpret_cast<uint64_t*>(bytes + kArrangement) + lane, arrangement_word(s, lane));
     }
     uint16_t* values = reinterpret_cast<uint16_t*>(bytes + kValues) + plane;
-    uint8_t* overflow = bytes + kValues + sizes.rows * kUnit;
+    uint8_t* overflow = bytes + kValues + (sizes.rows + sizes.dense_units) * kUnit;
     uint32_t before = 0;
     for (int i = 0; i < at.piece(); ++i) before += s.counts[at.sub()][g][i];
 #pragma unroll
@@ -426,16 +473,53 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
 
 }  // namespace
 
+extern "C" __global__ void __launch_bounds__(kThreads) fl_convert_slots_rows(const __grid_constant__ FlConvertParams p) {
+    __shared__ uint32_t counts[8][32];
+    const Place at(p);
+    uint32_t mine = 0;
+    for (int64_t col = kSegment * at.step; col < p.cols; col += 8 * kSegment) {
+        uint32_t e[kWords];
+        load(p, int64_t{blockIdx.x} * 32 + at.row, col, e);
+        mine += __popc(stored(e));
+    }
+    counts[at.step][at.row] = mine;
+    __syncthreads();
+    if (threadIdx.x >= 32) return;
+    const uint32_t lane = threadIdx.x;
+    uint64_t count = 0, all = 0;
+    for (int i = 0; i < 8; ++i) {
+        count += counts[i][lane];
+        for (int row = 0; row < 32; ++row) all += counts[i][row];
+    }
+    const uint64_t cols = p.cols, left = p.rows - int64_t{blockIdx.x} * 32, rows_here = left < 32 ? left : 32;
+    const bool uneven = 4 * rows_here * count > 5 * all, full = uneven && 256 * count > kSparseRow * cols;
+    const uint32_t few = __ballot_sync(kAll, uneven && 256 * count > kSingleRow * cols);
+    // How many come before this row: the fullest first, of equals the first.
+    uint32_t before = 0;
+    uint64_t rest = 0;
+    for (uint32_t other = 0; other < 32; ++other) {
+        const uint64_t its = __shfl_sync(kAll, count, other);
+        if (!(few >> other & 1)) rest += its;
+        before += its > count || (its == count && other < lane) ? 1 : 0;
+    }
+    uint32_t rows = __ballot_sync(kAll, full && before < kMostDenseRows);
+    if (__popc(few) <= static_cast<int>(kMostForSingle) && 8 * rest <= 32 * cols) rows = few;
+    if (lane == 0) reinterpret_cast<uint32_t*>(p.dense_rows)[p.first_block / p.blocks_across + blockIdx.x] = rows;
+}
+
 extern "C" __global__ void __launch_bounds__(kThreads, kSearching) fl_convert_slots_size(const __grid_constant__ FlConvertParams p) {
     __shared__ Encoder s;
     const Place at(p);
     uint32_t e[kWords];
     load(p, int64_t{blockIdx.x / p.blocks_across} * 32 + at.row, int64_t{blockIdx.x % p.blocks_across} * 256 + 32 * at.step,
          e);
-    const uint32_t mask = arrange(s, stored(e), at);
+    const uint32_t all = stored(e);
     const uint64_t index = p.first_block + blockIdx.x;
+    if (threadIdx.x == 0) s.dense = dense_rows_of(p, index);
+    __syncthreads();
+    const uint32_t mask = arrange(s, is_dense(s, at) ? 0 : all, at);
     if (threadIdx.x < kOrderWords) order_of(p, index)[threadIdx.x] = arrangement_word(s, threadIdx.x);
-    const Sizes sizes = measure(s, mask, at, p.col_major);
+    const Sizes sizes = measure(s, mask, is_dense(s, at) ? __popc(all) : 0, at, p.col_major);
     if (threadIdx.x == 0) reinterpret_cast<uint32_t*>(p.table)[index] = sizes.units << 16 | sizes.nnz;
 }
 
@@ -457,15 +541,24 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     load(p, int64_t{blockIdx.x / p.blocks_across} * 32 + at.row, int64_t{blockIdx.x % p.blocks_across} * 256 + 32 * at.step,
          e);
     write(tile, at, e);
+    if (threadIdx.x == 0) {
+        // Whoever changed the workspace gets a block of zeros.
+        const uint32_t rows = dense_rows_of(p, index);
+        s.dense = __popc(rows) <= static_cast<int>(kMostDenseRows) ? rows : 0;
+    }
     const bool good = read_arrangement(s, order_of(p, index));
     read_arranged(s, tile, at, e);
     uint32_t mask = stored(e);
+    const uint32_t whole = is_dense(s, at) ? __popc(mask) : 0;
+    if (is_dense(s, at)) mask = 0;
     __syncthreads();
     for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) block.words[i] = make_uint4(0, 0, 0, 0);
-    Sizes sizes = measure(s, mask, at, p.col_major);
+    Sizes sizes = measure(s, mask, whole, at, p.col_major);
     if (!good || sizes.units != units) {
+        __syncthreads();
+        if (threadIdx.x == 0) s.dense = 0;
         mask = arrange(s, 0, at);
-        sizes = measure(s, mask, at, p.col_major);
+        sizes = measure(s, mask, 0, at, p.col_major);
     }
     encode<false>(s, block, e, mask, at, sizes);
     __syncthreads();
@@ -491,6 +584,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     // A bad order leaves columns out; they are zeros then.
     for (uint32_t i = threadIdx.x; i < 32 * kTileStride / 8; i += kThreads) tile.words[i] = make_uint4(0, 0, 0, 0);
     if (threadIdx.x < 16) s.groups[threadIdx.x] = 3 << 8;
+    if (threadIdx.x == 0) s.dense = 0;
     __syncthreads();
     // Here the table is by code.
     if (threadIdx.x < 16) {
@@ -517,7 +611,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     s.counts[at.sub()][g][at.piece()] = values;
     __syncthreads();
     const uint32_t rounds = starts[0] >> 24, length = units * kUnit;
-    const uint32_t section = kValues + (starts[1] >> 24) * kUnit;
+    const uint32_t dense = starts[3] >> 24, values_end = kValues + (starts[1] >> 24) * kUnit;
+    const uint32_t section = values_end + (dense * kDenseRow + kUnit - 1) / kUnit * kUnit;
     uint32_t before = 0, e[kWords];
     for (int i = 0; i < at.piece(); ++i) before += s.counts[at.sub()][g][i];
 #pragma unroll
@@ -571,6 +666,25 @@ extern "C" __global__ void __launch_bounds__(kThreads)
         good &= rounds == 0;
     }
     __syncthreads();
+    // Eight threads write a dense row over what codes and overflow may say of it.
+    const uint32_t nth = threadIdx.x / 8, step = threadIdx.x % 8;
+    good &= dense <= kMostDenseRows;
+    if (nth < dense && nth < kMostDenseRows) {
+        const uint32_t from = values_end + nth * kDenseRow, row = bytes[from < length ? from : 0];
+        if (from + kDenseRow <= length && row < 32) {
+            const uint16_t* elements = reinterpret_cast<const uint16_t*>(bytes + from + kDenseRowHead) + kSegment * step;
+#pragma unroll 1
+            for (uint32_t i = 0; i < kSegment; ++i) tile.row(row)[column(s, step, i)] = elements[i];
+            atomicOr(&s.dense, 1u << row);
+        } else {
+            good = false;
+        }
+        if (p.use == FL_UNPACK_CHECK && step == 0 && index % p.blocks_across != 0) good &= has_dense_row(p, index - 1, dense, nth, row);
+    }
+    if (p.use == FL_UNPACK_CHECK && threadIdx.x == 0 && index % p.blocks_across != 0 && dense == 0)
+        good &= has_dense_row(p, index - 1, 0, 0, 0);
+    __syncthreads();
+    good &= static_cast<uint32_t>(__popc(s.dense)) == dense;
     const uint4* mine = reinterpret_cast<const uint4*>(tile.row(at.row) + kSegment * at.step);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -586,8 +700,10 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     const int count = inside(p, row, col);
     good &= count == kSegment || stored(e) >> count == 0;
     read_arranged(s, tile, at, e);
-    const uint32_t mask = stored(e);
-    const Sizes sizes = measure(s, mask, at, p.col_major);
+    uint32_t mask = stored(e);
+    const uint32_t whole = is_dense(s, at) ? __popc(mask) : 0;
+    if (is_dense(s, at)) mask = 0;
+    const Sizes sizes = measure(s, mask, whole, at, p.col_major);
     good &= sizes.units == units;
     if (__syncthreads_or(!good)) {
         if (threadIdx.x == 0) report(p, index);

@@ -6,7 +6,7 @@
 // Blocks:   persistent grid (CTAs, N / (8*NT)); 4 warps, one 32-row tile each (fl_streamk.cuh).
 // Shared:   [0, ..)   B as it comes, 8*NT rows of 512 + 16 bytes
 //           [.., ..)  B, NT planes: 256 rows of K x 8 columns of N, which are gathered in a block's order
-//           [.., ..)  for each warp kRoundTile bytes: A of a round of overflow
+//           [.., ..)  for each warp kRoundTile bytes: A of a round of overflow, sums of dense rows
 //           [.., ..)  A ring, 4 x slots (1 or 2) x slot_bytes
 // Pipeline: copy B(i), A(i+1) | wait A(i), B(i) | barrier | transpose B(i) | barrier | decode + mma.sp, overflow + mma | ...
 // Assumes:  as spmm_slots_sm90.cu.
@@ -70,9 +70,13 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         }
     };
 
-    float4 acc[2 * NT];
+    float4 acc[2 * NT], dense_sums[(NT + 1) / 2];
+    // A tile's dense rows are the same in all blocks.
+    uint32_t dense_mask = 0;
 #pragma unroll
     for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll
+    for (int i = 0; i < (NT + 1) / 2; ++i) dense_sums[i] = make_float4(0.f, 0.f, 0.f, 0.f);
 
 #pragma unroll
     for (uint32_t i = 0; i < kRoundTile; i += 512) sts128(round_a + i + lane * 16, make_uint4(0, 0, 0, 0));
@@ -104,6 +108,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             const uint32_t starts = lds32(block + kStarts + lane * 4);
             const int rounds = __shfl_sync(~0u, starts >> 24, 0);
             const uint32_t values = block + kValues, rows = __shfl_sync(~0u, starts >> 24, 1);
+            const uint32_t dense = __shfl_sync(~0u, starts >> 24, 3), values_end = values + rows * kUnit;
+            const DenseRows dense_rows(values_end, max(dense, 1u), 0, lane);
 #pragma unroll 1
             for (uint32_t couple = 0; couple < kCouples; ++couple) {
                 const uint2 codes2 = lds64(block + couple * (2 * kUnit) + lane * 8);
@@ -118,16 +124,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     fetched.fetch(transpose(codes), next);
                     fetched.join(a);
                     const uint32_t from = b_lane + Octets::of_step(octets, i) * 128;
-#pragma unroll
-                    for (int nt = 0; nt < NT; ++nt) {
-                        uint32_t b[4];
-                        ldmatrix4_trans(b, from + nt * kPlane);
-                        mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes);
-                        mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes);
-                    }
+                    if (dense != 0)
+                        dense_rows.multiply_step<NT>(acc, dense_sums, 2 * couple + i, a, codes, from);
+                    else
+                        multiply_step<NT>(acc, a, codes, from);
                 }
             }
-            Overflow<1, 1> overflow(values + rows * kUnit, rounds, round_a, lane);
+            if (dense != 0) dense_mask = dense_rows.mask();
+            Overflow<1, 1> overflow(values_end + DenseRows::bytes(dense), rounds, round_a, lane);
 #pragma unroll 1
             for (int round = 0; round < rounds; ++round) {
                 add_rounds<NT>(acc, overflow, round, b_block);
@@ -138,6 +142,22 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (ahead) slot ^= 1;
         if (++k_block == p.k_blocks || unit + 1 == unit1) {
             k_block = 0;
+            if (dense_mask != 0) {
+                // Where rounds have their A there is room for four planes of B.
+                constexpr int kPlanes = NT < 4 ? NT : 4;
+#pragma unroll
+                for (int nt = 0; nt < NT; nt += kPlanes) {
+                    DenseRows::put<kPlanes>(dense_sums + nt / 2, round_a, lane);
+                    __syncwarp();
+                    DenseRows::take<kPlanes>(acc + nt, round_a, dense_mask, 0, lane);
+                    DenseRows::take<kPlanes>(acc + NT + nt, round_a, dense_mask, 16, lane);
+                    __syncwarp();
+                }
+#pragma unroll
+                for (uint32_t i = 0; i < kRoundTile; i += 512) sts128(round_a + i + lane * 16, make_uint4(0, 0, 0, 0));
+                __syncwarp();
+                dense_mask = 0;
+            }
             Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
             parts.begin(unit / p.k_blocks);
             if (tile < p.row_tiles && parts.reduce(acc, parts.peek(), lane))
@@ -146,6 +166,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 });
 #pragma unroll
             for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll
+            for (int i = 0; i < (NT + 1) / 2; ++i) dense_sums[i] = make_float4(0.f, 0.f, 0.f, 0.f);
         }
     }
 }

@@ -18,6 +18,7 @@
 //           warp B   load B 0 | stage free: B u, load B u+1 | ..   (NT >= 4: raw B .. | stage free: raw B u -> B u | ..)
 //           warp     wait A0, B0 | steps: values of the next step, rows of B in the block's order, mma.sp | rounds, if
 //                    there are: gather, scatter, mma, clear | free | wait A1 ...
+//           Dense rows are multiplied with the steps, into sums that both warps of a tile take at the end of a row group.
 //           One bulk copy a block of A. B's loader transposes it, so that rows of K can be gathered. Nothing drains at
 //           a row group's end: the rings run on.
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0
@@ -115,7 +116,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     }
     if constexpr (NT >= 4) take_registers<104>();
 
-    float4 acc[2 * NT];
+    float4 acc[2 * NT], dense_sums[(NT + 1) / 2];
 #pragma unroll
     for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
 
@@ -131,6 +132,10 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     for (uint32_t unit = unit0; unit < unit1; ++group, k_block = 0) {
         const uint32_t tile = group * p.group_tiles + r, end = min(unit1, unit + p.k_blocks - k_block);
         uint64_t peeked = 0;
+        // A tile's dense rows are the same in all blocks.
+        uint32_t dense_mask = 0;
+#pragma unroll
+        for (int i = 0; i < (NT + 1) / 2; ++i) dense_sums[i] = make_float4(0.f, 0.f, 0.f, 0.f);
         parts.begin(group);
         for (; unit < end; ++unit, ++k_block) {
             if (unit + 1 == end) {
@@ -154,24 +159,34 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 uint32_t next[2] = {block + value_at, block + second * 4 + (kValues + s * 2)};
 #pragma unroll
                 for (int i = 0; i < kSteps; ++i) own[i] = transpose(codes[i]);
-                auto multiply = [&](int i, const uint32_t(&a)[2][4]) {
-                    const uint32_t from = b_lane + Octets::of_step(octets, i) * 128;
-#pragma unroll
-                    for (int nt = 0; nt < NT; ++nt) {
-                        uint32_t b[4];
-                        ldmatrix4_trans(b, from + nt * kPlane);
-                        mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes[i]);
-                        mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes[i]);
-                    }
-                };
+                auto rows_b = [&](int i) { return b_lane + Octets::of_step(octets, i) * 128; };
+                const uint32_t dense = counts.w >> 24;
+                uint32_t values_end = values + (counts.y >> 24) * kUnit;
                 uint32_t a[2][4];
-                if (counts.z >> 24) {
+                const bool single = counts.z >> 24;
+                if (dense != 0) {
+                    const DenseRows rows(values_end, dense, s * kSteps * 32, lane);
+                    auto steps = [&](auto fetched) {
+#pragma unroll
+                        for (int i = 0; i < kSteps; ++i) {
+                            fetched.fetch(own[i], next[i / 2]);
+                            fetched.join(a);
+                            rows.multiply_step<NT>(acc, dense_sums, i, a, codes[i], rows_b(i));
+                        }
+                    };
+                    if (single)
+                        steps(Fetched<true>());
+                    else
+                        steps(Fetched<false>());
+                    values_end += DenseRows::bytes(dense);
+                    if (unit + 1 == end) dense_mask = rows.mask();
+                } else if (single) {
 #pragma unroll
                     for (int i = 0; i < kSteps; ++i) {
                         Fetched<true> fetched;
                         fetched.fetch(own[i], next[i / 2]);
                         fetched.join(a);
-                        multiply(i, a);
+                        multiply_step<NT>(acc, a, codes[i], rows_b(i));
                     }
                 } else {
                     Fetched<false> fetched[2];
@@ -180,10 +195,12 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     for (int i = 0; i < kSteps; ++i) {
                         if (i + 1 < kSteps) fetched[(i + 1) % 2].fetch(own[i + 1], next[(i + 1) / 2]);
                         fetched[i % 2].join(a);
-                        multiply(i, a);
+                        multiply_step<NT>(acc, a, codes[i], rows_b(i));
                     }
+                }
+                if (!single) {
                     const int rounds = counts.x >> 24;
-                    Overflow<kRounds, kOwn> overflow(values + (counts.y >> 24) * kUnit, rounds, scratch, lane);
+                    Overflow<kRounds, kOwn> overflow(values_end, rounds, scratch, lane);
                     // The two warps take rounds in turn, and with the block the turn changes.
                     for (int round = (s + k_block) % kWarps * kRounds; round < rounds; round += kWarps * kRounds) {
                         add_rounds<NT>(acc, overflow, round, b_stage);
@@ -220,6 +237,13 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         named_barrier(r + 1, 64);
         add<NT>(acc, other);
         named_barrier(r + 1, 64);
+        if (dense_mask != 0) {
+            DenseRows::put<NT>(dense_sums, scratch, lane);
+            named_barrier(r + 1, 64);
+            DenseRows::take<NT>(acc, scratch, dense_mask, s * 16, lane);
+            DenseRows::take<NT>(acc, exchange + (warp ^ 1) * kScratch, dense_mask, s * 16, lane);
+            named_barrier(r + 1, 64);
+        }
 #pragma unroll
         for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
         __syncwarp();

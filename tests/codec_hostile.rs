@@ -1,7 +1,7 @@
 //! Hostile buffers: each lie is refused with the right kind and an error that names the lying field.
 
 use flash_llm::error::Kind;
-use flash_llm::format::{EncodeOptions, analyse, encode, validate};
+use flash_llm::format::{EncodeOptions, analyse, decode, encode, validate};
 use flash_llm::types::{DenseLayout, Format, Order, Preference};
 
 const ROWS: usize = 70;
@@ -18,6 +18,27 @@ fn buffer(format: Format, reorder: bool) -> Vec<u8> {
     encode(&analysis, &layout, &values, &mut out).unwrap();
     validate(&out).unwrap();
     out
+}
+
+/// Elements 0x3c00 to 0x3c63 where they are stored, compressed, and where the blocks begin.
+fn compressed(
+    format: Format,
+    rows: usize,
+    cols: usize,
+    stored: impl Fn(usize, usize) -> bool,
+) -> (Vec<u8>, Vec<usize>) {
+    let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
+    let values: Vec<u16> = (0..rows * cols)
+        .map(|i| if stored(i / cols, i % cols) { 0x3c00 + (i % 100) as u16 } else { 0 })
+        .collect();
+    let options =
+        EncodeOptions { format: Some(format), reorder: false, preference: Preference::Speed };
+    let analysis = analyse(&layout, &values, &options).unwrap();
+    let mut out = vec![0; analysis.bytes()];
+    encode(&analysis, &layout, &values, &mut out).unwrap();
+    validate(&out).unwrap();
+    let data = analysis.header.data_offset as usize;
+    (out, analysis.table.iter().map(|&start| data + start as usize * 128).collect())
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -69,7 +90,7 @@ fn header_lies_are_named() {
         corrupt(&good, &["magic"], |b| b[0] = b'X');
         corrupt(&good, &["magic"], |b| b[0..8].fill(0xff));
         let current = u32_at(&good, 8);
-        assert_eq!(current, if format == Format::Slots { 3 } else { 1 });
+        assert_eq!(current, if format == Format::Slots { 4 } else { 1 });
         for version in [0, current - 1, current + 1, u32::MAX] {
             let mut bytes = good.clone();
             put32(&mut bytes, 8, version);
@@ -79,7 +100,12 @@ fn header_lies_are_named() {
         for wrong in [0_u32, 3, 15, u32::MAX] {
             corrupt(&good, &["element type", &wrong.to_string()], |b| put32(b, 16, wrong));
         }
-        corrupt(&good, &["flags"], |b| put32(b, 20, 2));
+        // Order by bank of a buffer that is not Tiled-CSL, and what no buffer has.
+        for flags in [1, 2, 3, 1 << 31] {
+            if (format, flags) != (Format::TiledCsl, 1) {
+                corrupt(&good, &["flags"], |b| put32(b, 20, flags));
+            }
+        }
         for (name, at) in [("rows", 24), ("cols", 32)] {
             corrupt(&good, &[name, "= 0"], |b| put64(b, at, 0));
             corrupt(&good, &["needs"], |b| put64(b, at, u64::MAX));
@@ -214,25 +240,11 @@ fn tiled_csl_lies_are_named() {
 fn slots_lies_are_named() {
     // Of the groups of 22 octets all have three elements, of the others one: no order spreads them on fewer than 24
     // columns with overflow, in two rounds.
-    let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();
-    let values: Vec<u16> = (0..ROWS * COLS)
-        .map(|i| {
-            let (octet, col) = (i % COLS / 8 % 32, i % COLS % 4);
-            if col == 0 || octet < 22 && col < 3 { 0x3c00 + (i % 100) as u16 } else { 0 }
-        })
-        .collect();
-    let options = EncodeOptions {
-        format: Some(Format::Slots),
-        reorder: false,
-        preference: Preference::Speed,
-    };
-    let analysis = analyse(&layout, &values, &options).unwrap();
-    let mut good = vec![0; analysis.bytes()];
-    encode(&analysis, &layout, &values, &mut good).unwrap();
-    validate(&good).unwrap();
-    let data = u64_at(&good, 72) as usize;
-    let block = |index: usize| data + u32_at(&good, 256 + 4 * index) as usize * 128;
-    let (first, end) = (block(0), block(1));
+    let (good, blocks) = compressed(Format::Slots, ROWS, COLS, |_, col| {
+        let (octet, col) = (col / 8 % 32, col % 4);
+        col == 0 || octet < 22 && col < 3
+    });
+    let (first, end) = (blocks[0], blocks[1]);
     let (rounds_at, rows_at, single_at) = (first + 1024 + 3, first + 1024 + 7, first + 1024 + 11);
     let (rounds, entries) = (2, 24 * 32);
     assert_eq!(good[rounds_at], rounds as u8);
@@ -252,7 +264,7 @@ fn slots_lies_are_named() {
     corrupt(&good, &["block 0", "in two places"], |b| b[order] ^= 1);
     corrupt(&good, &["arrangement", "block 0", "need 0x"], |b| b[order + 7] |= 0x80);
     let number = |octet: usize| {
-        let at = block(1) + 1152 + 64 * (octet / 16) + 16 * (octet % 4);
+        let at = blocks[1] + 1152 + 64 * (octet / 16) + 16 * (octet % 4);
         (at, 5 * (octet / 4 % 4))
     };
     let word = |b: &[u8], at: usize| u64::from_le_bytes(b[at..at + 8].try_into().unwrap());
@@ -281,7 +293,7 @@ fn slots_lies_are_named() {
         corrupt(&good, &["block 0"], |b| b[rows_at] = wrong);
     }
     assert_eq!(good[single_at], 0);
-    for lane in 2..32 {
+    for lane in (2..32).filter(|&lane| lane != 3) {
         corrupt(&good, &["starts", "block 0"], |b| b[first + 1024 + 4 * lane + 3] = 1);
     }
     // Ends that fall, that are beyond the entries, and those of rounds that are not there.
@@ -319,12 +331,167 @@ fn slots_lies_are_named() {
     assert!(filler < end, "the section has a gap");
     corrupt(&good, &["overflow", "need 0x00"], |b| b[filler] = 1);
     // Of block 1, because the streams of block 0 are all full.
-    let second = block(1) + 1280;
-    let free = (second..second + 128 * usize::from(good[block(1) + 1024 + 7]))
+    let second = blocks[1] + 1280;
+    let free = (second..second + 128 * usize::from(good[blocks[1] + 1024 + 7]))
         .step_by(2)
         .find(|&at| u16_at(at) == 0)
         .unwrap();
     corrupt(&good, &["values", "need 0x00"], |b| b[free] = 1);
+}
+
+#[test]
+fn slots_dense_rows_lies_are_named() {
+    // The rows 3, 17 and 30 of the first tile are full, and of the other rows so many elements that blocks have overflow.
+    let (good, blocks) = compressed(Format::Slots, ROWS, COLS, |row, col| {
+        [3, 17, 30].contains(&row) || col % 4 == 0 || col / 8 % 32 < 22 && col % 4 < 3
+    });
+    let block = blocks[0];
+    let (rounds_at, count_at) = (block + 1024 + 3, block + 1024 + 15);
+    let row = |nth: usize| block + 1280 + 128 * usize::from(good[block + 1024 + 7]) + 528 * nth;
+    let overflow = row(0) + (3 * 528usize).next_multiple_of(128);
+    assert_eq!([good[count_at], good[row(0)], good[row(1)], good[row(2)]], [3, 3, 17, 30]);
+    assert_eq!((good[rounds_at], u32_at(&good, overflow + 12) >> 16), (2, 24 * 29));
+    let put = |b: &mut [u8], at: usize, bits: u16| {
+        b[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+    };
+
+    // How many there are.
+    for wrong in (0..=255).filter(|&wrong| wrong != 3) {
+        corrupt(&good, &["block 0"], |b| b[count_at] = wrong);
+    }
+    for wrong in [9, 16, 255] {
+        let names = ["block 0", &format!("{wrong} dense rows"), "8 at most"];
+        corrupt(&good, &names, |b| b[count_at] = wrong);
+    }
+    // Tiles that have none: blocks 2 and 3 are a tile, 4 and 5 another.
+    for (index, &block) in blocks.iter().enumerate().take(6).skip(2) {
+        assert_eq!(good[block + 1024 + 15], 0);
+        for wrong in [1, 8, 9, 255] {
+            corrupt(&good, &["block"], |b| b[block + 1024 + 15] = wrong);
+        }
+        corrupt(&good, &[&format!("block {index}"), "200 dense rows"], |b| {
+            b[block + 1024 + 15] = 200;
+        });
+    }
+
+    // Numbers: of no row, one twice, descending, and that of another row.
+    for wrong in [32, 33, 128, 255] {
+        let names = ["block 0", &format!("dense row {wrong} ")];
+        corrupt(&good, &names, |b| b[row(2)] = wrong);
+    }
+    for (nth, wrong, named) in [(1, 3, 3), (1, 2, 2), (2, 17, 17), (0, 17, 17), (0, 18, 17)] {
+        let names = ["block 0", &format!("dense row {named} "), "not in its place"];
+        corrupt(&good, &names, |b| b[row(nth)] = wrong);
+    }
+    corrupt(&good, &["block 0", "dense row 3 "], |b| b.swap(row(0), row(1)));
+    corrupt(&good, &["block 0"], |b| b[row(0)] = 4);
+    // Bytes behind a number, and behind the last row.
+    for at in (0..3).flat_map(|nth| row(nth) + 1..row(nth) + 16).chain(row(3)..overflow) {
+        corrupt(&good, &["dense rows", "block 0", "need 0x00"], |b| b[at] = 0x80);
+    }
+    // A zero is an element less, and has no sign.
+    corrupt(&good, &["nnz"], |b| put(b, row(0) + 16, 0));
+    corrupt(&good, &["dense rows", "block 0", "need 0x00"], |b| put(b, row(0) + 16, 0x8000));
+    // A code, and an entry of the overflow, of a dense row: row 3, groups 0 and 1 of step 0, and column 0 of round 0.
+    assert_eq!(good[block + 8 * 12], 0x22);
+    corrupt(&good, &["block 0"], |b| b[block + 8 * 12] = 0x24);
+    corrupt(&good, &["block 0"], |b| put(b, overflow + 16 + 32 + 2, 16 * 3));
+}
+
+#[test]
+fn slots_blocks_of_a_tile_have_the_same_dense_rows() {
+    // Rows 5 and 9 are full in two of three blocks, and none of the first twelve has anything in the last.
+    let (good, blocks) = compressed(Format::Slots, 32, 768, |row, col| {
+        [5, 9].contains(&row) && col < 512 || row >= 12 && col % 9 == 0
+    });
+    let begin = |block: usize| block + 1280 + 128 * usize::from(good[block + 1024 + 7]);
+    for &block in &blocks[..3] {
+        let rows = [good[begin(block)], good[begin(block) + 528]];
+        assert_eq!((good[block + 1024 + 15], rows), (2, [5, 9]));
+    }
+    // By itself the last block is as good with any other two.
+    for (index, other) in [(1, 4), (1, 6), (2, 0), (2, 4), (2, 6)] {
+        let said = format!("block {index}: its dense rows are others than those of block");
+        corrupt(&good, &[&said, &(index - 1).to_string()], |b| b[begin(blocks[index])] = other);
+    }
+    for index in [1, 2] {
+        corrupt(&good, &["others than those of block"], |b| b[blocks[index] + 1024 + 15] = 1);
+    }
+    corrupt(&good, &["block"], |b| b[begin(blocks[0])] = 4);
+    // Of all three blocks at once it is the element count of the first two that is wrong.
+    corrupt(&good, &["block 0"], |b| blocks[..3].iter().for_each(|&at| b[begin(at)] = 12));
+}
+
+#[test]
+fn slots_dense_rows_end_where_the_matrix_does() {
+    // Row 1 of the last tile is full. It has rows 32 to 39, and columns up to 239.
+    let (good, blocks) = compressed(Format::Slots, 40, 240, |row, col| row == 33 || col % 9 == 0);
+    let block = blocks[1];
+    let row = block + 1280 + 128 * usize::from(good[block + 1024 + 7]);
+    assert_eq!([good[block + 1024 + 15], good[row]], [1, 1]);
+    // No group has two elements, so that each column is in its own place.
+    for (col, bits) in [(240, 0x3c00u16), (255, 1)] {
+        corrupt(&good, &["block 1", &format!("(33, {col})"), "outside"], |b| {
+            b[row + 16 + 2 * col..][..2].copy_from_slice(&bits.to_le_bytes());
+        });
+    }
+    corrupt(&good, &["dense rows", "block 1", "need 0x00"], |b| b[row + 16 + 2 * 255 + 1] = 0x80);
+    for number in [8u8, 31] {
+        corrupt(&good, &["block 1", &format!("({}, 0)", 32 + number), "outside"], |b| {
+            b[row] = number;
+        });
+    }
+}
+
+/// The same with another number of units, in a header and a table that fit it; of a matrix of one block.
+fn resized(good: &[u8], units: usize) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    let data = u64_at(good, 72) as usize;
+    bytes.resize(data + 128 * units, 0);
+    let total = bytes.len() as u64;
+    put32(&mut bytes, 260, units as u32);
+    put64(&mut bytes, 80, 128 * units as u64);
+    put64(&mut bytes, 88, total);
+    put32(&mut bytes, 96, units as u32);
+    bytes
+}
+
+#[test]
+fn a_slots_block_that_ends_within_its_dense_rows_is_refused() {
+    let (good, blocks) = compressed(Format::Slots, 32, 256, |row, col| row == 5 || col % 9 == 0);
+    let (block, units) = (blocks[0], (blocks[1] - blocks[0]) / 128);
+    assert_eq!((good[block + 1024 + 15], good[block + 1024 + 3]), (1, 0));
+    assert_eq!(units, 10 + usize::from(good[block + 1024 + 7]) + 5);
+    assert_eq!(resized(&good, units), good);
+    for missing in 1..=5 {
+        let short = resized(&good, units - missing);
+        refused(&short, Kind::CorruptData, &["block 0", "before its dense rows"]);
+    }
+    let long = resized(&good, units + 1);
+    refused(&long, Kind::CorruptData, &["table", "block 0", "its elements need"]);
+}
+
+#[test]
+fn any_set_of_dense_rows_of_slots_is_valid() {
+    // The encoder takes row 5 alone. Row 0 has no elements, and is a dense row as good as any other.
+    let (good, blocks) =
+        compressed(Format::Slots, 32, 256, |row, col| row == 5 || row > 0 && col % 9 == 0);
+    let units = (blocks[1] - blocks[0]) / 128;
+    let count_at = blocks[0] + 1024 + 15;
+    let row = blocks[0] + 1280 + 128 * usize::from(good[blocks[0] + 1024 + 7]);
+    assert_eq!([good[count_at], good[row]], [1, 5]);
+    let mut two = resized(&good, units - 5 + 9);
+    two[count_at] = 2;
+    two.copy_within(row..row + 528, row + 528);
+    two[row..row + 528].fill(0);
+    assert_eq!(validate(&two).unwrap().nnz, u64_at(&good, 40));
+    let layout = DenseLayout::new(32, 256, 256, Order::Row).unwrap();
+    let [one, two] = [good, two].map(|bytes| {
+        let mut values = vec![1; 32 * 256];
+        decode(&bytes, &layout, &mut values).unwrap();
+        values
+    });
+    assert_eq!(one, two);
 }
 
 #[test]
@@ -397,26 +564,10 @@ fn banked_lies_are_named() {
     corrupt(&good, &["chunks: block 0", "need 0x00"], |b| b[value(rows - 1, free, 2)] = 1);
 }
 
-/// Compressed to SELL, and where the blocks begin.
-fn sell(rows: usize, cols: usize, stored: impl Fn(usize, usize) -> bool) -> (Vec<u8>, Vec<usize>) {
-    let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
-    let values: Vec<u16> = (0..rows * cols)
-        .map(|i| if stored(i / cols, i % cols) { 0x3c00 + (i % 100) as u16 } else { 0 })
-        .collect();
-    let options =
-        EncodeOptions { format: Some(Format::Sell), reorder: false, preference: Preference::Speed };
-    let analysis = analyse(&layout, &values, &options).unwrap();
-    let mut out = vec![0; analysis.bytes()];
-    encode(&analysis, &layout, &values, &mut out).unwrap();
-    validate(&out).unwrap();
-    let data = analysis.header.data_offset as usize;
-    (out, analysis.table.iter().map(|&start| data + start as usize * 128).collect())
-}
-
 #[test]
 fn sell_lies_are_named() {
     // Rows without a zero, without elements, with a few that are far apart, and what is between.
-    let (good, blocks) = sell(70, 2100, |r, c| match r % 8 {
+    let (good, blocks) = compressed(Format::Sell, 70, 2100, |r, c| match r % 8 {
         0 => true,
         1 => false,
         2 => c % 700 == 3,
@@ -480,7 +631,7 @@ fn sell_lies_are_named() {
 #[test]
 fn sell_has_one_encoding() {
     // Columns 0, 10 and 20 of one row: lane 0 has places 0 and 4, lane 5 has place 3 (docs/format-sell.md).
-    let (good, blocks) = sell(1, 24, |_, c| c % 10 == 0);
+    let (good, blocks) = compressed(Format::Sell, 1, 24, |_, c| c % 10 == 0);
     let (first, values) = (blocks[0], blocks[0] + 64 + 128);
     let delta = |lane: usize, step: usize| first + 64 + 4 * lane + step;
     let value = |lane: usize, step: usize| values + 64 * step + 4 * (lane / 2) + 2 * (lane % 2);

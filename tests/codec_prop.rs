@@ -68,17 +68,42 @@ fn dense(
     pad: usize,
     order: Order,
     keep_permille: u64,
+    seed: u64,
+) -> Dense {
+    dense_by_row(rows, cols, pad, order, |_| keep_permille, seed)
+}
+
+/// The same, of row r `keep_permille(r)`.
+fn dense_by_row(
+    rows: usize,
+    cols: usize,
+    pad: usize,
+    order: Order,
+    mut keep_permille: impl FnMut(usize) -> u64,
     mut seed: u64,
 ) -> Dense {
     let minimum = if order == Order::Row { cols } else { rows };
     let layout = DenseLayout::new(rows, cols, minimum + pad, order).unwrap();
     let mut values = vec![CANARY; layout.extent()];
     for r in 0..rows {
+        let keep = keep_permille(r);
         for c in 0..cols {
-            values[layout.index(r, c)] = element(&mut seed, keep_permille);
+            values[layout.index(r, c)] = element(&mut seed, keep);
         }
     }
     Dense { layout, values }
+}
+
+/// Of 32 rows about `full` keep 60 to 100 %, half of them everything, the others 10 to 30 %; or for half of the seeds 30 to 100 %, the
+/// others up to 12 %.
+fn uneven(rows: usize, cols: usize, pad: usize, order: Order, full: u64, seed: u64) -> Dense {
+    let mut state = !seed;
+    let (spread, least, most) = if seed % 2 == 0 { (401, 100, 300) } else { (701, 0, 120) };
+    let keep = |_| match splitmix(&mut state) % 32 < full {
+        true => 1000 - splitmix(&mut state) % 2 * (splitmix(&mut state) % spread),
+        false => least + splitmix(&mut state) % (most - least + 1),
+    };
+    dense_by_row(rows, cols, pad, order, keep, seed)
 }
 
 prop_compose! {
@@ -88,9 +113,32 @@ prop_compose! {
         pad in prop_oneof![Just(0usize), 1usize..9],
         row_major in any::<bool>(),
         keep in prop_oneof![Just(0u64), Just(1000), Just(500), Just(50), 0u64..1000],
+        full in any_full(),
         seed in any::<u64>(),
     ) -> Dense {
-        dense(rows, cols, pad, if row_major { Order::Row } else { Order::Col }, keep, seed)
+        let order = if row_major { Order::Row } else { Order::Col };
+        match full {
+            0 => dense(rows, cols, pad, order, keep, seed),
+            _ => uneven(rows, cols, pad, order, full, seed),
+        }
+    }
+}
+
+/// Of 32 rows those that are much fuller than the others: none, a few, and more than a tile of Slots may have whole.
+fn any_full() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0u64), 1u64..8, 8u64..25]
+}
+
+prop_compose! {
+    /// Matrices of blocks with dense rows of Slots.
+    fn any_uneven()(
+        rows in prop_oneof![1usize..70, 100usize..280],
+        cols in prop_oneof![140usize..600, Just(1030usize)],
+        row_major in any::<bool>(),
+        full in 1u64..25,
+        seed in any::<u64>(),
+    ) -> Dense {
+        uneven(rows, cols, 0, if row_major { Order::Row } else { Order::Col }, full, seed)
     }
 }
 
@@ -163,7 +211,7 @@ fn naive_bitmap(matrix: &Dense, width: usize) -> Vec<u8> {
     out
 }
 
-/// The columns that a block of Slots v3 has in its places.
+/// The columns that a block of Slots v4 has in its places.
 fn naive_arrangement(block: &[u8]) -> Vec<usize> {
     let column = |place: usize| {
         let (step, octet, half, number) = (place / 32, place / 8 % 4, place / 4 % 2, place % 4);
@@ -177,12 +225,81 @@ fn naive_arrangement(block: &[u8]) -> Vec<usize> {
     (0..256).map(column).collect()
 }
 
-/// The overflow of one block of Slots v3, whose places have the columns `order`, written down element by element from
-/// docs/format-slots.md: the rounds, and the section.
-fn naive_overflow(matrix: &Dense, r0: usize, c0: usize, order: &[usize]) -> (usize, Vec<u8>) {
+/// The dense rows of the tile of Slots v4 that begins at row `r0`, by the rule of docs/format-slots.md: their numbers, ascending.
+fn naive_dense_rows(matrix: &Dense, r0: usize) -> Vec<usize> {
+    let DenseLayout { rows, cols, .. } = matrix.layout;
+    let count = |row: usize| {
+        let value = |col| matrix.values[matrix.layout.index(row, col)];
+        (0..cols).filter(|&col| value(col) & 0x7fff != 0).count()
+    };
+    let counts: Vec<usize> = (r0..rows.min(r0 + 32)).map(count).collect();
+    let all: usize = counts.iter().sum();
+    let over = |limit: usize| -> Vec<usize> {
+        let fuller = |row: &usize| {
+            256 * counts[*row] > limit * cols && 4 * counts.len() * counts[*row] > 5 * all
+        };
+        (0..counts.len()).filter(fuller).collect()
+    };
+    let few = over(56);
+    let rest = all - few.iter().map(|&row| counts[row]).sum::<usize>();
+    if few.len() <= 5 && 8 * rest <= 32 * cols {
+        return few;
+    }
+    // Of equals the lower row comes first, as it did.
+    let mut full = over(136);
+    full.sort_by(|&a, &b| counts[b].cmp(&counts[a]));
+    full.truncate(8);
+    full.sort_unstable();
+    full
+}
+
+/// The section of these dense rows in a block whose places have the columns `order`, byte by byte.
+fn naive_dense_section(
+    matrix: &Dense,
+    r0: usize,
+    c0: usize,
+    order: &[usize],
+    dense: &[usize],
+) -> Vec<u8> {
+    let mut section = Vec::new();
+    for &row in dense {
+        section.push(row as u8);
+        section.extend([0; 15]);
+        for col in order.iter().map(|col| c0 + col) {
+            let inside = col < matrix.layout.cols;
+            let value = if inside { matrix.values[matrix.layout.index(r0 + row, col)] } else { 0 };
+            section.extend(kept(value).to_le_bytes());
+        }
+    }
+    section.resize(section.len().next_multiple_of(128), 0);
+    section
+}
+
+/// The blocks of a buffer of Slots, with their first rows and columns.
+fn blocks_of<'a>(
+    analysis: &'a Analysis,
+    buffer: &'a [u8],
+) -> impl Iterator<Item = (usize, usize, &'a [u8])> {
+    let header = &analysis.header;
+    let across = (header.cols as usize).div_ceil(256);
+    let at = move |index: usize| header.data_offset as usize + analysis.table[index] as usize * 128;
+    (0..analysis.table.len() - 1).map(move |index| {
+        (index / across * 32, index % across * 256, &buffer[at(index)..at(index + 1)])
+    })
+}
+
+/// The overflow of one block of Slots v4, whose places have the columns `order`, written down element by element from
+/// docs/format-slots.md: the rounds, and the section. The rows `dense` count as empty.
+fn naive_overflow(
+    matrix: &Dense,
+    r0: usize,
+    c0: usize,
+    order: &[usize],
+    dense: &[usize],
+) -> (usize, Vec<u8>) {
     let DenseLayout { rows, cols, .. } = matrix.layout;
     let mut elements = Vec::new();
-    for row in 0..32.min(rows - r0) {
+    for row in (0..32.min(rows - r0)).filter(|row| !dense.contains(row)) {
         for group in (0..256).step_by(4) {
             let stored = (group..group + 4).filter_map(|place| {
                 let col = c0 + order[place];
@@ -437,9 +554,13 @@ proptest! {
 
     #[test]
     fn bytes_do_not_depend_on_the_memory_order_or_the_threads(
-        rows in 1usize..200, cols in 1usize..600, keep in 0u64..1000, seed in any::<u64>(), threads in 1usize..5
+        rows in 1usize..200, cols in 1usize..600, keep in 0u64..1000, full in any_full(), seed in any::<u64>(),
+        threads in 1usize..5
     ) {
-        let by_row = dense(rows, cols, 0, Order::Row, keep, seed);
+        let by_row = match full {
+            0 => dense(rows, cols, 0, Order::Row, keep, seed),
+            _ => uneven(rows, cols, 0, Order::Row, full, seed),
+        };
         let mut by_col = dense(rows, cols, 3, Order::Col, 0, 0);
         for r in 0..rows {
             for c in 0..cols {
@@ -474,19 +595,28 @@ proptest! {
     }
 
     #[test]
-    fn overflow_of_slots_is_that_of_the_specification(matrix in any_dense()) {
+    fn dense_rows_and_overflow_of_slots_are_those_of_the_specification(
+        matrix in prop_oneof![any_dense(), any_uneven()]
+    ) {
         let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Slots), false));
-        let blocks = matrix.layout.cols.div_ceil(256);
-        for index in 0..analysis.table.len() - 1 {
-            let start = analysis.header.data_offset as usize + analysis.table[index] as usize * 128;
-            let end = analysis.header.data_offset as usize + analysis.table[index + 1] as usize * 128;
-            let block = &buffer[start..end];
+        for (r0, c0, block) in blocks_of(&analysis, &buffer) {
             let order = naive_arrangement(block);
-            let (rounds, section) = naive_overflow(&matrix, index / blocks * 32, index % blocks * 256, &order);
-            let rows = usize::from(block[1024 + 7]);
+            let dense = naive_dense_rows(&matrix, r0);
+            let (rounds, overflow) = naive_overflow(&matrix, r0, c0, &order, &dense);
+            let whole = naive_dense_section(&matrix, r0, c0, &order, &dense);
             prop_assert_eq!(usize::from(block[1024 + 3]), rounds);
-            prop_assert_eq!(&block[1280 + 128 * rows..], section, "block {}", index);
+            prop_assert_eq!(usize::from(block[1024 + 15]), dense.len());
+            let (values, overflow_at) = (1280 + 128 * usize::from(block[1024 + 7]), block.len() - overflow.len());
+            prop_assert_eq!(&block[values..overflow_at], whole, "dense rows of the block at ({}, {})", r0, c0);
+            prop_assert_eq!(&block[overflow_at..], overflow, "overflow of the block at ({}, {})", r0, c0);
+            // The groups of dense rows say "none": rows r and r + 8 of a lane, four groups each.
+            for (step, row, group) in (0..8).flat_map(|i| dense.iter().flat_map(move |&r| (0..8).map(move |q| (i, r, q)))) {
+                let lane = 4 * (row % 8) + 2 * (row / 16) + group / 4;
+                let at = 256 * (step / 2) + 8 * lane + 4 * (step % 2) + 2 * (row / 8 % 2) + group % 4 / 2;
+                prop_assert_eq!(block[at] >> (4 * (group % 2)) & 15, 2);
+            }
         }
+        prop_assert_eq!(&buffer[20..24], [0; 4]);
     }
 
     #[test]
@@ -516,9 +646,9 @@ proptest! {
 
     #[test]
     fn random_bytes_behind_a_good_header_do_not_panic(
-        rows in 1u64..200, cols in 1u64..600, which in 0..FORMATS.len(), seed in any::<u64>()
+        rows in 1usize..200, cols in 1usize..600, full in 0u64..9, which in 0..FORMATS.len(), seed in any::<u64>()
     ) {
-        let matrix = dense(rows as usize, cols as usize, 0, Order::Row, 300, seed);
+        let matrix = uneven(rows, cols, 0, Order::Row, full, seed);
         let (format, reorder) = FORMATS[which];
         let (_, mut buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
         let mut state = seed;
@@ -557,10 +687,103 @@ fn survive(buffer: &[u8]) {
     }
 }
 
+/// Numbers of the dense rows of every block.
+fn stored_dense_rows(analysis: &Analysis, buffer: &[u8]) -> Vec<Vec<u8>> {
+    blocks_of(analysis, buffer)
+        .map(|(_, _, block)| {
+            let begin = 1280 + 128 * usize::from(block[1024 + 7]);
+            (0..usize::from(block[1024 + 15])).map(|i| block[begin + 528 * i]).collect()
+        })
+        .collect()
+}
+
+/// The dense rows that all blocks of `rows` x 512 have, of which row r has `counts(r)` elements.
+#[track_caller]
+fn dense_rows(rows: usize, counts: impl Fn(usize) -> usize) -> Vec<u8> {
+    let layout = DenseLayout::new(rows, 512, 512, Order::Row).unwrap();
+    let values: Vec<u16> = (0..rows * 512)
+        .map(|at| 0x3c00 * u16::from(at % 512 * 77 % 512 < counts(at / 512)))
+        .collect();
+    let (analysis, buffer) = compress(&layout, &values, &options(Some(Format::Slots), false));
+    validate(&buffer).unwrap();
+    let stored = stored_dense_rows(&analysis, &buffer);
+    assert!(stored.windows(2).all(|pair| pair[0] == pair[1]), "{stored:?}");
+    stored[0].clone()
+}
+
+#[test]
+fn rows_much_fuller_than_the_others_of_their_tile_are_stored_whole() {
+    let none: [u8; 0] = [];
+    // 136 of 256 are 272 of 512. The other rows have more than an eighth, so that no groups of one element are looked for.
+    assert_eq!(dense_rows(32, |row| if row == 7 { 273 } else { 70 }), [7]);
+    assert_eq!(dense_rows(32, |row| if row == 7 { 272 } else { 70 }), none);
+    // A quarter more than the mean: 128 * 400 > 5 * (400 + 31 * 317), but not with 318.
+    assert_eq!(dense_rows(32, |row| if row == 31 { 400 } else { 317 }), [31]);
+    assert_eq!(dense_rows(32, |row| if row == 31 { 400 } else { 318 }), none);
+    for all in [0, 300, 512] {
+        assert_eq!(dense_rows(32, |_| all), none);
+    }
+    // Of too many the fullest, of equals the lower.
+    let first: Vec<u8> = (0..8).collect();
+    assert_eq!(dense_rows(32, |row| if row < 20 { 400 } else { 0 }), first);
+    let last: Vec<u8> = (12..20).collect();
+    assert_eq!(dense_rows(32, |row| if row < 20 { 300 + row } else { 0 }), last);
+    let mixed: Vec<u8> = (0..6).chain([18, 19]).collect();
+    assert_eq!(dense_rows(32, |row| if row < 20 { 360 + row / 18 } else { 0 }), mixed);
+    // The mean is that of the rows that there are.
+    assert_eq!(dense_rows(2, |row| if row == 1 { 512 } else { 300 }), [1]);
+    assert_eq!(dense_rows(2, |row| if row == 1 { 512 } else { 308 }), none);
+    assert_eq!(dense_rows(1, |_| 512), none);
+}
+
+#[test]
+fn few_fuller_rows_of_a_sparse_tile_are_stored_whole() {
+    let none: [u8; 0] = [];
+    // 56 of 256 are 112 of 512, and 27 rows of an eighth of the tile have 2048 elements: 75 each, and 23 more.
+    let rest = |row: usize| 75 + usize::from(row == 4) * 23;
+    let five = |count: usize, rest: &dyn Fn(usize) -> usize, row: usize| {
+        if row % 7 == 3 { count } else { rest(row) }
+    };
+    assert_eq!(dense_rows(32, |row| five(113, &rest, row)), [3, 10, 17, 24, 31]);
+    assert_eq!(dense_rows(32, |row| five(112, &rest, row)), none);
+    // One element too many in the others, unless the five are over the other limit, too.
+    let more = |row: usize| rest(row) + usize::from(row == 5);
+    assert_eq!(dense_rows(32, |row| five(113, &more, row)), none);
+    assert_eq!(dense_rows(32, |row| five(273, &more, row)), [3, 10, 17, 24, 31]);
+    // A sixth row.
+    assert_eq!(dense_rows(32, |row| if row < 5 { 200 } else { 40 }), [0, 1, 2, 3, 4]);
+    assert_eq!(dense_rows(32, |row| if row < 6 { 200 } else { 40 }), none);
+    // A quarter more than the mean.
+    assert_eq!(dense_rows(3, |row| [120, 180, 100][row]), [1]);
+    assert_eq!(dense_rows(3, |row| [120, 157, 100][row]), none);
+}
+
+#[test]
+fn a_full_block_of_a_tile_with_a_dense_row_is_valid() {
+    // One row is full, and all others are in the first of ten blocks: the largest block that there is.
+    let layout = DenseLayout::new(32, 2560, 2560, Order::Row).unwrap();
+    for full in 1..=8 {
+        let values: Vec<u16> = (0..32 * 2560)
+            .map(|at| 0x3c00 * u16::from(at / 2560 < full || at % 2560 < 256))
+            .collect();
+        let (analysis, buffer) = compress(&layout, &values, &options(Some(Format::Slots), false));
+        assert_eq!(stored_dense_rows(&analysis, &buffer)[0].len(), full);
+        assert_eq!(validate(&buffer).unwrap(), analysis.header, "{full} rows");
+        let mut out = vec![1; values.len()];
+        decode(&buffer, &layout, &mut out).unwrap();
+        assert_eq!(out, values);
+    }
+}
+
 #[test]
 fn every_single_byte_of_a_small_buffer_can_be_damaged() {
-    let matrix = dense(33, 70, 0, Order::Row, 300, 5);
-    for (format, reorder) in FORMATS {
+    let small = dense(33, 70, 0, Order::Row, 300, 5);
+    let full = |row| if row == 2 { 900 } else { 200 };
+    let with_dense_rows = dense_by_row(5, 150, 0, Order::Row, full, 5);
+    let cases = FORMATS.map(|format| (&small, format));
+    for (matrix, (format, reorder)) in
+        cases.into_iter().chain([(&with_dense_rows, (Format::Slots, false))])
+    {
         let (_, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(format), reorder));
         for at in 0..buffer.len() {
             for flip in [0x01, 0x80, 0xff] {

@@ -110,6 +110,20 @@ fn bitmap_blocks_of_dense_rows_are_the_hosts() {
 }
 
 #[test]
+fn slots_dense_rows_are_the_hosts() {
+    emulated("slots_dense_rows_are_the_hosts", |device| {
+        convert_cases::slots_dense_rows_are_the_hosts(device);
+    });
+}
+
+#[test]
+fn full_slots_blocks_with_dense_rows_are_the_hosts() {
+    emulated("full_slots_blocks_with_dense_rows_are_the_hosts", |device| {
+        convert_cases::full_slots_blocks_with_dense_rows_are_the_hosts(device);
+    });
+}
+
+#[test]
 fn bfloat16_converts_as_the_host_does() {
     emulated("bfloat16_converts_as_the_host_does", |device| {
         convert_cases::bfloat16_converts_as_the_host_does(device, (33, 300));

@@ -59,6 +59,16 @@ fn sell_rows_of_every_length_are_the_hosts() {
 }
 
 #[test]
+fn slots_dense_rows_are_the_hosts() {
+    convert_cases::slots_dense_rows_are_the_hosts(&device());
+}
+
+#[test]
+fn full_slots_blocks_with_dense_rows_are_the_hosts() {
+    convert_cases::full_slots_blocks_with_dense_rows_are_the_hosts(&device());
+}
+
+#[test]
 fn bfloat16_converts_as_the_host_does() {
     let device = device();
     convert_cases::bfloat16_converts_as_the_host_does(&device, (33, 300));

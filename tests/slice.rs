@@ -117,6 +117,53 @@ fn a_part_has_the_bytes_of_the_part_compressed_by_itself() {
 }
 
 #[test]
+fn parts_of_a_slots_matrix_keep_the_dense_rows_of_their_tiles() {
+    // Rows 40 and 50 of the second tile are full in all blocks, row 100 of the last in the first block alone.
+    let (rows, cols) = (128, 600);
+    let mut values = dense(rows, cols, 100);
+    for (row, full) in [(40, cols), (50, cols), (100, 256)] {
+        values[row * cols..row * cols + full].fill(0x3c00);
+    }
+    let format = (Format::Slots, false);
+    let buffer = compress(rows, cols, &values, format, false);
+    let dense_rows = |bytes: &[u8]| -> Vec<u8> {
+        let header = Header::from_bytes(bytes).unwrap();
+        let start = |index: usize| {
+            let entry = bytes[256 + 4 * index..].first_chunk().unwrap();
+            header.data_offset as usize + u32::from_le_bytes(*entry) as usize * 128
+        };
+        (0..header.table_entries as usize - 1)
+            .map(|index| bytes[start(index) + 1024 + 15])
+            .collect()
+    };
+    assert_eq!(dense_rows(&buffer), [0, 0, 0, 2, 2, 2, 0, 0, 0, 1, 1, 1]);
+    // The part, its blocks' dense rows, and whether the part by itself has the same.
+    type Case<'a> = (Range<usize>, Range<usize>, &'a [u8], bool);
+    let cases: [Case; 7] = [
+        (0..128, 0..600, &[0, 0, 0, 2, 2, 2, 0, 0, 0, 1, 1, 1], true),
+        // Rows are chosen tile by tile.
+        (32..96, 0..600, &[2, 2, 2, 0, 0, 0], true),
+        (0..32, 0..600, &[0, 0, 0], true),
+        (0..64, 256..600, &[0, 0, 2, 2], true),
+        (96..128, 0..256, &[1], true),
+        // By its other columns alone row 100 is like its neighbours.
+        (96..128, 256..600, &[1, 1], false),
+        (64..128, 512..600, &[0, 1], false),
+    ];
+    for (r, c, expected, same) in cases {
+        let part = cut(&buffer, &r, &c);
+        assert_eq!(dense_rows(&part), expected, "{r:?} {c:?}");
+        let wanted = part_of(&values, cols, &r, &c);
+        let alone = compress(r.len(), c.len(), &wanted, format, false);
+        assert_eq!(part == alone, same, "{r:?} {c:?}");
+        let layout = DenseLayout::new(r.len(), c.len(), c.len(), Order::Row).unwrap();
+        let mut got = vec![1; r.len() * c.len()];
+        decode(&part, &layout, &mut got).unwrap();
+        assert!(got == wanted, "{r:?} {c:?}");
+    }
+}
+
+#[test]
 fn ranges_that_are_no_whole_tiles_are_named() {
     for format in FORMATS {
         let cols = if format.0 == Format::Sell { 2100 } else { 700 };
@@ -158,7 +205,11 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         tiles in (0u64..4, 0u64..4, 0u64..3, 0u64..3),
     ) {
-        let values = dense(390, 600, 100);
+        // Every eleventh row is full.
+        let mut values = dense(390, 600, 100);
+        for row in values.chunks_mut(600).step_by(11) {
+            row.fill(0x3c00);
+        }
         let mut buffer = compress(390, 600, &values, FORMATS[which], false);
         // The header is checked before anything else; damage what lies behind it.
         let len = buffer.len() - Header::BYTES;

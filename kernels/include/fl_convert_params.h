@@ -21,6 +21,7 @@ typedef struct FlConvertParams {
     uint64_t front;         /* where header and table go, or 0: another launch writes them */
     uint64_t result;        /* FlConvertResult; 0 where nothing is reported */
     uint64_t orders;        /* Slots: 128 bytes a block of the matrix; sizes are followed by them, blocks follow from them */
+    uint64_t dense_rows;    /* Slots: u32 a tile of the matrix, a bit for every row that is stored whole; likewise */
     uint64_t data_units;    /* units of the data section */
     uint64_t table_entries;
     uint64_t first_block;   /* number of the strip's first block in the matrix */

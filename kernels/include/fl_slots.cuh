@@ -17,6 +17,9 @@ constexpr int kArrangement = kStarts + kUnit;
 constexpr int kValues = kArrangement + kUnit;
 constexpr int kRoundCols = 16;        // columns of a round of overflow
 constexpr int kRoundColumns = 16;     // in the overflow: from its beginning to the numbers of these columns
+constexpr int kDenseRow = kBlockCols * 2 + 16;  // bytes of a dense row: its number and zeros, then its elements
+constexpr int kDenseRowHead = 16;
+constexpr int kDenseRows = 8;         // of a tile, at most
 constexpr int kPlane = kBlockCols * 16;  // bytes of 8 columns of a block of B, as rows of K
 constexpr int kRoundTile = 1024;      // bytes of a round's A: 32 rows x 16 columns as two fragments of 8 x 8 pieces
 
@@ -136,6 +139,89 @@ struct Octets {
     }
 
     static __device__ __forceinline__ uint32_t of_step(uint32_t octets, int step) { return octets >> (5 * step) & 31; }
+};
+
+// One step of a block without dense rows: `from` is where this lane's row of B is, for ldmatrix.
+template <int NT>
+__device__ __forceinline__ void multiply_step(float4* acc, const uint32_t (&a)[2][4], uint32_t codes, uint32_t from) {
+#pragma unroll
+    for (int nt = 0; nt < NT; ++nt) {
+        uint32_t b[4];
+        ldmatrix4_trans(b, from + nt * kPlane);
+        mma_sp_m16n8k32<0>(acc[nt], a[0], b, codes);
+        mma_sp_m16n8k32<1>(acc[NT + nt], a[1], b, codes);
+    }
+}
+
+// The dense rows of a block. They are B's side of an instruction and sixteen columns of B its rows, so that rows which are anywhere in
+// the tile take one instruction for 16 places, and B's fragments are those that the other rows are multiplied with.
+struct DenseRows {
+    uint32_t row, from;  // this lane's, for ldmatrix
+
+    // Rows that are not there are the last one again. `first` is the first place.
+    __device__ __forceinline__ DenseRows(uint32_t section, uint32_t count, uint32_t first, uint32_t lane)
+        : row(section + min(lane % kDenseRows, count - 1) * kDenseRow), from(row + kDenseRowHead + lane / 8 * 16 + first * 2) {}
+
+    static __device__ __forceinline__ uint32_t bytes(uint32_t count) { return (count * kDenseRow + kUnit - 1) / kUnit * kUnit; }
+
+    // A bit for each.
+    __device__ __forceinline__ uint32_t mask() const { return __reduce_or_sync(~0u, 1u << (lds8(row) % kTileRows)); }
+
+    // As multiply_step(); `sums` are those of the dense rows, an m16n8 fragment of sixteen columns of B and eight rows each.
+    template <int NT>
+    __device__ __forceinline__ void multiply_step(float4* acc, float4* sums, int step, const uint32_t (&a)[2][4], uint32_t codes,
+                                                  uint32_t rows_b) const {
+        constexpr int kPair = NT < 2 ? 1 : 2;
+        uint32_t rows[4];
+        ldmatrix4(rows, from + step * 64);
+#pragma unroll
+        for (int nt = 0; nt < NT; nt += kPair) {
+            uint32_t b[kPair][4];
+#pragma unroll
+            for (int i = 0; i < kPair; ++i) {
+                ldmatrix4_trans(b[i], rows_b + (nt + i) * kPlane);
+                mma_sp_m16n8k32<0>(acc[nt + i], a[0], b[i], codes);
+                mma_sp_m16n8k32<1>(acc[NT + nt + i], a[1], b[i], codes);
+            }
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                // Of eight columns the others are these again.
+                const uint32_t both[4] = {b[0][2 * half], b[kPair - 1][2 * half], b[0][2 * half + 1], b[kPair - 1][2 * half + 1]};
+                mma_m16n8k16(sums[nt / 2], both, rows[2 * half], rows[2 * half + 1]);
+            }
+        }
+    }
+
+    // Writes the sums of kPlanes planes of B to shared memory, a dense row after the other: kPlanes * 256 bytes.
+    template <int kPlanes>
+    static __device__ __forceinline__ void put(const float4* sums, uint32_t to, uint32_t lane) {
+        to += lane % 4 * (2 * kPlanes * 32) + lane / 4 * 4;
+#pragma unroll
+        for (int i = 0; i < (kPlanes + 1) / 2; ++i) {
+            sts32(to + i * 64, __float_as_uint(sums[i].x));
+            sts32(to + i * 64 + kPlanes * 32, __float_as_uint(sums[i].y));
+            if (kPlanes == 1) continue;
+            sts32(to + i * 64 + 32, __float_as_uint(sums[i].z));
+            sts32(to + i * 64 + 32 + kPlanes * 32, __float_as_uint(sums[i].w));
+        }
+    }
+
+    // Adds them to the fragments of the 16 rows from `first_row` on.
+    template <int kPlanes>
+    static __device__ __forceinline__ void take(float4* acc, uint32_t from, uint32_t mask, uint32_t first_row, uint32_t lane) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const uint32_t bit = 1u << (first_row + lane / 4 + 8 * half);
+            if (!(mask & bit)) continue;
+            const uint32_t at = from + __popc(mask & (bit - 1)) * (kPlanes * 32) + lane % 4 * 8;
+#pragma unroll
+            for (int i = 0; i < kPlanes; ++i) {
+                const uint2 v = lds64(at + i * 32);
+                (half == 0 ? acc[i].x : acc[i].z) += __uint_as_float(v.x);
+                (half == 0 ? acc[i].y : acc[i].w) += __uint_as_float(v.y);
+            }
+        }
+    }
 };
 
 // The overflow of a block, kRounds (one or two) rounds at a time: a round is one long chain from entries to sums. Entries

@@ -16,14 +16,14 @@ fn new_tile<const R: usize, const C: usize>() -> Box<Tile<R, C>> {
     Box::new([[0; C]; R])
 }
 
-/// First pass: counts and sizes every block. `size` tells the stored elements and the units of one, and what else the second
-/// pass wants to know of it; a thread takes `leaf` blocks or more.
+/// First pass: counts and sizes every block. `size` is told a block's number and tells its stored elements and
+/// units, and what else the second pass wants to know of it; a thread takes `leaf` blocks or more.
 pub(super) fn analyse<N: Send, const R: usize, const C: usize>(
     format: Format,
     layout: &DenseLayout,
     values: &[u16],
     leaf: usize,
-    size: impl Fn(&Tile<R, C>) -> (u32, u32, N) + Sync + Send,
+    size: impl Fn(usize, &Tile<R, C>) -> (u32, u32, N) + Sync + Send,
 ) -> Result<(Analysis, Vec<N>)> {
     let blocks = layout.cols.div_ceil(C);
     let tiles = layout.rows.div_ceil(R);
@@ -32,7 +32,7 @@ pub(super) fn analyse<N: Send, const R: usize, const C: usize>(
         .with_min_len(leaf)
         .map_init(new_tile, |tile, index| {
             gather(layout, values, index / blocks * R, index % blocks * C, tile);
-            let (stored, units, note) = size(tile);
+            let (stored, units, note) = size(index, tile);
             ((stored, units), note)
         })
         .unzip();

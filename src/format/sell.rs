@@ -364,7 +364,7 @@ fn new_tile() -> Box<BlockTile> {
 
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    let size = |tile: &BlockTile| {
+    let size = |_, tile: &BlockTile| {
         let shape = Dealt::of(tile).shape;
         (shape.nnz, shape.units(), ())
     };

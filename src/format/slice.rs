@@ -1,5 +1,6 @@
 //! A part of a compressed matrix as a matrix of its own: whole blocks are copied, and header and table are
-//! made anew. The bytes are those that compressing the part of the dense matrix with the same tile gives.
+//! made anew. The bytes are those that compressing the part of the dense matrix with the same tile gives; of Slots with the same
+//! dense rows, which are chosen by all columns.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Slots v3: codes that are the metadata of a sparse Tensor Core instruction, and the values that fill its
+//! Slots v4: codes that are the metadata of a sparse Tensor Core instruction, and the values that fill its
 //! slots. The byte specification is docs/format-slots.md.
 //!
 //! `mma.sp` multiplies a row's group of four columns of which at most two are kept: two value slots and a
@@ -7,6 +7,7 @@
 //! so that groups have no more than two elements: from about 70 % sparsity on there is such an order. Elements beyond the
 //! second of a group are *overflow*: entries (value, place) of *rounds*, dense 32 x 16 tiles of A whose
 //! columns are sixteen columns of the block that have overflow, multiplied with gathered rows of B.
+//! Rows that have far more elements than the others would fill all rounds: they are *dense rows*, stored whole.
 //!
 //! A block is 32 rows x 256 columns, eight steps of 32 columns; all but the columns of a round are numbers of places, in
 //! the block's order. Lane `l = 4 g + t` owns rows `g + 8 rho` and
@@ -15,10 +16,12 @@
 
 use std::array::from_fn;
 
+use rayon::prelude::*;
+
 use super::arrangement::{self, Arrangement};
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::tile::{Tile, check_edge, reduce, scatter};
+use super::tile::{Tile, check_edge, gather, reduce, scatter};
 use super::{Analysis, block, blocks, changed, word};
 use crate::error::Result;
 use crate::types::{DenseLayout, Format};
@@ -35,9 +38,13 @@ pub const ORDER_BYTES: usize = arrangement::BYTES;
 pub const FIXED_UNITS: u32 = (STEPS + 2) as u32;
 /// Units of a block without overflow, at most: every group fills its slots.
 pub(crate) const MOST_WITHOUT_OVERFLOW: u32 = FIXED_UNITS + 64;
-/// Units of a block without a zero: every group has two elements of overflow, too.
-pub const MOST_UNITS: u32 =
+/// Units of a block without a zero in a tile with dense rows: every group has two elements of overflow, too. Dense rows take as
+/// much as the overflow that they spare, but for what either is rounded up.
+pub const MOST_UNITS: u32 = WITHOUT_A_ZERO + 1;
+const WITHOUT_A_ZERO: u32 =
     MOST_WITHOUT_OVERFLOW + (overflow_bytes(MOST_ROUNDS, TILE_ROWS * TILE_COLS / 2) / UNIT) as u32;
+/// Rows of a block that are stored whole, at most.
+pub const MOST_DENSE_ROWS: usize = 8;
 
 pub(crate) const STEPS: usize = TILE_COLS / 32;
 const LANES: usize = 32;
@@ -50,6 +57,14 @@ const SUBS: usize = 4;
 const STARTS: usize = STEPS * UNIT;
 const ARRANGEMENT: usize = STARTS + UNIT;
 const VALUES: usize = ARRANGEMENT + UNIT;
+/// A dense row with its number and zeros before it: of eight, the same 16 bytes lie in different shared-memory banks.
+const DENSE_ROW: usize = DENSE_ROW_HEAD + 2 * TILE_COLS;
+const DENSE_ROW_HEAD: usize = 16;
+/// Elements of a block's columns that a dense row has more of on average: overflow of sparser ones is rare.
+const SPARSE_ROW: u64 = 136;
+/// The same where groups of one element are looked for, and how many rows may be denser.
+const SINGLE_ROW: u64 = 56;
+const MOST_FOR_SINGLE: usize = 5;
 /// Within the overflow: where the columns of the rounds begin, behind the ends.
 const COLUMNS: usize = 2 * MOST_ROUNDS;
 
@@ -126,6 +141,65 @@ const fn overflow_bytes(rounds: usize, entries: usize) -> usize {
     if entries == 0 { 0 } else { (COLUMNS + ROUND * rounds + 4 * entries).next_multiple_of(UNIT) }
 }
 
+/// Units of a block's dense rows.
+const fn dense_units(rows: u32) -> u32 {
+    (rows * DENSE_ROW as u32).div_ceil(UNIT as u32)
+}
+
+/// The rows of a tile that an encoder stores whole, a bit each, from the elements that each of its `rows` has of `cols` columns. Of
+/// all tiles those with more than `SPARSE_ROW` of 256 and a quarter more than the mean, so that tiles which are dense everywhere have none; the
+/// fullest if they are too many, of equals the first. But where rows with more than `SINGLE_ROW` are so few and the others so
+/// sparse that groups of one element may be found, those.
+fn dense_rows(counts: &[u64; TILE_ROWS], rows: usize, cols: u64) -> u32 {
+    let (all, rows) = (counts.iter().sum::<u64>(), rows.min(TILE_ROWS));
+    let more = |limit: u64| {
+        let full = |&row: &usize| {
+            TILE_COLS as u64 * counts[row] > limit * cols && 4 * rows as u64 * counts[row] > 5 * all
+        };
+        (0..TILE_ROWS).filter(full).collect::<Vec<_>>()
+    };
+    let mask = |rows: &[usize]| rows.iter().fold(0, |mask, &row| mask | 1 << row);
+    let few = more(SINGLE_ROW);
+    let rest = all - few.iter().map(|&row| counts[row]).sum::<u64>();
+    if few.len() <= MOST_FOR_SINGLE && 8 * rest <= TILE_ROWS as u64 * cols {
+        return mask(&few);
+    }
+    let mut fullest = more(SPARSE_ROW);
+    fullest.sort_by_key(|&row| std::cmp::Reverse(counts[row]));
+    fullest.truncate(MOST_DENSE_ROWS);
+    mask(&fullest)
+}
+
+/// [`dense_rows`] of every tile of a matrix.
+fn dense_rows_of(layout: &DenseLayout, values: &[u16]) -> Vec<u32> {
+    let counts = |tile: &mut Box<BlockTile>, first: usize| {
+        let mut counts = [0; TILE_ROWS];
+        for col in (0..layout.cols).step_by(TILE_COLS) {
+            gather(layout, values, first, col, tile);
+            for (count, words) in counts.iter_mut().zip(stored_words(tile)) {
+                *count += words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
+            }
+        }
+        counts
+    };
+    (0..layout.rows.div_ceil(TILE_ROWS))
+        .into_par_iter()
+        .map_init(new_tile, |tile, index| {
+            let first = index * TILE_ROWS;
+            dense_rows(&counts(tile, first), layout.rows - first, layout.cols as u64)
+        })
+        .collect()
+}
+
+/// Numbers of the set bits, ascending.
+fn bits(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = (mask != 0).then(|| mask.trailing_zeros() as usize);
+        mask &= mask.wrapping_sub(1);
+        bit
+    })
+}
+
 /// Of 32 neighbouring elements those that their group does not keep: what is beyond the lowest two in even octets, which
 /// is in columns 2 or 3 of a group, and beyond the highest two in odd ones, in columns 0 or 1.
 #[inline]
@@ -144,6 +218,8 @@ fn map_bytes(word: u32, f: impl Fn(u8) -> u8) -> u32 {
 
 /// Masks of a block by (row, step), and the sizes that follow from them.
 struct Masks {
+    /// The rows that are stored whole, a bit each; elsewhere they count as empty.
+    dense: u32,
     words: [[u32; STEPS]; TILE_ROWS],
     /// Values of each lane in each sub-block.
     counts: [[u8; LANES]; SUBS],
@@ -157,12 +233,13 @@ struct Masks {
 }
 
 impl Masks {
-    fn of(tile: &BlockTile) -> Self {
-        let words = stored_words(tile);
+    fn of(tile: &BlockTile, dense: u32) -> Self {
+        let mut words = stored_words(tile);
+        let whole = take_rows(&mut words, dense);
         let mut single = true;
         let mut counts = [[0; LANES]; SUBS];
         let mut columns = [0; STEPS];
-        let (mut overflow, mut nnz) = (0, 0);
+        let (mut overflow, mut nnz) = (0, whole);
         for (r, words) in words.iter().enumerate() {
             for (step, &word) in words.iter().enumerate() {
                 let beyond = beyond_two(word);
@@ -177,7 +254,7 @@ impl Masks {
                 }
             }
         }
-        Self { words, counts, columns, overflow, nnz, single }
+        Self { dense, words, counts, columns, overflow, nnz, single }
     }
 
     /// The elements of a row and step that their groups keep.
@@ -224,15 +301,30 @@ impl Masks {
         [Plane::of(self, 0), Plane::of(self, 1)]
     }
 
+    /// Units of the dense rows.
+    fn dense_units(&self) -> u32 {
+        dense_units(self.dense.count_ones())
+    }
+
     /// Units of the block, of which `planes` are the planes.
     fn units(&self, planes: &[Plane; 2]) -> u32 {
-        FIXED_UNITS + (self.overflow_bytes() / UNIT + rows(planes)) as u32
+        FIXED_UNITS + (self.overflow_bytes() / UNIT + rows(planes)) as u32 + self.dense_units()
     }
 }
 
 /// Rows of values.
 fn rows(planes: &[Plane; 2]) -> usize {
     planes[0].rows.max(planes[1].rows)
+}
+
+/// Makes the rows empty; how many elements they had.
+fn take_rows(words: &mut [[u32; STEPS]; TILE_ROWS], rows: u32) -> u32 {
+    let mut taken = 0;
+    for row in bits(rows) {
+        taken += words[row].iter().map(|word| word.count_ones()).sum::<u32>();
+        words[row] = [0; STEPS];
+    }
+    taken
 }
 
 /// Elements that are stored, by (row, step).
@@ -325,9 +417,14 @@ fn new_tile() -> Box<BlockTile> {
 
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    let size = |tile: &BlockTile| {
-        let order = Arrangement::search(&stored_words(tile));
-        let masks = Masks::of(&order.apply(tile));
+    let dense_rows = dense_rows_of(layout, values);
+    let across = layout.cols.div_ceil(TILE_COLS);
+    let size = |index: usize, tile: &BlockTile| {
+        let mut words = stored_words(tile);
+        let dense = dense_rows[index / across];
+        take_rows(&mut words, dense);
+        let order = Arrangement::search(&words);
+        let masks = Masks::of(&order.apply(tile), dense);
         (masks.nnz, masks.units(&masks.planes()), order)
     };
     let (analysis, orders) = blocks::analyse(Format::Slots, layout, values, 8, size)?;
@@ -361,7 +458,8 @@ fn encode_block(
     out.fill(0);
     let (rounds, rows) = (masks.rounds(), rows(planes));
     let (head, rest) = out.split_at_mut(VALUES);
-    let (packed, overflow) = rest.split_at_mut(rows * UNIT);
+    let (packed, rest) = rest.split_at_mut(rows * UNIT);
+    let (whole, overflow) = rest.split_at_mut(masks.dense_units() as usize * UNIT);
     for step in 0..STEPS {
         let codes: [u32; TILE_ROWS] =
             from_fn(|r| map_bytes(masks.kept(r, step), |byte| PAIRS[usize::from(byte)].0));
@@ -373,7 +471,8 @@ fn encode_block(
         }
     }
     for lane in 0..LANES {
-        let info = [rounds, rows, usize::from(masks.single)];
+        let dense = masks.dense.count_ones() as usize;
+        let info = [rounds, rows, usize::from(masks.single), dense];
         let info = info.get(lane).map_or(0, |&info| info as u32);
         let word = u32::from(planes[0].starts[lane])
             | u32::from(planes[1].starts[lane]) << 12
@@ -383,6 +482,13 @@ fn encode_block(
     head[ARRANGEMENT..].copy_from_slice(&order.to_bytes());
     let mut places = [0; TILE_COLS];
     masks.place_columns(|col, place| places[col] = place);
+    for (bytes, row) in whole.chunks_exact_mut(DENSE_ROW).zip(bits(masks.dense)) {
+        bytes[0] = row as u8;
+        for (place, &value) in tile[row].iter().enumerate().filter(|&(_, &value)| value << 1 != 0) {
+            let at = DENSE_ROW_HEAD + 2 * place;
+            bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        }
+    }
     entries.clear();
     for lane in 0..LANES {
         for sub in 0..SUBS {
@@ -443,32 +549,38 @@ pub(crate) fn encode(
     values: &[u16],
     data: &mut [u8],
 ) -> Result<()> {
+    let dense_rows = dense_rows_of(layout, values);
+    let across = layout.cols.div_ceil(TILE_COLS);
     let encode = |entries: &mut Vec<_>, index: usize, tile: &BlockTile, out: &mut [u8]| {
         let order = &analysis.orders[index];
         let tile = order.apply(tile);
-        let masks = Masks::of(&tile);
+        let masks = Masks::of(&tile, dense_rows[index / across]);
         encode_block(&tile, order, &masks, &masks.planes(), entries, out)
     };
     blocks::encode(analysis, layout, values, data, 8, Vec::new, encode)
 }
 
-/// Writes block `index` over `tile`; the order that it has its columns in.
+/// Writes block `index` over `tile`; the order that it has its columns in, and the rows that it has whole.
 pub(crate) fn unpack(
     buffer: &[u8],
     header: &Header,
     index: usize,
     tile: &mut BlockTile,
-) -> Result<Arrangement> {
+) -> Result<(Arrangement, u32)> {
     let bytes = block(buffer, header, index, FIXED_UNITS)?;
     unpack_block(bytes, tile).map_err(|reason| corrupt(format!("block {index}: {reason}")))
 }
 
-fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<Arrangement, String> {
+fn unpack_block(
+    bytes: &[u8],
+    tile: &mut BlockTile,
+) -> std::result::Result<(Arrangement, u32), String> {
     *tile = [[0; TILE_COLS]; TILE_ROWS];
     let short = || "it ends before its values".to_owned();
     let start = |lane: usize| word(bytes, STARTS + 4 * lane).ok_or_else(short);
     let rounds = (start(0)? >> 24) as usize;
-    let section = VALUES + (start(1)? >> 24) as usize * UNIT;
+    let values_end = VALUES + (start(1)? >> 24) as usize * UNIT;
+    let dense_count = start(3)? >> 24;
     let stored = bytes.get(ARRANGEMENT..).and_then(<[u8]>::first_chunk);
     let order = Arrangement::read(stored.ok_or_else(short)?)?;
     for lane in 0..LANES {
@@ -502,8 +614,16 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<Arran
             }
         }
     }
+    let dense = stored_dense_rows(bytes.get(values_end..), dense_count)?;
+    let whole = bytes.get(values_end..).unwrap_or_default().chunks_exact(DENSE_ROW);
+    for (row, bytes) in bits(dense).zip(whole) {
+        for (place, value) in bytes[DENSE_ROW_HEAD..].chunks_exact(2).enumerate() {
+            tile[row][order.column(place)] = u16::from_le_bytes([value[0], value[1]]);
+        }
+    }
+    let section = values_end + dense_units(dense_count) as usize * UNIT;
     if rounds == 0 {
-        return Ok(order);
+        return Ok((order, dense));
     }
     let short = || "it ends before its overflow".to_owned();
     let ends = bytes.get(section..section + COLUMNS).ok_or_else(short)?;
@@ -526,23 +646,54 @@ fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> std::result::Result<Arran
         }
         first = first.max(end);
     }
-    Ok(order)
+    Ok((order, dense))
+}
+
+/// The rows, a bit each, that `bytes` begins with, of which there are `count`.
+fn stored_dense_rows(bytes: Option<&[u8]>, count: u32) -> std::result::Result<u32, String> {
+    let most = MOST_DENSE_ROWS as u32;
+    if count > most {
+        return Err(format!("it has {count} dense rows, needs {most} at most"));
+    }
+    let mut rows = 0u32;
+    let mut stored = bytes.unwrap_or_default().chunks_exact(DENSE_ROW);
+    for _ in 0..count {
+        let bytes = stored.next().ok_or_else(|| "it ends before its dense rows".to_owned())?;
+        let row = usize::from(bytes[0]);
+        // Each comes after those before.
+        if row >= TILE_ROWS || rows >> row != 0 {
+            return Err(format!("dense row {row} is none of the block, or not in its place"));
+        }
+        rows |= 1 << row;
+    }
+    Ok(rows)
+}
+
+/// The dense rows of block `index`.
+fn dense_rows_at(buffer: &[u8], header: &Header, index: usize) -> Result<u32> {
+    let bytes = block(buffer, header, index, FIXED_UNITS)?;
+    let start = |lane: usize| word(bytes, STARTS + 4 * lane).map_or(0, |word| word >> 24);
+    let from = VALUES + start(1) as usize * UNIT;
+    stored_dense_rows(bytes.get(from..), start(3))
+        .map_err(|reason| corrupt(format!("block {index}: {reason}")))
 }
 
 /// Name of the part of a block that a byte lies in.
-fn section(at: usize, rows: usize) -> &'static str {
+fn section(at: usize, rows: usize, dense_units: usize) -> &'static str {
     match at {
         _ if at < STARTS => "codes",
         _ if at < ARRANGEMENT => "starts",
         _ if at < VALUES => "arrangement",
         _ if at < VALUES + rows * UNIT => "values",
+        _ if at < VALUES + (rows + dense_units) * UNIT => "dense rows",
         _ => "overflow",
     }
 }
 
 /// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
-/// The encoding of a block in its order is unique: what it decodes to must give the same bytes again.
+/// The encoding of a block with its order and its dense rows is unique: what it decodes to must give the same bytes again.
 pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
+    let across = header.grid().1 as usize;
     let visit = |range: std::ops::Range<usize>| {
         let mut tile = new_tile();
         let mut entries = Vec::new();
@@ -550,10 +701,16 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
         let mut sum = (0u64, 0u32);
         for index in range {
             let bytes = block(buffer, header, index, FIXED_UNITS)?;
-            let order = unpack(buffer, header, index, &mut tile)?;
+            let (order, dense) = unpack(buffer, header, index, &mut tile)?;
+            let left = index - usize::from(index % across != 0);
+            if dense_rows_at(buffer, header, left)? != dense {
+                return Err(corrupt(format!(
+                    "block {index}: its dense rows are others than those of block {left}"
+                )));
+            }
             check_edge(header, index, &tile)?;
             let arranged = order.apply(&tile);
-            let masks = Masks::of(&arranged);
+            let masks = Masks::of(&arranged, dense);
             let planes = masks.planes();
             let units = masks.units(&planes);
             if units as usize * UNIT != bytes.len() {
@@ -567,7 +724,7 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 return Err(corrupt(format!(
                     "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
-                    section(at, rows(&planes)),
+                    section(at, rows(&planes), masks.dense_units() as usize),
                     bytes[at],
                     again[at]
                 )));
@@ -625,13 +782,17 @@ mod tests {
     }
 
     #[test]
-    fn a_dense_block_is_the_largest() {
-        let units = |value| {
-            let masks = Masks::of(&[[value; TILE_COLS]; TILE_ROWS]);
+    fn a_block_without_a_zero_is_the_largest() {
+        let units = |value, dense| {
+            let masks = Masks::of(&[[value; TILE_COLS]; TILE_ROWS], dense);
             masks.units(&masks.planes())
         };
-        assert_eq!(units(0x3c00), MOST_UNITS);
-        assert_eq!(units(0x8000), FIXED_UNITS);
+        assert_eq!(units(0x3c00, 0), WITHOUT_A_ZERO);
+        assert_eq!(units(0x3c00, 1), MOST_UNITS);
+        for rows in 2..=MOST_DENSE_ROWS {
+            assert!(units(0x3c00, (1 << rows) - 1) <= MOST_UNITS, "{rows} dense rows");
+        }
+        assert_eq!(units(0x8000, 0), FIXED_UNITS);
     }
 
     #[test]
@@ -642,7 +803,7 @@ mod tests {
             x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             *value = if x >> 8 < (1 << 24) / 5 { 0x3c00 } else { 0 };
         }
-        let masks = Masks::of(&tile);
+        let masks = Masks::of(&tile, 0);
         let values: u32 = masks.counts.iter().flatten().map(|&c| u32::from(c)).sum();
         let rows = Plane::of(&masks, 0).rows.max(Plane::of(&masks, 1).rows);
         assert!(rows as f64 <= 1.15 * f64::from(values) / 64.0, "{rows} rows for {values} values");

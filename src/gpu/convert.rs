@@ -189,6 +189,7 @@ fn strip_params(
         front: 0,
         result: 0,
         orders: 0,
+        dense_rows: 0,
         data_units: 0,
         table_entries: 0,
         first_block: (strip.first_row / tile.0 * across) as u64,
@@ -237,8 +238,14 @@ unsafe fn measure(
         let params = ConvertParams {
             table: sizes as u64,
             orders: (base + parts.orders) as u64,
+            dense_rows: (base + parts.dense_rows) as u64,
             ..strip_params(&strip, tile, None)?
         };
+        if format == Format::Slots {
+            let tiles = strip.layout.rows.div_ceil(tile.0);
+            // SAFETY: the source's strip is readable, and the workspace has room for every tile's dense rows.
+            unsafe { start(cuda, stream, ConvertKernel::SlotsRows, tiles, 0, params) }?;
+        }
         // SAFETY: the source's strip is readable, and the workspace has room for all blocks' sizes and orders.
         unsafe { start(cuda, stream, kernel, blocks_of(&strip, tile), 0, params) }?;
     }
@@ -393,6 +400,7 @@ pub(super) unsafe fn encode_source(
         let params = ConvertParams {
             table: table as u64,
             orders: (base + parts.orders) as u64,
+            dense_rows: (base + parts.dense_rows) as u64,
             ..buffer_params(strip_params(&strip, tile, Some(header))?, header, buffer)
         };
         let smem = kernel.dynamic_smem(header);

@@ -25,6 +25,8 @@ pub struct ConvertParams {
     pub result: u64,
     /// Orders of a Slots matrix's blocks, which its analysis leaves for its conversion.
     pub orders: u64,
+    /// Dense rows of its tiles, a bit each of a `u32`, which the analysis leaves, too.
+    pub dense_rows: u64,
     /// Units of the data.
     pub data_units: u64,
     /// Entries of the table.
@@ -205,10 +207,10 @@ const _: () = {
     assert!(size_of::<PruneParams>() == 112);
     assert!(size_of::<PruneState>() == 4120);
     assert!(size_of::<CsrParams>() == 120);
-    assert!(size_of::<ConvertParams>() == 384);
-    assert!(offset_of!(ConvertParams, ld) == 72);
-    assert!(offset_of!(ConvertParams, blocks_across) == 96);
-    assert!(offset_of!(ConvertParams, header) == 128);
+    assert!(size_of::<ConvertParams>() == 392);
+    assert!(offset_of!(ConvertParams, ld) == 80);
+    assert!(offset_of!(ConvertParams, blocks_across) == 104);
+    assert!(offset_of!(ConvertParams, header) == 136);
     assert!(size_of::<ConvertResult>() == 32);
     assert!(offset_of!(ConvertResult, max_block) == 24);
     assert!(size_of::<ScanParams>() == 48);

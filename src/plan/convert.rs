@@ -11,6 +11,8 @@ const BANKED_IMAGE: u32 = (2 * banked::TILE_ROWS * banked::TILE_COLS) as u32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum ConvertKernel {
+    /// Dense rows of Slots tiles.
+    SlotsRows,
     /// Sizes of Slots blocks.
     SlotsSize,
     /// Dense to Slots.
@@ -66,13 +68,14 @@ pub enum ConvertKernel {
 use ConvertKernel::{
     BankedEncode, BankedSize, BankedUnpack, BitmapEncode, BitmapSize, BitmapUnpack, CsrCheck,
     CsrExpand, PruneApply, PruneHistogram, PruneRows, PruneScan, PruneSelect, PruneTies, Scan,
-    SellEncode, SellSize, SellUnpack, SlotsEncode, SlotsSize, SlotsUnpack, Table, TiledCslEncode,
-    TiledCslSize, TiledCslUnpack,
+    SellEncode, SellSize, SellUnpack, SlotsEncode, SlotsRows, SlotsSize, SlotsUnpack, Table,
+    TiledCslEncode, TiledCslSize, TiledCslUnpack,
 };
 
 impl ConvertKernel {
     /// Every kernel, in declaration order.
     pub const ALL: &'static [ConvertKernel] = &[
+        SlotsRows,
         SlotsSize,
         SlotsEncode,
         SlotsUnpack,
@@ -103,7 +106,7 @@ impl ConvertKernel {
     /// File stem of the source, which names the embedded fatbin.
     pub const fn image(self) -> &'static str {
         match self {
-            SlotsSize | SlotsEncode | SlotsUnpack => "convert_slots",
+            SlotsRows | SlotsSize | SlotsEncode | SlotsUnpack => "convert_slots",
             BankedSize | BankedEncode | BankedUnpack => "convert_banked",
             SellSize | SellEncode | SellUnpack => "convert_sell",
             BitmapSize | BitmapEncode | BitmapUnpack => "convert_bitmap",
@@ -120,6 +123,7 @@ impl ConvertKernel {
     /// Exported name in the fatbin.
     pub const fn symbol(self) -> &'static str {
         match self {
+            SlotsRows => "fl_convert_slots_rows",
             SlotsSize => "fl_convert_slots_size",
             SlotsEncode => "fl_convert_slots_encode",
             SlotsUnpack => "fl_convert_slots_unpack",
@@ -219,6 +223,8 @@ pub struct Workspace {
     pub table: usize,
     /// Slots: the blocks' orders, [`slots::ORDER_BYTES`] each.
     pub orders: usize,
+    /// Slots: the dense rows of every tile, a bit each of 32.
+    pub dense_rows: usize,
     /// Bytes of all.
     pub bytes: usize,
 }
@@ -260,11 +266,12 @@ impl Workspace {
         if let Some(most) = most {
             table = part(checked_add(most, 2, "blocks")?, 4)?;
         }
-        let mut orders = 0;
+        let (mut orders, mut dense_rows) = (0, 0);
         if matches!(format, None | Some(Format::Slots)) {
             orders = part(blocks(size_tile(Format::Slots))?, slots::ORDER_BYTES)?;
+            dense_rows = part(rows.div_ceil(slots::TILE_ROWS), 4)?;
         }
-        Ok(Self { groups, bitmap_table, table, orders, bytes: end })
+        Ok(Self { groups, bitmap_table, table, orders, dense_rows, bytes: end })
     }
 
     /// Where the table of `format` is.
@@ -345,7 +352,8 @@ mod tests {
     #[test]
     fn a_workspace_has_room_for_the_tables_of_what_may_be_chosen() {
         let slots = Workspace::new(33, 300, Some(Format::Slots)).unwrap();
-        assert_eq!((slots.table, slots.orders, slots.bytes), (256, 512, 1024));
+        assert_eq!((slots.table, slots.orders, slots.dense_rows), (256, 512, 1024));
+        assert_eq!(slots.bytes, 1280);
         let bitmap = Workspace::new(33, 300, Some(Format::Bitmap)).unwrap();
         assert_eq!((bitmap.groups, bitmap.bitmap_table, bitmap.bytes), (256, 512, 768));
         let auto = Workspace::new(1 << 14, 1 << 14, None).unwrap();
@@ -354,7 +362,8 @@ mod tests {
         assert_eq!((auto.groups, auto.bitmap_table), (256, groups_end));
         assert_eq!(auto.table, groups_end + 512 * 64 * 4 + 256);
         assert_eq!(auto.orders, auto.table + 128 * 256 * 4 + 256);
-        assert_eq!(auto.bytes, auto.orders + 512 * 64 * 128);
+        assert_eq!(auto.dense_rows, auto.orders + 512 * 64 * 128);
+        assert_eq!(auto.bytes, auto.dense_rows + 512 * 4);
     }
 
     #[test]

@@ -22,11 +22,21 @@ const VERSION_MISMATCH: i32 = 106;
 /// fp16 bits, row-major: `percent` of them zeros of either sign, and among the others NaN, infinities,
 /// subnormals and negative numbers.
 pub fn weights(rows: usize, cols: usize, percent: usize, seed: u64) -> Vec<u16> {
+    weights_by_row(rows, cols, |_| percent, seed)
+}
+
+/// The same, of row r `percent(r)` of them.
+fn weights_by_row(
+    rows: usize,
+    cols: usize,
+    percent: impl Fn(usize) -> usize,
+    seed: u64,
+) -> Vec<u16> {
     let mut rng = Rng(seed);
     (0..rows * cols)
-        .map(|_| {
+        .map(|at| {
             let bits = rng.next();
-            if (bits >> 32) % 100 < percent as u64 {
+            if (bits >> 32) % 100 < percent(at / cols) as u64 {
                 return if bits >> 60 == 0 { 0x8000 } else { 0 };
             }
             match bits >> 56 {
@@ -269,16 +279,107 @@ pub fn sell_rows_of_every_length_are_the_hosts(device: &Handle) {
     }
 }
 
+/// Zeros in percent of rows of which some are much fuller than the others of their tile: dense rows of Slots.
+fn uneven(row: usize) -> usize {
+    match row % 32 {
+        2 | 11 | 29 => 10,
+        19 => 0,
+        _ => 80,
+    }
+}
+
+/// Keeps `count(row)` elements of 256 of each row, at columns far apart.
+fn thinned(shape: (usize, usize), seed: u64, count: impl Fn(usize) -> usize) -> Vec<u16> {
+    let mut values = weights(shape.0, shape.1, 0, seed);
+    for (at, value) in values.iter_mut().enumerate() {
+        let (row, col) = (at / shape.1, at % shape.1);
+        if (col * 77 + row * 13) % 256 >= count(row) {
+            *value = 0x8000 * (at % 3 == 0) as u16;
+        }
+    }
+    values
+}
+
+/// Slots tiles with one dense row, with some, with as many as may be, and with more rows that would be dense, by either limit.
+pub fn slots_dense_rows_are_the_hosts(device: &Handle) {
+    let host = Handle::host().unwrap();
+    let formats = &[api::FORMAT_SLOTS];
+    // How many elements of 256 a row of a tile has, and how many rows are dense.
+    type Count = fn(usize) -> usize;
+    let cases: [(&str, Count, usize); 15] = [
+        ("all full", |_| 256, 0),
+        ("one row", |row| if row == 31 { 256 } else { 60 }, 1),
+        ("one row, the others empty", |row| 256 * usize::from(row == 0), 1),
+        ("just enough elements", |row| if row == 7 { 137 } else { 40 }, 1),
+        ("just too few elements", |row| if row == 7 { 136 } else { 40 }, 0),
+        ("just fuller than the mean", |row| if row == 7 { 200 } else { 158 }, 1),
+        ("just not fuller than the mean", |row| if row == 7 { 200 } else { 159 }, 0),
+        ("every eighth row", |row| if row % 8 == 3 { 240 - row } else { 50 }, 4),
+        ("dense rows beside overflow", |row| if row % 6 == 0 { 256 } else { 120 }, 6),
+        ("more than may be, equally full", |row| if row < 24 { 200 } else { 9 }, 8),
+        ("more than may be", |row| if row < 22 { 150 + row * 7 % 22 } else { 0 }, 8),
+        ("a few among sparse ones", |row| if row % 7 == 3 { 57 } else { 30 }, 5),
+        ("not full enough among sparse ones", |row| if row % 7 == 3 { 56 } else { 30 }, 0),
+        ("others too full", |row| if row % 7 == 3 { 57 } else { 38 }, 0),
+        ("six among sparse ones", |row| if row % 6 == 3 || row == 0 { 100 } else { 20 }, 0),
+    ];
+    for (what, count, dense_rows) in cases {
+        for shape in [(32, 256), (64, 512)] {
+            let values = thinned(shape, 80, |row| count(row % 32));
+            let place = Placed::new(shape.0, shape.1, 0, api::ORDER_ROW);
+            let (_, bytes, _) = compress(&host, &place, &values, 0, api::FORMAT_SLOTS);
+            let first = usize::from(bytes[72]) + 256 * usize::from(bytes[73]);
+            assert_eq!(usize::from(bytes[first + 1024 + 15]), dense_rows, "{what}");
+            values_convert_as_the_host_does(device, shape, &values, what, 0, 0, formats);
+        }
+        let values = thinned((69, 600), 83, |row| count(row % 32));
+        values_convert_as_the_host_does(device, (69, 600), &values, what, 5, 1, formats);
+    }
+    // Last tiles, of which the mean is that of the rows that there are.
+    for rows in [1, 2, 3, 34, 37] {
+        let values = thinned((rows, 300), 84, |row| [256, 110, 150][row % 3]);
+        values_convert_as_the_host_does(device, (rows, 300), &values, "few rows", 0, 0, formats);
+    }
+    // All formats; and rows of which some are dense and some only in a few blocks.
+    for shape in [(33, 300), (70, 1100)] {
+        let values = weights_by_row(shape.0, shape.1, uneven, 81);
+        values_convert_as_the_host_does(device, shape, &values, "uneven rows", 3, 1, &WITH_AUTO);
+        let mut values = weights_by_row(shape.0, shape.1, |row| 30 + row * 5 % 70, 82);
+        for row in values.chunks_mut(shape.1).step_by(3) {
+            row[..200].fill(0x3c00);
+        }
+        values_convert_as_the_host_does(device, shape, &values, "rows of all", 0, 0, formats);
+    }
+}
+
+/// The largest blocks that there are: one row of a tile is dense in all blocks, and all rows are full in one.
+pub fn full_slots_blocks_with_dense_rows_are_the_hosts(device: &Handle) {
+    let shape = (32, 2560);
+    for full in [1, 2, 3, 8] {
+        let mut values = weights(shape.0, shape.1, 0, 85);
+        for (at, value) in values.iter_mut().enumerate() {
+            if at / shape.1 >= full && at % shape.1 >= 256 {
+                *value = 0;
+            }
+        }
+        let what = format!("{full} dense rows");
+        let formats = &[api::FORMAT_SLOTS];
+        values_convert_as_the_host_does(device, shape, &values, &what, 0, 0, formats);
+    }
+}
+
 /// bfloat16 is compressed, from dense and CSR, adopted, unpacked, compared and pruned on the device as on the host:
 /// only the header tells its bytes from fp16's.
 pub fn bfloat16_converts_as_the_host_does(device: &Handle, shape: (usize, usize)) {
     let host = Handle::host().unwrap();
     let (rows, cols) = shape;
-    for percent in [0, 60, 90] {
-        let values = weights(rows, cols, percent, 17 + percent as u64);
+    let even = [0, 60, 90]
+        .map(|percent| (format!("{percent} %"), weights(rows, cols, percent, 17 + percent as u64)));
+    let uneven = ("uneven rows".to_owned(), weights_by_row(rows, cols, uneven, 17));
+    for (made, values) in even.into_iter().chain([uneven]) {
         let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
         for format in WITH_AUTO {
-            let what = format!("{rows} x {cols}, {percent} %, format {format}");
+            let what = format!("{rows} x {cols}, {made}, format {format}");
             let (_, half, _) = compress(&host, &place, &values, 0, format);
             let (_, want, chosen) = compress_typed(&host, &place, &values, 0, format, api::R_16BF);
             let (_, got, got_format) =
@@ -330,7 +431,28 @@ pub fn bfloat16_converts_as_the_host_does(device: &Handle, shape: (usize, usize)
         dense.prune(device, &dense, api::PRUNE_ROW, 0.95, &scratch).unwrap();
         device.synchronize().unwrap();
         let want = pruned(rows, cols, &values, true, 0.95);
-        assert!(memory.read::<u16>(0, rows * cols).unwrap() == want, "{percent} %: pruned");
+        assert!(memory.read::<u16>(0, rows * cols).unwrap() == want, "{made}: pruned");
+    }
+}
+
+/// Changes what a Slots buffer says of the dense rows of one of its first blocks.
+fn damage_dense_rows(bytes: &mut [u8], rng: &mut Rng) {
+    let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    let block = word(72) + 128 * word(256 + 4 * rng.below(3));
+    let count_at = block + 1024 + 15;
+    let begin = block + 1280 + 128 * usize::from(bytes[block + 1024 + 7]);
+    let count = usize::from(bytes[count_at]).clamp(1, 8);
+    let (row, at) = (begin + 528 * rng.below(count), begin + rng.below(528 * count));
+    let (row, at) = (row.min(bytes.len() - 528), at.min(bytes.len() - 1));
+    match rng.below(8) {
+        0 => bytes[count_at] = [0, 1, 3, 5, 8, 9, 255, rng.next() as u8][rng.below(8)],
+        1 => bytes[count_at] = bytes[count_at].wrapping_sub(1),
+        2 => bytes[row] = rng.below(40) as u8,
+        3 => bytes[row] = rng.next() as u8,
+        4 => bytes[row + 1 + rng.below(15)] = 1,
+        5 => bytes[at] = rng.next() as u8,
+        6 => bytes[row + 16 + 2 * rng.below(256)..][..2].copy_from_slice(&[0, 0x80]),
+        _ => bytes[at] ^= 1 << rng.below(8),
     }
 }
 
@@ -340,11 +462,15 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
     let (rows, cols) = shape;
     let mut rng = Rng(rows as u64 ^ 0x5eed);
     let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
-    for format in FORMATS {
-        let dense = weights(rows, cols, 70, 11);
+    let even = FORMATS.map(|format| (format, weights(rows, cols, 70, 11)));
+    let uneven = (api::FORMAT_SLOTS, weights_by_row(rows, cols, uneven, 11));
+    for (format, dense) in even.into_iter().chain([uneven]) {
         let (_, good, _) = compress(&host, &place, &dense, 0, format);
         for damage in 0..damages {
             let mut bad = good.clone();
+            if format == api::FORMAT_SLOTS && damage % 5 == 4 {
+                damage_dense_rows(&mut bad, &mut rng);
+            }
             let at = match damage % 4 {
                 // The header, the table, and anywhere; of Slots the starts, the arrangement and values of the first block, of
                 // Banked the starts and the first rows, of SELL the ends and the order.
@@ -394,10 +520,21 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
 
 /// Values that change between the analysis and the conversion give a buffer that is whole all the same.
 pub fn changed_values_never_break_the_buffer(device: &Handle, shape: (usize, usize)) {
+    type Percent = fn(usize) -> usize;
     let (rows, cols) = shape;
+    let changes: [(Percent, Percent); 8] = [
+        (|_| 90, |_| 20),
+        (|_| 20, |_| 90),
+        (|_| 50, |_| 50),
+        (|_| 100, |_| 0),
+        (|_| 0, |_| 100),
+        (uneven, |row| uneven(row + 1)),
+        (uneven, |_| 60),
+        (|_| 60, uneven),
+    ];
     for format in FORMATS {
-        for (before, after) in [(90, 20), (20, 90), (50, 50), (100, 0), (0, 100)] {
-            let source = device.upload(&weights(rows, cols, before, 1)).unwrap();
+        for (before, after) in changes {
+            let source = device.upload(&weights_by_row(rows, cols, before, 1)).unwrap();
             let descr =
                 DnMat::new(rows, cols, cols, source.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
             let sparse = SpMat::new(rows, cols, format).unwrap();
@@ -406,7 +543,8 @@ pub fn changed_values_never_break_the_buffer(device: &Handle, shape: (usize, usi
             sparse.analyse(device, &descr, &scratch).unwrap();
             let target = Target::new(device, sparse.size().unwrap().bytes);
             sparse.set_buffer(device, &target.buffer).unwrap();
-            source.write(0, &weights(rows, cols, after, 2)).unwrap();
+            let values = weights_by_row(rows, cols, after, 2);
+            source.write(0, &values).unwrap();
             sparse.convert(device, &descr, &scratch).unwrap();
             device.synchronize().unwrap();
             target.read();
@@ -415,7 +553,6 @@ pub fn changed_values_never_break_the_buffer(device: &Handle, shape: (usize, usi
             let dense =
                 DnMat::new(rows, cols, cols, back.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
             sparse.decompress(device, &dense).unwrap();
-            let values = weights(rows, cols, after, 2);
             for (got, want) in back.read::<u16>(0, rows * cols).unwrap().iter().zip(&values) {
                 assert!(*got == 0 || got == want, "format {format}: {got:#06x} for {want:#06x}");
             }
@@ -491,7 +628,9 @@ pub fn agrees_with_its_source_alone(handle: &Handle, shape: (usize, usize)) {
     for format in FORMATS {
         for order in ORDERS {
             let place = Placed::new(rows, cols, 2, order);
-            let values = weights(rows, cols, 60, 8);
+            // Differences are looked for in the first row and the last, too.
+            let percent = |row| if row == 0 || row == rows - 1 { 10 } else { uneven(row) };
+            let values = weights_by_row(rows, cols, percent, 8);
             let dense = laid_out(&place, &values);
             let memory = handle.upload(&dense).unwrap();
             let descr =
@@ -552,8 +691,8 @@ pub fn csr_compresses_as_dense_does(handle: &Handle, shape: (usize, usize)) {
     let host = Handle::host().unwrap();
     let (rows, cols) = shape;
     let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
-    for percent in [0, 70, 98, 100] {
-        let values = weights(rows, cols, percent, 21);
+    let even = [0, 70, 98, 100].map(|percent| weights(rows, cols, percent, 21));
+    for values in even.into_iter().chain([weights_by_row(rows, cols, uneven, 21)]) {
         for format in WITH_AUTO {
             let (_, want, _) = compress(&host, &place, &values, 0, format);
             for (wide_offsets, wide_columns, base) in
@@ -574,7 +713,11 @@ pub fn csr_compresses_as_dense_does(handle: &Handle, shape: (usize, usize)) {
                 .unwrap();
                 let (_, buffer) = SpMat::compress_csr(handle, rows, cols, &csr, format).unwrap();
                 let got = buffer.read::<u8>(0, buffer.bytes()).unwrap();
-                same_bytes(&got, &want, &format!("{rows} x {cols}, {percent} %, format {format}"));
+                same_bytes(
+                    &got,
+                    &want,
+                    &format!("{rows} x {cols}, {nnz} indices, format {format}"),
+                );
             }
         }
     }
@@ -627,9 +770,13 @@ pub fn csr_refuses_wrong_indices(device: &Handle, rounds: usize) {
 /// table leads nowhere else, and a check refuses it.
 pub fn a_damaged_workspace_never_breaks_the_buffer(device: &Handle, shape: (usize, usize)) {
     let (rows, cols) = shape;
-    let source = device.upload(&weights(rows, cols, 60, 1)).unwrap();
-    let descr = DnMat::new(rows, cols, cols, source.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
-    for format in FORMATS {
+    for (format, uneven_rows) in
+        FORMATS.map(|format| (format, false)).into_iter().chain([(api::FORMAT_SLOTS, true)])
+    {
+        let percent = |row| if uneven_rows { uneven(row) } else { 60 };
+        let source = device.upload(&weights_by_row(rows, cols, percent, 1)).unwrap();
+        let descr =
+            DnMat::new(rows, cols, cols, source.pointer(), api::R_16F, api::ORDER_ROW).unwrap();
         let mut rng = Rng(0x5eed);
         for damage in 0..7 {
             let sparse = SpMat::new(rows, cols, format).unwrap();

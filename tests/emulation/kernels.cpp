@@ -46,6 +46,7 @@ struct Entry {
     { #name, [](void** parameters) { scope::name(*static_cast<const type*>(parameters[0])); } }
 
 const Entry kEntries[] = {
+    ENTRY(slots, fl_convert_slots_rows, FlConvertParams),
     ENTRY(slots, fl_convert_slots_size, FlConvertParams),
     ENTRY(slots, fl_convert_slots_encode, FlConvertParams),
     ENTRY(slots, fl_convert_slots_unpack, FlConvertParams),

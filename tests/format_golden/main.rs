@@ -13,17 +13,18 @@ struct Case {
     reorder: bool,
     rows: usize,
     cols: usize,
-    keep_permille: u32,
+    /// Of the rows, in turn.
+    keep_permille: &'static [u32],
 }
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     Case {
         name: "bitmap_ragged",
         format: Format::Bitmap,
         reorder: false,
         rows: 37,
         cols: 70,
-        keep_permille: 300,
+        keep_permille: &[300],
     },
     Case {
         name: "bitmap_wide",
@@ -31,7 +32,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 9,
         cols: 1100,
-        keep_permille: 20,
+        keep_permille: &[20],
     },
     Case {
         name: "bitmap_empty",
@@ -39,7 +40,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 1,
         cols: 1,
-        keep_permille: 0,
+        keep_permille: &[0],
     },
     Case {
         name: "tiled_csl_plain",
@@ -47,7 +48,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 20,
         cols: 70,
-        keep_permille: 150,
+        keep_permille: &[150],
     },
     Case {
         name: "tiled_csl_reordered",
@@ -55,7 +56,7 @@ const CASES: [Case; 15] = [
         reorder: true,
         rows: 130,
         cols: 66,
-        keep_permille: 60,
+        keep_permille: &[60],
     },
     Case {
         name: "tiled_csl_dense",
@@ -63,7 +64,7 @@ const CASES: [Case; 15] = [
         reorder: true,
         rows: 5,
         cols: 9,
-        keep_permille: 1000,
+        keep_permille: &[1000],
     },
     Case {
         name: "slots_ragged",
@@ -71,7 +72,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 37,
         cols: 70,
-        keep_permille: 300,
+        keep_permille: &[300],
     },
     Case {
         name: "slots_wide",
@@ -79,7 +80,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 33,
         cols: 600,
-        keep_permille: 100,
+        keep_permille: &[100],
     },
     Case {
         name: "slots_dense",
@@ -87,7 +88,15 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 3,
         cols: 35,
-        keep_permille: 1000,
+        keep_permille: &[1000],
+    },
+    Case {
+        name: "slots_dense_rows",
+        format: Format::Slots,
+        reorder: false,
+        rows: 37,
+        cols: 300,
+        keep_permille: &[150, 150, 900, 150, 150],
     },
     Case {
         name: "banked_ragged",
@@ -95,7 +104,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 137,
         cols: 70,
-        keep_permille: 200,
+        keep_permille: &[200],
     },
     Case {
         name: "banked_wide",
@@ -103,7 +112,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 9,
         cols: 300,
-        keep_permille: 100,
+        keep_permille: &[100],
     },
     Case {
         name: "banked_dense",
@@ -111,7 +120,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 9,
         cols: 35,
-        keep_permille: 1000,
+        keep_permille: &[1000],
     },
     Case {
         name: "sell_ragged",
@@ -119,7 +128,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 37,
         cols: 70,
-        keep_permille: 300,
+        keep_permille: &[300],
     },
     Case {
         name: "sell_wide",
@@ -127,7 +136,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 9,
         cols: 2100,
-        keep_permille: 20,
+        keep_permille: &[20],
     },
     Case {
         name: "sell_dense",
@@ -135,7 +144,7 @@ const CASES: [Case; 15] = [
         reorder: false,
         rows: 3,
         cols: 150,
-        keep_permille: 1000,
+        keep_permille: &[1000],
     },
 ];
 
@@ -149,9 +158,10 @@ fn input(case: &Case) -> Vec<u16> {
         state
     };
     (0..case.rows * case.cols)
-        .map(|_| {
+        .map(|at| {
             let (keep, bits) = (draw() >> 22, (draw() >> 16) as u16);
-            match (keep * 1000 / 1024 < case.keep_permille, bits & 0x7fff) {
+            let permille = case.keep_permille[at / case.cols % case.keep_permille.len()];
+            match (keep * 1000 / 1024 < permille, bits & 0x7fff) {
                 (false, _) => 0,
                 (true, 0) => 0x3c00,
                 (true, _) => bits,
