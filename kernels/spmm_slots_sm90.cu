@@ -5,17 +5,17 @@
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is R = p.group_tiles tiles of 32 rows. Two consumer
 //           warps share a tile: one takes the four steps of a block whose values are in the low halves, the other
 //           those in the high ones; overflow rounds they take in turn, two at a time, and which of them begins
-//           changes with the block. One more warp copies A, one or two bring B. Where NT >= 4, R is even and there is a
+//           changes with the block. One more warp copies A, one to three bring B. Where NT >= 3, R is even and there is a
 //           fourth, idle: whole warpgroups give registers to those that multiply. The units (row group, block of 256
 //           columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
 // Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]
 //           [1024, ..)  B ring, stages of NT planes: 256 rows of K x 8 columns of N
-//           [.., ..)    where NT >= 4, raw B ring: stages of 8*NT rows of N x 128 of K, 16 bytes apart
+//           [.., ..)    where NT >= 3, raw B ring: stages of 8*NT rows of N x 128 of K, 16 bytes apart
 //           [.., ..)    scratch, NT x 512 bytes and at least kRoundsTile a consumer warp: A of two rounds of
 //                       overflow, and at the end of a row group the sums that the two warps of a tile exchange
 //           [.., ..)    A ring, R x slots x slot_bytes: blocks exactly as stored
 // Pipeline: warp A   slot free: next block of that tile | ...    the first of a tile come by one of its warps
-//           warp B   load B 0 | stage free: B u, load B u+1 | ..   (NT >= 4: raw B .. | stage free: raw B u -> B u | ..)
+//           warp B   load B 0 | stage free: B u, load B u+1 | ..   (NT >= 3: raw B .. | stage free: raw B u -> B u | ..)
 //           warp     wait A0, B0 | steps: values of the next step, rows of B in the block's order, mma.sp | rounds, if
 //                    there are: gather, scatter, mma, clear | free | wait A1 ...
 //           Dense rows are multiplied with the steps, into sums that both warps of a tile take at the end of a row group.
@@ -60,7 +60,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using R = Rings<NT>;
     // Uneven rows have up to 96 entries in two rounds; where registers are few, even ones would pay for it.
-    constexpr uint32_t kOwn = NT >= 4 ? 2 : 3;
+    constexpr uint32_t kOwn = NT >= 3 ? 2 : 3;
     constexpr uint32_t kScratch = NT * 512 < kRoundsTile ? kRoundsTile : NT * 512;  // of a warp
     let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
@@ -107,14 +107,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     __syncthreads();
     if (warp >= consumers) {
         // Of 96 a thread: 4 * 32 of these warps' are 16 * 8 for those that multiply.
-        if constexpr (NT >= 4) give_registers<64>();
+        if constexpr (NT >= 3) give_registers<64>();
         if (warp == consumers)
             load_a.run(at, lane);
         else if (warp <= consumers + R::kLoaders)
             load_b.run();
         return;
     }
-    if constexpr (NT >= 4) take_registers<104>();
+    if constexpr (NT >= 3) take_registers<104>();
 
     float4 acc[2 * NT], dense_sums[(NT + 1) / 2];
 #pragma unroll
@@ -275,6 +275,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 FL_SPMM_SLOTS(1, 512)
 FL_SPMM_SLOTS(2, 512)
+FL_SPMM_SLOTS(3, 640)
 FL_SPMM_SLOTS(4, 640)
 
 FL_SPMM_SLOTS_GROUP(2, 512)

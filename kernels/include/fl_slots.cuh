@@ -171,22 +171,22 @@ struct DenseRows {
     template <int NT>
     __device__ __forceinline__ void multiply_step(float4* acc, float4* sums, int step, const uint32_t (&a)[2][4], uint32_t codes,
                                                   uint32_t rows_b) const {
-        constexpr int kPair = NT < 2 ? 1 : 2;
         uint32_t rows[4];
         ldmatrix4(rows, from + step * 64);
 #pragma unroll
-        for (int nt = 0; nt < NT; nt += kPair) {
-            uint32_t b[kPair][4];
+        for (int nt = 0; nt < NT; nt += 2) {
+            uint32_t b[2][4];
 #pragma unroll
-            for (int i = 0; i < kPair; ++i) {
+            for (int i = 0; i < 2 && nt + i < NT; ++i) {
                 ldmatrix4_trans(b[i], rows_b + (nt + i) * kPlane);
                 mma_sp_m16n8k32<0>(acc[nt + i], a[0], b[i], codes);
                 mma_sp_m16n8k32<1>(acc[NT + nt + i], a[1], b[i], codes);
             }
+            // Beside a plane without a neighbour are its own columns again.
+            const uint32_t(&second)[4] = b[nt + 1 < NT ? 1 : 0];
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                // Of eight columns the others are these again.
-                const uint32_t both[4] = {b[0][2 * half], b[kPair - 1][2 * half], b[0][2 * half + 1], b[kPair - 1][2 * half + 1]};
+                const uint32_t both[4] = {b[0][2 * half], second[2 * half], b[0][2 * half + 1], second[2 * half + 1]};
                 mma_m16n8k16(sums[nt / 2], both, rows[2 * half], rows[2 * half + 1]);
             }
         }
@@ -200,7 +200,7 @@ struct DenseRows {
         for (int i = 0; i < (kPlanes + 1) / 2; ++i) {
             sts32(to + i * 64, __float_as_uint(sums[i].x));
             sts32(to + i * 64 + kPlanes * 32, __float_as_uint(sums[i].y));
-            if (kPlanes == 1) continue;
+            if (2 * i + 1 == kPlanes) continue;
             sts32(to + i * 64 + 32, __float_as_uint(sums[i].z));
             sts32(to + i * 64 + 32 + kPlanes * 32, __float_as_uint(sums[i].w));
         }
@@ -313,8 +313,9 @@ __device__ __forceinline__ void add_rounds(float4* acc, Overflow<kRounds, kOwn>&
             for (int nt = 0; nt < NT; nt += 2) {
                 if (NT > 2) ldmatrix4_trans(b[i], from[i] + nt * kPlane);
                 mma_m16n8k16(acc[nt], low, b[i][0], b[i][1]);
-                mma_m16n8k16(acc[nt + 1], low, b[i][2], b[i][3]);
                 mma_m16n8k16(acc[NT + nt], high, b[i][0], b[i][1]);
+                if (nt + 1 == NT) break;
+                mma_m16n8k16(acc[nt + 1], low, b[i][2], b[i][3]);
                 mma_m16n8k16(acc[NT + nt + 1], high, b[i][2], b[i][3]);
             }
         }

@@ -15,14 +15,14 @@ constexpr int kRawCols = 128;
 constexpr int kRawRow = kRawCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
 
 // Rings of B, `Stages` of a block each and, where B is wide, `Raw` of half a block as it comes. A warp that brings B has only so
-// many bytes in flight: wide B takes two.
+// many bytes in flight: wide B takes two or three.
 template <int NT>
 struct Rings {
-    static constexpr uint32_t kLoaders = NT >= 4 ? 2 : 1;
+    static constexpr uint32_t kLoaders = NT < 3 ? 1 : NT == 3 ? 3 : 2;
     static constexpr uint32_t kLoaderRows = NT * 8 / kLoaders;
-    static constexpr uint32_t kStages = NT >= 4 ? 2 : 3;
+    static constexpr uint32_t kStages = NT >= 3 ? 2 : 3;
     static constexpr uint32_t kStageBytes = NT * kPlane;
-    static constexpr uint32_t kRaw = NT >= 4 ? 4 : 0;
+    static constexpr uint32_t kRaw = NT >= 3 ? 4 : 0;
     static constexpr uint32_t kRawBytes = NT * 8 * kRawRow;
     static constexpr uint32_t kBytes = kStages * kStageBytes + kRaw * kRawBytes;
 };
@@ -46,7 +46,7 @@ struct Addresses : ARing {
 
 // A warp that brings B. It holds the next block in registers, a lane eight of K of a column of every 8 x 32, and writes it
 // transposed.
-template <int NT, bool kWide = (NT >= 4)>
+template <int NT, bool kWide = (NT >= 3)>
 struct LoadB {
     using R = Rings<NT>;
     static constexpr int kPieces = kBlockCols / 32;
@@ -116,7 +116,7 @@ struct LoadB {
     }
 };
 
-// Of wide B two warps bring half of the columns each. Pieces come as they are, by copies that keep more in flight than registers
+// Of wide B two warps bring half of the columns each, or three a third. Pieces come as they are, by copies that keep more in flight than registers
 // would, and are transposed from there.
 template <int NT>
 struct LoadB<NT, true> {

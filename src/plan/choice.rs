@@ -111,7 +111,7 @@ impl KernelId {
 /// Kernels that can run the product on the device, the automatic choice first, then by estimated time.
 pub fn algorithms(problem: &Problem, props: &DeviceProps) -> Result<Vec<KernelId>> {
     let mut found = vec![select(problem, props)?.kernel];
-    for n_tiles in [16, 8, 4, 2, 1] {
+    for n_tiles in [16, 8, 4, 3, 2, 1] {
         let mut estimates = Estimates::new(problem, props, n_tiles);
         let mut timed: Vec<(f64, KernelId)> =
             candidates(problem, props, n_tiles).map(|c| (estimates.time(&c), c.kernel)).collect();

@@ -48,6 +48,8 @@ pub enum KernelId {
     SlotsN1Sm90,
     /// Slots SpMM, Hopper, 16 columns.
     SlotsN2Sm90,
+    /// Slots SpMM, Hopper, 24 columns.
+    SlotsN3Sm90,
     /// Slots SpMM, Hopper, 32 columns.
     SlotsN4Sm90,
     /// Slots SpMM, Ampere and later, 8 columns.
@@ -91,9 +93,9 @@ use KernelId::{
     BankedN8Sm80, BankedN8Sm90, BankedN16Sm90, BankedVectorSm90, BitmapN1Sm80, BitmapN1W7Sm90,
     BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90,
     BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80, SellN1Sm80, SellN1Sm90, SlotsN1Sm80,
-    SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN8Sm80, TiledCslN1Sm80,
-    TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90,
-    TiledCslN4Sm80, TiledCslN8Sm80,
+    SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN3Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN8Sm80,
+    TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90,
+    TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -187,6 +189,7 @@ impl KernelId {
         TiledCslN8Sm80,
         SlotsN1Sm90,
         SlotsN2Sm90,
+        SlotsN3Sm90,
         SlotsN4Sm90,
         SlotsN1Sm80,
         SlotsN2Sm80,
@@ -235,6 +238,7 @@ impl KernelId {
             TiledCslN8Sm80 => (TiledCslSm80, 8, 4, 3, "fl_spmm_tiled_csl_f16_n8_sm80"),
             SlotsN1Sm90 => (SlotsSm90, 1, 14, 1, "fl_spmm_slots_f16_n1_sm90"),
             SlotsN2Sm90 => (SlotsSm90, 2, 14, 1, "fl_spmm_slots_f16_n2_sm90"),
+            SlotsN3Sm90 => (SlotsSm90, 3, 16, 1, "fl_spmm_slots_f16_n3_sm90"),
             SlotsN4Sm90 => (SlotsSm90, 4, 16, 1, "fl_spmm_slots_f16_n4_sm90"),
             SlotsN1Sm80 => (SlotsSm80, 1, 4, 4, "fl_spmm_slots_f16_n1_sm80"),
             SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80"),
@@ -267,8 +271,8 @@ impl KernelId {
         let teams = if matches!(family, BankedSm90) { 2 } else { 1 };
         let sums_a_warp = if matches!(self, BankedN16Sm90) { 2 } else { 1 };
         let loaders = match family {
-            // One for A and one or two for B, and where registers change hands a whole warpgroup.
-            SlotsSm90 if n_tiles >= 4 => 4,
+            // One for A and one to three for B, and where registers change hands a whole warpgroup.
+            SlotsSm90 if n_tiles >= 3 => 4,
             SlotsSm90 | BankedVector => 2,
             BitmapSm90 | TiledCslSm90 => 1,
             // Eight that fill images before them.

@@ -236,7 +236,7 @@ impl Candidate {
 pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result<usize> {
     // The kernel changes with N; the maximum over the classes below makes the size monotone.
     let mut bytes = 0;
-    for class in [1, 8, 16, 32, 64, 128, n] {
+    for class in [1, 8, 16, 24, 32, 64, 128, n] {
         let problem = Problem::new(header, class.min(n), BAccess::Packed)?;
         bytes = bytes.max(select(&problem, props)?.workspace_bytes);
     }
@@ -254,10 +254,10 @@ pub fn select_chosen(
     props: &DeviceProps,
     choice: &Choice,
 ) -> Result<LaunchPlan> {
-    let wanted = match width(problem) {
+    let wanted = match width(problem, props) {
         // Few kernels take groups: those of 16 and of 64 columns.
         1 if choice.grouped && problem.format != Format::Sell => 2,
-        4 | 16 if choice.grouped => 8,
+        3 | 4 | 16 if choice.grouped => 8,
         wanted => wanted,
     };
     let mut estimates = Estimates::new(problem, props, wanted);
@@ -513,16 +513,19 @@ impl Line {
 const SELL_COLS: u32 = 256 * 2048;
 
 /// Columns over 8 of the kernels that are compared: what 128 columns of one CTA take, and 64 twice.
-const CLASSES: [&[u32]; 4] = [&[16, 8], &[4], &[2], &[1]];
+const CLASSES: [&[u32]; 5] = [&[16, 8], &[4], &[3], &[2], &[1]];
 
 /// Columns over 8 of the kernels that a product is for.
-fn width(problem: &Problem) -> u32 {
+fn width(problem: &Problem, props: &DeviceProps) -> u32 {
     let widest = match problem.format {
         Format::Banked => 16,
         Format::Sell => 1,
         Format::Bitmap | Format::Slots | Format::TiledCsl => 8,
     };
-    problem.n.div_ceil(8).next_power_of_two().min(widest)
+    match problem.n.div_ceil(8) {
+        3 if problem.format == Format::Slots && KernelId::SlotsN3Sm90.runs_on(props.cc) => 3,
+        eights => eights.next_power_of_two().min(widest),
+    }
 }
 
 /// Pieces of a row group that are worth trying. One piece a unit spreads the work most evenly; fewer may leave
@@ -556,7 +559,7 @@ impl Algorithm {
 /// the work alike are one.
 pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
     let mut found: Vec<Way> = Vec::new();
-    let wanted = width(problem);
+    let wanted = width(problem, props);
     let candidates = CLASSES.into_iter().find_map(|class| {
         let widths = class.iter().copied().filter(|&n_tiles| n_tiles <= wanted);
         let of_class: Vec<_> = widths.flat_map(|n| candidates(problem, props, n)).collect();
@@ -631,7 +634,7 @@ fn stagings<'a>(
     let most_tiles = facts.warps / facts.warps_a_tile;
     // Row tiles of a CTA. Where registers change hands between warpgroups, two have the warps of one.
     let (fewest_tiles, step) = match facts.family {
-        Family::SlotsSm90 if facts.n_tiles >= 4 => (2, 2),
+        Family::SlotsSm90 if facts.n_tiles >= 3 => (2, 2),
         Family::SlotsSm90 | Family::BankedSm90 | Family::BankedVectorSm90 | Family::SellSm90 => {
             (1, 1)
         }
@@ -663,7 +666,7 @@ fn stagings<'a>(
         // The ring of B and, where it is wide, that of B as it comes; each warp has scratch for overflow and for the sums that
         // two warps of a tile exchange.
         Family::SlotsSm90 => {
-            let (stages, raw) = if facts.n_tiles >= 4 { (2, 4) } else { (3, 0) };
+            let (stages, raw) = if facts.n_tiles >= 3 { (2, 4) } else { (3, 0) };
             let rings = stages * rows * CHUNK_COLS * 2 + raw * rows * (128 * 2 + 16);
             (1024 + rings, slots_bytes, 3)
         }
@@ -924,6 +927,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn slots_of_17_to_24_columns_have_a_kernel_of_their_own_on_hopper() {
+        let tiles = |format, n| {
+            let plan = select(&problem(format, 7168, n, 7168, 43), &h100()).unwrap();
+            (plan.kernel.facts().n_tiles, plan.slices)
+        };
+        for (n, wanted) in [(16, 2), (17, 3), (24, 3), (25, 4), (32, 4)] {
+            assert_eq!(tiles(Format::Slots, n), (wanted, 1), "{n} columns");
+        }
+        assert_eq!(tiles(Format::Bitmap, 24), (4, 1));
+        let ampere = DeviceProps { cc: (8, 0), ..h100() };
+        let plan = select(&problem(Format::Slots, 7168, 24, 7168, 43), &ampere).unwrap();
+        assert_eq!(plan.kernel, KernelId::SlotsN4Sm80);
     }
 
     #[test]

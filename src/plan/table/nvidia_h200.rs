@@ -29,7 +29,7 @@ const fn law(kernel: KernelId) -> Law {
         TiledCslN1W7Sm90 | TiledCslN2W7Sm90 | TiledCslN1W4Sm90 | TiledCslN2W4Sm90 => Law::Decoding(Decoding { enough: 6.0, waiting: 0.85, waiting_bytes: 0 }),
         SlotsN1Sm90 => Law::Units(Units { launch: 6.24, unit: 0.4526, tile: 2.499e-6, fill: 0.002255, overflow: 3.096e-5, fix_up: 1.645, single: 1.391, bytes: 33850.0 }),
         SlotsN2Sm90 => Law::Units(Units { launch: 6.575, unit: 0.5112, tile: 2.202e-7, fill: 0.002675, overflow: 2.616e-5, fix_up: 1.732, single: 1.343, bytes: 31390.0 }),
-        SlotsN4Sm90 => Law::Units(Units { launch: 8.614, unit: 0.2872, tile: 0.09848, fill: 0.002327, overflow: 4.713e-5, fix_up: 1.965, single: 1.2, bytes: 39820.0 }),
+        SlotsN3Sm90 | SlotsN4Sm90 => Law::Units(Units { launch: 8.614, unit: 0.2872, tile: 0.09848, fill: 0.002327, overflow: 4.713e-5, fix_up: 1.965, single: 1.2, bytes: 39820.0 }),
         BankedN1Sm90 => Law::Units(Units { launch: 7.586, unit: 0.01542, tile: 0.3731, fill: 0.001925, overflow: 1.117e-6, fix_up: 1.824, single: 1.133, bytes: 31950.0 }),
         BankedN2Sm90 => Law::Units(Units { launch: 7.409, unit: 0.001115, tile: 0.4028, fill: 0.001936, overflow: 1.079e-6, fix_up: 2.405, single: 1.126, bytes: 31190.0 }),
         BankedN4Sm90 => Law::Units(Units { launch: 7.482, unit: 0.001758, tile: 0.4471, fill: 0.002043, overflow: 5.094e-7, fix_up: 3.143, single: 1.103, bytes: 29580.0 }),
