@@ -76,6 +76,11 @@ fn uneven_rows_are_exact() {
 }
 
 #[test]
+fn dense_rows_of_slots_are_exact() {
+    plan_cases::dense_rows(&device(), small());
+}
+
+#[test]
 fn workspace_limits_are_kept() {
     plan_cases::workspace_limits(&device());
 }

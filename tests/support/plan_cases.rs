@@ -337,6 +337,64 @@ pub fn uneven_rows(handle: &Handle, small: bool) {
     }
 }
 
+/// Some rows of every tile fuller than the others, up to full: Slots stores up to eight of a tile whole, beside overflow, groups of two
+/// elements and groups of one. Every algorithm, as many columns as each width has and some less, in both element types.
+pub fn dense_rows(handle: &Handle, small: bool) {
+    let shapes: &[(usize, usize)] =
+        if small { &[(70, 600)] } else { &[(40, 300), (200, 1100), (1000, 2056)] };
+    for &(m, k) in shapes {
+        for (percent, dtype) in [(50, api::R_16F), (80, api::R_16BF), (92, api::R_16F)] {
+            let mut weights = integer_weights(m, k, percent, 21);
+            let fuller = integer_weights(m, k, 25, 22);
+            let full = integer_weights(m, k, 0, 23);
+            for (row, values) in weights.chunks_exact_mut(k).enumerate() {
+                // Of the second tile more than Slots takes, of the third none.
+                let (tile, range) = (row / 32, row * k..(row + 1) * k);
+                match row % 32 {
+                    i if tile % 3 == 0 && i % 11 == 4 => values.copy_from_slice(&full[range]),
+                    i if tile % 3 == 1 && i % 3 == 1 => values.copy_from_slice(&fuller[range]),
+                    i if tile % 3 < 2 && i % 7 == 6 => values.fill(0),
+                    _ => {}
+                }
+            }
+            let (a, _a) = compressed(handle, (m, k), &weights, api::FORMAT_SLOTS, dtype);
+            for n in [1, 8, 13, 16, 19, 24, 30, 32, 50] {
+                let b_values: Vec<i32> = (0..k * n).map(|i| (i * 7919 % 5) as i32 - 2).collect();
+                let b_bytes: Vec<u8> = (0..n)
+                    .flat_map(|col| (0..k).map(move |row| row * n + col))
+                    .flat_map(|at| encode(dtype, f64::from(b_values[at])))
+                    .collect();
+                let b = handle.upload(&b_bytes).unwrap();
+                let c = handle.upload(&vec![f32::NAN; m * n]).unwrap();
+                let b_descr = DnMat::new(k, n, k, b.pointer(), dtype, api::ORDER_COL).unwrap();
+                let c_descr = DnMat::new(m, n, m, c.pointer(), api::R_32F, api::ORDER_COL).unwrap();
+                let plan = Plan::new(handle, api::NON_TRANSPOSE, &a, &b_descr, &c_descr).unwrap();
+                let product = integer_product(&weights, &b_values, k, n);
+                for algorithm in algorithms(handle, &a, n) {
+                    plan.set(ALG_ID, algorithm).unwrap();
+                    for splits in [0, 1, 3] {
+                        plan.set(SPLITS, splits).unwrap();
+                        let workspace = GuardedWorkspace::new(handle, plan.workspace_bytes());
+                        let (one, zero) = (1.0_f32, 0.0_f32);
+                        let scalars = ((&raw const one).cast(), (&raw const zero).cast());
+                        c.write(0, &vec![f32::NAN; m * n]).unwrap();
+                        plan.execute(scalars, &a, &b_descr, &c_descr, workspace.pointer()).unwrap();
+                        handle.synchronize().unwrap();
+                        workspace.check("dense rows");
+                        let got: Vec<f32> = c.read(0, m * n).unwrap();
+                        for (at, value) in got.into_iter().enumerate() {
+                            let want = product[at % m * n + at / m] as f32;
+                            let name =
+                                format!("{m} x {k} x {n}, {percent} %, algorithm {algorithm}");
+                            assert_eq!(value, want, "{name}, {splits} splits, element {at}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Less workspace means fewer CTAs, and the same sums.
 pub fn workspace_limits(handle: &Handle) {
     for format in api::FORMATS {
