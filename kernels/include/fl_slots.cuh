@@ -311,7 +311,8 @@ __device__ __forceinline__ void add_rounds(float4* acc, Overflow<kRounds, kOwn>&
         } else {
 #pragma unroll
             for (int nt = 0; nt < NT; nt += 2) {
-                if (NT > 2) ldmatrix4_trans(b[i], from[i] + nt * kPlane);
+                // A plane without a neighbour is read twice: what lies behind it may be being written.
+                if (NT > 2) ldmatrix4_trans(b[i], from[i] + nt * kPlane - (nt + 1 == NT ? lane / 16 * kPlane : 0));
                 mma_m16n8k16(acc[nt], low, b[i][0], b[i][1]);
                 mma_m16n8k16(acc[NT + nt], high, b[i][0], b[i][1]);
                 if (nt + 1 == NT) break;
