@@ -61,6 +61,7 @@ struct Encoder {
     uint8_t order[2][32];
     uint32_t rows[2];
     uint32_t dense;             // rows that are stored whole
+    uint32_t in_dense_rows[8];  // by warp: elements
     uint32_t sums[8];           // by warp: stored elements in the low bits, overflow above
     uint32_t groups[16];
     uint32_t masks[8][32];      // stored elements by (step, row)
@@ -80,7 +81,6 @@ struct Tile {
 
 struct Sizes {
     uint32_t units, nnz, distinct, rounds, rows;
-    uint32_t dense_units;
     bool single;
 };
 
@@ -177,6 +177,9 @@ __device__ __forceinline__ bool sweep(uint32_t (&c)[4], uint32_t (&from)[4], uin
 __device__ __forceinline__ uint32_t dense_rows_of(const FlConvertParams& p, uint64_t block) {
     return reinterpret_cast<const uint32_t*>(p.dense_rows)[block / p.blocks_across];
 }
+
+// Units of the dense rows.
+__device__ __forceinline__ uint32_t dense_units(const Encoder& s) { return (__popc(s.dense) * kDenseRow + kUnit - 1) / kUnit; }
 
 __device__ __forceinline__ bool is_dense(const Encoder& s, const Place& at) { return s.dense >> at.row & 1; }
 
@@ -310,15 +313,27 @@ __device__ __forceinline__ void place_columns(Encoder& s, uint32_t warp, uint32_
     if (warp == 7 && lane == 0) s.distinct = distinct;
 }
 
-// Counts and sizes of a block of which this thread has the 32 elements of `mask`, or `whole` elements of a dense row.
-// Synchronises first and last.
-__device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, uint32_t whole, const Place& at, bool col_major) {
+// Counts the elements of dense rows, and returns the mask without them. Needs `dense`; synchronise before the counts are read.
+__device__ __forceinline__ uint32_t take_dense_rows(Encoder& s, uint32_t mask, const Place& at) {
+    const bool dense = is_dense(s, at);
+    const uint32_t sum = __reduce_add_sync(kAll, dense ? static_cast<uint32_t>(__popc(mask)) : 0u);
+    if (threadIdx.x % 32 == 0) s.in_dense_rows[threadIdx.x / 32] = sum;
+    return dense ? 0 : mask;
+}
+
+// Of a block that was measured.
+__device__ __forceinline__ uint32_t rows_of(const Encoder& s) { return s.rows[0] > s.rows[1] ? s.rows[0] : s.rows[1]; }
+__device__ __forceinline__ uint32_t rounds_of(const Encoder& s) { return (s.distinct + kRound - 1) / kRound; }
+
+// Counts and sizes of a block of which this thread has the 32 elements of `mask`, which is without dense rows. Synchronises first
+// and last.
+__device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, const Place& at, bool col_major) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const uint32_t beyond = beyond_two(mask), keeps = mask & ~beyond;
     __syncthreads();
     s.counts[at.sub()][at.row % 8][at.piece()] = kept(keeps);
     if (threadIdx.x < 32) s.taken[threadIdx.x] = make_uint4(0, 0, 0, 0);
-    const uint32_t sum = __reduce_add_sync(kAll, static_cast<uint32_t>(__popc(mask) | __popc(beyond) << 16) + whole);
+    const uint32_t sum = __reduce_add_sync(kAll, static_cast<uint32_t>(__popc(mask) | __popc(beyond) << 16));
     // Lanes that differ in a multiple of 8 have the same step, in either order.
     uint32_t columns = beyond | __shfl_down_sync(kAll, beyond, 16);
     columns |= __shfl_down_sync(kAll, columns, 8);
@@ -333,14 +348,13 @@ __device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, uint32_t who
     Sizes sizes;
     uint32_t stored = 0, overflow = 0;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) stored += s.sums[i] & 0xffff, overflow += s.sums[i] >> 16;
+    for (int i = 0; i < 8; ++i) stored += (s.sums[i] & 0xffff) + s.in_dense_rows[i], overflow += s.sums[i] >> 16;
     sizes.nnz = stored;
     sizes.distinct = s.distinct;
-    sizes.rounds = (sizes.distinct + kRound - 1) / kRound;
+    sizes.rounds = rounds_of(s);
     const uint32_t bytes = 2 * kRounds + kRound * sizes.rounds + 4 * overflow;
-    sizes.rows = s.rows[0] > s.rows[1] ? s.rows[0] : s.rows[1];
-    sizes.dense_units = (__popc(s.dense) * kDenseRow + kUnit - 1) / kUnit;
-    sizes.units = kFixed + sizes.rows + sizes.dense_units + (overflow > 0 ? (bytes + kUnit - 1) / kUnit : 0);
+    sizes.rows = rows_of(s);
+    sizes.units = kFixed + sizes.rows + dense_units(s) + (overflow > 0 ? (bytes + kUnit - 1) / kUnit : 0);
     sizes.single = single;
     return sizes;
 }
@@ -377,7 +391,9 @@ __device__ __forceinline__ void put(T* to, V value) {
 
 // As a block that is encoded again has it: zeros of either sign are the same.
 __device__ __forceinline__ uint32_t positive_zeros(uint32_t two) {
-    return two & ((two & 0x7fff) == 0 ? 0xffff0000u : kAll) & ((two & 0x7fff0000u) == 0 ? 0xffffu : kAll);
+    // Adding 0x7fff carries into bit 15 of a half exactly when its magnitude is not zero.
+    const uint32_t stored = ((two & 0x7fff7fffu) + 0x7fff7fffu) >> 15 & 0x00010001u;
+    return two & stored * 0xffff;
 }
 
 // Puts this thread's part of a dense row, of which it has the 32 elements.
@@ -385,23 +401,27 @@ template <bool kCheck>
 __device__ __forceinline__ void put_dense_row(const Encoder& s, uint8_t* section, const uint32_t (&e)[kWords], const Place& at) {
     uint8_t* row = section + __popc(s.dense & ((1u << at.row) - 1)) * kDenseRow;
     if (at.step == 0) put<kCheck>(reinterpret_cast<uint32_t*>(row), static_cast<uint32_t>(at.row));
-    uint32_t* to = reinterpret_cast<uint32_t*>(row + kDenseRowHead) + kWords * at.step;
+    uint4* to = reinterpret_cast<uint4*>(row + kDenseRowHead) + kWords / 4 * at.step;
 #pragma unroll
-    for (int i = 0; i < kWords; ++i) put<kCheck>(to + i, positive_zeros(e[i]));
+    for (int i = 0; i < kWords; i += 4) {
+        const uint4 was = kCheck ? to[i / 4] : make_uint4(0, 0, 0, 0);
+        to[i / 4] = make_uint4(was.x ^ positive_zeros(e[i]), was.y ^ positive_zeros(e[i + 1]), was.z ^ positive_zeros(e[i + 2]),
+                               was.w ^ positive_zeros(e[i + 3]));
+    }
 }
 
 // Byte of a step's codes for a lane.
 __device__ __forceinline__ uint32_t code_offset(int step, int lane) { return step / 2 * 256 + lane * 8 + step % 2 * 4; }
 
 // Puts this thread's part of the block into `block`, which holds zeros (or, kCheck, the block's bytes). The streams
-// are those of `measure`. A dense row has an empty mask. Synchronises between, not at the end.
+// are those of `measure`. A dense row's mask is empty. Synchronises between, not at the end.
 template <bool kCheck>
 __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t (&e)[kWords], uint32_t mask,
                                        const Place& at, const Sizes& sizes) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint8_t* bytes = block.bytes();
     if (threadIdx.x < 16) s.groups[threadIdx.x] = group(threadIdx.x);
-    if (is_dense(s, at)) put_dense_row<kCheck>(s, bytes + kValues + sizes.rows * kUnit, e, at);
+    if (is_dense(s, at)) put_dense_row<kCheck>(s, bytes + kValues + rows_of(s) * kUnit, e, at);
     __syncthreads();
     const int g = at.row % 8, plane = at.step / 4;
     uint32_t codes = 0;
@@ -420,14 +440,13 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
         put<kCheck>(reinterpret_cast<uint16_t*>(bytes + to), codes >> (16 * x) & 0xffff);
     }
     if (warp == 0) {
-        const uint32_t front = lane == 0 ? sizes.rounds : lane == 1 ? sizes.rows : sizes.single;
+        const uint32_t front = lane == 0 ? rounds_of(s) : lane == 1 ? rows_of(s) : sizes.single;
         const uint32_t info = lane < 3 ? front : lane == 3 ? __popc(s.dense) : 0;
         put<kCheck>(reinterpret_cast<uint32_t*>(bytes + kStarts) + lane,
                     s.starts[0][lane] | static_cast<uint32_t>(s.starts[1][lane]) << 12 | info << 24);
         if (lane < kOrderWords) put<kCheck>(reinterpret_cast<uint64_t*>(bytes + kArrangement) + lane, arrangement_word(s, lane));
     }
     uint16_t* values = reinterpret_cast<uint16_t*>(bytes + kValues) + plane;
-    uint8_t* overflow = bytes + kValues + (sizes.rows + sizes.dense_units) * kUnit;
     uint32_t before = 0;
     for (int i = 0; i < at.piece(); ++i) before += s.counts[at.sub()][g][i];
 #pragma unroll
@@ -441,7 +460,8 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
             if (count > 1) put<kCheck>(values + 2 * to, pick(e[2 * j], e[2 * j + 1], info >> 6 & 3)), to += 32;
         }
     }
-    if (sizes.rounds == 0) return;
+    if (rounds_of(s) == 0) return;
+    uint8_t* overflow = bytes + kValues + (rows_of(s) + dense_units(s)) * kUnit;
     __syncthreads();
     if (warp == 0) {
         // A lane has a quarter of a round.
@@ -453,8 +473,8 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
         if (lane % 4 == 3) put<kCheck>(reinterpret_cast<uint16_t*>(overflow) + lane / 4, end);
     } else if (warp == 1) {
         // Columns that the last round does not use lie in different banks.
-        const uint32_t place = sizes.distinct + lane;
-        if (place < sizes.rounds * kRound) put<kCheck>(overflow + kColumns + place, place % kRound);
+        const uint32_t place = s.distinct + lane;
+        if (place < rounds_of(s) * kRound) put<kCheck>(overflow + kColumns + place, place % kRound);
     }
     const uint32_t col = 8 * lane + warp;
     uint32_t columns = 0;
@@ -462,7 +482,7 @@ __device__ __forceinline__ void encode(Encoder& s, Block& block, const uint32_t 
     for (int i = 0; i < 8; ++i) columns |= s.columns[i][col / 32];
     if (columns >> col % 32 & 1) put<kCheck>(overflow + kColumns + s.place[col], column(s, col / 32, col % 32));
     __syncthreads();
-    uint32_t* entries = reinterpret_cast<uint32_t*>(overflow + kColumns + kRound * sizes.rounds);
+    uint32_t* entries = reinterpret_cast<uint32_t*>(overflow + kColumns + kRound * rounds_of(s));
     for (uint32_t rest = beyond; rest != 0; rest &= rest - 1) {
         const uint32_t i = __ffs(rest) - 1, place = s.place[32 * at.step + i], in_round = at.in_round(place % kRound);
         const uint32_t bit = place / kRound * 512 + in_round;
@@ -513,13 +533,12 @@ extern "C" __global__ void __launch_bounds__(kThreads, kSearching) fl_convert_sl
     uint32_t e[kWords];
     load(p, int64_t{blockIdx.x / p.blocks_across} * 32 + at.row, int64_t{blockIdx.x % p.blocks_across} * 256 + 32 * at.step,
          e);
-    const uint32_t all = stored(e);
     const uint64_t index = p.first_block + blockIdx.x;
     if (threadIdx.x == 0) s.dense = dense_rows_of(p, index);
     __syncthreads();
-    const uint32_t mask = arrange(s, is_dense(s, at) ? 0 : all, at);
+    const uint32_t mask = arrange(s, take_dense_rows(s, stored(e), at), at);
     if (threadIdx.x < kOrderWords) order_of(p, index)[threadIdx.x] = arrangement_word(s, threadIdx.x);
-    const Sizes sizes = measure(s, mask, is_dense(s, at) ? __popc(all) : 0, at, p.col_major);
+    const Sizes sizes = measure(s, mask, at, p.col_major);
     if (threadIdx.x == 0) reinterpret_cast<uint32_t*>(p.table)[index] = sizes.units << 16 | sizes.nnz;
 }
 
@@ -548,17 +567,18 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     }
     const bool good = read_arrangement(s, order_of(p, index));
     read_arranged(s, tile, at, e);
-    uint32_t mask = stored(e);
-    const uint32_t whole = is_dense(s, at) ? __popc(mask) : 0;
-    if (is_dense(s, at)) mask = 0;
+    uint32_t mask = take_dense_rows(s, stored(e), at);
     __syncthreads();
     for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) block.words[i] = make_uint4(0, 0, 0, 0);
-    Sizes sizes = measure(s, mask, whole, at, p.col_major);
+    Sizes sizes = measure(s, mask, at, p.col_major);
     if (!good || sizes.units != units) {
+        // The order of a block of zeros is that of the columns.
         __syncthreads();
         if (threadIdx.x == 0) s.dense = 0;
-        mask = arrange(s, 0, at);
-        sizes = measure(s, mask, 0, at, p.col_major);
+        if (threadIdx.x < 8) s.in_dense_rows[threadIdx.x] = 0;
+        s.octets[threadIdx.x / 32][threadIdx.x % 32] = static_cast<uint8_t>(threadIdx.x % 32);
+        mask = 0;
+        sizes = measure(s, mask, at, p.col_major);
     }
     encode<false>(s, block, e, mask, at, sizes);
     __syncthreads();
@@ -700,10 +720,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     const int count = inside(p, row, col);
     good &= count == kSegment || stored(e) >> count == 0;
     read_arranged(s, tile, at, e);
-    uint32_t mask = stored(e);
-    const uint32_t whole = is_dense(s, at) ? __popc(mask) : 0;
-    if (is_dense(s, at)) mask = 0;
-    const Sizes sizes = measure(s, mask, whole, at, p.col_major);
+    const uint32_t mask = take_dense_rows(s, stored(e), at);
+    const Sizes sizes = measure(s, mask, at, p.col_major);
     good &= sizes.units == units;
     if (__syncthreads_or(!good)) {
         if (threadIdx.x == 0) report(p, index);
