@@ -56,9 +56,9 @@ if [ "$gpus" -ge 2 ]; then
     fi
 elif [ "$gib" -ge 120 ]; then
     row opt-30b 240 --model opt-30b --dense --sparse --sparsity 0.8 --batch 8,16,32,64,128
-    # A run of 576 positions fits for eight sequences, a shorter cache for sixteen.
-    row opt-175b 180 --model opt-175b --sparsity 0.8 --batch 8 --prefill-tokens 2048
+    # Sixteen sequences fit with a shorter cache, eight with one of 576 positions.
     row opt-175b 120 --model opt-175b --sparsity 0.8 --batch 16 $sampled
+    row opt-175b 180 --model opt-175b --sparsity 0.8 --batch 8 --prefill-tokens 2048
     # SELL is the fastest of up to 8 columns, Slots of 16, Banked of many.
     row opt-30b-sell 60 --model opt-30b --sparsity 0.8 --format sell --batch 8,4,1
     row opt-30b-banked 100 --model opt-30b --sparsity 0.8 --format banked --batch 16,32,64,128

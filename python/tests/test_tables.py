@@ -49,7 +49,7 @@ def test_what_matters_most_comes_first(tmp_path) -> None:
     for machine in ("1 79", "1 139"):
         commands, _, _ = run(tmp_path, machine)
         assert commands[0].startswith("--model opt-30b --dense --sparse --sparsity 0.8 --batch 8,16")
-    assert commands[1].startswith("--model opt-175b --sparsity 0.8 --format bitmap --batch 16")
+    assert commands[1].startswith("--model opt-175b --sparsity 0.8 --batch 16")
 
 
 def test_commands_are_chosen_by_name(tmp_path) -> None:
