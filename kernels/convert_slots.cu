@@ -80,7 +80,7 @@ struct Tile {
 };
 
 struct Sizes {
-    uint32_t units, nnz, distinct, rounds, rows;
+    uint32_t units, nnz;
     bool single;
 };
 
@@ -350,11 +350,8 @@ __device__ __forceinline__ Sizes measure(Encoder& s, uint32_t mask, const Place&
 #pragma unroll
     for (int i = 0; i < 8; ++i) stored += (s.sums[i] & 0xffff) + s.in_dense_rows[i], overflow += s.sums[i] >> 16;
     sizes.nnz = stored;
-    sizes.distinct = s.distinct;
-    sizes.rounds = rounds_of(s);
-    const uint32_t bytes = 2 * kRounds + kRound * sizes.rounds + 4 * overflow;
-    sizes.rows = rows_of(s);
-    sizes.units = kFixed + sizes.rows + dense_units(s) + (overflow > 0 ? (bytes + kUnit - 1) / kUnit : 0);
+    const uint32_t bytes = 2 * kRounds + kRound * rounds_of(s) + 4 * overflow;
+    sizes.units = kFixed + rows_of(s) + dense_units(s) + (overflow > 0 ? (bytes + kUnit - 1) / kUnit : 0);
     sizes.single = single;
     return sizes;
 }
@@ -391,9 +388,7 @@ __device__ __forceinline__ void put(T* to, V value) {
 
 // As a block that is encoded again has it: zeros of either sign are the same.
 __device__ __forceinline__ uint32_t positive_zeros(uint32_t two) {
-    // Adding 0x7fff carries into bit 15 of a half exactly when its magnitude is not zero.
-    const uint32_t stored = ((two & 0x7fff7fffu) + 0x7fff7fffu) >> 15 & 0x00010001u;
-    return two & stored * 0xffff;
+    return two & (stored_of_two(two) >> 15 & 0x00010001u) * 0xffff;
 }
 
 // Puts this thread's part of a dense row, of which it has the 32 elements.

@@ -78,13 +78,18 @@ __device__ __forceinline__ void store(const View& p, int64_t row, int64_t col,
     }
 }
 
+// Bits 15 and 31: the lower and the upper of two elements is not a zero of either sign. Other bits are anything.
+__device__ __forceinline__ uint32_t stored_of_two(uint32_t two) {
+    // Adding 0x7fff carries into bit 15 of a half exactly when its magnitude is not zero.
+    return (two & 0x7fff7fffu) + 0x7fff7fffu;
+}
+
 // Bit i: element i is not a zero of either sign.
 __device__ __forceinline__ uint32_t stored(const uint32_t (&e)[kWords]) {
     uint32_t mask = 0;
 #pragma unroll
     for (int i = 0; i < kWords; ++i) {
-        // Adding 0x7fff carries into bit 15 of a half exactly when its magnitude is not zero.
-        const uint32_t t = (e[i] & 0x7fff7fffu) + 0x7fff7fffu;
+        const uint32_t t = stored_of_two(e[i]);
         mask |= (t >> 15 & 1) << (2 * i) | (t >> 31) << (2 * i + 1);
     }
     return mask;

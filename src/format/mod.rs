@@ -51,12 +51,14 @@ pub struct Analysis {
     /// Slots: the order of each block's columns, of which the search is most of the work. Empty for other formats, and for
     /// analyses on a device, which leave orders in the caller's workspace.
     pub(crate) orders: Vec<Arrangement>,
+    /// Slots: the dense rows of each tile, a bit each, which take another pass over the matrix. Empty as `orders` are.
+    pub(crate) dense_rows: Vec<u32>,
 }
 
 impl Analysis {
-    /// One without orders. Those of a device have no table either: what convert needs is in the caller's workspace.
+    /// One without orders and dense rows. Those of a device have no table either: what convert needs is in the caller's workspace.
     pub(crate) fn new(header: Header, table: Vec<u32>) -> Self {
-        Self { header, table, orders: Vec::new() }
+        Self { header, table, orders: Vec::new(), dense_rows: Vec::new() }
     }
 
     /// Bytes of the compressed buffer.
@@ -86,8 +88,12 @@ impl Analysis {
             .windows(2)
             .take(self.header.blocks())
             .all(|w| w[0].checked_add(least).is_some_and(|end| w[1] >= end));
-        let orders = if self.header.format == Format::Slots { self.header.blocks() } else { 0 };
-        if consistent && room && self.orders.len() == orders {
+        let (orders, dense_rows) = match self.header.format {
+            Format::Slots => (self.header.blocks(), self.header.grid().0 as usize),
+            _ => (0, 0),
+        };
+        let noted = (self.orders.len(), self.dense_rows.len()) == (orders, dense_rows);
+        if consistent && room && noted {
             Ok(())
         } else {
             Err(Error::invalid("the analysis contradicts its header"))

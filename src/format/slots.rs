@@ -428,7 +428,7 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> 
         (masks.nnz, masks.units(&masks.planes()), order)
     };
     let (analysis, orders) = blocks::analyse(Format::Slots, layout, values, 8, size)?;
-    Ok(Analysis { orders, ..analysis })
+    Ok(Analysis { orders, dense_rows, ..analysis })
 }
 
 /// Byte offset of an element in its round's A tile, two m16n8k16 fragments: pieces of 8 x 8, by half of the rows,
@@ -549,12 +549,11 @@ pub(crate) fn encode(
     values: &[u16],
     data: &mut [u8],
 ) -> Result<()> {
-    let dense_rows = dense_rows_of(layout, values);
     let across = layout.cols.div_ceil(TILE_COLS);
     let encode = |entries: &mut Vec<_>, index: usize, tile: &BlockTile, out: &mut [u8]| {
         let order = &analysis.orders[index];
         let tile = order.apply(tile);
-        let masks = Masks::of(&tile, dense_rows[index / across]);
+        let masks = Masks::of(&tile, analysis.dense_rows[index / across]);
         encode_block(&tile, order, &masks, &masks.planes(), entries, out)
     };
     blocks::encode(analysis, layout, values, data, 8, Vec::new, encode)
