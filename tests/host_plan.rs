@@ -241,3 +241,8 @@ fn a_callback_takes_the_place_of_the_file_until_logging_ends_for_good() {
         assert_eq!(seen(), [], "logging has ended for good");
     }
 }
+
+#[test]
+fn dense_rows_of_slots_are_exact() {
+    plan_cases::dense_rows(&host(), true);
+}

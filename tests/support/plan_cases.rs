@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use super::api::{self, Buffer, DnMat, Handle};
+use super::api::{self, Buffer, DnMat, Handle, SpMat};
 use super::plan::{
     ACTIVATION, ALG_ID, BIAS, BIAS_TYPE, Case, DETERMINISTIC, Extra, GATE, GELU_ERF, GELU_TANH,
     GroupCase, NONE, PROGRAMMATIC_LAUNCH, Plan, R_16BF, RELU, RESIDUAL, SILU, SPLITS,
@@ -280,6 +280,30 @@ pub fn row_groups_in_turn(handle: &Handle) {
     }
 }
 
+/// Executes the plan over a poisoned fp32 C, column-major and without gaps, and compares every element with `product`, row-major.
+fn is_exact(
+    handle: &Handle,
+    plan: &Plan,
+    (a, b, c_descr): (&SpMat, &DnMat, &DnMat),
+    c: &Buffer<'_>,
+    product: &[i32],
+    n: usize,
+    name: &str,
+) {
+    let m = product.len() / n;
+    let workspace = GuardedWorkspace::new(handle, plan.workspace_bytes());
+    let (one, zero) = (1.0_f32, 0.0_f32);
+    let scalars = ((&raw const one).cast(), (&raw const zero).cast());
+    c.write(0, &vec![f32::NAN; m * n]).unwrap();
+    plan.execute(scalars, a, b, c_descr, workspace.pointer()).unwrap();
+    handle.synchronize().unwrap();
+    workspace.check(name);
+    let got: Vec<f32> = c.read(0, m * n).unwrap();
+    for (at, value) in got.into_iter().enumerate() {
+        assert_eq!(value, product[at % m * n + at / m] as f32, "{name}, element {at}");
+    }
+}
+
 /// Some tiles without a zero, some empty: where that is so, SELL's tiles are dealt by their bytes.
 pub fn uneven_rows(handle: &Handle, small: bool) {
     let n = 5;
@@ -316,19 +340,10 @@ pub fn uneven_rows(handle: &Handle, small: bool) {
                 for splits in [0, 1] {
                     plan.set(SPLITS, splits).unwrap();
                     by_bytes |= plan.explain().contains("dealt by their bytes");
-                    let workspace = GuardedWorkspace::new(handle, plan.workspace_bytes());
-                    let (one, zero) = (1.0_f32, 0.0_f32);
-                    let scalars = ((&raw const one).cast(), (&raw const zero).cast());
-                    c.write(0, &vec![f32::NAN; m * n]).unwrap();
-                    plan.execute(scalars, &a, &b_descr, &c_descr, workspace.pointer()).unwrap();
-                    handle.synchronize().unwrap();
-                    workspace.check("uneven rows");
-                    let got: Vec<f32> = c.read(0, m * n).unwrap();
-                    for (at, value) in got.into_iter().enumerate() {
-                        let want = product[at % m * n + at / m] as f32;
-                        let name = format!("format {format}, {m} x {k}, algorithm {algorithm}");
-                        assert_eq!(value, want, "{name}, {splits} splits, element {at}");
-                    }
+                    let name = format!(
+                        "format {format}, {m} x {k}, algorithm {algorithm}, {splits} splits"
+                    );
+                    is_exact(handle, &plan, (&a, &b_descr, &c_descr), &c, &product, n, &name);
                 }
             }
             let hopper = plan.explain().contains("_sm90 (");
@@ -374,20 +389,10 @@ pub fn dense_rows(handle: &Handle, small: bool) {
                     plan.set(ALG_ID, algorithm).unwrap();
                     for splits in [0, 1, 3] {
                         plan.set(SPLITS, splits).unwrap();
-                        let workspace = GuardedWorkspace::new(handle, plan.workspace_bytes());
-                        let (one, zero) = (1.0_f32, 0.0_f32);
-                        let scalars = ((&raw const one).cast(), (&raw const zero).cast());
-                        c.write(0, &vec![f32::NAN; m * n]).unwrap();
-                        plan.execute(scalars, &a, &b_descr, &c_descr, workspace.pointer()).unwrap();
-                        handle.synchronize().unwrap();
-                        workspace.check("dense rows");
-                        let got: Vec<f32> = c.read(0, m * n).unwrap();
-                        for (at, value) in got.into_iter().enumerate() {
-                            let want = product[at % m * n + at / m] as f32;
-                            let name =
-                                format!("{m} x {k} x {n}, {percent} %, algorithm {algorithm}");
-                            assert_eq!(value, want, "{name}, {splits} splits, element {at}");
-                        }
+                        let name = format!(
+                            "{m} x {k} x {n}, {percent} %, algorithm {algorithm}, {splits} splits"
+                        );
+                        is_exact(handle, &plan, (&a, &b_descr, &c_descr), &c, &product, n, &name);
                     }
                 }
             }
