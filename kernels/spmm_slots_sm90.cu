@@ -5,24 +5,25 @@
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is R = p.group_tiles tiles of 32 rows. Two consumer
 //           warps share a tile: one takes the four steps of a block whose values are in the low halves, the other
 //           those in the high ones; overflow rounds they take in turn, two at a time, and which of them begins
-//           changes with the block. One more warp copies A, one to three bring B. Where NT >= 3, R is even and there is a
-//           fourth, idle: whole warpgroups give registers to those that multiply. The units (row group, block of 256
+//           changes with the block. One more warp copies A, one to three bring B. Where NT >= 3, R is even and there are
+//           four, some idle: whole warpgroups give registers to those that multiply. The units (row group, block of 256
 //           columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
 // Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]
 //           [1024, ..)  B ring, stages of NT planes: 256 rows of K x 8 columns of N
-//           [.., ..)    where NT >= 3, raw B ring: stages of 8*NT rows of N x 128 of K, 16 bytes apart
-//           [.., ..)    scratch, NT x 512 bytes and at least kRoundsTile a consumer warp: A of two rounds of
-//                       overflow, and at the end of a row group the sums that the two warps of a tile exchange
+//           [.., ..)    where NT is 3 or 4, raw B ring: stages of 8*NT rows of N x 128 of K, 16 bytes apart
+//           [.., ..)    scratch, kRoundsTile a consumer warp: A of two rounds of overflow, and at the end of a row
+//                       group the sums that the two warps of a tile exchange, kExchange vectors at a time
 //           [.., ..)    A ring, R x slots x slot_bytes: blocks exactly as stored
 // Pipeline: warp A   slot free: next block of that tile | ...    the first of a tile come by one of its warps
-//           warp B   load B 0 | stage free: B u, load B u+1 | ..   (NT >= 3: raw B .. | stage free: raw B u -> B u | ..)
+//           warp B   load B 0 | stage free: B u, load B u+1 | ..   (NT 3, 4: raw B .. | stage free: raw B u -> B u | ..
+//                    NT 6, 8: B lies packed, one bulk copy a stage)
 //           warp     wait A0, B0 | steps: values of the next step, rows of B in the block's order, mma.sp | rounds, if
 //                    there are: gather, scatter, mma, clear | free | wait A1 ...
 //           Dense rows are multiplied with the steps, into sums that both warps of a tile take at the end of a row group.
-//           One bulk copy a block of A. B's loader transposes it, so that rows of K can be gathered. Nothing drains at
+//           One bulk copy a block of A. B's loader, or who packed it, transposes it, so that rows of K can be gathered. Nothing drains at
 //           a row group's end: the rings run on.
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0
-//           (the host packs B otherwise); slot_bytes >= any block up to two rows behind its values, which are
+//           (the host packs B otherwise), or with NT 6 and 8 planes (pack_b_planes_sm90.cu); slot_bytes >= any block up to two rows behind its values, which are
 //           read; R * slots <= 32.
 
 #include "fl_slots_sm90.cuh"
@@ -61,7 +62,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     using R = Rings<NT>;
     // Uneven rows have up to 96 entries in two rounds; where registers are few, even ones would pay for it.
     constexpr uint32_t kOwn = NT >= 3 ? 2 : 3;
-    constexpr uint32_t kScratch = NT * 512 < kRoundsTile ? kRoundsTile : NT * 512;  // of a warp
+    constexpr uint32_t kScratch = kRoundsTile;  // of a warp
+    constexpr int kExchange = NT <= kScratch / 512 ? NT : NT / 2;  // vectors that two warps exchange at a time
+    static_assert(NT % kExchange == 0 && kExchange * 512 <= kScratch);
     let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
     const uint32_t base = kept(smem_addr(smem));
@@ -107,14 +110,20 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     __syncthreads();
     if (warp >= consumers) {
         // Of 96 a thread: 4 * 32 of these warps' are 16 * 8 for those that multiply.
-        if constexpr (NT >= 3) give_registers<64>();
+        if constexpr (R::kBring == Bring::Packed)
+            give_registers<56>();
+        else if constexpr (NT >= 3)
+            give_registers<64>();
         if (warp == consumers)
             load_a.run(at, lane);
         else if (warp <= consumers + R::kLoaders)
             load_b.run();
         return;
     }
-    if constexpr (NT >= 3) take_registers<104>();
+    if constexpr (R::kBring == Bring::Packed)
+        take_registers<152>();
+    else if constexpr (NT >= 3)
+        take_registers<104>();
 
     float4 acc[2 * NT], dense_sums[(NT + 1) / 2];
 #pragma unroll
@@ -230,13 +239,16 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         // Each warp gives the other the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
         const uint32_t mine = scratch + lane * 16, other = exchange + (warp ^ 1) * kScratch + lane * 16;
 #pragma unroll
-        for (int i = 0; i < NT; ++i) {
-            sts128(mine + i * 512, bits(select(s == 0, acc[NT + i], acc[i])));
-            acc[i] = select(s == 0, acc[i], acc[NT + i]);
+        for (int first = 0; first < NT; first += kExchange) {
+#pragma unroll
+            for (int i = 0; i < kExchange; ++i) {
+                sts128(mine + i * 512, bits(select(s == 0, acc[NT + first + i], acc[first + i])));
+                acc[first + i] = select(s == 0, acc[first + i], acc[NT + first + i]);
+            }
+            named_barrier(r + 1, 64);
+            add<kExchange>(acc + first, other);
+            named_barrier(r + 1, 64);
         }
-        named_barrier(r + 1, 64);
-        add<NT>(acc, other);
-        named_barrier(r + 1, 64);
         if (dense_mask != 0) {
             DenseRows::put<NT>(dense_sums, scratch, lane);
             named_barrier(r + 1, 64);
@@ -277,5 +289,7 @@ FL_SPMM_SLOTS(1, 512)
 FL_SPMM_SLOTS(2, 512)
 FL_SPMM_SLOTS(3, 640)
 FL_SPMM_SLOTS(4, 640)
+FL_SPMM_SLOTS(6, 512)
+FL_SPMM_SLOTS(8, 512)
 
 FL_SPMM_SLOTS_GROUP(2, 512)

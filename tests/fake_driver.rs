@@ -265,19 +265,22 @@ impl Program {
         d
     }
 
-    fn sparse(&mut self) -> flashllmSpMatDescr_t {
+    fn sparse(&mut self, format: RawFormat) -> flashllmSpMatDescr_t {
         let mut s = ptr::null_mut();
         // SAFETY: a valid place for a descriptor.
-        let status = unsafe {
-            flashllmCreateSpMat(&raw mut s, ROWS as i64, COLS as i64, R_16F, RawFormat(2))
-        };
+        let status =
+            unsafe { flashllmCreateSpMat(&raw mut s, ROWS as i64, COLS as i64, R_16F, format) };
         assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "descriptors need no driver");
         self.sparse.push(s);
         s
     }
 
-    /// Compresses weights on the device and prepares a product.
+    /// Compresses weights on the device, as Bitmap, and prepares a product.
     fn prepare(&mut self) -> Result<Ready, flashllmStatus_t> {
+        self.prepare_as(RawFormat(2))
+    }
+
+    fn prepare_as(&mut self, format: RawFormat) -> Result<Ready, flashllmStatus_t> {
         self.handle = Some(create()?);
         let h = self.handle();
         let host = weights();
@@ -287,7 +290,7 @@ impl Program {
             flashllmMemcpy(h, a, host.as_ptr().cast(), ROWS * COLS * 2, RawMemcpyKind(1))
         })?;
         let a = self.dense(ROWS, COLS, a);
-        let s = self.sparse();
+        let s = self.sparse(format);
         let alg = RawDenseToSparseAlg(0);
         let mut scratch = 0;
         // SAFETY: live descriptors, a valid place.
@@ -309,7 +312,7 @@ impl Program {
         ok(flashllmFree(h, scratch))?;
 
         // A second descriptor adopts the same bytes.
-        let adopted = self.sparse();
+        let adopted = self.sparse(format);
         // SAFETY: device memory of this size.
         ok(unsafe { flashllmSpMatSetBuffer(h, adopted, buffer, bytes) })?;
 
@@ -654,7 +657,7 @@ mod with_kernels {
 
             let (mut p, mut word) = (ptr::null_mut(), 0_u32);
             let to = (&raw mut word).cast::<c_void>();
-            let spare = program.sparse();
+            let spare = program.sparse(RawFormat(2));
             let alg = RawDenseToSparseAlg(0);
             let first = program.dense[0];
             // Nothing looks at what is there.
@@ -804,7 +807,7 @@ mod with_kernels {
             let mut on_host = on_host;
             let dense = on_host.dense(ROWS, COLS, values.as_mut_ptr().cast());
             let (unpack, pack) = (RawSparseToDenseAlg(0), RawDenseToSparseAlg(0));
-            let spare = on_host.sparse();
+            let spare = on_host.sparse(RawFormat(2));
             let mut room = vec![0_u8; 1 << 16];
             let aligned = room.as_ptr().align_offset(256);
             let room = room[aligned..].as_mut_ptr().cast::<c_void>();

@@ -15,9 +15,9 @@ const SPARSITIES: [usize; 6] = [0, 10, 50, 80, 95, 100];
 
 fn tokens() -> Vec<usize> {
     if small() {
-        vec![1, 2, 7, 8, 9, 16, 17, 33]
+        vec![1, 2, 7, 8, 9, 16, 17, 33, 64]
     } else {
-        (1..=17).chain([24, 32, 33, 64, 100, 128, 256]).collect()
+        (1..=17).chain([24, 32, 33, 48, 64, 100, 128, 256]).collect()
     }
 }
 
@@ -85,7 +85,7 @@ fn every_layout_gives_the_same_exact_product() {
     let (handle, host) = (device(), Handle::host().unwrap());
     let mut progress = Progress::new("layouts");
     let cases: &[(usize, usize, usize)] = if small() {
-        &[(33, 70, 9)]
+        &[(33, 70, 9), (33, 272, 45)]
     } else {
         &[(33, 70, 1), (131, 264, 5), (130, 512, 16), (65, 300, 40)]
     };

@@ -89,11 +89,13 @@ proptest! {
                 prop_assert!(1 <= plan.parts && plan.parts <= plan.k_blocks);
                 prop_assert!(1 <= plan.group_tiles && plan.group_tiles * facts.warps_a_tile <= facts.warps);
                 prop_assert!(plan.packed_offset >= plan.partials_offset + partials);
-                prop_assert!(plan.workspace_bytes >= plan.packed_offset + plan.packed_ld * n * 2);
+                prop_assert!(plan.workspace_bytes >= plan.packed_offset + plan.packed_bytes);
                 for offset in [plan.partials_offset, plan.packed_offset, plan.workspace_bytes] {
                     prop_assert_eq!(offset % WORKSPACE_ALIGN, 0);
                 }
-                prop_assert_eq!(plan.packed_ld == 0, !packed);
+                prop_assert_eq!(plan.packed_bytes == 0, !packed && !plan.kernel.reads_planes());
+                let cols = if plan.kernel.reads_planes() { (plan.slices * facts.n_tiles * 8) as usize } else { n };
+                prop_assert!(plan.packed_bytes == 0 || plan.packed_bytes >= problem.k as usize * cols * 2);
             }
             Err(error) => prop_assert_eq!(error.kind(), Kind::InsufficientResources),
         }

@@ -66,17 +66,18 @@ typedef struct FlSpmmGroup {
     FlSpmmParams p[FL_GROUP];
 } FlSpmmGroup;
 
-/* Packs any B into K-contiguous, 16-byte aligned, zero-padded columns for the SpMM kernels. */
+/* Packs any B into K-contiguous, 16-byte aligned, zero-padded columns for the SpMM kernels, or into planes
+ * (pack_b_planes_sm90.cu). */
 typedef struct FlPackParams {
     uint64_t src;        /* 16 bits, element (k, n) at k * stride_k + n * stride_n */
-    uint64_t dst;        /* 16 bits, element (k, n) at n * dst_stride_n + k */
+    uint64_t dst;        /* 16 bits, element (k, n) at n * dst_stride_n + k, or planes */
     int64_t stride_k;
     int64_t stride_n;
     int64_t dst_stride_n;
     uint32_t k;
     uint32_t n;
     uint32_t k_padded;
-    uint32_t reserved;
+    uint32_t planes;     /* of 8 columns, or 0 */
 } FlPackParams;
 
 #endif /* FL_PARAMS_H */

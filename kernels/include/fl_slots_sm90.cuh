@@ -14,15 +14,22 @@ constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to tho
 constexpr int kRawCols = 128;
 constexpr int kRawRow = kRawCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
 
+// How a stage of B comes: through its loader's registers, through shared memory, which keeps more in flight, or as the pack kernel
+// left it in the workspace. B of 48 columns and more would take three times the wavefronts, and a quarter of shared memory, the second way.
+enum class Bring { Registers, Raw, Packed };
+
+constexpr Bring bring(int nt) { return nt < 3 ? Bring::Registers : nt < 5 ? Bring::Raw : Bring::Packed; }
+
 // Rings of B, `Stages` of a block each and, where B is wide, `Raw` of half a block as it comes. A warp that brings B has only so
 // many bytes in flight: wide B takes two or three.
 template <int NT>
 struct Rings {
-    static constexpr uint32_t kLoaders = NT < 3 ? 1 : NT == 3 ? 3 : 2;
+    static constexpr Bring kBring = bring(NT);
+    static constexpr uint32_t kLoaders = kBring != Bring::Raw ? 1 : NT == 3 ? 3 : 2;
     static constexpr uint32_t kLoaderRows = NT * 8 / kLoaders;
     static constexpr uint32_t kStages = NT >= 3 ? 2 : 3;
     static constexpr uint32_t kStageBytes = NT * kPlane;
-    static constexpr uint32_t kRaw = NT >= 3 ? 4 : 0;
+    static constexpr uint32_t kRaw = kBring == Bring::Raw ? 4 : 0;
     static constexpr uint32_t kRawBytes = NT * 8 * kRawRow;
     static constexpr uint32_t kBytes = kStages * kStageBytes + kRaw * kRawBytes;
 };
@@ -46,7 +53,7 @@ struct Addresses : ARing {
 
 // A warp that brings B. It holds the next block in registers, a lane eight of K of a column of every 8 x 32, and writes it
 // transposed.
-template <int NT, bool kWide = (NT >= 3)>
+template <int NT, Bring kBring = bring(NT)>
 struct LoadB {
     using R = Rings<NT>;
     static constexpr int kPieces = kBlockCols / 32;
@@ -119,7 +126,7 @@ struct LoadB {
 // Of wide B two warps bring half of the columns each, or three a third. Pieces come as they are, by copies that keep more in flight than registers
 // would, and are transposed from there.
 template <int NT>
-struct LoadB<NT, true> {
+struct LoadB<NT, Bring::Raw> {
     using R = Rings<NT>;
     const FlSpmmParams& p;
     const Addresses& at;
@@ -191,6 +198,44 @@ struct LoadB<NT, true> {
             }
             mbar_arrive(at.b_full + 8 * stage.stage);
             stage.advance();
+        }
+    }
+};
+
+// Of B that lies as a stage does, block of K by block of K and in each slice by slice: one copy for a stage.
+template <int NT>
+struct LoadB<NT, Bring::Packed> {
+    using R = Rings<NT>;
+    const Addresses& at;
+    const uint32_t lane;
+    const unsigned char *b, *first, *last;
+    uint32_t units;
+    int64_t step;
+
+    __device__ __forceinline__ LoadB(const FlSpmmParams& p, const Addresses& addresses, uint32_t unit0, uint32_t unit1, uint32_t slice,
+                                     uint32_t, uint32_t this_lane)
+        : at(addresses), lane(this_lane), units(unit1 - unit0), step(static_cast<int64_t>(gridDim.y) * R::kStageBytes) {
+        first = reinterpret_cast<const unsigned char*>(p.b) + static_cast<int64_t>(slice) * R::kStageBytes;
+        last = first + p.k_blocks * step;
+        b = first + unit0 % p.k_blocks * step;
+    }
+
+    __device__ __forceinline__ void start() { wait_for_earlier_work(); }
+
+    __device__ __forceinline__ void run() {
+        Cursor<R::kStages> stage;
+        for (; units > 0; --units) {
+            mbar_wait(at.b_empty + 8 * stage.stage, stage.phase ^ 1);
+            if (lane == 0) {
+                mbar_expect_tx(at.b_full + 8 * stage.stage, R::kStageBytes);
+                bulk_load(at.b + stage.stage * R::kStageBytes, b, R::kStageBytes, at.b_full + 8 * stage.stage);
+            } else {
+                mbar_arrive(at.b_full + 8 * stage.stage);
+            }
+            __syncwarp();
+            stage.advance();
+            b += step;
+            if (b == last) b = first;
         }
     }
 };

@@ -300,7 +300,11 @@ impl Shape {
                     "estimates: table of {}, {}, commit {}, {}",
                     table.device, table.date, table.commit, table.source
                 ));
-                line("B: read where it is if K is contiguous, columns are aligned to 16 bytes and K is a multiple of 8, else packed first".to_owned());
+                line(if planned.product.kernel.reads_planes() {
+                    "B: packed first".to_owned()
+                } else {
+                    "B: read where it is if K is contiguous, columns are aligned to 16 bytes and K is a multiple of 8, else packed first".to_owned()
+                });
             }
             _ if state.pieces.n == 0 => line("kernel: none, there are no columns".to_owned()),
             _ => line(format!(

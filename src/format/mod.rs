@@ -119,7 +119,7 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
 }
 
 /// FORMAT_AUTO. For speed, Bitmap below 48 % zeros and from there on Slots, which overtakes it between 40 and 50 %
-/// (docs/kernels.md); with more than 32 columns, Banked from 58 % on. With 8 columns at most, SELL from 92 % on. For
+/// (docs/kernels.md); for more than 48 columns, Banked from 58 % on. With 8 columns at most, SELL from 92 % on. For
 /// footprint, the smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
 pub fn choose(
     bitmap: Analysis,

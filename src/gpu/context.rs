@@ -24,6 +24,8 @@ use crate::types::DType;
 
 /// The oldest driver that the kernels' fatbins and the entry points used here are tested for.
 const MIN_DRIVER: c_int = 12000;
+/// The oldest driver that captures programmatic dependent launches.
+const CAPTURES_OVERLAPS: c_int = 12030;
 /// The oldest compute capability that there are kernels for.
 const MIN_CC: (u32, u32) = (8, 0);
 
@@ -144,6 +146,7 @@ pub struct DeviceContext {
     /// Pinned memory, once a copy has needed it.
     stage: Mutex<Option<Stage>>,
     binding: Binding,
+    driver: c_int,
 }
 
 // SAFETY: the raw context, modules and functions are process-wide driver objects that any thread may use
@@ -163,7 +166,7 @@ impl DeviceContext {
     /// kernels. On failure everything is as it was before. A capture that the driver tells of is a failure; one that it
     /// does not (of a stream that is not blocking) goes on undamaged.
     pub fn bind() -> Result<Self> {
-        driver_ready()?;
+        let driver = driver_ready()?;
         if cfg!(no_kernels) {
             return Err(Error::new(
                 Kind::NotSupported,
@@ -194,12 +197,24 @@ impl DeviceContext {
         drop(entered);
         drop(aside);
         let plans = plan::Cache::new(props);
-        Ok(Self { plans, kernels, allocations: Mutex::default(), stage: Mutex::default(), binding })
+        Ok(Self {
+            plans,
+            kernels,
+            allocations: Mutex::default(),
+            stage: Mutex::default(),
+            binding,
+            driver,
+        })
     }
 
     /// Facts about the device that the plans are made from.
     pub fn props(&self) -> &DeviceProps {
         self.plans.props()
+    }
+
+    /// Whether launches of one call may overlap without being asked to: programmatic dependent launches can be captured, too.
+    pub fn captures_overlaps(&self) -> bool {
+        self.driver >= CAPTURES_OVERLAPS
     }
 
     /// Plans of products.
@@ -308,8 +323,8 @@ impl Drop for DeviceContext {
     }
 }
 
-/// NO_DEVICE or NOT_SUPPORTED unless there is a driver that is new enough, and a device.
-fn driver_ready() -> Result<()> {
+/// The driver's version; NO_DEVICE or NOT_SUPPORTED unless it is new enough, and there is a device.
+fn driver_ready() -> Result<c_int> {
     if !sys::driver_present() {
         return Err(Error::from_driver(
             Kind::NoDevice,
@@ -342,7 +357,7 @@ fn driver_ready() -> Result<()> {
             "the NVIDIA driver reports no CUDA device",
         ));
     }
-    Ok(())
+    Ok(version)
 }
 
 /// Properties of the device of the current context.

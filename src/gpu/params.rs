@@ -109,8 +109,8 @@ pub struct PackParams {
     pub n: u32,
     /// Rows written.
     pub k_padded: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Planes of 8 columns of the other packing; else 0.
+    pub planes: u32,
 }
 
 const _: () = {

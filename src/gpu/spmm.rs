@@ -110,6 +110,12 @@ impl SpmmArgs<'_> {
             && (self.b_strides.1 % 8 == 0 || self.n == 1);
         if direct { BAccess::Direct } else { BAccess::Packed }
     }
+
+    /// For the product behind the launch that made these planes. That one began when the work ahead had ended, or early because
+    /// it was allowed to: in both cases nobody writes a compressed buffer any more.
+    fn behind(&self, ctx: &DeviceContext, b: ReadyB) -> Self {
+        Self { programmatic: self.programmatic || b.planes && ctx.captures_overlaps(), ..*self }
+    }
 }
 
 /// Puts the product on the stream: one launch, or two when B must be packed first. The context is current.
@@ -118,7 +124,7 @@ pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
     let plan = ctx.plans().select(&problem)?;
     log::log(Level::Hint, "SpMM", || format!("plan {plan:?}"));
     let b = ready_b(ctx, args, &problem, &plan)?;
-    product(ctx, args, &problem, &plan, b)
+    product(ctx, &args.behind(ctx, b), &problem, &plan, b)
 }
 
 /// As [`spmm`], as planned before. With a gate there is one launch more, before the product.
@@ -129,7 +135,8 @@ pub fn planned(
     gate: Option<&Gate<'_>>,
 ) -> Result<()> {
     let problem = Problem::new(args.header, args.n, args.access())?;
-    let b = ready_b(ctx, args, &problem, &planned.product)?;
+    let first = planned.gate.as_ref().filter(|_| gate.is_some()).unwrap_or(&planned.product);
+    let mut b = ready_b(ctx, args, &problem, first)?;
     let mut epilogue = args.epilogue;
     if let Some(gate) = gate {
         let Some(plan) = &planned.gate else {
@@ -147,11 +154,15 @@ pub fn planned(
             epilogue: Epilogue { activation: gate.activation, ..Epilogue::default() },
             ..*args
         };
-        let problem = Problem::new(gate.header, args.n, args.access())?;
-        product(ctx, &activated, &problem, plan, b)?;
+        let gate_problem = Problem::new(gate.header, args.n, args.access())?;
+        product(ctx, &activated.behind(ctx, b), &gate_problem, plan, b)?;
         epilogue.gate = Some(factors);
+        if plan.kernel.reads_planes() != planned.product.kernel.reads_planes() {
+            b = ready_b(ctx, args, &problem, &planned.product)?;
+        }
     }
-    product(ctx, &SpmmArgs { epilogue, ..*args }, &problem, &planned.product, b)
+    let args = SpmmArgs { epilogue, ..*args };
+    product(ctx, &args.behind(ctx, b), &problem, &planned.product, b)
 }
 
 /// Products of different matrices, a few a launch.
@@ -230,23 +241,33 @@ impl<'a> Group<'a> {
     }
 }
 
-/// B as the kernels read it: address and distance of columns.
+/// B as a kernel reads it.
+#[derive(Clone, Copy)]
+struct ReadyB {
+    address: u64,
+    /// Distance of columns, elements; of planes 0.
+    stride_n: usize,
+    /// Whether it lies as a stage does.
+    planes: bool,
+}
+
+/// Puts B into the workspace if the kernel cannot read it where it is.
 #[inline(always)] // capi/spmm.rs says why.
 fn ready_b(
     ctx: &DeviceContext,
     args: &SpmmArgs<'_>,
     problem: &Problem,
     plan: &LaunchPlan,
-) -> Result<(u64, usize)> {
+) -> Result<ReadyB> {
     match problem.b {
-        BAccess::Direct => Ok((args.b, args.b_strides.1)),
-        BAccess::Packed => Ok((pack(ctx, args, problem, plan)?, packed_ld(problem))),
+        _ if plan.kernel.reads_planes() => {
+            pack(ctx, args, problem, plan, KernelId::PackBPlanesSm90)
+        }
+        BAccess::Direct => {
+            Ok(ReadyB { address: args.b, stride_n: args.b_strides.1, planes: false })
+        }
+        BAccess::Packed => pack(ctx, args, problem, plan, KernelId::PackBSm80),
     }
-}
-
-/// Distance of packed columns.
-fn packed_ld(problem: &Problem) -> usize {
-    (problem.k as usize).next_multiple_of(8)
 }
 
 /// The launch of the product itself.
@@ -255,9 +276,9 @@ fn product(
     args: &SpmmArgs<'_>,
     problem: &Problem,
     plan: &LaunchPlan,
-    (b, b_stride_n): (u64, usize),
+    b: ReadyB,
 ) -> Result<()> {
-    let mut params = spmm_params(args, problem, plan, (b, b_stride_n))?;
+    let mut params = spmm_params(args, problem, plan, b)?;
     log::log(Level::Info, "cuLaunchKernel", || {
         format!("{} {params:?}", plan.kernel.symbol(args.header.dtype))
     });
@@ -283,7 +304,7 @@ fn spmm_params(
     args: &SpmmArgs<'_>,
     problem: &Problem,
     plan: &LaunchPlan,
-    (b, b_stride_n): (u64, usize),
+    b: ReadyB,
 ) -> Result<SpmmParams> {
     let header = args.header;
     let epilogue = &args.epilogue;
@@ -294,12 +315,12 @@ fn spmm_params(
     Ok(SpmmParams {
         table: args.a + header.table_offset,
         data: args.a + header.data_offset,
-        b,
+        b: b.address,
         c: args.c,
         partials: args.workspace + plan.partials_offset as u64,
         counters: args.workspace,
         nonce: next_nonce(),
-        b_stride_n: stride(b_stride_n)?,
+        b_stride_n: stride(b.stride_n)?,
         c_stride_m: stride(args.c_strides.0)?,
         c_stride_n: stride(args.c_strides.1)?,
         m: problem.m,
@@ -333,42 +354,60 @@ fn spmm_params(
     })
 }
 
-/// Packs B into the workspace and returns its address there.
+/// Packs B into the workspace, as columns or as planes.
 fn pack(
     ctx: &DeviceContext,
     args: &SpmmArgs<'_>,
     problem: &Problem,
     plan: &LaunchPlan,
-) -> Result<u64> {
+    kernel: KernelId,
+) -> Result<ReadyB> {
     let dst = args.workspace + plan.packed_offset as u64;
-    let ld = packed_ld(problem);
-    let k_padded = u32::try_from(ld).unwrap_or(u32::MAX);
+    let k_padded = problem.k.next_multiple_of(8);
+    let planes = kernel == KernelId::PackBPlanesSm90;
+    let (stride_n, grid, block) = if planes {
+        let cols = plan.kernel.facts().n_tiles;
+        let planes = problem.n.div_ceil(cols * 8) * cols;
+        let blocks = plan.k_blocks.checked_mul(planes).filter(|&blocks| blocks <= i32::MAX as u32);
+        let blocks = blocks.ok_or_else(|| {
+            Error::new(
+                Kind::NotSupported,
+                format!(
+                    "SpMM: K = {} and N = {} make more pieces of B than a launch packs",
+                    problem.k, problem.n
+                ),
+            )
+        })?;
+        (0, [blocks, 1, 1], [plan::CHUNK_COLS, 1, 1])
+    } else {
+        (k_padded as usize, [k_padded.div_ceil(32), problem.n.div_ceil(32), 1], [32, 8, 1])
+    };
     let mut params = PackParams {
         src: args.b,
         dst,
         stride_k: stride(args.b_strides.0)?,
         stride_n: stride(args.b_strides.1)?,
-        dst_stride_n: stride(ld)?,
+        dst_stride_n: stride(stride_n)?,
         k: problem.k,
         n: problem.n,
         k_padded,
-        reserved: 0,
+        planes: if planes { grid[0] / plan.k_blocks } else { 0 },
     };
-    log::log(Level::Info, "cuLaunchKernel", || format!("pack_b {params:?}"));
-    // SAFETY: the kernel takes one PackParams by value; the workspace holds packed_ld * n elements from
-    // packed_offset on.
+    log::log(Level::Info, "cuLaunchKernel", || format!("{} {params:?}", kernel.symbol(DType::F16)));
+    // SAFETY: the kernel takes one PackParams by value; the workspace holds the plan's packed_bytes from packed_offset on, which
+    // are as many as the plan's kernel reads.
     unsafe {
         launch(Launch {
-            function: ctx.function(KernelId::PackBSm80, DType::F16)?,
-            grid: [k_padded.div_ceil(32), problem.n.div_ceil(32), 1],
-            block: [32, 8, 1],
+            function: ctx.function(kernel, DType::F16)?,
+            grid,
+            block,
             smem_bytes: 0,
             stream: args.stream,
-            programmatic: false,
+            programmatic: args.programmatic && kernel.is_for_hopper(),
             params: &mut [(&raw mut params).cast()],
         })?;
     }
-    Ok(dst)
+    Ok(ReadyB { address: dst, stride_n, planes })
 }
 
 /// A value that no earlier launch of this process used and that left-over bytes of a workspace do not hold

@@ -1,8 +1,8 @@
 //! Algorithm ids, forced choices, and plans of a product with everything around it.
 
 use super::{
-    BAccess, Candidate, DeviceProps, Estimates, KernelId, LaunchPlan, Problem, WORKSPACE_ALIGN,
-    candidates, dense_estimate, estimate, select, select_chosen,
+    BAccess, CLASSES, Candidate, DeviceProps, Estimates, KernelId, LaunchPlan, Problem,
+    WORKSPACE_ALIGN, candidates, dense_estimate, estimate, select, select_chosen,
 };
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
@@ -104,14 +104,14 @@ impl KernelId {
         Self::ALL
             .iter()
             .copied()
-            .find(|kernel| *kernel != Self::PackBSm80 && kernel.algorithm() == id)
+            .find(|kernel| kernel.facts().family.multiplies() && kernel.algorithm() == id)
     }
 }
 
 /// Kernels that can run the product on the device, the automatic choice first, then by estimated time.
 pub fn algorithms(problem: &Problem, props: &DeviceProps) -> Result<Vec<KernelId>> {
     let mut found = vec![select(problem, props)?.kernel];
-    for n_tiles in [16, 8, 4, 3, 2, 1] {
+    for n_tiles in CLASSES.into_iter().flatten().copied() {
         let mut estimates = Estimates::new(problem, props, n_tiles);
         let mut timed: Vec<(f64, KernelId)> =
             candidates(problem, props, n_tiles).map(|c| (estimates.time(&c), c.kernel)).collect();
@@ -214,12 +214,12 @@ impl Planned {
                 same => same?,
             });
         }
-        let packed_bytes = product.workspace_bytes - product.packed_offset;
         let mut workspace_bytes = product.workspace_bytes;
         let mut gate_offset = 0;
         if let Some(gate) = &mut gate_plan {
-            // The two run one after the other and share what they need; B is packed once, behind both.
+            // The two run one after the other and share what they need; B is packed behind both.
             let packed_offset = product.packed_offset.max(gate.packed_offset);
+            let packed_bytes = product.packed_bytes.max(gate.packed_bytes);
             product.packed_offset = packed_offset;
             gate.packed_offset = packed_offset;
             gate_offset = checked_add(packed_offset, packed_bytes, "workspace")?;
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn algorithm_numbers_are_distinct_and_come_back() {
-        for &kernel in KernelId::ALL.iter().filter(|k| **k != KernelId::PackBSm80) {
+        for &kernel in KernelId::ALL.iter().filter(|k| k.facts().family.multiplies()) {
             let id = kernel.algorithm();
             assert!(id > 1, "{kernel:?}");
             assert_eq!(KernelId::from_algorithm(id), Some(kernel));
@@ -513,8 +513,8 @@ mod tests {
                 .unwrap();
         let gate = planned.gate.unwrap();
         assert_eq!(planned.product.packed_offset, gate.packed_offset);
-        assert_eq!(planned.product.packed_ld, gate.packed_ld);
-        let packed_end = gate.packed_offset + gate.packed_ld * 30 * 2;
+        assert_eq!(planned.product.packed_bytes, gate.packed_bytes);
+        let packed_end = gate.packed_offset + gate.packed_bytes;
         assert!(planned.gate_offset >= packed_end);
         assert_eq!(planned.gate_offset % WORKSPACE_ALIGN, 0);
         assert!(planned.workspace_bytes >= planned.gate_offset + 1000 * 30 * 4);

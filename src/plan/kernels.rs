@@ -52,6 +52,10 @@ pub enum KernelId {
     SlotsN3Sm90,
     /// Slots SpMM, Hopper, 32 columns.
     SlotsN4Sm90,
+    /// Slots SpMM, Hopper, 48 columns.
+    SlotsN6Sm90,
+    /// Slots SpMM, Hopper, 64 columns.
+    SlotsN8Sm90,
     /// Slots SpMM, Ampere and later, 8 columns.
     SlotsN1Sm80,
     /// Slots SpMM, Ampere and later, 16 columns.
@@ -86,16 +90,19 @@ pub enum KernelId {
     SellN1Sm80,
     /// Packs B along K.
     PackBSm80,
+    /// Packs B as kernels that read planes stage it, Hopper.
+    PackBPlanesSm90,
 }
 
 use KernelId::{
     BankedN1Sm80, BankedN1Sm90, BankedN2Sm80, BankedN2Sm90, BankedN4Sm80, BankedN4Sm90,
     BankedN8Sm80, BankedN8Sm90, BankedN16Sm90, BankedVectorSm90, BitmapN1Sm80, BitmapN1W7Sm90,
     BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90,
-    BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBSm80, SellN1Sm80, SellN1Sm90, SlotsN1Sm80,
-    SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN3Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN8Sm80,
-    TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90,
-    TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
+    BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBPlanesSm90, PackBSm80, SellN1Sm80,
+    SellN1Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN3Sm90, SlotsN4Sm80,
+    SlotsN4Sm90, SlotsN6Sm90, SlotsN8Sm80, SlotsN8Sm90, TiledCslN1Sm80, TiledCslN1W4Sm90,
+    TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80,
+    TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -125,6 +132,8 @@ pub enum Family {
     SellSm90,
     /// kernels/spmm_sell_sm80.cu
     SellSm80,
+    /// kernels/pack_b_planes_sm90.cu
+    PackBPlanes,
 }
 
 impl Family {
@@ -132,6 +141,11 @@ impl Family {
     /// tiles can be dealt one by one.
     pub const fn warps_roam(self) -> bool {
         matches!(self, Self::SellSm90)
+    }
+
+    /// Whether its kernels multiply: the others prepare B for those.
+    pub const fn multiplies(self) -> bool {
+        !matches!(self, Self::PackB | Self::PackBPlanes)
     }
 
     /// Whether slices of N run side by side, so that A comes from memory once: kernels of eight columns.
@@ -191,6 +205,8 @@ impl KernelId {
         SlotsN2Sm90,
         SlotsN3Sm90,
         SlotsN4Sm90,
+        SlotsN6Sm90,
+        SlotsN8Sm90,
         SlotsN1Sm80,
         SlotsN2Sm80,
         SlotsN4Sm80,
@@ -208,13 +224,15 @@ impl KernelId {
         SellN1Sm90,
         SellN1Sm80,
         PackBSm80,
+        PackBPlanesSm90,
     ];
 
     /// The kernel's facts.
     pub const fn facts(self) -> Facts {
         use Family::{
             BankedSm80, BankedSm90, BankedVectorSm90 as BankedVector, BitmapSm80, BitmapSm90,
-            PackB, SellSm80, SellSm90, SlotsSm80, SlotsSm90, TiledCslSm80, TiledCslSm90,
+            PackB, PackBPlanes, SellSm80, SellSm90, SlotsSm80, SlotsSm90, TiledCslSm80,
+            TiledCslSm90,
         };
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
             BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
@@ -240,6 +258,8 @@ impl KernelId {
             SlotsN2Sm90 => (SlotsSm90, 2, 14, 1, "fl_spmm_slots_f16_n2_sm90"),
             SlotsN3Sm90 => (SlotsSm90, 3, 16, 1, "fl_spmm_slots_f16_n3_sm90"),
             SlotsN4Sm90 => (SlotsSm90, 4, 16, 1, "fl_spmm_slots_f16_n4_sm90"),
+            SlotsN6Sm90 => (SlotsSm90, 6, 12, 1, "fl_spmm_slots_f16_n6_sm90"),
+            SlotsN8Sm90 => (SlotsSm90, 8, 12, 1, "fl_spmm_slots_f16_n8_sm90"),
             SlotsN1Sm80 => (SlotsSm80, 1, 4, 4, "fl_spmm_slots_f16_n1_sm80"),
             SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80"),
             SlotsN4Sm80 => (SlotsSm80, 4, 4, 3, "fl_spmm_slots_f16_n4_sm80"),
@@ -257,6 +277,7 @@ impl KernelId {
             SellN1Sm90 => (SellSm90, 1, 16, 1, "fl_spmm_sell_f16_n1_sm90"),
             SellN1Sm80 => (SellSm80, 1, 8, 2, "fl_spmm_sell_f16_n1_sm80"),
             PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80"),
+            PackBPlanesSm90 => (PackBPlanes, 0, 0, 1, "fl_pack_b_planes_f16_sm90"),
         };
         let tile_rows =
             if matches!(family, TiledCslSm90 | BankedSm90 | BankedVector) { 128 } else { 32 };
@@ -280,7 +301,9 @@ impl KernelId {
             BankedSm90 if n_tiles == 8 => 11,
             BankedSm90 => 10,
             SellSm90 => 4,
-            BankedSm80 | BitmapSm80 | SellSm80 | SlotsSm80 | TiledCslSm80 | PackB => 0,
+            BankedSm80 | BitmapSm80 | SellSm80 | SlotsSm80 | TiledCslSm80 | PackB | PackBPlanes => {
+                0
+            }
         };
         Facts {
             family,
@@ -300,7 +323,7 @@ impl KernelId {
     /// matter.
     pub const fn types(self) -> &'static [DType] {
         match self.facts().family {
-            Family::PackB => &[DType::F16],
+            Family::PackB | Family::PackBPlanes => &[DType::F16],
             _ => &[DType::F16, DType::BF16],
         }
     }
@@ -320,6 +343,7 @@ impl KernelId {
             Family::SellSm90 => "spmm_sell_sm90",
             Family::SellSm80 => "spmm_sell_sm80",
             Family::PackB => "pack_b",
+            Family::PackBPlanes => "pack_b_planes_sm90",
         };
         if dtype == DType::BF16 { format!("{stem}_bf16") } else { stem.to_owned() }
     }
@@ -353,6 +377,11 @@ impl KernelId {
         )
     }
 
+    /// Whether B must lie as a stage does ([`KernelId::PackBPlanesSm90`]).
+    pub const fn reads_planes(self) -> bool {
+        matches!(self, SlotsN6Sm90 | SlotsN8Sm90)
+    }
+
     /// Exported name of the entry point for groups.
     pub fn group_symbol(self, dtype: DType) -> String {
         self.symbol(dtype) + "_group"
@@ -367,7 +396,8 @@ impl KernelId {
             | Family::TiledCslSm90
             | Family::BankedSm90
             | Family::BankedVectorSm90
-            | Family::SellSm90 => true,
+            | Family::SellSm90
+            | Family::PackBPlanes => true,
             Family::BitmapSm80
             | Family::SlotsSm80
             | Family::TiledCslSm80
@@ -385,7 +415,7 @@ impl KernelId {
     /// Dynamic shared memory that the kernel opts in to on a device that offers `optin` bytes a block.
     pub const fn max_dynamic_smem(self, optin: u32) -> u32 {
         match self.facts().family {
-            Family::PackB => 0,
+            Family::PackB | Family::PackBPlanes => 0,
             _ => optin,
         }
     }

@@ -140,8 +140,8 @@ pub struct LaunchPlan {
     pub partials_offset: usize,
     /// Workspace offset of packed B.
     pub packed_offset: usize,
-    /// Distance of packed columns in elements, 0 when B is read where it is.
-    pub packed_ld: usize,
+    /// Bytes of packed B, a multiple of [`WORKSPACE_ALIGN`]; 0 when B is read where it is.
+    pub packed_bytes: usize,
     /// Bytes of workspace.
     pub workspace_bytes: usize,
 }
@@ -162,8 +162,9 @@ impl LaunchPlan {
 /// Alignment of the workspace and of every part of it.
 pub const WORKSPACE_ALIGN: usize = 256;
 
-/// Columns of B that the staged kernels load at once, and bytes of a unit of a Bitmap block.
-const CHUNK_COLS: u32 = 256;
+/// Rows of B that the staged kernels load at once.
+pub const CHUNK_COLS: u32 = 256;
+/// Bytes of a unit of a block.
 const UNIT_BYTES: u32 = 128;
 /// Bytes of an image, the dense tile that Banked kernels multiply.
 const IMAGE_BYTES: u32 = 128 * 128 * 2;
@@ -236,7 +237,7 @@ impl Candidate {
 pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result<usize> {
     // The kernel changes with N; the maximum over the classes below makes the size monotone.
     let mut bytes = 0;
-    for class in [1, 8, 16, 24, 32, 64, 128, n] {
+    for class in [1, 8, 16, 24, 32, 48, 64, 128, n] {
         let problem = Problem::new(header, class.min(n), BAccess::Packed)?;
         bytes = bytes.max(select(&problem, props)?.workspace_bytes);
     }
@@ -257,7 +258,7 @@ pub fn select_chosen(
     let wanted = match width(problem, props) {
         // Few kernels take groups: those of 16 and of 64 columns.
         1 if choice.grouped && problem.format != Format::Sell => 2,
-        3 | 4 | 16 if choice.grouped => 8,
+        3 | 4 | 6 | 16 if choice.grouped => 8,
         wanted => wanted,
     };
     let mut estimates = Estimates::new(problem, props, wanted);
@@ -358,14 +359,18 @@ pub fn select_chosen(
         checked_mul(partial_tiles, tile_bytes, "workspace")?,
         "workspace",
     )?)?;
-    let (packed_ld, packed_bytes) = match problem.b {
-        BAccess::Direct => (0, 0),
-        BAccess::Packed => {
-            let ld = (problem.k as usize).next_multiple_of(8);
-            (ld, checked_mul(checked_mul(ld, problem.n as usize, "workspace")?, 2, "workspace")?)
-        }
+    let packed = |rows: u32, cols: u32| {
+        let elements = checked_mul(rows as usize, cols as usize, "workspace")?;
+        align(checked_mul(elements, 2, "workspace")?)
     };
-    let workspace_bytes = align(checked_add(packed_offset, packed_bytes, "workspace")?)?;
+    let packed_bytes = match problem.b {
+        _ if best.kernel.reads_planes() => {
+            packed(line.k_blocks * CHUNK_COLS, slices * facts.n_tiles * 8)?
+        }
+        BAccess::Direct => 0,
+        BAccess::Packed => packed(problem.k.next_multiple_of(8), problem.n)?,
+    };
+    let workspace_bytes = checked_add(packed_offset, packed_bytes, "workspace")?;
 
     Ok(LaunchPlan {
         kernel: best.kernel,
@@ -383,7 +388,7 @@ pub fn select_chosen(
         deals_tiles: line.tiles_by_bytes(parts),
         partials_offset,
         packed_offset,
-        packed_ld,
+        packed_bytes,
         workspace_bytes,
     })
 }
@@ -513,7 +518,7 @@ impl Line {
 const SELL_COLS: u32 = 256 * 2048;
 
 /// Columns over 8 of the kernels that are compared: what 128 columns of one CTA take, and 64 twice.
-const CLASSES: [&[u32]; 5] = [&[16, 8], &[4], &[3], &[2], &[1]];
+const CLASSES: [&[u32]; 6] = [&[16, 8], &[6], &[4], &[3], &[2], &[1]];
 
 /// Columns over 8 of the kernels that a product is for.
 fn width(problem: &Problem, props: &DeviceProps) -> u32 {
@@ -522,8 +527,10 @@ fn width(problem: &Problem, props: &DeviceProps) -> u32 {
         Format::Sell => 1,
         Format::Bitmap | Format::Slots | Format::TiledCsl => 8,
     };
+    let hopper = KernelId::SlotsN3Sm90.runs_on(props.cc);
     match problem.n.div_ceil(8) {
-        3 if problem.format == Format::Slots && KernelId::SlotsN3Sm90.runs_on(props.cc) => 3,
+        3 if problem.format == Format::Slots && hopper => 3,
+        5 | 6 if problem.format == Format::Slots && hopper => 6,
         eights => eights.next_power_of_two().min(widest),
     }
 }
@@ -663,10 +670,14 @@ fn stagings<'a>(
                 4,
             )
         }
-        // The ring of B and, where it is wide, that of B as it comes; each warp has scratch for overflow and for the sums that
-        // two warps of a tile exchange.
+        // The ring of B and, where it is wide and not packed, that of B as it comes; each warp has scratch for overflow and for
+        // the sums that two warps of a tile exchange.
         Family::SlotsSm90 => {
-            let (stages, raw) = if facts.n_tiles >= 3 { (2, 4) } else { (3, 0) };
+            let (stages, raw) = match facts.n_tiles {
+                _ if kernel.reads_planes() => (2, 0),
+                3.. => (2, 4),
+                _ => (3, 0),
+            };
             let rings = stages * rows * CHUNK_COLS * 2 + raw * rows * (128 * 2 + 16);
             (1024 + rings, slots_bytes, 3)
         }
@@ -695,7 +706,7 @@ fn stagings<'a>(
         move |(group_tiles, a_slots)| {
             let per_warp = match facts.family {
                 // Two rounds at a time.
-                Family::SlotsSm90 => (2 * ROUND_TILE_BYTES).max(facts.n_tiles * 512),
+                Family::SlotsSm90 => 2 * ROUND_TILE_BYTES,
                 // A sum of every row and lane, and half of what the two of a tile exchange.
                 Family::BankedVectorSm90 => 128 * 128 + 256,
                 // Sums of a tile twice, and where its slices are.

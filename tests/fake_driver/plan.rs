@@ -172,23 +172,25 @@ fn an_execution_launches_and_does_nothing_else() {
     });
 }
 
+/// How often the two kinds of launches were made.
+fn launches(fake: &Fake) -> (c_int, c_int) {
+    let counts = fake.counts();
+    let count = |name: &str| counts.get(name).copied().unwrap_or(0);
+    (count("cuLaunchKernel"), count("cuLaunchKernelEx"))
+}
+
 /// The two kinds of launches of a product with a gate, for which B is packed.
 fn launches_of_a_gated_product(fake: &Fake, programmatic: i32) -> (c_int, c_int) {
-    let launches = || {
-        let counts = fake.counts();
-        let count = |name: &str| counts.get(name).copied().unwrap_or(0);
-        (count("cuLaunchKernel"), count("cuLaunchKernelEx"))
-    };
     let mut program = Program::default();
     let ready = program.prepare().unwrap_or_else(|s| panic!("{s:?}: {}", message()));
     let plan = plan_for(&program, &ready);
     assert_eq!(set(plan, GATE, ready.sparse), FLASHLLM_STATUS_SUCCESS);
     assert_eq!(set(plan, PROGRAMMATIC_LAUNCH, programmatic), FLASHLLM_STATUS_SUCCESS);
     let workspace = program.malloc(size_of_workspace(&program, plan)).unwrap();
-    let before = launches();
+    let before = launches(fake);
     let status = execute(&program, plan, ones(), &ready, workspace);
     assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
-    let after = launches();
+    let after = launches(fake);
     assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
     program.end();
     fake.assert_nothing_alive("at the end");
@@ -204,6 +206,35 @@ fn only_kernels_that_wait_are_launched_before_the_work_ahead_has_ended() {
         // An Ampere GPU, whose kernels do not wait.
         fake.set_attribute(75, 8);
         assert_eq!(launches_of_a_gated_product(fake, 1), (3, 0));
+    });
+}
+
+#[test]
+fn b_of_many_columns_is_packed_beside_the_start_of_the_product() {
+    test("b_of_many_columns_is_packed_beside_the_start_of_the_product", |fake| {
+        // Slots on Hopper; drivers before 12.3 do not capture launches that overlap.
+        for (driver, columns, expected) in
+            [(12030, 40, (1, 1)), (12020, 40, (2, 0)), (12030, 64, (1, 1)), (12030, 20, (2, 0))]
+        {
+            fake.nth("fake_set_driver_version", driver);
+            let mut program = Program::default();
+            let ready =
+                program.prepare_as(RawFormat(3)).unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+            let (b, c) =
+                (program.malloc(COLS * 64 * 2).unwrap(), program.malloc(ROWS * 64 * 2).unwrap());
+            let wide = Ready {
+                b: program.dense(COLS, columns, b),
+                c: program.dense(ROWS, columns, c),
+                ..ready
+            };
+            let workspace = program.malloc(size_of_product(&program, &wide)).unwrap();
+            fake.reset();
+            fake.nth("fake_set_driver_version", driver);
+            program.multiply(&Ready { workspace, ..wide }, false).unwrap();
+            assert_eq!(launches(fake), expected, "{columns} columns, driver {driver}");
+            program.end();
+            fake.assert_nothing_alive("at the end");
+        }
     });
 }
 

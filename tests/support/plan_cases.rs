@@ -111,6 +111,8 @@ pub fn gates(handle: &Handle, sample: bool) {
                     ..case
                 };
                 cases.check(&case);
+                // One of the two may want B in planes and the other as it is.
+                cases.check(&Case { n: 45, k: 304, ..case });
             }
         }
     }
@@ -247,7 +249,7 @@ pub fn algorithms_and_splits(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
     for format in api::FORMATS {
         for dtype in TYPES {
-            for n in [1, 16, 40, 130] {
+            for n in [1, 16, 40, 64, 130] {
                 let (m, k) = (200, 1100);
                 let case = Case { format, dtype, m, k, n, ..Case::PLAIN };
                 let weights = integer_weights(m, k, 80, (m * 31 + k * 7 + n) as u64);
@@ -267,13 +269,15 @@ pub fn algorithms_and_splits(handle: &Handle, sample: bool) {
 
 /// A CTA with more than one row group goes from one to the next, whole or cut.
 pub fn row_groups_in_turn(handle: &Handle) {
-    let (m, k, n) = (9000, 2056, 5);
-    for format in [api::FORMAT_SELL, api::FORMAT_BANKED] {
+    let (m, k) = (9000, 2056);
+    // The fewest tiles a row group, so that there are more groups than multiprocessors.
+    for (format, n, tiles) in
+        [(api::FORMAT_SELL, 5, 1), (api::FORMAT_BANKED, 5, 1), (api::FORMAT_SLOTS, 40, 2)]
+    {
         let case = Case { format, m, k, n, ..Case::PLAIN };
         let weights = integer_weights(m, k, 95, 5);
         let (a, _buffer) = compressed(handle, (m, k), &weights, format, case.dtype);
-        // A tile a row group, so that there are more of them than multiprocessors.
-        let algorithm = algorithms(handle, &a, n)[0] + 1_000_000;
+        let algorithm = algorithms(handle, &a, n)[0] + tiles * 1_000_000;
         for splits in [1, 2] {
             check(handle, &Case { algorithm, splits, ..case });
         }
@@ -373,7 +377,7 @@ pub fn dense_rows(handle: &Handle, small: bool) {
                 }
             }
             let (a, _a) = compressed(handle, (m, k), &weights, api::FORMAT_SLOTS, dtype);
-            for n in [1, 8, 13, 16, 19, 24, 30, 32, 50] {
+            for n in [1, 8, 13, 16, 19, 24, 30, 32, 41, 48, 50, 64, 70] {
                 let b_values: Vec<i32> = (0..k * n).map(|i| (i * 7919 % 5) as i32 - 2).collect();
                 let b_bytes: Vec<u8> = (0..n)
                     .flat_map(|col| (0..k).map(move |row| row * n + col))

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use flash_llm::plan::KernelId;
 use flash_llm::plan::model::{Decoding, Dense, Law, Units};
-use flash_llm::plan::{Family, KernelId};
 
 /// Where the coefficients are from.
 pub struct Head<'a> {
@@ -21,7 +21,7 @@ pub struct Head<'a> {
 pub fn render(head: &Head<'_>, law: &dyn Fn(KernelId) -> Law) -> String {
     let mut order: Vec<String> = Vec::new();
     let mut kernels: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for &kernel in KernelId::ALL.iter().filter(|k| k.facts().family != Family::PackB) {
+    for &kernel in KernelId::ALL.iter().filter(|k| k.facts().family.multiplies()) {
         let law = expression(&law(kernel));
         if !order.contains(&law) {
             order.push(law.clone());

@@ -30,6 +30,7 @@ const fn law(kernel: KernelId) -> Law {
         SlotsN1Sm90 => Law::Units(Units { launch: 7.927, unit: 0.8296, tile: 7.967e-6, fill: 0.003102, overflow: 7.181e-6, fix_up: 1.655, single: 1.247, bytes: 25300.0 }),
         SlotsN2Sm90 => Law::Units(Units { launch: 8.699, unit: 0.8804, tile: 6.172e-7, fill: 0.00334, overflow: 7.309e-6, fix_up: 1.676, single: 1.258, bytes: 27870.0 }),
         SlotsN3Sm90 | SlotsN4Sm90 => Law::Units(Units { launch: 9.068, unit: 1.053, tile: 5.779e-7, fill: 0.003935, overflow: 6.111e-6, fix_up: 1.936, single: 1.217, bytes: 24890.0 }),
+        SlotsN6Sm90 | SlotsN8Sm90 => Law::Units(Units { launch: 9.068, unit: 1.053, tile: 5.779e-7, fill: 0.0054, overflow: 6.111e-6, fix_up: 1.936, single: 1.217, bytes: 24890.0 }),
         BankedN1Sm90 => Law::Units(Units { launch: 8.869, unit: 0.02658, tile: 0.3746, fill: 0.001861, overflow: 1.629e-6, fix_up: 1.724, single: 1.12, bytes: 24280.0 }),
         BankedN2Sm90 => Law::Units(Units { launch: 8.653, unit: 0.003301, tile: 0.4154, fill: 0.00181, overflow: 1.935e-6, fix_up: 2.452, single: 1.106, bytes: 23690.0 }),
         BankedN4Sm90 => Law::Units(Units { launch: 8.692, unit: 0.006275, tile: 0.4506, fill: 0.00197, overflow: 8.613e-7, fix_up: 3.248, single: 1.097, bytes: 23100.0 }),

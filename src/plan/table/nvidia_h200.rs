@@ -31,6 +31,7 @@ const fn law(kernel: KernelId) -> Law {
         SlotsN2Sm90 => Law::Units(Units { launch: 6.575, unit: 0.5112, tile: 2.202e-7, fill: 0.002675, overflow: 2.616e-5, fix_up: 1.732, single: 1.343, bytes: 31390.0 }),
         SlotsN3Sm90 => Law::Units(Units { launch: 7.019, unit: 0.4961, tile: 0.02543, fill: 0.002692, overflow: 3.434e-5, fix_up: 2.026, single: 1.316, bytes: 29260.0 }),
         SlotsN4Sm90 => Law::Units(Units { launch: 8.784, unit: 0.2971, tile: 0.09377, fill: 0.002448, overflow: 4.484e-5, fix_up: 2.058, single: 1.21, bytes: 39820.0 }),
+        SlotsN6Sm90 | SlotsN8Sm90 => Law::Units(Units { launch: 8.784, unit: 0.2971, tile: 0.09377, fill: 0.0034, overflow: 4.484e-5, fix_up: 2.058, single: 1.21, bytes: 39820.0 }),
         BankedN1Sm90 => Law::Units(Units { launch: 7.633, unit: 0.01516, tile: 0.376, fill: 0.001905, overflow: 1.138e-6, fix_up: 1.847, single: 1.136, bytes: 32090.0 }),
         BankedN2Sm90 => Law::Units(Units { launch: 7.458, unit: 0.0009858, tile: 0.4037, fill: 0.001942, overflow: 1.03e-6, fix_up: 2.419, single: 1.127, bytes: 31210.0 }),
         BankedN4Sm90 => Law::Units(Units { launch: 7.588, unit: 0.001463, tile: 0.4493, fill: 0.002034, overflow: 4.66e-7, fix_up: 3.133, single: 1.103, bytes: 29490.0 }),
