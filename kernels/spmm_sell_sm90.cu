@@ -3,7 +3,7 @@
 // C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in SELL, 16-bit in, fp32 accumulation, Hopper.
 // For every non-zero the row of B that it meets is gathered from shared memory: work and bytes are those of the non-zeros.
 //
-// Blocks:   persistent grid (CTAs, N / 8). Uneven rows (p.images is 1): every CTA gets tiles of 32 rows that have about as many
+// Blocks:   persistent grid (CTAs, N / 8). Uneven rows (p.deals_tiles): every CTA gets tiles of 32 rows that have about as many
 //           bytes as any other's, up to T = p.group_tiles at a time. Else a row group is T tiles, and the units (row group, block of
 //           2048 columns) are dealt to the CTAs (fl_streamk.cuh). A CTA walks the blocks of its tiles along K; in each,
 //           whatever consumer warp is free takes the next slice of four rows. Four more warps bring B.
@@ -88,7 +88,7 @@ struct Share {
     uint32_t now, end, at_once;
 
     __device__ __forceinline__ Share(const FlSpmmParams& params, const StreamK& line, uint32_t lane) : p(params) {
-        if (p.images != 0) {
+        if (p.deals_tiles) {
             const uint2 tiles = tiles_by_bytes(p, lane);
             const uint32_t count = tiles.y - tiles.x, turns = max((count + p.group_tiles - 1) / p.group_tiles, 1u);
             now = tiles.x, end = tiles.y, at_once = (count + turns - 1) / turns;
@@ -100,12 +100,12 @@ struct Share {
     __device__ __forceinline__ bool any() const { return now < end; }
 
     __device__ __forceinline__ Work work() const {
-        if (p.images != 0) return Work{now, min(at_once, end - now), 0, p.k_blocks};
+        if (p.deals_tiles) return Work{now, min(at_once, end - now), 0, p.k_blocks};
         const uint32_t tile = now / p.k_blocks * at_once, first = now % p.k_blocks;
         return Work{tile, min(at_once, p.row_tiles - tile), first, min(p.k_blocks - first, end - now)};
     }
 
-    __device__ __forceinline__ void advance(const Work& w) { now += p.images != 0 ? w.tiles : w.blocks; }
+    __device__ __forceinline__ void advance(const Work& w) { now += p.deals_tiles ? w.tiles : w.blocks; }
 };
 
 // The parity of the barriers of block i, after `turn` earlier works of this CTA, of which the first had `first_blocks`.
@@ -325,7 +325,7 @@ __device__ __forceinline__ void finish(const FlSpmmParams& p, const Addresses& a
             sts128(own + i * 512, bits(make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w)));
         }
     }
-    bool last = p.images != 0;
+    bool last = p.deals_tiles;
     if (!last) {
         Parts<2> parts(p, line, blockIdx.x, tile, p.group_tiles, slice);
         parts.begin(work.tile / p.group_tiles);

@@ -56,7 +56,9 @@ typedef struct FlSpmmParams {
     uint32_t bias_type;
     uint32_t residual_type;
     uint32_t activation;
-    uint32_t images;         /* dense tiles in shared memory (Banked); 1: tiles are dealt by bytes (SELL) */
+    uint32_t images;         /* dense tiles in shared memory (Banked) */
+    uint32_t deals_tiles;    /* whether tiles are dealt by their bytes, and not row groups by their number (SELL) */
+    uint32_t reserved;
 } FlSpmmParams;
 
 /* Products of one launch: product blockIdx.z. Kernel parameters are limited to 4 KiB. */

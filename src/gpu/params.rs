@@ -74,8 +74,12 @@ pub struct SpmmParams {
     pub residual_type: u32,
     /// [`crate::types::Activation`].
     pub activation: u32,
-    /// Dense tiles in shared memory (Banked); 1: tiles are dealt by bytes (SELL).
+    /// Dense tiles in shared memory (Banked).
     pub images: u32,
+    /// Whether tiles are dealt by their bytes, and not row groups by their number (SELL).
+    pub deals_tiles: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Products of one launch at most.
@@ -114,13 +118,13 @@ pub struct PackParams {
 }
 
 const _: () = {
-    assert!(size_of::<SpmmParams>() == 208);
+    assert!(size_of::<SpmmParams>() == 216);
     assert!(offset_of!(SpmmParams, b_stride_n) == 56);
     assert!(offset_of!(SpmmParams, m) == 80);
     assert!(offset_of!(SpmmParams, alpha) == 116);
     assert!(offset_of!(SpmmParams, bias) == 136);
     assert!(offset_of!(SpmmParams, bias_type) == 192);
-    assert!(size_of::<SpmmGroup>() == GROUP * 208);
+    assert!(size_of::<SpmmGroup>() == GROUP * 216);
     // What a kernel takes by value on every driver.
     assert!(size_of::<SpmmGroup>() <= 4096);
     assert!(size_of::<PackParams>() == 56);

@@ -349,8 +349,9 @@ fn spmm_params(
         bias_type: bias_type as u32,
         residual_type: residual.dtype as u32,
         activation: epilogue.activation as u32,
-        // One field for what two families are told.
-        images: if plan.deals_tiles { 1 } else { plan.images },
+        images: plan.images,
+        deals_tiles: u32::from(plan.deals_tiles),
+        reserved: 0,
     })
 }
 
