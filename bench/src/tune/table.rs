@@ -57,7 +57,9 @@ pub fn render(head: &Head<'_>, law: &dyn Fn(KernelId) -> Law) -> String {
         format!("Some(Dense {{ launch: {launch:?}, bytes: {bytes:?}, least: {least} }})")
     });
     let _ = writeln!(out, "    dense: {dense},");
-    out += "    law,\n};\n\n#[rustfmt::skip]\nconst fn law(kernel: KernelId) -> Law {\n    match kernel {\n";
+    out += "    law,\n};\n\n#[rustfmt::skip]\n\
+            #[allow(clippy::approx_constant, reason = \"a fitted number may look like one\")]\n\
+            const fn law(kernel: KernelId) -> Law {\n    match kernel {\n";
     for law in order.iter().filter(|law| *law != "Law::Unknown") {
         let kernels = kernels.get(law).map_or(String::new(), |k| k.join(" | "));
         let _ = writeln!(out, "        {kernels} => {law},");

@@ -16,6 +16,7 @@ pub const TABLE: Table = Table {
 };
 
 #[rustfmt::skip]
+#[allow(clippy::approx_constant, reason = "a fitted number may look like one")]
 const fn law(kernel: KernelId) -> Law {
     match kernel {
         BitmapN1W15Sm90 => Law::Units(Units { launch: 6.92, unit: 0.2967, tile: 0.2547, fill: 0.0003063, overflow: 1.023e-6, fix_up: 3.307, single: 1.013, bytes: 25220.0 }),

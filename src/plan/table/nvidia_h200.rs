@@ -16,6 +16,7 @@ pub const TABLE: Table = Table {
 };
 
 #[rustfmt::skip]
+#[allow(clippy::approx_constant, reason = "a fitted number may look like one")]
 const fn law(kernel: KernelId) -> Law {
     match kernel {
         BitmapN1W15Sm90 => Law::Units(Units { launch: 6.009, unit: 0.811, tile: 0.2046, fill: 0.0003249, overflow: 1.089e-6, fix_up: 4.298, single: 1.026, bytes: 36600.0 }),
