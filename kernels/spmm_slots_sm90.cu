@@ -20,11 +20,11 @@
 //           warp     wait A0, B0 | steps: values of the next step, rows of B in the block's order, mma.sp | rounds, if
 //                    there are: gather, scatter, mma, clear | free | wait A1 ...
 //           Dense rows are multiplied with the steps, into sums that both warps of a tile take at the end of a row group.
-//           One bulk copy a block of A. B's loader, or who packed it, transposes it, so that rows of K can be gathered. Nothing drains at
-//           a row group's end: the rings run on.
+//           One bulk copy a block of A. B's loader, or who packed it, transposes it, so that rows of K can be
+//           gathered. Nothing drains at a row group's end: the rings run on.
 // Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0
-//           (the host packs B otherwise), or with NT 6 and 8 planes (pack_b_planes_sm90.cu); slot_bytes >= any block up to two rows behind its values, which are
-//           read; R * slots <= 32.
+//           (the host packs B otherwise), or with NT 6 and 8 planes (pack_b_planes_sm90.cu); slot_bytes >= any
+//           block up to two rows behind its values, which are read; R * slots <= 32.
 
 #include "fl_slots_sm90.cuh"
 
@@ -109,21 +109,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     __syncwarp();
     __syncthreads();
     if (warp >= consumers) {
-        // Of 96 a thread: 4 * 32 of these warps' are 16 * 8 for those that multiply.
-        if constexpr (R::kBring == Bring::Packed)
-            give_registers<56>();
-        else if constexpr (NT >= 3)
-            give_registers<64>();
+        if constexpr (NT >= 3) give_registers<R::kLoading>();
         if (warp == consumers)
             load_a.run(at, lane);
         else if (warp <= consumers + R::kLoaders)
             load_b.run();
         return;
     }
-    if constexpr (R::kBring == Bring::Packed)
-        take_registers<152>();
-    else if constexpr (NT >= 3)
-        take_registers<104>();
+    if constexpr (NT >= 3) take_registers<R::kMultiplying>();
 
     float4 acc[2 * NT], dense_sums[(NT + 1) / 2];
 #pragma unroll

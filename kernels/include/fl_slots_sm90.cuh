@@ -32,6 +32,9 @@ struct Rings {
     static constexpr uint32_t kRaw = kBring == Bring::Raw ? 4 : 0;
     static constexpr uint32_t kRawBytes = NT * 8 * kRawRow;
     static constexpr uint32_t kBytes = kStages * kStageBytes + kRaw * kRawBytes;
+    // Where NT >= 3: registers of a thread that loads and of one that multiplies, of 96 (640 threads) and of 128 (512) before.
+    static constexpr int kLoading = kBring == Bring::Raw ? 64 : 56;
+    static constexpr int kMultiplying = kBring == Bring::Raw ? 104 : 152;
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)

@@ -110,12 +110,6 @@ impl SpmmArgs<'_> {
             && (self.b_strides.1 % 8 == 0 || self.n == 1);
         if direct { BAccess::Direct } else { BAccess::Packed }
     }
-
-    /// For the product behind the launch that made these planes. That one began when the work ahead had ended, or early because
-    /// it was allowed to: in both cases nobody writes a compressed buffer any more.
-    fn behind(&self, ctx: &DeviceContext, b: ReadyB) -> Self {
-        Self { programmatic: self.programmatic || b.planes && ctx.captures_overlaps(), ..*self }
-    }
 }
 
 /// Puts the product on the stream: one launch, or two when B must be packed first. The context is current.
@@ -124,7 +118,7 @@ pub fn spmm(ctx: &DeviceContext, args: &SpmmArgs<'_>) -> Result<()> {
     let plan = ctx.plans().select(&problem)?;
     log::log(Level::Hint, "SpMM", || format!("plan {plan:?}"));
     let b = ready_b(ctx, args, &problem, &plan)?;
-    product(ctx, &args.behind(ctx, b), &problem, &plan, b)
+    product(ctx, args, &problem, &plan, b)
 }
 
 /// As [`spmm`], as planned before. With a gate there is one launch more, before the product.
@@ -155,14 +149,13 @@ pub fn planned(
             ..*args
         };
         let gate_problem = Problem::new(gate.header, args.n, args.access())?;
-        product(ctx, &activated.behind(ctx, b), &gate_problem, plan, b)?;
+        product(ctx, &activated, &gate_problem, plan, b)?;
         epilogue.gate = Some(factors);
         if plan.kernel.reads_planes() != planned.product.kernel.reads_planes() {
             b = ready_b(ctx, args, &problem, &planned.product)?;
         }
     }
-    let args = SpmmArgs { epilogue, ..*args };
-    product(ctx, &args.behind(ctx, b), &problem, &planned.product, b)
+    product(ctx, &SpmmArgs { epilogue, ..*args }, &problem, &planned.product, b)
 }
 
 /// Products of different matrices, a few a launch.
@@ -223,7 +216,7 @@ impl<'a> Group<'a> {
             format!("{} {:?}", symbol(), &self.params.p[..count])
         });
         let function = self.ctx.group_function(plan.kernel, self.dtype)?;
-        let slices = widest.div_ceil(plan.kernel.facts().n_tiles * 8);
+        let slices = plan.kernel.facts().slices(widest);
         let mut params = [(&raw mut self.params).cast()];
         // SAFETY: the kernel takes one SpmmGroup by value and reads as many of its products as the grid has
         // layers; the rest is as for a single product.
@@ -241,32 +234,17 @@ impl<'a> Group<'a> {
     }
 }
 
-/// B as a kernel reads it.
-#[derive(Clone, Copy)]
-struct ReadyB {
-    address: u64,
-    /// Distance of columns, elements; of planes 0.
-    stride_n: usize,
-    /// Whether it lies as a stage does.
-    planes: bool,
-}
-
-/// Puts B into the workspace if the kernel cannot read it where it is.
+/// B as the kernel reads it, in the workspace if it cannot where it is: address and distance of columns (of planes 0).
 #[inline(always)] // capi/spmm.rs says why.
 fn ready_b(
     ctx: &DeviceContext,
     args: &SpmmArgs<'_>,
     problem: &Problem,
     plan: &LaunchPlan,
-) -> Result<ReadyB> {
+) -> Result<(u64, usize)> {
     match problem.b {
-        _ if plan.kernel.reads_planes() => {
-            pack(ctx, args, problem, plan, KernelId::PackBPlanesSm90)
-        }
-        BAccess::Direct => {
-            Ok(ReadyB { address: args.b, stride_n: args.b_strides.1, planes: false })
-        }
-        BAccess::Packed => pack(ctx, args, problem, plan, KernelId::PackBSm80),
+        BAccess::Direct if !plan.kernel.reads_planes() => Ok((args.b, args.b_strides.1)),
+        BAccess::Direct | BAccess::Packed => pack(ctx, args, problem, plan),
     }
 }
 
@@ -276,8 +254,11 @@ fn product(
     args: &SpmmArgs<'_>,
     problem: &Problem,
     plan: &LaunchPlan,
-    b: ReadyB,
+    b: (u64, usize),
 ) -> Result<()> {
+    // Planes were packed by a launch of this call, which began when the work ahead had ended, or early because it was allowed to:
+    // in both cases nobody writes a compressed buffer any more.
+    let programmatic = args.programmatic || plan.kernel.reads_planes() && ctx.captures_overlaps();
     let mut params = spmm_params(args, problem, plan, b)?;
     log::log(Level::Info, "cuLaunchKernel", || {
         format!("{} {params:?}", plan.kernel.symbol(args.header.dtype))
@@ -288,11 +269,11 @@ fn product(
         launch(Launch {
             function: ctx.function(plan.kernel, args.header.dtype)?,
             // A plan may have been made for more columns, and a slice without any would be an error.
-            grid: [plan.ctas, problem.n.div_ceil(plan.kernel.facts().n_tiles * 8), 1],
+            grid: [plan.ctas, plan.kernel.facts().slices(problem.n), 1],
             block: [plan.threads, 1, 1],
             smem_bytes: plan.smem_bytes,
             stream: args.stream,
-            programmatic: args.programmatic && plan.may_begin_early(),
+            programmatic: programmatic && plan.may_begin_early(),
             params: &mut [(&raw mut params).cast()],
         })
     }
@@ -304,7 +285,7 @@ fn spmm_params(
     args: &SpmmArgs<'_>,
     problem: &Problem,
     plan: &LaunchPlan,
-    b: ReadyB,
+    (b, b_stride_n): (u64, usize),
 ) -> Result<SpmmParams> {
     let header = args.header;
     let epilogue = &args.epilogue;
@@ -315,12 +296,12 @@ fn spmm_params(
     Ok(SpmmParams {
         table: args.a + header.table_offset,
         data: args.a + header.data_offset,
-        b: b.address,
+        b,
         c: args.c,
         partials: args.workspace + plan.partials_offset as u64,
         counters: args.workspace,
         nonce: next_nonce(),
-        b_stride_n: stride(b.stride_n)?,
+        b_stride_n: stride(b_stride_n)?,
         c_stride_m: stride(args.c_strides.0)?,
         c_stride_n: stride(args.c_strides.1)?,
         m: problem.m,
@@ -355,20 +336,18 @@ fn spmm_params(
     })
 }
 
-/// Packs B into the workspace, as columns or as planes.
+/// Packs B into the workspace, as columns or as planes: address there, and distance of columns.
 fn pack(
     ctx: &DeviceContext,
     args: &SpmmArgs<'_>,
     problem: &Problem,
     plan: &LaunchPlan,
-    kernel: KernelId,
-) -> Result<ReadyB> {
+) -> Result<(u64, usize)> {
     let dst = args.workspace + plan.packed_offset as u64;
     let k_padded = problem.k.next_multiple_of(8);
-    let planes = kernel == KernelId::PackBPlanesSm90;
-    let (stride_n, grid, block) = if planes {
-        let cols = plan.kernel.facts().n_tiles;
-        let planes = problem.n.div_ceil(cols * 8) * cols;
+    let (kernel, stride_n, planes, grid, block) = if plan.kernel.reads_planes() {
+        let facts = plan.kernel.facts();
+        let planes = facts.slices(problem.n) * facts.n_tiles;
         let blocks = plan.k_blocks.checked_mul(planes).filter(|&blocks| blocks <= i32::MAX as u32);
         let blocks = blocks.ok_or_else(|| {
             Error::new(
@@ -379,9 +358,10 @@ fn pack(
                 ),
             )
         })?;
-        (0, [blocks, 1, 1], [plan::CHUNK_COLS, 1, 1])
+        (KernelId::PackBPlanesSm90, 0, planes, [blocks, 1, 1], [plan::CHUNK_COLS, 1, 1])
     } else {
-        (k_padded as usize, [k_padded.div_ceil(32), problem.n.div_ceil(32), 1], [32, 8, 1])
+        let grid = [k_padded.div_ceil(32), problem.n.div_ceil(32), 1];
+        (KernelId::PackBSm80, k_padded as usize, 0, grid, [32, 8, 1])
     };
     let mut params = PackParams {
         src: args.b,
@@ -392,7 +372,7 @@ fn pack(
         k: problem.k,
         n: problem.n,
         k_padded,
-        planes: if planes { grid[0] / plan.k_blocks } else { 0 },
+        planes,
     };
     log::log(Level::Info, "cuLaunchKernel", || format!("{} {params:?}", kernel.symbol(DType::F16)));
     // SAFETY: the kernel takes one PackParams by value; the workspace holds the plan's packed_bytes from packed_offset on, which
@@ -408,7 +388,7 @@ fn pack(
             params: &mut [(&raw mut params).cast()],
         })?;
     }
-    Ok(ReadyB { address: dst, stride_n, planes })
+    Ok((dst, stride_n))
 }
 
 /// A value that no earlier launch of this process used and that left-over bytes of a workspace do not hold

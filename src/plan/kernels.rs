@@ -179,6 +179,13 @@ pub struct Facts {
     pub symbol: &'static str,
 }
 
+impl Facts {
+    /// Slices of `n` columns.
+    pub const fn slices(&self, n: u32) -> u32 {
+        n.div_ceil(self.n_tiles * 8)
+    }
+}
+
 impl KernelId {
     /// Every kernel, in declaration order.
     pub const ALL: &'static [KernelId] = &[
@@ -322,10 +329,7 @@ impl KernelId {
     /// Element types of the matrices that there are kernels for; the first one's serve where the type does not
     /// matter.
     pub const fn types(self) -> &'static [DType] {
-        match self.facts().family {
-            Family::PackB | Family::PackBPlanes => &[DType::F16],
-            _ => &[DType::F16, DType::BF16],
-        }
+        if self.facts().family.multiplies() { &[DType::F16, DType::BF16] } else { &[DType::F16] }
     }
 
     /// Name of the embedded fatbin: the file stem of the source, and the element type if it is not fp16.
@@ -414,10 +418,7 @@ impl KernelId {
 
     /// Dynamic shared memory that the kernel opts in to on a device that offers `optin` bytes a block.
     pub const fn max_dynamic_smem(self, optin: u32) -> u32 {
-        match self.facts().family {
-            Family::PackB | Family::PackBPlanes => 0,
-            _ => optin,
-        }
+        if self.facts().family.multiplies() { optin } else { 0 }
     }
 }
 

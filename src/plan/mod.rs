@@ -204,7 +204,7 @@ impl Candidate {
 
     /// Slices of N.
     fn slices(&self, problem: &Problem) -> u32 {
-        problem.n.div_ceil(self.kernel.facts().n_tiles * 8)
+        self.kernel.facts().slices(problem.n)
     }
 
     /// What its time depends on.
@@ -527,10 +527,10 @@ fn width(problem: &Problem, props: &DeviceProps) -> u32 {
         Format::Sell => 1,
         Format::Bitmap | Format::Slots | Format::TiledCsl => 8,
     };
-    let hopper = KernelId::SlotsN3Sm90.runs_on(props.cc);
+    let between = problem.format == Format::Slots && KernelId::SlotsN3Sm90.runs_on(props.cc);
     match problem.n.div_ceil(8) {
-        3 if problem.format == Format::Slots && hopper => 3,
-        5 | 6 if problem.format == Format::Slots && hopper => 6,
+        3 if between => 3,
+        5 | 6 if between => 6,
         eights => eights.next_power_of_two().min(widest),
     }
 }
@@ -557,7 +557,7 @@ impl Algorithm {
     /// [`Features::fair`] of a product with blocks of `block_cols` columns, on a device of so many multiprocessors.
     pub fn fair(&self, m: u32, n: u32, k: u32, block_cols: u32, sms: u32) -> u64 {
         let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
-        let slices = n.div_ceil(self.kernel.facts().n_tiles * 8);
+        let slices = self.kernel.facts().slices(n);
         line.fair(fair_slices(self.kernel, slices), sms)
     }
 }
