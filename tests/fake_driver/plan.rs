@@ -229,7 +229,6 @@ fn b_of_many_columns_is_packed_beside_the_start_of_the_product() {
             };
             let workspace = program.malloc(size_of_product(&program, &wide)).unwrap();
             fake.reset();
-            fake.nth("fake_set_driver_version", driver);
             program.multiply(&Ready { workspace, ..wide }, false).unwrap();
             assert_eq!(launches(fake), expected, "{columns} columns, driver {driver}");
             program.end();

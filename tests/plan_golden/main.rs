@@ -31,7 +31,7 @@ fn plans_are_those_committed() {
         {
             for (zeros, units, items, rows, wide) in BLOCKS {
                 for (m, k) in [(28672, 7168), (4096, 4096), (4096, 11008), (12288, 49152)] {
-                    for n in [1, 16, 24, 32, 64, 256] {
+                    for n in [1, 16, 24, 32, 48, 64, 256] {
                         let (block_cols, max_block) = match format {
                             Format::Bitmap | Format::Slots => (256, units),
                             Format::TiledCsl => (64, items),
