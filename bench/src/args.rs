@@ -91,7 +91,7 @@ impl Args {
         })
     }
 
-    /// The distribution of zeros over the rows; `--uneven` is an older name of one.
+    /// The distribution of zeros; `--uneven` is an older name of one.
     pub fn mask(&self) -> Result<Mask, String> {
         match self.masks("uniform")?.as_slice() {
             [Mask::Uniform] if self.flag("uneven") => Ok(Mask::Spread),
@@ -106,7 +106,10 @@ impl Args {
             Mask::ALL
                 .into_iter()
                 .find(|mask| mask.name() == text)
-                .ok_or_else(|| format!("--mask is one of uniform, spread and rows, not {text}"))
+                .ok_or_else(|| {
+                    let names: Vec<_> = Mask::ALL.iter().map(|mask| mask.name()).collect();
+                    format!("--mask is one of {}, not {text}", names.join(", "))
+                })
         };
         self.text("mask", otherwise).split(',').map(item).collect()
     }

@@ -34,25 +34,35 @@ fn weight(bits: u64) -> u16 {
     (bits & 0x83ff) as u16 | (exponent << 10) as u16
 }
 
-/// How the zeros are distributed over the rows.
+/// How the zeros are distributed over the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mask {
-    /// Every row has the mean density.
+    /// Every element has the mean density.
     Uniform,
-    /// Evenly from a quarter to seven quarters of the mean, as far as that fits.
+    /// Rows evenly from a quarter to seven quarters of the mean, as far as that fits.
     Spread,
     /// Heavy-tailed: a row in 64 is empty, one in 64 is dense, the others are log-normal.
     Rows,
+    /// The same with columns: what pruning leaves where some inputs matter much more than others.
+    Columns,
+    /// The same with patches of 64 x 64.
+    Patches,
 }
 
+/// Rows, and columns, of a patch.
+const PATCH: usize = 64;
+
 impl Mask {
-    pub const ALL: [Self; 3] = [Self::Uniform, Self::Spread, Self::Rows];
+    pub const ALL: [Self; 5] =
+        [Self::Uniform, Self::Spread, Self::Rows, Self::Columns, Self::Patches];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Uniform => "uniform",
             Self::Spread => "spread",
             Self::Rows => "rows",
+            Self::Columns => "columns",
+            Self::Patches => "patches",
         }
     }
 
@@ -62,6 +72,8 @@ impl Mask {
             Self::Uniform => "",
             Self::Spread => " uneven",
             Self::Rows => " uneven-rows",
+            Self::Columns => " uneven-columns",
+            Self::Patches => " uneven-patches",
         }
     }
 
@@ -70,10 +82,12 @@ impl Mask {
             Self::Uniform => "even rows",
             Self::Spread => "uneven rows",
             Self::Rows => "very uneven rows",
+            Self::Columns => "very uneven columns",
+            Self::Patches => "very uneven patches",
         }
     }
 
-    /// Quantiles of the density of a row: a row takes one at random. Their mean is `density`.
+    /// Quantiles of the density of a row, column or patch: each takes one at random. Their mean is `density`.
     fn densities(self, density: f64) -> Vec<f64> {
         match self {
             Self::Uniform => vec![density],
@@ -83,7 +97,7 @@ impl Mask {
                 let at = |i: usize| (2.0 * i as f64 + 1.0) / 1024.0 - 1.0;
                 (0..1024).map(|i| density + spread * at(i)).collect()
             }
-            Self::Rows => heavy_tailed(density),
+            Self::Rows | Self::Columns | Self::Patches => heavy_tailed(density),
         }
     }
 }
@@ -110,22 +124,38 @@ fn heavy_tailed(density: f64) -> Vec<f64> {
     scaled(high).chain(tail).collect()
 }
 
-/// `m` x `k` fp16 bits, row-major. Each element is zero with the probability that the mask gives its row; the
+/// `m` x `k` fp16 bits, row-major. Each element is zero with the probability that the mask gives it; the
 /// mean of those is `sparsity`, as far as the mask's extremes let it be.
 pub fn pruned_weights(m: usize, k: usize, sparsity: f64, mask: Mask, seed: u64) -> Vec<u16> {
     let mut values = vec![0u16; m * k];
     let densities = mask.densities(1.0 - sparsity);
+    let any = |rng: &mut Rng| densities[(rng.next() >> 32) as usize % densities.len()];
+    // Densities of parts of a row: of columns the same in all rows, of patches in a row of patches.
+    let parts = |rows: usize, count: usize| -> Vec<f64> {
+        let mut rng = Rng::new(seed ^ 0xc01u64.wrapping_add((rows as u64) << 32));
+        (0..count).map(|_| any(&mut rng)).collect()
+    };
+    let columns = if mask == Mask::Columns { parts(0, k) } else { Vec::new() };
     values.par_chunks_mut(k).enumerate().for_each(|(row, chunk)| {
         let mut rng = Rng::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(row as u64));
-        let mut density = densities[0];
-        if densities.len() > 1 {
-            density = densities[(rng.next() >> 32) as usize % densities.len()];
-        }
-        let threshold = (density * (1u64 << 32) as f64) as u64;
-        for value in chunk {
-            let bits = rng.next();
-            if bits >> 32 < threshold {
-                *value = weight(bits);
+        let of_row = if densities.len() > 1 { any(&mut rng) } else { densities[0] };
+        let mut fill = |chunk: &mut [u16], density: f64| {
+            let threshold = (density * (1u64 << 32) as f64) as u64;
+            for value in chunk {
+                let bits = rng.next();
+                if bits >> 32 < threshold {
+                    *value = weight(bits);
+                }
+            }
+        };
+        match mask {
+            Mask::Uniform | Mask::Spread | Mask::Rows => fill(chunk, of_row),
+            Mask::Columns => {
+                chunk.chunks_mut(1).zip(&columns).for_each(|(part, &d)| fill(part, d));
+            }
+            Mask::Patches => {
+                let patches = parts(1 + row / PATCH, k.div_ceil(PATCH));
+                chunk.chunks_mut(PATCH).zip(patches).for_each(|(part, d)| fill(part, d));
             }
         }
     });
@@ -207,7 +237,7 @@ mod tests {
     fn sparsity_is_as_asked_and_values_are_finite_and_not_zero() {
         for mask in Mask::ALL {
             for sparsity in [0.0, 0.5, 0.8, 1.0] {
-                let values = pruned_weights(3000, 300, sparsity, mask, 1);
+                let values = pruned_weights(2000, 2000, sparsity, mask, 1);
                 let found = 1.0 - nonzeros(&values) as f64 / values.len() as f64;
                 assert!((found - sparsity).abs() < 0.03, "{sparsity} {mask:?}: {found}");
                 assert!(values.iter().all(|&v| f16::from_bits(v).is_finite()));
@@ -223,6 +253,30 @@ mod tests {
         let spread = |mask| counts(mask).iter().max().unwrap() - counts(mask).iter().min().unwrap();
         assert!(spread(Mask::Spread) > 2 * spread(Mask::Uniform));
         assert!(spread(Mask::Rows) == 2000, "a dense row and an empty one");
+    }
+
+    #[test]
+    fn uneven_columns_and_patches_are_dense_and_empty_where_rows_are_even() {
+        let (m, k) = (256, 4096);
+        let of = |mask| pruned_weights(m, k, 0.8, mask, 3);
+        let filled = |values: &[u16], rows: usize, columns: usize| -> (usize, usize) {
+            let (mut empty, mut full) = (0, 0);
+            for (row, column) in
+                (0..m / rows).flat_map(|r| (0..k / columns).map(move |c| (r * rows, c * columns)))
+            {
+                let count = (row..row + rows)
+                    .map(|r| nonzeros(&values[r * k + column..][..columns]))
+                    .sum::<usize>();
+                empty += usize::from(count == 0);
+                full += usize::from(count == rows * columns);
+            }
+            (empty, full)
+        };
+        assert_eq!(filled(&of(Mask::Uniform), m, 1), (0, 0));
+        let (empty, full) = filled(&of(Mask::Columns), m, 1);
+        assert!(empty > k / 128 && full > k / 128, "{empty} {full} of {k} columns");
+        let (empty, full) = filled(&of(Mask::Patches), PATCH, PATCH);
+        assert!(empty > 0 && full > 0, "{empty} {full} of 256 patches");
     }
 
     #[test]
