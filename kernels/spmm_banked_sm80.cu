@@ -51,6 +51,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t slice = blockIdx.y, n0 = slice * kRows;
     const StreamK line(p, (p.m + kTileRows - 1) / kTileRows);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
+    Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
+    prepare_counters(line, slice, warp, 1, kWarps, lane);
     const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
 
     // Units of one line are neighbours in the table: block = unit. Parity p of a lane is rows[p] chunks from from[p] on.
@@ -87,7 +89,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         }
     };
     auto load_b = [&](uint32_t unit, uint32_t buffer) {
-        const uint32_t k0 = unit % p.k_blocks * kTileCols;
+        const uint32_t k0 = block_of(p, unit) * kTileCols;
         for (uint32_t i = threadIdx.x; i < kRows * (kTileCols / 8); i += kThreads) {
             const uint32_t n = i / (kTileCols / 8), k = i % (kTileCols / 8) * 8;
             const uint32_t dst = b_ring + buffer * kRows * kBRow + n * kBRow + k * 2;
@@ -106,7 +108,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #pragma unroll
     for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
 
-    uint32_t buffer = 0, k_block = unit0 % p.k_blocks;
+    uint32_t buffer = 0, k_block = block_of(p, unit0);
     clear(0);
     if (unit0 < unit1) {
         fetch(unit0);
@@ -147,10 +149,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         buffer ^= 1;
         if (++k_block == p.k_blocks || unit + 1 == unit1) {
             k_block = 0;
-            const uint32_t group = unit / p.k_blocks, sub = group * kWarps + warp;
-            Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
+            const uint32_t group = group_of(p, unit), sub = group * kWarps + warp;
             parts.begin(group);
-            if (sub < p.row_tiles && parts.reduce(acc, parts.peek(), lane))
+            if (sub < p.row_tiles && parts.reduce(acc, lane))
                 store_tile<2 * NT>(acc, [&](int i, const float4& v) {
                     store_m16n8(p, sub * 32 + i / NT * 16, n0 + i % NT * 8, v, lane);
                 });

@@ -141,10 +141,10 @@ struct LoadA {
 
     __device__ __forceinline__ void look(uint32_t from) {
         const uint32_t j = from + lane, unit = unit0 + j / p.group_tiles;
-        const uint32_t tile = unit / p.k_blocks * p.group_tiles + j % p.group_tiles;
+        const uint32_t tile = group_of(p, unit) * p.group_tiles + j % p.group_tiles;
         next_begin = next_end = 0;
         if (j < count && tile < p.row_tiles) {
-            const uint32_t* entry = reinterpret_cast<const uint32_t*>(p.table) + static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
+            const uint32_t* entry = reinterpret_cast<const uint32_t*>(p.table) + static_cast<uint64_t>(tile) * p.k_blocks + block_of(p, unit);
             next_begin = entry[0];
             next_end = entry[1];
         }

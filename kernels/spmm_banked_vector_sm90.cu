@@ -7,12 +7,12 @@
 //           block's elements of parity 0, the other those of parity 1. One more warp copies A, one brings B. The units
 //           (row group, block of 128 columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then
 //           on to the next row group.
-// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T][slots] of A, from kEmpty on empty[T][slots]
+// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T][slots] of A, from kEmpty on empty[T][slots]; ready
 //           [1024, ..)  B ring, 8 stages in 32 KB: see kStage, below
 //           [.., ..)    sums, 16 KB a warp: one of fp32 for every row of the tile and lane
 //           [.., ..)    exchange, 512 bytes a tile
 //           [.., ..)    A ring, T x slots x slot_bytes: blocks exactly as stored
-// Pipeline: warp A    slot free: next block of that tile | ...    the first of a tile come by one of its warps
+// Pipeline: warp A    slot free: next block of that tile | ...    the first of a tile comes by one of its warps
 //           warp B    B0 .. B7 | stage free: next | ...
 //           warp      wait A0, B0 | chunks: load sums, add, store | free | wait A1, B1 ...
 //           A lane's sums are in its own bank, and nobody else's. The four elements of a chunk are added side by side
@@ -50,20 +50,23 @@ extern __shared__ __align__(128) unsigned char smem[];
 __device__ __forceinline__ char* shared(uint32_t address) { return reinterpret_cast<char*>(smem) + (address - smem_addr(smem)); }
 
 struct Addresses : ARing {
-    uint32_t b_full, b_empty, b, sums, exchange;
+    uint32_t ready, b_full, b_empty, b, sums, exchange;
 };
 
 // The warp that brings B: four columns of a block a lane.
-__device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, uint32_t unit0, uint32_t unit1, uint32_t lane) {
+__device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& at, const StreamK& line, uint32_t unit0, uint32_t unit1,
+                                       uint32_t lane) {
     const uint16_t* b = reinterpret_cast<const uint16_t*>(p.b);
     auto read = [&](uint32_t unit) {
-        const uint32_t k = unit % p.k_blocks * kTileCols + lane * 4;
+        const uint32_t k = block_of(p, unit) * kTileCols + lane * 4;
         return unit < unit1 && k < p.k ? __ldcg(reinterpret_cast<const uint2*>(b + k)) : make_uint2(0, 0);
     };
     auto value = [](uint32_t raw) { return __float_as_uint(value_of(raw, kType)); };
     const uint32_t half = lane / 16, piece = lane % 16 / 2, pair = lane % 2 * 2;
     wait_for_earlier_work();
     uint2 next = read(unit0);
+    prepare_counters(line, 0, 0, p.group_tiles, p.group_tiles, lane);
+    mbar_arrive(at.ready);
     uint32_t stage = 0, phase = 1;
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const uint2 now = next;
@@ -161,8 +164,8 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
     const uint32_t r = warp / kWarps, parity = warp % kWarps;
     const uint32_t sums = at.sums + warp * kSums, exchange = at.exchange + r * kExchange + lane * 16;
     char* const own_sums = shared(sums + lane * 4);
-    uint32_t slot = 0, a_phase = 0, stage = 0, b_phase = 0, k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
-    Parts<1> parts(p, line, blockIdx.x, r, p.group_tiles, 0);
+    uint32_t slot = 0, a_phase = 0, stage = 0, b_phase = 0, k_block = block_of(p, unit0), group = group_of(p, unit0);
+    Parts<1> parts(p, line, blockIdx.x, r, p.group_tiles, 0, at.ready);
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const uint32_t tile = group * p.group_tiles + r, index = r * p.a_slots + slot;
         const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
@@ -206,7 +209,7 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
             }
             named_barrier(1 + r, 64);
             parts.begin(group);
-            if (parity == 0 && tile < p.row_tiles && parts.reduce(&sum, parts.peek(), lane)) {
+            if (parity == 0 && tile < p.row_tiles && parts.reduce(&sum, lane)) {
                 const uint32_t row = tile * kTileRows + lane * 4;
                 // There is no second column.
                 store_2x2<2>(p, row, row + 1, 0, p.n, make_float4(sum.x, 0.f, sum.y, 0.f));
@@ -225,6 +228,7 @@ __device__ __forceinline__ void spmv(const FlSpmmParams& p) {
     const uint32_t base = kept(smem_addr(smem)), warp = warp_number(), lane = threadIdx.x % 32;
     const uint32_t tiles = p.group_tiles, workers = tiles * kWarps;
     Addresses at;
+    at.ready = base + kBarrierBytes - 8;
     at.b_full = base;
     at.b_empty = at.b_full + 8 * kStages;
     at.a_full = at.b_empty + 8 * kStages;
@@ -237,6 +241,7 @@ __device__ __forceinline__ void spmv(const FlSpmmParams& p) {
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
     LoadA load_a(p, unit0, unit1);
     if (warp == workers) {
+        if (lane == 0) mbar_init(at.ready, kWarpLanes);
         if (lane < kStages) mbar_init(at.b_full + 8 * lane, kWarpLanes);
     } else if (warp > workers) {
         if (lane < kStages) mbar_init(at.b_empty + 8 * lane, kWarpLanes * workers);
@@ -255,7 +260,7 @@ __device__ __forceinline__ void spmv(const FlSpmmParams& p) {
     else if (warp == workers)
         load_a.run(at, lane);
     else
-        load_b(p, at, unit0, unit1, lane);
+        load_b(p, at, line, unit0, unit1, lane);
 #endif
 }
 

@@ -29,6 +29,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t slice = blockIdx.y, n0 = slice * kRows, n_rows = min(p.n - n0, kRows);
     const StreamK line(p, (p.row_tiles + kWarps - 1) / kWarps);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
+    Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
+    prepare_counters(line, slice, warp, 1, kWarps, lane);
     const uint32_t chunks_a_block = p.block_cols / kChunkCols;
     const uint32_t chunks = (p.k + kChunkCols - 1) / kChunkCols;
     const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
@@ -36,9 +38,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t slots = a_ring + warp * p.a_slots * p.slot_bytes;
 
     auto load_a = [&](uint32_t unit, uint32_t slot) {
-        const uint32_t tile = unit / p.k_blocks * kWarps + warp;
+        const uint32_t tile = group_of(p, unit) * kWarps + warp;
         if (tile >= p.row_tiles) return;
-        const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
+        const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + block_of(p, unit);
         const uint32_t begin = table[block], vectors = (table[block + 1] - begin) * (kUnit / 16);
         const unsigned char* src = data + static_cast<uint64_t>(begin) * kUnit;
         for (uint32_t i = lane; i < vectors; i += 32) cp_async16(slots + slot * p.slot_bytes + i * 16, src + i * 16);
@@ -62,11 +64,11 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t steps = p.block_cols / kStepCols;
     const uint32_t b_lane = b_chunk + (lane >> 2) * kBRow + (lane & 3) * 16;
     const bool ahead = p.a_slots > 1;
-    uint32_t slot = 0, k_block = unit0 % p.k_blocks;
+    uint32_t slot = 0, k_block = block_of(p, unit0);
     if (ahead && unit0 < unit1) load_a(unit0, 0);
     cp_async_commit();
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
-        const uint32_t tile = unit / p.k_blocks * kWarps + warp;
+        const uint32_t tile = group_of(p, unit) * kWarps + warp;
         const uint32_t in_block = min(chunks_a_block, chunks - k_block * chunks_a_block);
         const uint32_t masks = slots + slot * p.slot_bytes + lane * 16;
         uint32_t at = (slots + slot * p.slot_bytes + steps * kUnit) / 4 - 16;
@@ -110,9 +112,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (ahead) slot ^= 1;
         if (++k_block == p.k_blocks || unit + 1 == unit1) {
             k_block = 0;
-            Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
-            parts.begin(unit / p.k_blocks);
-            if (tile < p.row_tiles && parts.reduce(acc, parts.peek(), lane))
+            parts.begin(group_of(p, unit));
+            if (tile < p.row_tiles && parts.reduce(acc, lane))
                 store_tile<2 * NT>(acc, [&](int i, const float4& v) {
                     store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
                 });

@@ -5,7 +5,7 @@
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is W tiles of 32 rows, one a consumer warp;
 //           one more warp loads B. The units (row group, K block) are cut evenly over the CTAs
 //           (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
-// Shared:   [0, 1024)   mbarriers: B full[kBStages], B empty[kBStages], A full[W][slots]
+// Shared:   [0, 1024)   mbarriers: B full[kBStages], B empty[kBStages], A full[W][slots]; kReady
 //           [1024, ..)  B ring, kBStages x 8*NT rows of 512 + 64 bytes (the 64 keep the 16-byte reads
 //                       of 8 rows in different banks)
 //           [.., ..)    A ring, W x slots x slot_bytes: blocks exactly as stored
@@ -25,6 +25,7 @@ using namespace fl;
 using namespace fl::bitmap;
 
 constexpr int kBarrierBytes = 1024;
+constexpr uint32_t kReady = kBarrierBytes - 8;  // mbarrier of prepare_counters()
 constexpr int kBStages = 3;
 constexpr int kBRow = kChunkCols * 2 + 64;
 
@@ -47,6 +48,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
     if (threadIdx.x == 0) {
         ring.init(W);
+        mbar_init(base + kReady, kWarpLanes);
         for (uint32_t i = 0; i < W * p.a_slots; ++i) mbar_init(a_full_all + 8 * i, 1);
         mbar_init_fence();
     }
@@ -56,9 +58,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         const uint32_t n_rows = min(p.n - n0, kRows);
         wait_for_earlier_work();
         for (uint32_t unit = unit0; unit < unit1; ++unit) {
-            const uint32_t chunk0 = unit % p.k_blocks * chunks_a_block;
+            const uint32_t chunk0 = block_of(p, unit) * chunks_a_block;
             for (uint32_t chunk = chunk0; chunk < min(chunk0 + chunks_a_block, chunks); ++chunk)
                 ring.load(p, n0, n_rows, chunk, lane);
+            // B first: the words of counters come from as far.
+            if (unit == unit0) {
+                prepare_counters(line, slice, 0, W, W, lane);
+                mbar_arrive(base + kReady);
+            }
         }
         return;
     }
@@ -72,9 +79,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     uint32_t window = unit0, issued = unit0, begin_units = 0, end_units = 0;
     auto load_window = [&] {
         const uint32_t unit = min(window + lane, unit1 - 1);
-        const uint32_t tile = unit / p.k_blocks * W + warp;
+        const uint32_t tile = group_of(p, unit) * W + warp;
         if (tile < p.row_tiles) {
-            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
+            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + block_of(p, unit);
             begin_units = table[block];
             end_units = table[block + 1];
         } else {
@@ -106,8 +113,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t b_lane = (lane >> 2) * kBRow + (lane & 3) * 16;
     // Not a constant to the compiler, which would fold the rotation into every address instead.
     const uint32_t opaque_zero = blockDim.z - 1;
-    uint32_t slot = 0, a_phase = 0, k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
-    Parts<2 * NT> parts(p, line, blockIdx.x, warp, W, slice);
+    uint32_t slot = 0, a_phase = 0, k_block = block_of(p, unit0), group = group_of(p, unit0);
+    Parts<2 * NT> parts(p, line, blockIdx.x, warp, W, slice, base + kReady);
     for (uint32_t unit = unit0; unit < unit1; ++group, k_block = 0) {
         const uint32_t tile = group * W + warp, end = min(unit1, unit + p.k_blocks - k_block);
         for (; unit < end; ++unit, ++k_block) {
@@ -153,7 +160,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             }
         }
         parts.begin(group);
-        if (tile < p.row_tiles && parts.reduce(acc, parts.peek(), lane))
+        if (tile < p.row_tiles && parts.reduce(acc, lane))
             store_tile<2 * NT>(acc, [&](int i, const float4& v) {
                 store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
             });

@@ -88,9 +88,11 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, n_slice = blockIdx.y, n0 = n_slice * 8;
     const StreamK line(p, p.row_tiles);
     const uint32_t unit1 = line.first_unit(blockIdx.x + 1);
+    Parts<2> parts(p, line, blockIdx.x, 0, 1, n_slice);
+    if (warp == 0) prepare_counters(line, n_slice, 0, 1, 1, lane);
     bool first = true;  // of this CTA's blocks of a tile
     for (uint32_t unit = line.first_unit(blockIdx.x); unit < unit1; ++unit) {
-        const uint32_t tile = unit / p.k_blocks, k_block = unit % p.k_blocks;
+        const uint32_t tile = group_of(p, unit), k_block = block_of(p, unit);
         load_b(p, b, k_block, n0);
         __syncthreads();
         const uint32_t start = reinterpret_cast<const uint32_t*>(p.table)[static_cast<uint64_t>(tile) * p.k_blocks + k_block];
@@ -104,9 +106,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         __syncthreads();
         if (k_block + 1 == p.k_blocks || unit + 1 == unit1) {
             if (warp == 0) {
-                Parts<2> parts(p, line, blockIdx.x, 0, 1, n_slice);
                 parts.begin(tile);
-                if (parts.reduce(sums + lane * 16, parts.peek(), lane))
+                if (parts.reduce(sums + lane * 16, lane))
                     store_m16n8_sums<2, 1>(
                         p, sums, lane, [&](uint32_t i) { return tile * kTileRows + i * 16; }, [&](uint32_t) { return n0; });
             }

@@ -101,7 +101,7 @@ struct Share {
 
     __device__ __forceinline__ Work work() const {
         if (p.deals_tiles) return Work{now, min(at_once, end - now), 0, p.k_blocks};
-        const uint32_t tile = now / p.k_blocks * at_once, first = now % p.k_blocks;
+        const uint32_t tile = group_of(p, now) * at_once, first = block_of(p, now);
         return Work{tile, min(at_once, p.row_tiles - tile), first, min(p.k_blocks - first, end - now)};
     }
 
@@ -329,7 +329,7 @@ __device__ __forceinline__ void finish(const FlSpmmParams& p, const Addresses& a
     if (!last) {
         Parts<2> parts(p, line, blockIdx.x, tile, p.group_tiles, slice);
         parts.begin(work.tile / p.group_tiles);
-        last = parts.reduce(own, parts.peek(), lane);
+        last = parts.reduce(own, lane);
     }
     if (last)
         store_m16n8_sums<2, 1>(
@@ -363,6 +363,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         named_barrier(kLoadersBegin, 32 * kLoaders);
         if (share.any()) named_barrier_arrive(kBegin, kThreads);
         wait_for_earlier_work();
+        if (loader == 0 && !p.deals_tiles) prepare_counters(line, slice, 0, p.group_tiles, p.group_tiles, lane);
         for (uint32_t turn = 0, before = 0; share.any(); ++turn) {
             const Work work = share.work();
             // Both places are those of the work before.

@@ -33,14 +33,16 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t slice = blockIdx.y, n0 = slice * kRows, n_rows = min(p.n - n0, kRows);
     const StreamK line(p, (p.row_tiles + kWarps - 1) / kWarps);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
+    Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
+    prepare_counters(line, slice, warp, 1, kWarps, lane);
     const uint32_t* table = reinterpret_cast<const uint32_t*>(p.table);
     const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
     const uint32_t slots = a_ring + warp * p.a_slots * p.slot_bytes;
 
     auto load_a = [&](uint32_t unit, uint32_t slot) {
-        const uint32_t tile = unit / p.k_blocks * kWarps + warp;
+        const uint32_t tile = group_of(p, unit) * kWarps + warp;
         if (tile >= p.row_tiles) return;
-        const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
+        const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + block_of(p, unit);
         const uint32_t begin = table[block], vectors = (table[block + 1] - begin) * (kUnit / 16);
         const unsigned char* src = data + static_cast<uint64_t>(begin) * kUnit;
         for (uint32_t i = lane; i < vectors; i += 32) cp_async16(slots + slot * p.slot_bytes + i * 16, src + i * 16);
@@ -84,11 +86,11 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const Octets octets_of(lane);
     const uint32_t b_lane = b_block + lane % 8 * 16;
     const bool ahead = p.a_slots > 1;
-    uint32_t slot = 0, k_block = unit0 % p.k_blocks;
+    uint32_t slot = 0, k_block = block_of(p, unit0);
     if (ahead && unit0 < unit1) load_a(unit0, 0);
     cp_async_commit();
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
-        const uint32_t tile = unit / p.k_blocks * kWarps + warp;
+        const uint32_t tile = group_of(p, unit) * kWarps + warp;
         const uint32_t block = slots + slot * p.slot_bytes;
         if (!ahead) {
             __syncwarp();
@@ -158,9 +160,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 __syncwarp();
                 dense_mask = 0;
             }
-            Parts<2 * NT> parts(p, line, blockIdx.x, warp, kWarps, slice);
-            parts.begin(unit / p.k_blocks);
-            if (tile < p.row_tiles && parts.reduce(acc, parts.peek(), lane))
+            parts.begin(group_of(p, unit));
+            if (tile < p.row_tiles && parts.reduce(acc, lane))
                 store_tile<2 * NT>(acc, [&](int i, const float4& v) {
                     store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
                 });

@@ -8,7 +8,7 @@
 //           changes with the block. One more warp copies A, one to three bring B. Where NT >= 3, R is even and there are
 //           four, some idle: whole warpgroups give registers to those that multiply. The units (row group, block of 256
 //           columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
-// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]
+// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]; ready
 //           [1024, ..)  B ring, stages of NT planes: 256 rows of K x 8 columns of N
 //           [.., ..)    where NT is 3 or 4, raw B ring: stages of 8*NT rows of N x 128 of K, 16 bytes apart
 //           [.., ..)    scratch, kRoundsTile a consumer warp: A of two rounds of overflow, and at the end of a row
@@ -71,6 +71,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
     const uint32_t consumers = p.group_tiles * kWarps;
     Addresses at;
+    at.ready = base + kBarrierBytes - 8;
     at.b_full = base;
     at.b_empty = at.b_full + 8 * R::kStages;
     at.a_full = at.b_empty + 8 * R::kStages;
@@ -93,6 +94,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (warp <= consumers + R::kLoaders) load_b.start();
     } else if (warp == consumers) {
         if (lane == 0) {
+            mbar_init(at.ready, kWarpLanes);
             for (uint32_t i = 0; i < R::kStages; ++i) {
                 mbar_init(at.b_full + 8 * i, kWarpLanes * R::kLoaders);
                 mbar_init(at.b_empty + 8 * i, kWarpLanes * consumers);
@@ -110,6 +112,11 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     __syncthreads();
     if (warp >= consumers) {
         if constexpr (NT >= 3) give_registers<R::kLoading>();
+        if (warp == consumers + R::kPreparer) {
+            wait_for_earlier_work();
+            prepare_counters(line, slice, 0, consumers, consumers, lane);
+            mbar_arrive(at.ready);
+        }
         if (warp == consumers)
             load_a.run(at, lane);
         else if (warp <= consumers + R::kLoaders)
@@ -129,21 +136,17 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     uint32_t a_bar = a_full, block = slots, a_phase = 0, b_bar = at.b_full, b_stage = at.b, b_phase = 0;
     // Where the lane's codes and its first value are in a block.
     const uint32_t codes_at = s * kSteps * kUnit + lane * 8, value_at = kValues + lane * 4 + s * 2;
-    uint32_t k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
-    Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice);
-    for (uint32_t unit = unit0; unit < unit1; ++group, k_block = 0) {
-        const uint32_t tile = group * p.group_tiles + r, end = min(unit1, unit + p.k_blocks - k_block);
-        uint64_t peeked = 0;
+    uint32_t group = group_of(p, unit0);
+    Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice, at.ready);
+    for (uint32_t unit = unit0; unit < unit1; ++group) {
+        const uint32_t tile = group * p.group_tiles + r, end = min(unit1, (group + 1) * p.k_blocks);
         // A tile's dense rows are the same in all blocks.
         uint32_t dense_mask = 0;
 #pragma unroll
         for (int i = 0; i < (NT + 1) / 2; ++i) dense_sums[i] = make_float4(0.f, 0.f, 0.f, 0.f);
         parts.begin(group);
-        for (; unit < end; ++unit, ++k_block) {
-            if (unit + 1 == end) {
-                peeked = parts.peek();
-                prefetch_end<16, NT * 8>(p, tile * kTileRows + s * 16, n0, lane);
-            }
+        for (; unit < end; ++unit) {
+            if (unit + 1 == end) prefetch_end<16, NT * 8>(p, tile * kTileRows + s * 16, n0, lane);
             mbar_wait_both(a_bar, a_phase, b_bar, b_phase);
             if (tile < p.row_tiles) {
                 // All codes first: each goes through two shuffles, one after the other.
@@ -204,7 +207,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     const int rounds = counts.x >> 24;
                     Overflow<kRounds, kOwn> overflow(values_end, rounds, scratch, lane);
                     // The two warps take rounds in turn, and with the block the turn changes.
-                    for (int round = (s + k_block) % kWarps * kRounds; round < rounds; round += kWarps * kRounds) {
+                    for (int round = (s + unit) % kWarps * kRounds; round < rounds; round += kWarps * kRounds) {
                         add_rounds<NT>(acc, overflow, round, b_stage);
                         __syncwarp();
                     }
@@ -249,13 +252,23 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             DenseRows::take<NT>(acc, exchange + (warp ^ 1) * kScratch, dense_mask, s * 16, lane);
             named_barrier(r + 1, 64);
         }
+        if (tile < p.row_tiles && parts.reduce(acc, lane)) {
+            // From shared memory, where a lane finds eight rows of a column.
+#pragma unroll 1
+            for (uint32_t first = 0; first < NT; first += kExchange) {
+                __syncwarp();
+#pragma unroll
+                for (int i = 0; i < kExchange; ++i) {
+                    sts128(mine + i * 512, bits(acc[i]));
+                    if (kExchange < NT) acc[i] = acc[kExchange + i];
+                }
+                store_m16n8_sums<kExchange, 1>(
+                    p, scratch, lane, [&](uint32_t) { return tile * kTileRows + s * 16; }, [&](uint32_t i) { return n0 + (first + i) * 8; });
+            }
+        }
 #pragma unroll
         for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
         __syncwarp();
-        if (tile < p.row_tiles && parts.reduce(acc, peeked, lane))
-            store_tile<NT>(acc, [&](int i, const float4& v) {
-                store_m16n8(p, tile * kTileRows + s * 16, n0 + i * 8, v, lane);
-            });
 #pragma unroll
         for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
     }

@@ -7,7 +7,7 @@
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is W tiles of 128 rows, one a consumer warp;
 //           one more warp loads B. The units (row group, 256 columns) are cut evenly over the CTAs
 //           (fl_streamk.cuh); a CTA walks its tiles along K, then on to the next row group.
-// Shared:   [0, 1024)   mbarriers: B full[kBStages], B empty[kBStages], A full[W][slots]
+// Shared:   [0, 1024)   mbarriers: B full[kBStages], B empty[kBStages], A full[W][slots]; kReady
 //           [1024, ..)  B ring, kBStages x 8*NT rows of 512 + 16 bytes (16: ldmatrix rows in other banks)
 //           [.., ..)    W dense tiles of 128 rows of 128 bytes, swizzled as the item locations are
 //           [.., ..)    A ring, W x slots x slot_bytes: the items of a tile exactly as stored
@@ -26,6 +26,7 @@ namespace {
 using namespace fl;
 
 constexpr int kBarrierBytes = 1024;
+constexpr uint32_t kReady = kBarrierBytes - 8;  // mbarrier of prepare_counters()
 constexpr int kBStages = 2;
 constexpr int kBRow = kChunkCols * 2 + 16;
 constexpr uint32_t kTileRows = 128;
@@ -52,6 +53,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
     if (threadIdx.x == 0) {
         ring.init(W);
+        mbar_init(base + kReady, kWarpLanes);
         for (uint32_t i = 0; i < W * p.a_slots; ++i) mbar_init(a_full_all + 8 * i, 1);
         mbar_init_fence();
     }
@@ -60,7 +62,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     if (warp == W) {
         const uint32_t n_rows = min(p.n - n0, kRows);
         wait_for_earlier_work();
-        for (uint32_t unit = unit0; unit < unit1; ++unit) ring.load(p, n0, n_rows, unit % chunks, lane);
+        for (uint32_t unit = unit0; unit < unit1; ++unit) {
+            ring.load(p, n0, n_rows, unit % chunks, lane);
+            // B first: the words of counters come from as far.
+            if (unit == unit0) {
+                prepare_counters(line, slice, 0, W, W, lane);
+                mbar_arrive(base + kReady);
+            }
+        }
         return;
     }
 
@@ -118,17 +127,13 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t row = lane % 16, half = lane / 16;
     const uint32_t b_lane = (lane % 8) * kBRow + lane / 8 * 16;
     uint32_t slot = 0, a_phase = 0, k_tile = pos0 % k_tiles, group = pos0 / k_tiles;
-    Parts<8 * NT> parts(p, line, blockIdx.x, warp, W, slice);
+    Parts<8 * NT> parts(p, line, blockIdx.x, warp, W, slice, base + kReady);
     for (uint32_t pos = pos0; pos < pos1; ++group, k_tile = 0) {
         const uint32_t row_tile = group * W + warp, end = min(pos1, pos + k_tiles - k_tile);
-        uint64_t peeked = 0;
         parts.begin(group);
         for (; pos < end; ++pos, ++k_tile) {
             const uint32_t from = slots + slot * p.slot_bytes;
-            if (pos + 1 == end) {
-                if (row_tile < row_tiles) peeked = parts.peek();
-                prefetch_end<kTileRows, NT * 8>(p, row_tile * kTileRows, n0, lane);
-            }
+            if (pos + 1 == end) prefetch_end<kTileRows, NT * 8>(p, row_tile * kTileRows, n0, lane);
             mbar_wait(a_full + 8 * slot, a_phase);
             uint32_t count = counts[0];
 #pragma unroll
@@ -182,7 +187,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             }
             if ((k_tile + 1) % kTilesAChunk == 0 || k_tile + 1 == k_tiles) ring.release();
         }
-        if (row_tile < row_tiles && parts.reduce(acc, peeked, lane)) {
+        if (row_tile < row_tiles && parts.reduce(acc, lane)) {
             // By way of the dense tile, which is nobody else's and zero before and after.
 #pragma unroll
             for (int i = 0; i < 8 * NT; ++i) sts128(dense + i * 512 + lane * 16, bits(acc[i]));

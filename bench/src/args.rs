@@ -103,13 +103,10 @@ impl Args {
     /// A comma-separated list of masks.
     pub fn masks(&self, otherwise: &str) -> Result<Vec<Mask>, String> {
         let item = |text: &str| {
-            Mask::ALL
-                .into_iter()
-                .find(|mask| mask.name() == text)
-                .ok_or_else(|| {
-                    let names: Vec<_> = Mask::ALL.iter().map(|mask| mask.name()).collect();
-                    format!("--mask is one of {}, not {text}", names.join(", "))
-                })
+            Mask::ALL.into_iter().find(|mask| mask.name() == text).ok_or_else(|| {
+                let names: Vec<_> = Mask::ALL.iter().map(|mask| mask.name()).collect();
+                format!("--mask is one of {}, not {text}", names.join(", "))
+            })
         };
         self.text("mask", otherwise).split(',').map(item).collect()
     }

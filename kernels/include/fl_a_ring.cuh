@@ -4,6 +4,7 @@
 
 #include "fl_params.h"
 #include "fl_ptx.cuh"
+#include "fl_streamk.cuh"
 
 namespace fl {
 
@@ -27,10 +28,10 @@ struct LoadA {
 
     // Where a tile's block of a unit lies; nothing for tiles beyond M and units beyond this CTA's.
     __device__ __forceinline__ void find(uint32_t r, uint32_t unit) {
-        const uint32_t tile = unit / p.k_blocks * p.group_tiles + r;
+        const uint32_t tile = group_of(p, unit) * p.group_tiles + r;
         begin = bytes = 0;
         if (r < p.group_tiles && unit < unit1 && tile < p.row_tiles) {
-            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + unit % p.k_blocks;
+            const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + block_of(p, unit);
             begin = table[block];
             bytes = (table[block + 1] - begin) * kBlockUnit;
         }

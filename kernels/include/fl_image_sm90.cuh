@@ -80,7 +80,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
     using G = Geometry<NT>;
     const uint32_t rows = p.n > n0 ? p.n - n0 : 0;
     const __half* b = reinterpret_cast<const __half*>(p.b) + static_cast<int64_t>(n0) * p.b_stride_n;
-    uint32_t k_block = unit0 % p.k_blocks, waiting = 0, full = 0;
+    uint32_t k_block = block_of(p, unit0), waiting = 0, full = 0;
     Cursor piece{0, 1};
     // A lane copies 16 bytes of every fourth row. Rows 4 apart are 4 apart in the swizzle, those 8 apart the same.
     const uint32_t r = lane / 8, c = lane % 8;
@@ -159,9 +159,11 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
     float4 acc[G::kVectors];
 #pragma unroll
     for (int i = 0; i < G::kVectors; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
-    uint32_t k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
+    uint32_t k_block = block_of(p, unit0), group = group_of(p, unit0);
     Cursor piece{0, 0}, ring{t, 0};
     Parts<G::kVectors> parts(p, line, blockIdx.x, warp, 4 * p.group_tiles, slice);
+    wait_for_earlier_work();
+    prepare_counters(line, slice, warp, 1, 4 * p.group_tiles, lane);
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
         mbar_wait(at.b_full + 8 * piece.at, piece.phase);
@@ -202,7 +204,7 @@ __device__ __forceinline__ void multiply(const FlSpmmParams& p, const Addresses&
             for (int i = 0; i < G::kVectors; ++i) sts128(own + i * 512, bits(acc[i]));
             parts.begin(group);
             const uint32_t row0 = (group * p.group_tiles + t) * kRows;
-            if (row0 < p.m && parts.reduce(own, parts.peek(), lane)) {
+            if (row0 < p.m && parts.reduce(own, lane)) {
                 if constexpr (G::kSwapped) {
                     store_sums<G::kVectors>(p, sums, row0, n0 + w * 16, lane);
                 } else {
@@ -237,9 +239,12 @@ __device__ __forceinline__ void multiply_shared(const FlSpmmParams& p, const Add
     float4 acc[G::kVectors];
 #pragma unroll
     for (int i = 0; i < G::kVectors; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
-    uint32_t k_block = unit0 % p.k_blocks, group = unit0 / p.k_blocks;
+    uint32_t k_block = block_of(p, unit0), group = group_of(p, unit0);
     Cursor piece{0, 0}, ring{0, 0}, last{0, 0};
     bool first = true;
+    const auto parts_of = [&](int time) { return Parts<kHeld>(p, line, blockIdx.x, warp * kTimes + time, 8 * kTimes, slice); };
+    wait_for_earlier_work();
+    prepare_counters(line, slice, warp * kTimes, kTimes, 8 * kTimes, lane);
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const bool segment_ends = k_block + 1 == p.k_blocks || unit + 1 == unit1;
         mbar_wait(at.b_full + 8 * piece.at, piece.phase);
@@ -283,9 +288,9 @@ __device__ __forceinline__ void multiply_shared(const FlSpmmParams& p, const Add
                     sts128(own + i * 512, bits(acc[time * kHeld + i]));
                     acc[time * kHeld + i] = make_float4(0.f, 0.f, 0.f, 0.f);
                 }
-                Parts<kHeld> parts(p, line, blockIdx.x, warp * kTimes + time, 8 * kTimes, slice);
+                Parts<kHeld> parts = parts_of(time);
                 parts.begin(group);
-                if (row0 < p.m && parts.reduce(own, parts.peek(), lane))
+                if (row0 < p.m && parts.reduce(own, lane))
                     store_sums<kHeld>(p, sums, row0 + time * (kHeld * 8), n0, lane);
                 __syncwarp();
             }

@@ -20,6 +20,12 @@
 #define FL_ACTIVATION_GELU_ERF 3
 #define FL_ACTIVATION_SILU 4
 
+/* Division of numbers below 2^29 by one that the launch knows: n / d = n * magic >> shift, magic = ceil(2^shift / d) below 2^31. */
+typedef struct FlDivisor {
+    uint32_t magic;
+    uint32_t shift;
+} FlDivisor;
+
 /* C[M,N] = activation(alpha * A[M,K] * B[K,N] + beta * C + bias) * gate + residual. */
 typedef struct FlSpmmParams {
     uint64_t table;      /* offset table of A (u32) */
@@ -58,6 +64,13 @@ typedef struct FlSpmmParams {
     uint32_t activation;
     uint32_t images;         /* dense tiles in shared memory (Banked) */
     uint32_t deals_tiles;    /* whether tiles are dealt by their bytes, and not row groups by their number (SELL) */
+    /* Who takes which units, see fl_streamk.cuh. */
+    uint32_t share;          /* pieces of every CTA */
+    uint32_t share_rest;     /* the first CTAs, so many, have one more */
+    uint32_t piece;          /* units of every piece of a row group */
+    uint32_t piece_rest;     /* the first pieces, so many, have one more */
+    FlDivisor by_k_blocks;
+    FlDivisor by_parts;
     uint32_t reserved;
 } FlSpmmParams;
 

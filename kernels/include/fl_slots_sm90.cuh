@@ -32,6 +32,8 @@ struct Rings {
     static constexpr uint32_t kRaw = kBring == Bring::Raw ? 4 : 0;
     static constexpr uint32_t kRawBytes = NT * 8 * kRawRow;
     static constexpr uint32_t kBytes = kStages * kStageBytes + kRaw * kRawBytes;
+    // Which warp that loads prepares counters: one with nothing else to do, or the first that brings B, which is on its way meanwhile.
+    static constexpr uint32_t kPreparer = NT >= 4 ? 3 : 1;
     // Where NT >= 3: registers of a thread that loads and of one that multiplies, of 96 (640 threads) and of 128 (512) before.
     static constexpr int kLoading = kBring == Bring::Raw ? 64 : 56;
     static constexpr int kMultiplying = kBring == Bring::Raw ? 104 : 152;
@@ -51,7 +53,7 @@ struct Cursor {
 };
 
 struct Addresses : ARing {
-    uint32_t b_full, b_empty, b, raw;
+    uint32_t ready, b_full, b_empty, b, raw;
 };
 
 // A warp that brings B. It holds the next block in registers, a lane eight of K of a column of every 8 x 32, and writes it
@@ -72,7 +74,7 @@ struct LoadB {
         : p(params), at(addresses), lane(this_lane) {
         const uint32_t n0 = slice * (NT * 8) + lane / 4;
         rows = p.n > n0 ? p.n - n0 : 0;
-        k = unit0 % p.k_blocks * kBlockCols + lane % 4 * 8;
+        k = block_of(p, unit0) * kBlockCols + lane % 4 * 8;
         b = reinterpret_cast<const __half*>(p.b) + static_cast<int64_t>(n0) * p.b_stride_n;
         units = unit1 - unit0;
         // Row c of matrix j is the c % 2-th of pair (c / 2 + j) % 4 of octet c / 2.
@@ -145,7 +147,7 @@ struct LoadB<NT, Bring::Raw> {
         rows = p.n > n0 ? p.n - n0 : 0;
         raw = at.raw + loader * R::kLoaderRows * kRawRow;
         b = reinterpret_cast<const __half*>(p.b) + static_cast<int64_t>(n0) * p.b_stride_n;
-        issue_k = unit0 % p.k_blocks * kBlockCols;
+        issue_k = block_of(p, unit0) * kBlockCols;
         units = unit1 - unit0;
         pieces = units * 2;
     }
@@ -220,7 +222,7 @@ struct LoadB<NT, Bring::Packed> {
         : at(addresses), lane(this_lane), units(unit1 - unit0), step(static_cast<int64_t>(gridDim.y) * R::kStageBytes) {
         first = reinterpret_cast<const unsigned char*>(p.b) + static_cast<int64_t>(slice) * R::kStageBytes;
         last = first + p.k_blocks * step;
-        b = first + unit0 % p.k_blocks * step;
+        b = first + block_of(p, unit0) * step;
     }
 
     __device__ __forceinline__ void start() { wait_for_earlier_work(); }

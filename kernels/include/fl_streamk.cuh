@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stream-K: the (row group, K block) units of a product form one line, cut into `parts` pieces a row group;
-// the pieces are dealt to the CTAs in order and as evenly as they go. One piece for every unit gives every SM
+// the pieces are dealt to the CTAs in order and as evenly as they go, the first ones have one more. One piece for every unit gives every SM
 // the same work whatever the shape; one piece a group, where the groups happen to fit the SMs, needs no
 // sums across CTAs. A row tile that is cut belongs to several CTAs; each stores its fp32 partial, and the
 // warp that arrives last adds all of them in K order. The sum never depends on who is last: same bits
 // every run. Nobody waits for anybody.
 //
-// Arrivals are counted in 64-bit words of the caller's workspace that nobody has to clear: a word
-// counts only if its upper 48 bits are this launch's nonce; anything else means "none yet". The last
-// warp resets the word, so that a captured launch can be replayed with the same nonce.
+// Arrivals are counted in 64-bit words of the caller's workspace that nobody has to clear: the upper 48 bits of a word
+// that counts are this launch's nonce, which every warp sees to before its first part. The last warp leaves zero, so
+// that a captured launch can be replayed with the same nonce.
 //
 // A CTA works along K from the end of one row tile into the next, so the part that it begins with is
 // published while the others are busy, and the part that it ends with usually finds all others there.
@@ -20,58 +20,79 @@
 
 namespace fl {
 
+// A division takes a launch, until it asks for its first bytes, a tenth of a microsecond; one by a number that the host knows, nothing.
+__device__ __forceinline__ uint32_t divided(uint32_t n, const FlDivisor& by) {
+    return static_cast<uint32_t>(static_cast<uint64_t>(n) * by.magic >> by.shift);
+}
+
+// The row group of a unit, and its block along K.
+__device__ __forceinline__ uint32_t group_of(const FlSpmmParams& p, uint32_t unit) { return divided(unit, p.by_k_blocks); }
+__device__ __forceinline__ uint32_t block_of(const FlSpmmParams& p, uint32_t unit) { return unit - group_of(p, unit) * p.k_blocks; }
+
 struct StreamK {
-    uint32_t groups, parts, ctas, k_blocks;
+    const FlSpmmParams& p;
+    uint32_t groups, ctas;
 
-    __device__ __forceinline__ StreamK(const FlSpmmParams& p, uint32_t row_groups)
-        : groups(row_groups), parts(p.parts), ctas(gridDim.x), k_blocks(p.k_blocks) {}
+    __device__ __forceinline__ StreamK(const FlSpmmParams& params, uint32_t row_groups) : p(params), groups(row_groups), ctas(gridDim.x) {}
 
-    // Divisions are a fifth of what a launch takes until it asks for its first bytes: the cases that plans prefer do without.
     __device__ __forceinline__ uint32_t first_unit(uint32_t cta) const {
-        const uint32_t part = first_part(cta);
-        if (parts == 1) return part * k_blocks;
-        if (parts == k_blocks) return part;
-        return part / parts * k_blocks + part % parts * k_blocks / parts;
+        const uint32_t part = first_part(cta), group = divided(part, p.by_parts), i = part - group * p.parts;
+        return group * p.k_blocks + i * p.piece + min(i, p.piece_rest);
     }
-    __device__ __forceinline__ uint32_t first_part(uint32_t cta) const {
-        return groups * parts == ctas ? cta : divide(groups * parts, cta, 0, ctas);
+    __device__ __forceinline__ uint32_t first_part(uint32_t cta) const { return cta * p.share + min(cta, p.share_rest); }
+    // Whether any row group belongs to several CTAs.
+    __device__ __forceinline__ bool cuts() const { return p.share_rest != 0 || p.share != divided(p.share, p.by_parts) * p.parts; }
+    // The words of a row group in whose sums `warps` warps of a CTA take part.
+    __device__ __forceinline__ unsigned long long* counters(uint32_t slice, uint32_t group, uint32_t warps) const {
+        return reinterpret_cast<unsigned long long*>(p.counters) + (static_cast<uint64_t>(slice) * groups + group) * warps;
     }
     // The CTA that computes a part.
     __device__ __forceinline__ uint32_t owner(uint32_t part) const {
-        return groups * parts == ctas ? part : divide(part + 1, ctas, 1, groups * parts);
-    }
-
-private:
-    // (a * b - c) / d. A 64-bit division takes ten times as long as a 32-bit one, which nearly always does.
-    static __device__ __forceinline__ uint32_t divide(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-        if (__umulhi(a, b) == 0) return (a * b - c) / d;
-        return static_cast<uint32_t>((static_cast<uint64_t>(a) * b - c) / d);
+        const uint32_t large = p.share_rest * (p.share + 1);
+        return part < large ? part / (p.share + 1) : p.share_rest + (part - large) / p.share;
     }
 };
 
+// Makes words of the row groups that a CTA may have in part, its first and its last, count for this launch: those of `count` of
+// `warps` warps, from `warp` on. By one warp, where the workspace is free (wait_for_earlier_work()), and before any of these stores
+// a part.
+__device__ __forceinline__ void prepare_counters(const StreamK& line, uint32_t slice, uint32_t warp, uint32_t count, uint32_t warps, uint32_t lane) {
+    const uint32_t begin = line.first_unit(blockIdx.x), end = line.first_unit(blockIdx.x + 1);
+    if (begin < end && line.cuts()) {
+        const uint32_t first = group_of(line.p, begin), last = group_of(line.p, end - 1);
+        for (uint32_t i = lane; i < (first == last ? count : 2 * count); i += 32) {
+            unsigned long long* word = line.counters(slice, i < count ? first : last, warps) + warp + (i < count ? i : i - count);
+            // The last launch left zero. What others left has another nonce; whoever of this launch comes first takes it away.
+            const uint64_t seen = atomicCAS(word, 0, line.p.nonce);
+            if (seen != 0 && (seen ^ line.p.nonce) >> 16 != 0) atomicCAS(word, seen, line.p.nonce);
+        }
+    }
+    __syncwarp();
+}
+
 // One row tile's parts, or those of a piece of it that a warp sums: CTAs first..last. `warps` warps of a CTA sum
-// something, this one `warp`. begin() comes before everything else.
+// something, this one `warp`. begin() comes before everything else. Its words are ready in the phase after the first of
+// mbarrier `ready`, or from the beginning if that is 0.
 template <int kVectors>
 struct Parts {
     const FlSpmmParams& p;
     const StreamK& line;
-    const uint32_t cta, warp, warps, slice;
+    const uint32_t cta, warp, warps, slice, ready;
     uint32_t first, last, first_index;
     unsigned long long* counter;
 
     __device__ __forceinline__ Parts(const FlSpmmParams& params, const StreamK& stream, uint32_t this_cta,
-                                     uint32_t this_warp, uint32_t all_warps, uint32_t n_slice)
-        : p(params), line(stream), cta(this_cta), warp(this_warp), warps(all_warps), slice(n_slice) {}
+                                     uint32_t this_warp, uint32_t all_warps, uint32_t n_slice, uint32_t ready_barrier = 0)
+        : p(params), line(stream), cta(this_cta), warp(this_warp), warps(all_warps), slice(n_slice), ready(ready_barrier) {}
 
     // Goes to a row group.
     __device__ __forceinline__ void begin(uint32_t group) {
-        const uint32_t part = group * line.parts;
+        const uint32_t part = group * p.parts;
         first = line.owner(part);
-        last = line.owner(part + line.parts - 1);
+        last = line.owner(part + p.parts - 1);
         // A CTA has at most two incomplete tiles a warp: in the group of its first unit (0), in its last (1).
         first_index = line.first_part(first) < part ? 1 : 0;
-        counter = reinterpret_cast<unsigned long long*>(p.counters) +
-                  (static_cast<uint64_t>(slice) * line.groups + group) * warps + warp;
+        counter = line.counters(slice, group, warps) + warp;
     }
 
     __device__ __forceinline__ float4* part(uint32_t c, uint32_t lane) const {
@@ -80,48 +101,32 @@ struct Parts {
         return reinterpret_cast<float4*>(p.partials) + at * kVectors * 32 + lane;
     }
 
-    // The counter now: loaded early, used late, so that the last part need not wait for it.
-    __device__ __forceinline__ uint64_t peek() const {
-        unsigned long long seen = 0;
-        if (first != last)
-            asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(seen) : "l"(counter) : "memory");
-        return seen;
-    }
-
     // Counts this part, which is stored; true if all other parts were there before.
     __device__ __forceinline__ bool arrive(uint32_t lane) const {
-        __threadfence();
         __syncwarp();
         uint32_t complete = 0;
         if (lane == 0) {
-            // The last launch left zero; if other work did not, the first exchange tells what is there.
-            unsigned long long seen = 0, next, assumed;
-            do {
-                assumed = seen;
-                const uint64_t count = ((seen ^ p.nonce) >> 16) == 0 ? (seen & 0xffff) + 1 : 1;
-                next = count == last - first + 1 ? 0 : (p.nonce | count);
-                seen = atomicCAS(counter, assumed, next);
-            } while (seen != assumed);
-            complete = next == 0;
+            // Releases what all lanes have stored, and acquires the other parts.
+            uint64_t before;
+            asm volatile("atom.acq_rel.gpu.global.add.u64 %0, [%1], 1;" : "=l"(before) : "l"(counter) : "memory");
+            complete = (before & 0xffff) == last - first;
+            if (complete) *reinterpret_cast<volatile unsigned long long*>(counter) = 0;
         }
         return __shfl_sync(~0u, complete, 0);
     }
 
     // Adds all parts in CTA order to this warp's own, which `get` and `put` access by vector; true if this warp is the
-    // last and shall store the tile. `peeked` is an earlier peek(): where it shows that only this part is missing,
-    // nothing needs to be published.
+    // last and shall store the tile.
     template <int kUnroll, typename Get, typename Put>
-    __device__ __forceinline__ bool reduce(uint64_t peeked, uint32_t lane, Get get, Put put) const {
+    __device__ __forceinline__ bool reduce(uint32_t lane, Get get, Put put) const {
         if (first == last) return true;
-        if (peeked == (p.nonce | (last - first))) {
-            if (lane == 0) *reinterpret_cast<volatile unsigned long long*>(counter) = 0;
-        } else {
-            float4* mine = part(cta, lane);
+        float4* mine = part(cta, lane);
 #pragma unroll(kUnroll)
-            for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, get(i));
-            if (!arrive(lane)) return false;
-        }
-        __threadfence();
+        for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, get(i));
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+        if (ready != 0) mbar_wait(ready, 0);
+#endif
+        if (!arrive(lane)) return false;
         // Batches keep several loads in flight without holding a second copy of the tile.
         constexpr int kBatch = kVectors < 4 ? kVectors : 4;
 #pragma unroll(kUnroll)
@@ -149,14 +154,14 @@ struct Parts {
     }
 
     // As above of sums in registers.
-    __device__ __forceinline__ bool reduce(float4* acc, uint64_t peeked, uint32_t lane) const {
-        return reduce<kVectors>(peeked, lane, [&](int i) { return acc[i]; }, [&](int i, const float4& v) { acc[i] = v; });
+    __device__ __forceinline__ bool reduce(float4* acc, uint32_t lane) const {
+        return reduce<kVectors>(lane, [&](int i) { return acc[i]; }, [&](int i, const float4& v) { acc[i] = v; });
     }
 
     // As above of sums in shared memory, 512 bytes from a lane's one to its next: one copy of the code, however many.
-    __device__ __forceinline__ bool reduce(uint32_t sums, uint64_t peeked, uint32_t lane) const {
+    __device__ __forceinline__ bool reduce(uint32_t sums, uint32_t lane) const {
         return reduce<1>(
-            peeked, lane, [&](int i) { return lds_float4(sums + i * 512); },
+            lane, [&](int i) { return lds_float4(sums + i * 512); },
             [&](int i, const float4& v) { sts128(sums + i * 512, bits(v)); });
     }
 };

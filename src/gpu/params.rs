@@ -78,8 +78,50 @@ pub struct SpmmParams {
     pub images: u32,
     /// Whether tiles are dealt by their bytes, and not row groups by their number (SELL).
     pub deals_tiles: u32,
+    /// Pieces of every CTA.
+    pub share: u32,
+    /// CTAs that have one more.
+    pub share_rest: u32,
+    /// Units of every piece of a row group.
+    pub piece: u32,
+    /// Pieces that have one more.
+    pub piece_rest: u32,
+    /// By `k_blocks`.
+    pub by_k_blocks: Divisor,
+    /// By `parts`.
+    pub by_parts: Divisor,
     /// Zero.
     pub reserved: u32,
+}
+
+impl SpmmParams {
+    /// Deals the pieces of `groups` row groups, each of `k_blocks` units cut into `parts`, to `ctas` (fl_streamk.cuh).
+    pub fn deal(&mut self, groups: u32, ctas: u32) {
+        // Below 2^29, which the plan has made sure of.
+        let pieces = groups * self.parts;
+        (self.share, self.share_rest) = (pieces / ctas, pieces % ctas);
+        (self.piece, self.piece_rest) = (self.k_blocks / self.parts, self.k_blocks % self.parts);
+        self.by_k_blocks = Divisor::new(self.k_blocks);
+        self.by_parts = Divisor::new(self.parts);
+    }
+}
+
+/// `FlDivisor`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Divisor {
+    /// 2^shift over the divisor, rounded up.
+    pub magic: u32,
+    /// 29 and the bits of the divisor less one.
+    pub shift: u32,
+}
+
+impl Divisor {
+    /// For numbers below 2^29; `by` is one to 2^29.
+    const fn new(by: u32) -> Self {
+        let shift = 29 + by.next_power_of_two().trailing_zeros();
+        Self { magic: (1u64 << shift).div_ceil(by as u64) as u32, shift }
+    }
 }
 
 /// Products of one launch at most.
@@ -118,15 +160,53 @@ pub struct PackParams {
 }
 
 const _: () = {
-    assert!(size_of::<SpmmParams>() == 216);
+    assert!(size_of::<SpmmParams>() == 248);
     assert!(offset_of!(SpmmParams, b_stride_n) == 56);
     assert!(offset_of!(SpmmParams, m) == 80);
     assert!(offset_of!(SpmmParams, alpha) == 116);
     assert!(offset_of!(SpmmParams, bias) == 136);
     assert!(offset_of!(SpmmParams, bias_type) == 192);
-    assert!(size_of::<SpmmGroup>() == GROUP * 216);
+    assert!(offset_of!(SpmmParams, by_k_blocks) == 228);
+    assert!(size_of::<SpmmGroup>() == GROUP * 248);
     // What a kernel takes by value on every driver.
     assert!(size_of::<SpmmGroup>() <= 4096);
     assert!(size_of::<PackParams>() == 56);
     assert!(offset_of!(PackParams, k) == 40);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_divisor_divides_every_number_that_kernels_count_to() {
+        for by in [1, 2, 3, 5, 7, 28, 31, 112, 132, 255, 256, 257, 65_535, 1 << 28, (1 << 29) - 1] {
+            let d = Divisor::new(by);
+            assert!(d.magic < 1 << 31, "{by}");
+            let top = (1 << 29) - 1;
+            let multiples =
+                (0..=top / by).step_by((top / by / 1000).max(1) as usize).map(|i| i * by);
+            for n in multiples.flat_map(|n| [n.saturating_sub(1), n, n + 1]).chain([top]) {
+                if n <= top {
+                    let quotient = (u64::from(n) * u64::from(d.magic) >> d.shift) as u32;
+                    assert_eq!(quotient, n / by, "{n} / {by}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_cta_has_its_share_of_the_pieces_and_no_piece_is_left() {
+        for (groups, parts, k_blocks, ctas) in
+            [(32, 28, 28, 132), (128, 1, 28, 128), (7, 4, 17, 9), (1, 1, 1, 4)]
+        {
+            let mut p = SpmmParams { parts, k_blocks, ..SpmmParams::default() };
+            p.deal(groups, ctas);
+            let first = |cta: u32| cta * p.share + cta.min(p.share_rest);
+            assert_eq!((first(0), first(ctas)), (0, groups * parts));
+            assert!((0..ctas).all(|c| first(c + 1) - first(c) - p.share <= 1));
+            assert_eq!(parts * p.piece + p.piece_rest, k_blocks);
+            assert!(p.piece_rest < parts && p.piece >= 1);
+        }
+    }
+}

@@ -199,6 +199,7 @@ impl<'a> Group<'a> {
             // The one format with blocks of several widths, which this matrix chose for itself.
             params.k_blocks = problem.k.div_ceil(problem.block_cols);
             params.parts = params.k_blocks;
+            params.deal(params.row_tiles.div_ceil(self.plan.group_tiles), self.plan.ctas);
         }
         self.params.p[self.filled] = params;
         self.filled += 1;
@@ -293,7 +294,7 @@ fn spmm_params(
     let (alpha_at, beta_at) = epilogue.scalars.unwrap_or((0, 0));
     let residual =
         epilogue.residual.unwrap_or(Residual { address: 0, dtype: DType::F32, strides: (0, 0) });
-    Ok(SpmmParams {
+    let mut params = SpmmParams {
         table: args.a + header.table_offset,
         data: args.a + header.data_offset,
         b,
@@ -332,8 +333,10 @@ fn spmm_params(
         activation: epilogue.activation as u32,
         images: plan.images,
         deals_tiles: u32::from(plan.deals_tiles),
-        reserved: 0,
-    })
+        ..SpmmParams::default()
+    };
+    params.deal(params.row_tiles.div_ceil(plan.group_tiles), plan.ctas);
+    Ok(params)
 }
 
 /// Packs B into the workspace, as columns or as planes: address there, and distance of columns.
