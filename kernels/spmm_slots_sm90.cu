@@ -14,7 +14,7 @@
 //           [.., ..)    scratch, kRoundsTile a consumer warp: A of two rounds of overflow, and at the end of a row
 //                       group the sums that the two warps of a tile exchange, kExchange vectors at a time
 //           [.., ..)    A ring, R x slots x slot_bytes: blocks exactly as stored
-// Pipeline: warp A   slot free: next block of that tile | ...    the first of a tile come by one of its warps
+// Pipeline: warp A   slot free: next block of that tile | ...    the first of a tile comes by one of its warps
 //           warp B   load B 0 | stage free: B u, load B u+1 | ..   (NT 3, 4: raw B .. | stage free: raw B u -> B u | ..
 //                    NT 6, 8: B lies packed, one bulk copy a stage)
 //           warp     wait A0, B0 | steps: values of the next step, rows of B in the block's order, mma.sp | rounds, if

@@ -16,8 +16,9 @@ struct ARing {
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// Copies A. A warp of every tile asks for its first blocks; then one warp copies for all, lane r the blocks of the group's r-th
-// tile, each as soon as its own slot is free, so that neither a slow tile nor B holds up the others.
+// Copies A. A warp of every tile asks for its first block; then one warp copies for all, lane r the blocks of the group's r-th
+// tile, each as soon as its own slot is free, so that neither a slow tile nor B holds up the others. What a CTA asks for first comes
+// first: all slots at once would have the first blocks, and B, wait for the last ones.
 struct LoadA {
     const FlSpmmParams& p;
     const uint32_t* table;
@@ -37,13 +38,13 @@ struct LoadA {
         }
     }
 
-    // The first blocks of tile r, one a slot. The slots' full barriers are initialised meanwhile.
+    // The first block of tile r. The slots' full barriers are initialised meanwhile.
     __device__ __forceinline__ void first(const ARing& at, uint32_t r, uint32_t lane) {
-        find(r, lane < p.a_slots ? unit0 + lane : unit1);
+        find(r, lane == 0 ? unit0 : unit1);
         if (lane < p.a_slots) mbar_init(at.a_full + 8 * (r * p.a_slots + lane), 1);
         mbar_init_fence();
         __syncwarp();
-        if (lane < p.a_slots && unit0 + lane < unit1) copy(at, r, lane);
+        if (lane == 0 && unit0 < unit1) copy(at, r, 0);
     }
 
     __device__ __forceinline__ void copy(const ARing& at, uint32_t r, uint32_t slot) const {
@@ -57,15 +58,20 @@ struct LoadA {
 
     // All further ones.
     __device__ __forceinline__ void run(const ARing& at, uint32_t lane) {
-        uint32_t unit = lane < p.group_tiles ? unit0 + p.a_slots : unit1, slot = 0, phase = 0;
+        // A slot that nothing was in yet has, as it were, been emptied in the phase before its barrier's first.
+        uint32_t unit = lane < p.group_tiles ? unit0 + 1 : unit1, slot = 0, phase = 1;
+        auto next_slot = [&] {
+            if (++slot == p.a_slots) {
+                slot = 0;
+                phase ^= 1;
+            }
+        };
+        next_slot();
         find(lane, unit);
         while (__any_sync(~0u, unit < unit1)) {
             if (unit < unit1 && mbar_test(at.a_empty + 8 * (lane * p.a_slots + slot), phase)) {
                 copy(at, lane, slot);
-                if (++slot == p.a_slots) {
-                    slot = 0;
-                    phase ^= 1;
-                }
+                next_slot();
                 find(lane, ++unit);
             }
         }
