@@ -161,9 +161,10 @@ __device__ __forceinline__ bool sweep(uint32_t (&c)[4], uint32_t (&from)[4], uin
                 const uint32_t other = __shfl_xor_sync(kAll, c[n], distance);
                 const uint32_t other_from = __shfl_xor_sync(kAll, from[n], distance);
                 const uint32_t other_full = __shfl_xor_sync(kAll, full, distance);
-                const int before = __popc(c[n] & full) + __popc(other & other_full);
-                const int after = __popc(other & full) + __popc(c[n] & other_full);
-                if (after <= before) c[n] = other, from[n] = other_from;
+                // An exchange changes rows in which both the columns and what they come to differ: those where the other column
+                // meets what is full here, or neither does, are one more afterwards, the rest of them one less. Counting bits is what binds.
+                const uint32_t changed = (c[n] ^ other) & (full ^ other_full), more = changed & ~(other ^ full);
+                if (2 * __popc(more) <= __popc(changed)) c[n] = other, from[n] = other_from;
             }
         }
         const uint32_t before = left;
