@@ -43,12 +43,11 @@ constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
 constexpr uint32_t kOrderWords = 16;  // u64
 constexpr uint32_t kSparse = 1024;  // elements of a block up to which groups of one element are looked for
 constexpr int kSweeps = 8;
-// CTAs of an analysis that share a multiprocessor, whose search waits for its own results: of 2048 threads, or of 1536.
-#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900)
-constexpr int kSearching = 8;
-#else
+// CTAs of an analysis that share a multiprocessor: with more of them the compiler spills.
 constexpr int kSearching = 6;
-#endif
+
+// Blocks of a CTA that are searched side by side, by two warps each: a search is one long chain.
+constexpr uint32_t kTogether = 4;
 
 struct Encoder {
     uint32_t counts[4][8][8];   // values by sub-block, g = row % 8, (step, row) in the order of the stream: a byte a t
@@ -184,31 +183,34 @@ __device__ __forceinline__ uint32_t dense_units(const Encoder& s) { return (__po
 
 __device__ __forceinline__ bool is_dense(const Encoder& s, const Place& at) { return s.dense >> at.row & 1; }
 
-// Finds the order of a block's columns, and returns the mask of this thread's places; `mask` is that of its columns.
-// Synchronises first and last.
-__device__ __forceinline__ uint32_t arrange(Encoder& s, uint32_t mask, const Place& at) {
+// A block's elements by column, for search(); `mask` is that of this thread's columns. Synchronises.
+__device__ __forceinline__ void put_columns(Encoder& s, uint32_t mask, const Place& at) {
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const uint32_t sum = __reduce_add_sync(kAll, static_cast<uint32_t>(__popc(mask)));
-    __syncthreads();
     if (lane == 0) s.sums[warp] = sum;
     s.masks[at.step][at.row] = mask;
     __syncthreads();
     s.columns_of[threadIdx.x] = transpose(s.masks[warp][lane], lane);
-    __syncthreads();
-    if (warp < 2) {
-        uint32_t elements = 0, c[4], from[4];
+}
+
+// Finds the order of the columns of one half of a block's octets; a warp. Synchronise first and last.
+__device__ __forceinline__ void search(Encoder& s, uint32_t half, uint32_t lane) {
+    uint32_t elements = 0, c[4], from[4];
 #pragma unroll
-        for (int i = 0; i < 8; ++i) elements += s.sums[i];
+    for (int i = 0; i < 8; ++i) elements += s.sums[i];
 #pragma unroll
-        for (int n = 0; n < 4; ++n) c[n] = s.columns_of[8 * lane + 4 * warp + n], from[n] = lane;
-        if (elements > kSparse || !sweep(c, from, 1)) sweep(c, from, 2);
+    for (int n = 0; n < 4; ++n) c[n] = s.columns_of[8 * lane + 4 * half + n], from[n] = lane;
+    if (elements > kSparse || !sweep(c, from, 1)) sweep(c, from, 2);
 #pragma unroll
-        for (int n = 0; n < 4; ++n) {
-            s.columns_of[8 * lane + 4 * warp + n] = c[n];
-            s.octets[4 * warp + n][lane] = static_cast<uint8_t>(from[n]);
-        }
+    for (int n = 0; n < 4; ++n) {
+        s.columns_of[8 * lane + 4 * half + n] = c[n];
+        s.octets[4 * half + n][lane] = static_cast<uint8_t>(from[n]);
     }
-    __syncthreads();
+}
+
+// The mask of this thread's places. Synchronises.
+__device__ __forceinline__ uint32_t take_places(Encoder& s, const Place& at) {
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     s.masks[warp][lane] = transpose(s.columns_of[threadIdx.x], lane);
     __syncthreads();
     return s.masks[at.step][at.row];
@@ -524,18 +526,31 @@ extern "C" __global__ void __launch_bounds__(kThreads) fl_convert_slots_rows(con
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, kSearching) fl_convert_slots_size(const __grid_constant__ FlConvertParams p) {
-    __shared__ Encoder s;
+    __shared__ Encoder encoders[kTogether];
     const Place at(p);
-    uint32_t e[kWords];
-    load(p, int64_t{blockIdx.x / p.blocks_across} * 32 + at.row, int64_t{blockIdx.x % p.blocks_across} * 256 + 32 * at.step,
-         e);
-    const uint64_t index = p.first_block + blockIdx.x;
-    if (threadIdx.x == 0) s.dense = dense_rows_of(p, index);
+    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, first = blockIdx.x * kTogether;
+    const uint64_t index = p.first_block + first;
+    const uint32_t blocks = static_cast<uint32_t>((p.rows + 31) / 32) * p.blocks_across;
+    const uint32_t count = blocks - first < kTogether ? blocks - first : kTogether;
+    if (threadIdx.x < count) encoders[threadIdx.x].dense = dense_rows_of(p, index + threadIdx.x);
     __syncthreads();
-    const uint32_t mask = arrange(s, take_dense_rows(s, stored(e), at), at);
-    if (threadIdx.x < kOrderWords) order_of(p, index)[threadIdx.x] = arrangement_word(s, threadIdx.x);
-    const Sizes sizes = measure(s, mask, at, p.col_major);
-    if (threadIdx.x == 0) reinterpret_cast<uint32_t*>(p.table)[index] = sizes.units << 16 | sizes.nnz;
+#pragma unroll 1
+    for (uint32_t i = 0; i < count; ++i) {
+        Encoder& s = encoders[i];
+        uint32_t e[kWords];
+        load(p, int64_t{(first + i) / p.blocks_across} * 32 + at.row, int64_t{(first + i) % p.blocks_across} * 256 + 32 * at.step, e);
+        put_columns(s, take_dense_rows(s, stored(e), at), at);
+    }
+    __syncthreads();
+    if (warp / 2 < count) search(encoders[warp / 2], warp % 2, lane);
+    __syncthreads();
+#pragma unroll 1
+    for (uint32_t i = 0; i < count; ++i) {
+        Encoder& s = encoders[i];
+        if (threadIdx.x < kOrderWords) order_of(p, index + i)[threadIdx.x] = arrangement_word(s, threadIdx.x);
+        const Sizes sizes = measure(s, take_places(s, at), at, p.col_major);
+        if (threadIdx.x == 0) reinterpret_cast<uint32_t*>(p.table)[index + i] = sizes.units << 16 | sizes.nnz;
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 4)

@@ -247,7 +247,8 @@ unsafe fn measure(
             unsafe { start(cuda, stream, ConvertKernel::SlotsRows, tiles, 0, params) }?;
         }
         // SAFETY: the source's strip is readable, and the workspace has room for all blocks' sizes and orders.
-        unsafe { start(cuda, stream, kernel, blocks_of(&strip, tile), 0, params) }?;
+        let thread_blocks = blocks_of(&strip, tile).div_ceil(kernel.blocks_together());
+        unsafe { start(cuda, stream, kernel, thread_blocks, 0, params) }?;
     }
     let across = |width: usize| {
         u32::try_from(cols.div_ceil(width))

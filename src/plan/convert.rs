@@ -162,6 +162,14 @@ impl ConvertKernel {
         }
     }
 
+    /// Blocks of the matrix that one thread block takes.
+    pub const fn blocks_together(self) -> usize {
+        match self {
+            SlotsSize => 4,
+            _ => 1,
+        }
+    }
+
     /// Dynamic shared memory that the kernel opts in to on a device that offers `optin` bytes a block.
     pub const fn max_dynamic_smem(self, optin: u32) -> u32 {
         match self {
