@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stream-K: the (row group, K block) units of a product form one line, cut into `parts` pieces a row group;
-// the pieces are dealt to the CTAs in order and as evenly as they go, the first ones have one more. One piece for every unit gives every SM
-// the same work whatever the shape; one piece a group, where the groups happen to fit the SMs, needs no
-// sums across CTAs. A row tile that is cut belongs to several CTAs; each stores its fp32 partial, and the
+// the pieces are dealt to the CTAs in order and as evenly as they go, the first ones have one more. One piece
+// for every unit gives every SM the same work whatever the shape; one piece a group, where the groups happen to
+// fit the SMs, needs no sums across CTAs. A row tile that is cut belongs to several CTAs; each stores its fp32 partial, and the
 // warp that arrives last adds all of them in K order. The sum never depends on who is last: same bits
 // every run. Nobody waits for anybody.
 //
@@ -20,7 +20,7 @@
 
 namespace fl {
 
-// A division takes a launch, until it asks for its first bytes, a tenth of a microsecond; one by a number that the host knows, nothing.
+// Divisions were a third of a microsecond of what a launch takes until it asks for its first bytes. Here the host has prepared them.
 __device__ __forceinline__ uint32_t divided(uint32_t n, const FlDivisor& by) {
     return static_cast<uint32_t>(static_cast<uint64_t>(n) * by.magic >> by.shift);
 }
