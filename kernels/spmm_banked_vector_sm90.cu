@@ -65,8 +65,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const Addresses& a
     const uint32_t half = lane / 16, piece = lane % 16 / 2, pair = lane % 2 * 2;
     wait_for_earlier_work();
     uint2 next = read(unit0);
-    prepare_counters(line, 0, 0, p.group_tiles, p.group_tiles, lane);
-    mbar_arrive(at.ready);
+    prepare_counters(line, 0, p.group_tiles, lane, at.ready);
     uint32_t stage = 0, phase = 1;
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
         const uint2 now = next;

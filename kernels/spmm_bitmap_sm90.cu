@@ -62,10 +62,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             for (uint32_t chunk = chunk0; chunk < min(chunk0 + chunks_a_block, chunks); ++chunk)
                 ring.load(p, n0, n_rows, chunk, lane);
             // B first: the words of counters come from as far.
-            if (unit == unit0) {
-                prepare_counters(line, slice, 0, W, W, lane);
-                mbar_arrive(base + kReady);
-            }
+            if (unit == unit0) prepare_counters(line, slice, W, lane, base + kReady);
         }
         return;
     }

@@ -62,9 +62,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     using R = Rings<NT>;
     // Uneven rows have up to 96 entries in two rounds; where registers are few, even ones would pay for it.
     constexpr uint32_t kOwn = NT >= 3 ? 2 : 3;
-    constexpr uint32_t kScratch = kRoundsTile;  // of a warp
-    constexpr int kExchange = NT <= kScratch / 512 ? NT : NT / 2;  // vectors that two warps exchange at a time
-    static_assert(NT % kExchange == 0 && kExchange * 512 <= kScratch);
+    constexpr int kExchange = NT <= kRoundsTile / 512 ? NT : NT / 2;  // vectors that two warps exchange at a time
+    static_assert(NT % kExchange == 0 && kExchange * 512 <= kRoundsTile);
     let_dependents_begin();
     extern __shared__ __align__(128) unsigned char smem[];
     const uint32_t base = kept(smem_addr(smem));
@@ -79,7 +78,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     at.b = base + kBarrierBytes;
     at.raw = at.b + R::kStages * R::kStageBytes;
     const uint32_t exchange = base + kBarrierBytes + R::kBytes;
-    at.a = exchange + consumers * kScratch;
+    at.a = exchange + consumers * kRoundsTile;
     const uint32_t slice = blockIdx.y, n0 = slice * (NT * 8);
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
 
@@ -87,7 +86,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t r = warp / kWarps, s = warp % kWarps;
     const uint32_t a_full = at.a_full + 8 * p.a_slots * r;
     const uint32_t slots = at.a + r * p.a_slots * p.slot_bytes;
-    const uint32_t scratch = exchange + warp * kScratch;
+    const uint32_t scratch = exchange + warp * kRoundsTile;
     LoadA load_a(p, unit0, unit1);
     LoadB<NT> load_b(p, at, unit0, unit1, slice, warp - consumers - 1, lane);
     if (warp > consumers) {
@@ -114,8 +113,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if constexpr (NT >= 3) give_registers<R::kLoading>();
         if (warp == consumers + R::kPreparer) {
             wait_for_earlier_work();
-            prepare_counters(line, slice, 0, consumers, consumers, lane);
-            mbar_arrive(at.ready);
+            prepare_counters(line, slice, consumers, lane, at.ready);
         }
         if (warp == consumers)
             load_a.run(at, lane);
@@ -233,7 +231,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             }
         }
         // Each warp gives the other the row tile of 16 that the other sums, and keeps its own in acc[0, NT).
-        const uint32_t mine = scratch + lane * 16, other = exchange + (warp ^ 1) * kScratch + lane * 16;
+        const uint32_t mine = scratch + lane * 16, other = exchange + (warp ^ 1) * kRoundsTile + lane * 16;
 #pragma unroll
         for (int first = 0; first < NT; first += kExchange) {
 #pragma unroll
@@ -249,7 +247,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             DenseRows::put<NT>(dense_sums, scratch, lane);
             named_barrier(r + 1, 64);
             DenseRows::take<NT>(acc, scratch, dense_mask, s * 16, lane);
-            DenseRows::take<NT>(acc, exchange + (warp ^ 1) * kScratch, dense_mask, s * 16, lane);
+            DenseRows::take<NT>(acc, exchange + (warp ^ 1) * kRoundsTile, dense_mask, s * 16, lane);
             named_barrier(r + 1, 64);
         }
         if (tile < p.row_tiles && parts.reduce(acc, lane)) {

@@ -65,10 +65,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         for (uint32_t unit = unit0; unit < unit1; ++unit) {
             ring.load(p, n0, n_rows, unit % chunks, lane);
             // B first: the words of counters come from as far.
-            if (unit == unit0) {
-                prepare_counters(line, slice, 0, W, W, lane);
-                mbar_arrive(base + kReady);
-            }
+            if (unit == unit0) prepare_counters(line, slice, W, lane, base + kReady);
         }
         return;
     }

@@ -242,7 +242,6 @@ __device__ __forceinline__ void multiply_shared(const FlSpmmParams& p, const Add
     uint32_t k_block = block_of(p, unit0), group = group_of(p, unit0);
     Cursor piece{0, 0}, ring{0, 0}, last{0, 0};
     bool first = true;
-    const auto parts_of = [&](int time) { return Parts<kHeld>(p, line, blockIdx.x, warp * kTimes + time, 8 * kTimes, slice); };
     wait_for_earlier_work();
     prepare_counters(line, slice, warp * kTimes, kTimes, 8 * kTimes, lane);
     for (uint32_t unit = unit0; unit < unit1; ++unit) {
@@ -288,7 +287,7 @@ __device__ __forceinline__ void multiply_shared(const FlSpmmParams& p, const Add
                     sts128(own + i * 512, bits(acc[time * kHeld + i]));
                     acc[time * kHeld + i] = make_float4(0.f, 0.f, 0.f, 0.f);
                 }
-                Parts<kHeld> parts = parts_of(time);
+                Parts<kHeld> parts(p, line, blockIdx.x, warp * kTimes + time, 8 * kTimes, slice);
                 parts.begin(group);
                 if (row0 < p.m && parts.reduce(own, lane))
                     store_sums<kHeld>(p, sums, row0 + time * (kHeld * 8), n0, lane);

@@ -2,13 +2,13 @@
 // Stream-K: the (row group, K block) units of a product form one line, cut into `parts` pieces a row group;
 // the pieces are dealt to the CTAs in order and as evenly as they go, the first ones have one more. One piece
 // for every unit gives every SM the same work whatever the shape; one piece a group, where the groups happen to
-// fit the SMs, needs no sums across CTAs. A row tile that is cut belongs to several CTAs; each stores its fp32 partial, and the
-// warp that arrives last adds all of them in K order. The sum never depends on who is last: same bits
-// every run. Nobody waits for anybody.
+// fit the SMs, needs no sums across CTAs. A row tile that is cut belongs to several CTAs; each stores its fp32
+// partial, and the warp that arrives last adds all of them in K order. The sum never depends on who is last: same
+// bits every run. Nobody waits for anybody.
 //
 // Arrivals are counted in 64-bit words of the caller's workspace that nobody has to clear: the upper 48 bits of a word
-// that counts are this launch's nonce, which every warp sees to before its first part. The last warp leaves zero, so
-// that a captured launch can be replayed with the same nonce.
+// that counts are this launch's nonce, which prepare_counters() sees to before a CTA's first part. The last warp leaves
+// zero, so that a captured launch can be replayed with the same nonce.
 //
 // A CTA works along K from the end of one row tile into the next, so the part that it begins with is
 // published while the others are busy, and the part that it ends with usually finds all others there.
@@ -70,9 +70,17 @@ __device__ __forceinline__ void prepare_counters(const StreamK& line, uint32_t s
     __syncwarp();
 }
 
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+// As above those of all warps, whose Parts wait for it at mbarrier `ready`.
+__device__ __forceinline__ void prepare_counters(const StreamK& line, uint32_t slice, uint32_t warps, uint32_t lane, uint32_t ready) {
+    prepare_counters(line, slice, 0, warps, warps, lane);
+    mbar_arrive(ready);
+}
+#endif
+
 // One row tile's parts, or those of a piece of it that a warp sums: CTAs first..last. `warps` warps of a CTA sum
-// something, this one `warp`. begin() comes before everything else. Its words are ready in the phase after the first of
-// mbarrier `ready`, or from the beginning if that is 0.
+// something, this one `warp`. begin() comes before everything else. `ready`: the mbarrier whose first phase ends when its words
+// are prepared, or 0 if they are already.
 template <int kVectors>
 struct Parts {
     const FlSpmmParams& p;

@@ -95,10 +95,10 @@ pub struct SpmmParams {
 }
 
 impl SpmmParams {
-    /// Deals the pieces of `groups` row groups, each of `k_blocks` units cut into `parts`, to `ctas` (fl_streamk.cuh).
-    pub fn deal(&mut self, groups: u32, ctas: u32) {
+    /// Deals the pieces of the row groups, each of `k_blocks` units cut into `parts`, to `ctas` (fl_streamk.cuh).
+    pub fn deal(&mut self, ctas: u32) {
         // Below 2^29, which the plan has made sure of.
-        let pieces = groups * self.parts;
+        let pieces = self.row_tiles.div_ceil(self.group_tiles) * self.parts;
         (self.share, self.share_rest) = (pieces / ctas, pieces % ctas);
         (self.piece, self.piece_rest) = (self.k_blocks / self.parts, self.k_blocks % self.parts);
         self.by_k_blocks = Divisor::new(self.k_blocks);
@@ -200,8 +200,11 @@ mod tests {
         for (groups, parts, k_blocks, ctas) in
             [(32, 28, 28, 132), (128, 1, 28, 128), (7, 4, 17, 9), (1, 1, 1, 4)]
         {
-            let mut p = SpmmParams { parts, k_blocks, ..SpmmParams::default() };
-            p.deal(groups, ctas);
+            // The last group has a tile less than seven.
+            let (row_tiles, group_tiles) = (7 * groups - 1, 7);
+            let mut p =
+                SpmmParams { row_tiles, group_tiles, parts, k_blocks, ..SpmmParams::default() };
+            p.deal(ctas);
             let first = |cta: u32| cta * p.share + cta.min(p.share_rest);
             assert_eq!((first(0), first(ctas)), (0, groups * parts));
             assert!((0..ctas).all(|c| first(c + 1) - first(c) - p.share <= 1));

@@ -199,7 +199,7 @@ impl<'a> Group<'a> {
             // The one format with blocks of several widths, which this matrix chose for itself.
             params.k_blocks = problem.k.div_ceil(problem.block_cols);
             params.parts = params.k_blocks;
-            params.deal(params.row_tiles.div_ceil(self.plan.group_tiles), self.plan.ctas);
+            params.deal(self.plan.ctas);
         }
         self.params.p[self.filled] = params;
         self.filled += 1;
@@ -335,7 +335,7 @@ fn spmm_params(
         deals_tiles: u32::from(plan.deals_tiles),
         ..SpmmParams::default()
     };
-    params.deal(params.row_tiles.div_ceil(plan.group_tiles), plan.ctas);
+    params.deal(plan.ctas);
     Ok(params)
 }
 

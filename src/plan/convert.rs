@@ -162,7 +162,7 @@ impl ConvertKernel {
         }
     }
 
-    /// Blocks of the matrix that one thread block takes.
+    /// Blocks of the matrix that one thread block takes (kTogether in kernels/convert_slots.cu).
     pub const fn blocks_together(self) -> usize {
         match self {
             SlotsSize => 4,

@@ -295,6 +295,7 @@ pub fn select_chosen(
 
     let facts = best.kernel.facts();
     let line = Line::new(&best, problem);
+    // The kernels divide numbers below 2^29 (FlDivisor).
     if line.units() > u64::from(u32::MAX / 8) {
         return Err(Error::new(
             Kind::NotSupported,
