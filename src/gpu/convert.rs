@@ -246,8 +246,8 @@ unsafe fn measure(
             // SAFETY: the source's strip is readable, and the workspace has room for every tile's dense rows.
             unsafe { start(cuda, stream, ConvertKernel::SlotsRows, tiles, 0, params) }?;
         }
-        // SAFETY: the source's strip is readable, and the workspace has room for all blocks' sizes and orders.
         let thread_blocks = blocks_of(&strip, tile).div_ceil(kernel.blocks_together());
+        // SAFETY: the source's strip is readable, and the workspace has room for all blocks' sizes and orders.
         unsafe { start(cuda, stream, kernel, thread_blocks, 0, params) }?;
     }
     let across = |width: usize| {

@@ -188,7 +188,7 @@ mod tests {
                 (0..=top / by).step_by((top / by / 1000).max(1) as usize).map(|i| i * by);
             for n in multiples.flat_map(|n| [n.saturating_sub(1), n, n + 1]).chain([top]) {
                 if n <= top {
-                    let quotient = (u64::from(n) * u64::from(d.magic) >> d.shift) as u32;
+                    let quotient = ((u64::from(n) * u64::from(d.magic)) >> d.shift) as u32;
                     assert_eq!(quotient, n / by, "{n} / {by}");
                 }
             }
