@@ -232,8 +232,8 @@ typedef enum {
      */
     FLASHLLM_FORMAT_SLOTS = 3,
     /**
-     * Values and their places in a dense tile, dealt to the banks of shared memory: the fastest to multiply with
-     * more columns from about 50 % sparsity on Hopper.
+     * Registers of Tensor Core fragments, dealt to the banks of shared memory: the fastest to multiply with
+     * more columns on Hopper.
      */
     FLASHLLM_FORMAT_BANKED = 4,
     /**
@@ -2290,8 +2290,8 @@ flashllmStatus_t flashllmSpMatLoad(flashllmHandle_t handle,
  * Gives the shape of the blocks that a compressed matrix consists of: flashllmSpMatSlice() cuts between them.
  *
  * @param spMatDescr     The matrix, analysed or with compressed data.
- * @param[out] tileRows  Receives the rows of a block: 32 (Bitmap, SELL, Slots) or 128 (Banked, Tiled-CSL).
- * @param[out] tileCols  Receives its columns: 64 (Tiled-CSL), 128 (Banked), 256 (Slots), 2048 (SELL), 256, 512 or 1024 (Bitmap,
+ * @param[out] tileRows  Receives the rows of a block: 32 (Bitmap, SELL, Slots), 64 (Banked) or 128 (Tiled-CSL).
+ * @param[out] tileCols  Receives its columns: 64 (Tiled-CSL), 256 (Banked, Slots), 2048 (SELL), 256, 512 or 1024 (Bitmap,
  *   chosen by the analysis: the sparser the matrix, the wider).
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, or neither analysed nor with data;

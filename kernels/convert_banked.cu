@@ -6,15 +6,17 @@
 //   fl_convert_banked_encode  dense, table -> header, table, blocks: the bytes of the host's encoder
 //   fl_convert_banked_unpack  blocks -> dense, or compared with dense, or checked
 //
-// Blocks:   one CTA of 256 threads a block of 128 x 128 elements. A warp has 32 lines of the image, a lane its own bank
-//           in them: 32 words, in registers. Of a row-major matrix a line is 128 neighbouring bytes, so that the words
-//           come from there without an image; of a column-major one a lane reads a row, and the image turns them.
-// Shared:   `Plan`, then, dynamic, the image, and once it is in registers the block in its place.
-// Encoding writes each byte of a block at most once over zeros. Checking encodes what the block decodes to, and
-// compares. Decoding deals the chunks of a row to the banks of its streams; what a damaged block says of them leads
-// to other places of the image, never out of it.
+// Blocks:   one CTA of 256 threads a block of 64 x 256 elements; a warp has a half of a section, 16 rows x 128 columns, and
+//           a lane its 32 words of it in registers.
+// Shared:   `Deal`, and 34816 bytes that are first the stages of the warps and then the block (34304 bytes at most). A
+//           stage is the warp's 16 rows in 272 bytes each: the memory's order goes in or out in 16-byte pieces or, at
+//           edges and of column-major matrices, in words, and the lanes' order in words; neither has bank conflicts,
+//           but for two rows of a column-major matrix in one.
+// Encoding writes each byte of a block once: the words, and in each bank the zeros behind them. Decoding reads a lane's
+// words from global memory, where 32 lanes have a row of them; what a damaged block says of them leads to other words of
+// the block, never out of it. Checking encodes what the block decodes to, and compares.
 // A dense matrix that was changed after its analysis cannot make a block larger or smaller: a block that no longer
-// has the size in the table is written as one of zeros.
+// has the size in the table is written as one of zeros, in as many units as the table says.
 
 #include "fl_banked.cuh"
 #include "fl_convert.cuh"
@@ -24,333 +26,328 @@ namespace {
 using namespace fl::convert;
 using namespace fl::banked;
 
-constexpr uint32_t kWarps = kThreads / 32;
-constexpr uint32_t kWarpLines = kLines / kWarps;
-static_assert(kWarpLines == 32, "a mask of a warp's lines is one word");
+constexpr uint32_t kWarps = kSections * kHalves;
+static_assert(kWarps * 32 == kThreads, "a warp has a half of a section");
 
-struct alignas(16) Plan {
-    uint32_t masks[2][kWarps][kLanes];  // by parity: which of a warp's lines hold an element in a lane's bank
-    uint32_t starts[kLanes];            // the block's first unit
-    uint8_t order[kLanes];              // streams, the longest first
-    uint16_t owners[kLanes];            // unpacking: by stream, whose second pass it has, and its chunks
-    uint32_t rows, nnz, pad[2];
+// Of a stage: 16 bytes more than its columns take, so that eight rows lie in different banks.
+constexpr uint32_t kPitch = kHalfCols * 2 + 16;
+constexpr uint32_t kPitchWords = kPitch / 4;
+constexpr uint32_t kPitchPieces = kPitch / 16;
+constexpr uint32_t kStage = kSectionRows * kPitch;
+constexpr uint32_t kSharedBytes = kWarps * kStage;
+static_assert(kMostUnits * kUnit <= kSharedBytes, "a block lies where the stages were");
+
+// Which rows of words the lanes have: rows of a section, and what the banks hold.
+struct Deal {
+    uint8_t order[kSections][kLanes];  // banks, the longest first
+    uint8_t first[kSections][kLanes];  // words of half 0 in each
+    uint32_t rows[kSections];          // of words
+    uint32_t stored[kWarps];           // elements
 };
-static_assert(sizeof(Plan) == 2288, "src/plan/convert.rs counts on it");
 
-// Where this thread's words lie in the dense matrix: word i is elements (row, col) and (row, col + 1).
+// What this thread has, and where that lies in the dense matrix.
 struct Place {
-    int64_t row, col;  // of the warp's first line
-    uint32_t lane;
-    bool by_rows;      // lane = row; else a lane has its bank
-    __device__ Place(const FlConvertParams& p, uint32_t warp, uint32_t thread_lane)
-        : row(int64_t{blockIdx.x / p.blocks_across} * kTileRows + kWarpLines * (warp % 4)),
-          col(int64_t{blockIdx.x % p.blocks_across} * kTileCols + 64 * (warp / 4)),
-          lane(thread_lane), by_rows(p.col_major) {}
-
-    // Line of the warp, and pair of columns in it, of word i.
-    __device__ __forceinline__ uint32_t line(uint32_t i) const { return by_rows ? lane : i; }
-    __device__ __forceinline__ uint32_t pair(uint32_t i) const { return by_rows ? i : swizzled(lane, i); }
-    // Index of word i in the warp's lines of the image.
-    __device__ __forceinline__ uint32_t word(uint32_t i) const {
-        return by_rows ? lane * kLanes + swizzled(i, lane) : i * kLanes + lane;
+    int64_t row, col;  // of the warp's first element
+    uint32_t section, half, lane;
+    __device__ explicit Place(const FlConvertParams& p)
+        : section(threadIdx.x / 32 / kHalves), half(threadIdx.x / 32 % kHalves), lane(threadIdx.x % 32) {
+        row = int64_t{blockIdx.x / p.blocks_across} * kTileRows + kSectionRows * section;
+        col = int64_t{blockIdx.x % p.blocks_across} * kTileCols + kHalfCols * half;
     }
-    // Whether the warp's lines lie in the matrix, as vectors.
+
+    __device__ __forceinline__ uint32_t warp() const { return section * kHalves + half; }
+    // Index in the stage of the lane's word `i`: register i % 4 of step i / 4.
+    __device__ __forceinline__ uint32_t word(uint32_t i) const {
+        return word_row(lane, i % kRegisters) * kPitchWords + word_col(lane, i / kRegisters, i % kRegisters) / 2;
+    }
+    // Whether the warp's elements lie in the matrix, in pieces of 16 bytes.
     __device__ __forceinline__ bool whole(const FlConvertParams& p) const {
-        return p.vectors && row + kWarpLines <= p.rows && col + 64 <= p.cols;
+        return p.vectors && row + kSectionRows <= p.rows && col + kHalfCols <= p.cols;
+    }
+    // Row and pair of columns of the warp's elements, the i-th of 32 of this lane, so that 32 lanes have neighbours.
+    __device__ __forceinline__ uint32_t pair_row(const FlConvertParams& p, uint32_t i) const {
+        return p.col_major ? lane % kSectionRows : i / 2;
+    }
+    __device__ __forceinline__ uint32_t pair(const FlConvertParams& p, uint32_t i) const {
+        return p.col_major ? 2 * i + lane / kSectionRows : i % 2 * 32 + lane;
     }
 };
+
+// Row of the warp's i-th 16 bytes a lane, of 8, and which of its 16.
+constexpr uint32_t kPieces = kSectionRows * kHalfCols * 2 / 16 / 32;
+__device__ __forceinline__ uint32_t piece_row(uint32_t lane, uint32_t i) { return 2 * i + lane / 16; }
+__device__ __forceinline__ uint32_t piece(uint32_t lane) { return lane % 16; }
+// Its index in the stage.
+__device__ __forceinline__ uint32_t piece_index(uint32_t lane, uint32_t i) {
+    return piece_row(lane, i) * kPitchPieces + piece(lane);
+}
+
+__device__ __forceinline__ uint16_t* elements(const FlConvertParams& p) { return reinterpret_cast<uint16_t*>(p.dense); }
+
+// The warp's i-th piece of this lane.
+__device__ __forceinline__ uint4* dense_piece(const FlConvertParams& p, const Place& at, uint32_t i) {
+    return reinterpret_cast<uint4*>(elements(p) + (at.row + piece_row(at.lane, i)) * p.ld + at.col) + piece(at.lane);
+}
 
 // Elements outside the matrix become zero.
 __device__ __forceinline__ uint32_t dense_pair(const FlConvertParams& p, int64_t row, int64_t col) {
     if (row >= p.rows || col >= p.cols) return 0;
-    const uint16_t* from = reinterpret_cast<const uint16_t*>(p.dense) + place(p, row, col);
+    const uint16_t* from = elements(p) + place(p, row, col);
     const uint32_t second = col + 1 < p.cols ? from[p.col_major ? p.ld : 1] : 0;
     return *from | second << 16;
 }
 
-// The dense matrix's words of this thread's place.
-__device__ __forceinline__ void load_words(const FlConvertParams& p, const Place& at, uint32_t (&e)[kWarpLines]) {
+// The dense matrix's words of this lane.
+__device__ __forceinline__ void load_words(const FlConvertParams& p, const Place& at, uint4* shared,
+                                           uint32_t (&e)[kHalfWords]) {
+    uint4* pieces = shared + at.warp() * (kStage / 16);
+    uint32_t* words = reinterpret_cast<uint32_t*>(pieces);
     if (at.whole(p)) {
-        const uint16_t* from = reinterpret_cast<const uint16_t*>(p.dense) + at.row * p.ld + at.col;
+        uint4 v[kPieces];
 #pragma unroll
-        for (uint32_t i = 0; i < kWarpLines; ++i) {
-            e[i] = *reinterpret_cast<const uint32_t*>(from + i * p.ld + 2 * swizzled(at.lane, i));
+        for (uint32_t i = 0; i < kPieces; ++i) v[i] = *dense_piece(p, at, i);
+#pragma unroll
+        for (uint32_t i = 0; i < kPieces; ++i) pieces[piece_index(at.lane, i)] = v[i];
+    } else {
+#pragma unroll 8
+        for (uint32_t i = 0; i < kHalfWords; ++i) {
+            const uint32_t row = at.pair_row(p, i), pair = at.pair(p, i);
+            words[row * kPitchWords + pair] = dense_pair(p, at.row + row, at.col + 2 * pair);
         }
-        return;
     }
-#pragma unroll
-    for (uint32_t i = 0; i < kWarpLines; ++i) e[i] = dense_pair(p, at.row + at.line(i), at.col + 2 * at.pair(i));
-}
-
-// The same, but word i is of the lane's bank in line i, whatever the order of the matrix. `mine` are the warp's lines
-// of the image, written where a lane reads a row.
-__device__ __forceinline__ void load_banks(const FlConvertParams& p, const Place& at, uint32_t* mine,
-                                           uint32_t (&e)[kWarpLines]) {
-    load_words(p, at, e);
-    if (!at.by_rows) return;
-#pragma unroll
-    for (uint32_t i = 0; i < kWarpLines; ++i) mine[at.word(i)] = e[i];
     __syncwarp();
 #pragma unroll
-    for (uint32_t i = 0; i < kWarpLines; ++i) e[i] = mine[i * kLanes + at.lane];
+    for (uint32_t i = 0; i < kHalfWords; ++i) e[i] = words[at.word(i)];
 }
 
-// Where the second pass of each lane is, and the rows of the block; one warp. The masks are complete.
-__device__ __forceinline__ void plan_streams(Plan& s, uint32_t lane) {
-    uint32_t count[2] = {0, 0};
+// Makes zeros +0. Which words hold an element, and how many elements they are.
+__device__ __forceinline__ uint32_t take(uint32_t (&e)[kHalfWords], uint32_t& stored) {
+    uint32_t mask = 0, halves = 0;
 #pragma unroll
-    for (uint32_t warp = 0; warp < kWarps; ++warp) {
-        count[0] += __popc(s.masks[0][warp][lane]);
-        count[1] += __popc(s.masks[1][warp][lane]);
+    for (uint32_t i = 0; i < kHalfWords; ++i) {
+        const uint32_t ones = stored_of_two(e[i]) >> 15 & 0x00010001u;
+        halves += ones;
+        e[i] &= ones * 0xffffu;
+        if (ones != 0) mask |= 1u << mask_bit(i / kRegisters, i % kRegisters);
     }
-    const uint32_t first = (count[0] + kChunk - 1) / kChunk, second = (count[1] + kChunk - 1) / kChunk;
-    // The longest streams go to the lanes that add least.
-    s.order[rank(64 - first, 7, lane)] = static_cast<uint8_t>(lane);
-    const uint32_t mine = rank(second, 7, lane);
+    stored = (halves & 0xffff) + (halves >> 16);
+    return mask;
+}
+
+// Deals the lanes' words to the banks; where a lane's words begin, in bytes from the section's first row. Synchronises
+// between and last.
+__device__ __forceinline__ uint32_t deal(Deal& s, const Place& at, uint32_t words, uint32_t stored) {
+    // The longest banks go to the lanes that add least.
+    const uint32_t mine = rank(at.half == 0 ? kHalfWords - words : words, 6, at.lane);
+    if (at.half == 0) {
+        s.order[at.section][mine] = static_cast<uint8_t>(at.lane);
+        s.first[at.section][at.lane] = static_cast<uint8_t>(words);
+    }
+    stored = __reduce_add_sync(kAll, stored);
+    if (at.lane == 0) s.stored[at.warp()] = stored;
+    __syncthreads();
+    uint32_t begin = 4 * at.lane;
+    if (at.half == 1) {
+        const uint32_t bank = s.order[at.section][mine], row = s.first[at.section][bank];
+        begin = 4 * bank + kUnit * row;
+        // Every bank is some lane's.
+        const uint32_t rows = __reduce_max_sync(kAll, row + words);
+        if (at.lane == 0) s.rows[at.section] = rows;
+    }
+    __syncthreads();
+    return begin;
+}
+
+__device__ __forceinline__ uint32_t units_of(const Deal& s) {
+    uint32_t units = kHeadUnits;
+    for (uint32_t w = 0; w < kSections; ++w) units += s.rows[w];
+    return units;
+}
+
+__device__ __forceinline__ uint32_t stored_of(const Deal& s) {
+    uint32_t stored = 0;
+    for (uint32_t w = 0; w < kWarps; ++w) stored += s.stored[w];
+    return stored;
+}
+
+// Puts this thread's part of the block into `block`: every byte of its units_of() units is some thread's.
+__device__ __forceinline__ void encode(const Deal& s, uint8_t* block, const Place& at, const uint32_t (&e)[kHalfWords],
+                                       uint32_t mask, uint32_t begin) {
+    uint32_t first = kHead;
+    for (uint32_t w = 0; w < at.section; ++w) first += kUnit * s.rows[w];
+    const uint32_t index = lane_index(at.section, at.half, at.lane);
+    uint32_t to = first + begin;
+    reinterpret_cast<uint32_t*>(block)[index] = mask;
+    reinterpret_cast<uint16_t*>(block + kStarts)[index] = static_cast<uint16_t>(to);
+#pragma unroll
+    for (uint32_t i = 0; i < kHalfWords; ++i) {
+        if (mask >> mask_bit(i / kRegisters, i % kRegisters) & 1) {
+            *reinterpret_cast<uint32_t*>(block + to) = e[i];
+            to += kUnit;
+        }
+    }
+    if (at.half == 0) return;
+    // Half 1 ends its bank.
+    const uint32_t end = first + kUnit * s.rows[at.section];
+    for (; to < end; to += kUnit) *reinterpret_cast<uint32_t*>(block + to) = 0;
+}
+
+// This lane's words of the block.
+__device__ __forceinline__ void decode(const uint8_t* block, uint32_t units, const Place& at, uint32_t (&e)[kHalfWords]) {
+    const uint32_t index = lane_index(at.section, at.half, at.lane), last = units * kUnit - 4;
+    const uint32_t mask = reinterpret_cast<const uint32_t*>(block)[index];
+    uint32_t from = reinterpret_cast<const uint16_t*>(block + kStarts)[index] & ~3u;
+#pragma unroll
+    for (uint32_t i = 0; i < kHalfWords; ++i) {
+        e[i] = 0;
+        if (mask >> mask_bit(i / kRegisters, i % kRegisters) & 1) {
+            e[i] = *reinterpret_cast<const uint32_t*>(block + (from < last ? from : last));
+            from += kUnit;
+        }
+    }
+}
+
+// Whether two words differ in more than signs of zeros.
+__device__ __forceinline__ bool differ(uint32_t a, uint32_t b) {
+    // What differs in a sign alone is a zero where neither has a magnitude.
+    const uint32_t apart = a ^ b, magnitude = stored_of_two(a | b) >> 15 & 0x00010001u;
+    return (apart & magnitude * 0xffffu) != 0;
+}
+
+// Writes the warp's words to the dense matrix, or notes that they differ from it.
+__device__ __forceinline__ void deliver_words(const FlConvertParams& p, const Place& at, uint4* shared,
+                                              const uint32_t (&e)[kHalfWords]) {
+    uint4* pieces = shared + at.warp() * (kStage / 16);
+    uint32_t* words = reinterpret_cast<uint32_t*>(pieces);
+#pragma unroll
+    for (uint32_t i = 0; i < kHalfWords; ++i) words[at.word(i)] = e[i];
     __syncwarp();
-    const uint32_t stream = s.order[mine];
-    const uint32_t begin = __shfl_sync(kAll, first, stream);
-    s.starts[lane] = Start{first, second, stream, begin}.word();
-    // Every stream is some lane's.
-    const uint32_t rows = __reduce_max_sync(kAll, begin + second);
-    const uint32_t nnz = __reduce_add_sync(kAll, count[0] + count[1]);
-    if (lane == 0) s.rows = rows, s.nnz = nnz;
-}
-
-// Sizes and streams of the block whose words the threads have. Synchronises between and last.
-__device__ __forceinline__ void measure(Plan& s, const uint32_t (&e)[kWarpLines], uint32_t warp, uint32_t lane) {
-    uint32_t even = 0, odd = 0;
+    const bool compare = p.use == FL_UNPACK_COMPARE;
+    bool different = false;
+    if (at.whole(p) && !compare) {
 #pragma unroll
-    for (uint32_t i = 0; i < kWarpLines; ++i) {
-        // Adding 0x7fff carries into bit 15 of a half exactly when its magnitude is not zero.
-        const uint32_t t = (e[i] & 0x7fff7fffu) + 0x7fff7fffu;
-        even |= (t >> 15 & 1) << i;
-        odd |= (t >> 31) << i;
-    }
-    s.masks[0][warp][lane] = even;
-    s.masks[1][warp][lane] = odd;
-    __syncthreads();
-    if (warp == 0) plan_streams(s, lane);
-    __syncthreads();
-}
-
-// Byte offset in the block of the place of the n-th element of a stream.
-__device__ __forceinline__ uint32_t stream_offset(uint32_t n, uint32_t stream) {
-    return row_offset(n / kChunk) + 4 * stream + n % kChunk;
-}
-
-// Puts this thread's elements into `block`, which holds zeros. The streams are those of `measure`.
-__device__ __forceinline__ void encode(const Plan& s, uint8_t* block, const uint32_t (&e)[kWarpLines], uint32_t warp,
-                                       uint32_t lane) {
-    const Start start = Start::of(s.starts[lane]);
-    if (warp == 0) reinterpret_cast<uint32_t*>(block)[lane] = start.word();
+        for (uint32_t i = 0; i < kPieces; ++i) *dense_piece(p, at, i) = pieces[piece_index(at.lane, i)];
+    } else if (at.whole(p)) {
+        uint4 d[kPieces];
 #pragma unroll
-    for (uint32_t parity = 0; parity < 2; ++parity) {
-        const uint32_t stream = parity == 0 ? lane : start.stream;
-        uint32_t n = parity == 0 ? 0 : kChunk * start.begin;
-        for (uint32_t w = 0; w < warp; ++w) n += __popc(s.masks[parity][w][lane]);
+        for (uint32_t i = 0; i < kPieces; ++i) d[i] = *dense_piece(p, at, i);
 #pragma unroll
-        for (uint32_t i = 0; i < kWarpLines; ++i) {
-            const uint32_t value = e[i] >> (16 * parity) & 0xffff;
-            if ((value & 0x7fff) == 0) continue;
-            uint8_t* values = block + row_offset(n / kChunk) + kUnit * (1 + n % kChunk / 2) + 4 * stream;
-            block[stream_offset(n, stream)] = static_cast<uint8_t>(kWarpLines * warp + i);
-            reinterpret_cast<uint16_t*>(values)[n % 2] = static_cast<uint16_t>(value);
-            ++n;
+        for (uint32_t i = 0; i < kPieces; ++i) {
+            const uint4 v = pieces[piece_index(at.lane, i)];
+            different |= differ(v.x, d[i].x) | differ(v.y, d[i].y) | differ(v.z, d[i].z) | differ(v.w, d[i].w);
         }
-    }
-    if (warp >= 2) return;
-    // Padding at the lowest lines without an element; its values are zeros already. Warp = parity.
-    const uint32_t stream = warp == 0 ? lane : start.stream;
-    uint32_t n = warp == 0 ? 0 : kChunk * start.begin;
-    for (uint32_t w = 0; w < kWarps; ++w) n += __popc(s.masks[warp][w][lane]);
-    for (uint32_t w = 0; w < kWarps && n % kChunk != 0; ++w) {
-        for (uint32_t rest = ~s.masks[warp][w][lane]; rest != 0 && n % kChunk != 0; rest &= rest - 1) {
-            block[stream_offset(n, stream)] = static_cast<uint8_t>(kWarpLines * w + __ffs(rest) - 1);
-            ++n;
-        }
-    }
-}
-
-__device__ __forceinline__ void clear(uint4* to, uint32_t bytes) {
-    for (uint32_t i = threadIdx.x; i < bytes / 16; i += kThreads) to[i] = make_uint4(0, 0, 0, 0);
-}
-
-// The words of stream `lane` in rows `row`, `row` + 8 and so on.
-constexpr uint32_t kBatch = 4;
-struct Batch {
-    uint32_t words[kBatch][3];
-
-    __device__ __forceinline__ void load(const uint8_t* block, uint32_t row, uint32_t rows, uint32_t lane) {
-#pragma unroll
-        for (uint32_t i = 0; i < kBatch; ++i) {
-            const uint32_t at = row + kWarps * i;
-            if (at >= rows) continue;
-            const uint32_t* from = reinterpret_cast<const uint32_t*>(block + row_offset(at)) + lane;
-#pragma unroll
-            for (uint32_t plane = 0; plane < 3; ++plane) words[i][plane] = from[plane * (kUnit / 4)];
-        }
-    }
-    // `first` is the row in which the second pass begins, `end` the one behind it.
-    __device__ __forceinline__ void put(uint8_t* image, uint32_t row, uint32_t rows, uint32_t first, uint32_t end,
-                                        uint32_t own, uint32_t other) const {
-#pragma unroll
-        for (uint32_t i = 0; i < kBatch; ++i) {
-            const uint32_t at = row + kWarps * i;
-            if (at >= rows || at >= end) continue;
-            uint8_t* bank = image + (at < first ? own : other);
-#pragma unroll
-            for (uint32_t j = 0; j < kChunk; ++j) {
-                const uint32_t line = words[i][0] >> (8 * j) & 0xff;
-                *reinterpret_cast<uint16_t*>(bank + line * kLineBytes) =
-                    static_cast<uint16_t>(words[i][1 + j / 2] >> (16 * (j % 2)));
+    } else {
+#pragma unroll 4
+        for (uint32_t i = 0; i < kHalfWords; ++i) {
+            const uint32_t in_warp = at.pair_row(p, i), pair = at.pair(p, i), word = words[in_warp * kPitchWords + pair];
+            const int64_t row = at.row + in_warp, col = at.col + 2 * pair;
+            if (compare) {
+                different |= differ(word, dense_pair(p, row, col));
+                continue;
             }
+            if (row >= p.rows) continue;
+            if (col < p.cols) elements(p)[place(p, row, col)] = static_cast<uint16_t>(word);
+            if (col + 1 < p.cols) elements(p)[place(p, row, col + 1)] = static_cast<uint16_t>(word >> 16);
         }
     }
-};
+    if (different) reinterpret_cast<FlConvertResult*>(p.result)->different = 1;
+}
 
-// Makes the image of the block. Synchronises between and last.
-__device__ __forceinline__ void decode(Plan& s, uint8_t* image, const uint8_t* block, uint32_t rows, uint32_t warp,
-                                       uint32_t lane) {
-    const Start start = Start::of(reinterpret_cast<const uint32_t*>(block)[lane]);
-    Batch batch;
-    batch.load(block, warp, rows, lane);
-    clear(reinterpret_cast<uint4*>(image), kImageBytes);
-    if (warp == 0) {
-        // A stream that a damaged block gives to nobody has no second pass.
-        s.owners[lane] = 0;
-        __syncwarp();
-        s.owners[start.stream] = static_cast<uint16_t>(lane | start.second << 8);
+// Whether no element beyond the matrix is stored.
+__device__ __forceinline__ bool inside_only(const FlConvertParams& p, const Place& at, const uint32_t (&e)[kHalfWords]) {
+    if (at.row + kSectionRows <= p.rows && at.col + kHalfCols <= p.cols) return true;
+    bool good = true;
+#pragma unroll
+    for (uint32_t i = 0; i < kHalfWords; ++i) {
+        const int64_t row = at.row + word_row(at.lane, i % kRegisters);
+        const int64_t col = at.col + word_col(at.lane, i / kRegisters, i % kRegisters);
+        if (row >= p.rows || col >= p.cols) good &= (e[i] & 0x7fff7fff) == 0;
+        if (col + 1 >= p.cols) good &= (e[i] >> 16 & 0x7fff) == 0;
     }
-    __syncthreads();
-    const uint32_t owner = s.owners[lane], end = start.first + (owner >> 8);
-    const uint32_t own = place_offset(0, lane, 0), other = place_offset(0, owner & 31, 1);
-    for (uint32_t row = warp; row < rows; row += kWarps * kBatch) {
-        batch.put(image, row, rows, start.first, end, own, other);
-        batch.load(block, row + kWarps * kBatch, rows, lane);
-    }
-    __syncthreads();
+    return good;
 }
 
 }  // namespace
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+extern "C" __global__ void __launch_bounds__(kThreads, 5)
     fl_convert_banked_size(const __grid_constant__ FlConvertParams p) {
-    __shared__ Plan s;
-    __shared__ uint32_t image[kImageBytes / 4];
-    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    uint32_t e[kWarpLines];
-    load_banks(p, Place(p, warp, lane), image + warp * kWarpLines * kLanes, e);
-    measure(s, e, warp, lane);
+    __shared__ Deal s;
+    __shared__ uint4 shared[kSharedBytes / 16];
+    const Place at(p);
+    uint32_t e[kHalfWords], stored;
+    load_words(p, at, shared, e);
+    const uint32_t mask = take(e, stored);
+    deal(s, at, __popc(mask), stored);
     if (threadIdx.x == 0) {
-        reinterpret_cast<uint32_t*>(p.table)[p.first_block + blockIdx.x] = units_of(s.rows) << 16 | s.nnz;
+        reinterpret_cast<uint32_t*>(p.table)[p.first_block + blockIdx.x] = units_of(s) << 16 | stored_of(s);
     }
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads)
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
     fl_convert_banked_encode(const __grid_constant__ FlConvertParams p) {
-    FL_DYNAMIC_SHARED(shared);
-    Plan& s = *reinterpret_cast<Plan*>(shared);
-    uint4* block = shared + sizeof(Plan) / 16;
+    __shared__ Deal s;
+    __shared__ uint4 shared[kSharedBytes / 16];
     const uint64_t index = p.first_block + blockIdx.x;
     write_front(p, index);
     uint32_t start, units;
-    if (!extent(p, index, 1, p.room, start, units)) return;
-    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    uint32_t e[kWarpLines];
-    load_banks(p, Place(p, warp, lane), reinterpret_cast<uint32_t*>(block) + warp * kWarpLines * kLanes, e);
-    measure(s, e, warp, lane);
-    if (units_of(s.rows) != units) {
-#pragma unroll
-        for (uint32_t i = 0; i < kWarpLines; ++i) e[i] = 0;
-        measure(s, e, warp, lane);
+    if (!extent(p, index, kHeadUnits, p.room < kMostUnits ? p.room : kMostUnits, start, units)) return;
+    const Place at(p);
+    uint32_t e[kHalfWords], stored;
+    load_words(p, at, shared, e);
+    uint32_t mask = take(e, stored);
+    uint32_t begin = deal(s, at, __popc(mask), stored);
+    if (units_of(s) != units) {
+        // No word is left, and what is behind the head is zeros.
+        mask = 0;
+        begin = deal(s, at, 0, 0);
+        for (uint32_t i = kHead / 16 + threadIdx.x; i < units * (kUnit / 16); i += kThreads) {
+            shared[i] = make_uint4(0, 0, 0, 0);
+        }
     }
-    clear(block, units * kUnit);
-    __syncthreads();
-    encode(s, reinterpret_cast<uint8_t*>(block), e, warp, lane);
+    encode(s, reinterpret_cast<uint8_t*>(shared), at, e, mask, begin);
     __syncthreads();
     uint4* out = reinterpret_cast<uint4*>(p.data + uint64_t{start} * kUnit);
-    for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) out[i] = block[i];
+    for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) out[i] = shared[i];
 }
 
-// The comparison would take so many registers that decoding had two CTAs an SM.
-extern "C" __global__ void __launch_bounds__(kThreads, 3)
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
     fl_convert_banked_unpack(const __grid_constant__ FlConvertParams p) {
-    FL_DYNAMIC_SHARED(shared);
-    Plan& s = *reinterpret_cast<Plan*>(shared);
-    uint4* image = shared + sizeof(Plan) / 16;
+    __shared__ Deal s;
+    __shared__ uint4 shared[kSharedBytes / 16];
     const uint64_t index = p.first_block + blockIdx.x;
     uint32_t start, units;
-    bool good = extent(p, index, 1, p.room, start, units);
+    bool good = extent(p, index, kHeadUnits, p.room < kMostUnits ? p.room : kMostUnits, start, units);
     if (!good) {
         if (threadIdx.x == 0) report(p, index);
         return;
     }
-    if (p.use == FL_UNPACK_CHECK) good = front_is_good(p, index);
-    const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const Place at(p);
     const uint8_t* bytes = reinterpret_cast<const uint8_t*>(p.data + uint64_t{start} * kUnit);
-    decode(s, reinterpret_cast<uint8_t*>(image), bytes, rows_of(units), warp, lane);
-    const Place at(p, warp, lane);
-    const uint32_t* mine = reinterpret_cast<const uint32_t*>(image) + warp * kWarpLines * kLanes;
-    if (p.use == FL_UNPACK_STORE && at.whole(p)) {
-        uint16_t* to = reinterpret_cast<uint16_t*>(p.dense) + at.row * p.ld + at.col;
-#pragma unroll
-        for (uint32_t i = 0; i < kWarpLines; ++i) {
-            *reinterpret_cast<uint32_t*>(to + i * p.ld + 2 * swizzled(lane, i)) = mine[i * kLanes + lane];
-        }
+    uint32_t e[kHalfWords];
+    decode(bytes, units, at, e);
+    if (p.use != FL_UNPACK_CHECK) {
+        deliver_words(p, at, shared, e);
         return;
     }
-    if (p.use == FL_UNPACK_STORE) {
-        uint16_t* to = reinterpret_cast<uint16_t*>(p.dense);
-#pragma unroll
-        for (uint32_t i = 0; i < kWarpLines; ++i) {
-            const int64_t row = at.row + at.line(i), col = at.col + 2 * at.pair(i);
-            const uint32_t word = mine[at.word(i)];
-            if (row >= p.rows) continue;
-            if (col < p.cols) to[place(p, row, col)] = static_cast<uint16_t>(word);
-            if (col + 1 < p.cols) to[place(p, row, col + 1)] = static_cast<uint16_t>(word >> 16);
-        }
-        return;
-    }
-    uint32_t e[kWarpLines];
-    if (p.use == FL_UNPACK_COMPARE) {
-        load_words(p, at, e);
-        bool different = false;
-#pragma unroll
-        for (uint32_t i = 0; i < kWarpLines; ++i) {
-            const uint32_t word = mine[at.word(i)], apart = e[i] ^ word, either = e[i] | word;
-            different |= (apart & 0xffff) != 0 && (either & 0x7fff) != 0;
-            different |= apart >> 16 != 0 && (either >> 16 & 0x7fff) != 0;
-        }
-        if (different) reinterpret_cast<FlConvertResult*>(p.result)->different = 1;
-        return;
-    }
-    // There is no dense matrix, whose order the place would follow: the host says that it is row-major.
-#pragma unroll
-    for (uint32_t i = 0; i < kWarpLines; ++i) {
-        const int64_t row = at.row + at.line(i), col = at.col + 2 * at.pair(i);
-        e[i] = mine[at.word(i)];
-        if (row >= p.rows || col >= p.cols) good &= (e[i] & 0x7fff7fff) == 0;
-        if (col + 1 >= p.cols) good &= (e[i] >> 16 & 0x7fff) == 0;
-    }
-    measure(s, e, warp, lane);
-    good &= units_of(s.rows) == units;
+    good = front_is_good(p, index) && inside_only(p, at, e);
+    uint32_t stored;
+    const uint32_t mask = take(e, stored);
+    const uint32_t begin = deal(s, at, __popc(mask), stored);
+    good &= units_of(s) == units;
     if (__syncthreads_or(!good)) {
         if (threadIdx.x == 0) report(p, index);
         return;
     }
-    clear(image, units * kUnit);
-    __syncthreads();
-    encode(s, reinterpret_cast<uint8_t*>(image), e, warp, lane);
+    encode(s, reinterpret_cast<uint8_t*>(shared), at, e, mask, begin);
     __syncthreads();
     const uint4* in = reinterpret_cast<const uint4*>(bytes);
     for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) {
-        const uint4 a = image[i], b = in[i];
+        const uint4 a = shared[i], b = in[i];
         good &= a.x == b.x && a.y == b.y && a.z == b.z && a.w == b.w;
     }
     if (__syncthreads_or(!good)) {
         if (threadIdx.x == 0) report(p, index);
     } else if (threadIdx.x == 0) {
-        account(p, s.nnz, units);
+        account(p, stored_of(s), units);
     }
 }

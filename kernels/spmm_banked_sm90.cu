@@ -1,263 +1,271 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Banked, 16-bit in, fp32 accumulation, Hopper.
-// Load as sparse, compute as dense: values are put into zeroed tiles in shared memory, each lane's into its own bank.
+// Load as sparse, compute as dense: every warp makes A's fragments in registers, and wgmma takes B as it lies.
 //
-// Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is T = p.group_tiles tiles of 128 rows, 1 or 2. Warps 0 to
-//           4 T - 1 multiply, a warpgroup a tile; eight warps fill images, in two teams of four that take images in
-//           turn; one warp copies A; one or two bring B. With NT = 16, T is 1 and two warpgroups share the tile. The
-//           units (row group, block of 128 columns) are dealt to the CTAs (fl_streamk.cuh), each unit being T images; a
-//           CTA walks its units along K, then on to the next group.
-// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, of images and of A
-//           [1024, ..)  B ring, pieces of 8*NT columns x 128 of K, swizzled
-//           [.., ..)    images, p.images of 32 KB (fl_image_sm90.cuh)
-//           [.., ..)    A ring, p.a_slots x slot_bytes: blocks exactly as stored
+// Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is T = p.group_tiles tiles of 64 rows, at most four; a warpgroup
+//           multiplies each, 16 rows a warp. One warp copies A, one B, one prepares the counters, one has
+//           nothing to do: a whole warpgroup gives registers to those that multiply. The units (row group, block of 256 columns)
+//           are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next group.
+// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T][slots] of A, from kEmpty on empty[T][slots]; ready
+//           [1024, ..)  B ring, pieces of 8*NT columns x 128 of K in two halves, swizzled by TMA
+//           [.., ..)    A ring, T x slots x slot_bytes: blocks exactly as stored; at the end of a row group a tile's last block
+//                       gives its slot to the sums, kSums bytes a warp
 //           All of it begins at the first multiple of 1024, as the swizzle wants.
-// Pipeline: warp A    A0 .. A(slots-1) | slot free: next block | ...
-//           warp B    B0 B1 .. | piece free: next | ...
-//           team i    wait A i | chunks -> registers | image free: registers -> image | A i+2 | ...
-//           group t   wait image, B | wgmma 0..15 | image = 0 | next image of tile t | ...
-//                     (NT = 16: | wait image, B | wgmma 0..7 | meanwhile the image before = 0 | ...)
-//           Chunks come into registers before the image is free, because both take long.
-// Budget:   wavefronts of shared memory, of an image of 16384 elements: zeros 256, to wgmma 256 and B's 32 NT (NT <= 4)
-//           or 128, A's copy and a chunk's 3 + 4 of 32 x 4 elements: 80 + 224 at 80 % zeros, of which a chunk in eight is
-//           a lane's that has none left.
-// Assumes:  of the format, what validate() checks; b 16-byte aligned, b_stride_n % 8 == 0, K % 8 == 0
-//           (the host packs B otherwise); slot_bytes >= the largest block; p.images and p.a_slots even.
+// Pipeline: warp A      slot free: next block of that tile | ...    the first of a tile comes by one of its warps
+//           warp B      piece free: next piece | ...
+//           warpgroup   wait A | words of steps 0..3 -> registers | wait B | wgmma 0..3 | steps 4..7 -> other registers | wgmma
+//                       4..7 | 0..3 done? next words -> their registers | ...
+//           While the wgmma of four steps are at work, or of two with NT >= 12, the registers of the next ones are filled.
+// Budget:   1024 elements of a warp (16 rows x 64): 64 instructions to decode, 16 wavefronts of shared memory, and a quarter of what
+//           wgmma takes for the four warps: 4 NT clocks of the tensor pipe and 2 NT wavefronts. A comes with 7 at 80 % zeros.
+// Assumes:  of the format, what validate() checks; `map` is of B, 64 of K x 8*NT columns a box, 128-byte swizzle;
+//           slot_bytes >= the largest block and 4 kSums; T * slots <= 32.
 
-#include "fl_banked.cuh"
-#include "fl_image_sm90.cuh"
+#include "fl_a_ring.cuh"
+#include "fl_banked_product.cuh"
+#include "fl_wgmma.cuh"
 
 namespace {
 
 using namespace fl;
-using namespace fl::image;
+using namespace fl::banked;
 
-constexpr uint32_t kTeam = 4, kTeams = 2, kFillers = kTeam * kTeams;
-constexpr uint32_t kHeld = 3;  // chunks of each parity that a lane holds while it waits for the image
+constexpr uint32_t kAlign = 1024;
+constexpr uint32_t kBarrierBytes = 1024;
+constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to those of empty ones
+constexpr uint32_t kWarps = 4;    // that share a tile
+constexpr uint32_t kSums = 2048;
+constexpr uint32_t kPieceCols = kHalfCols;
+// Registers of a thread that loads and of one that multiplies, of 96 before.
+constexpr int kLoading = 32, kMultiplying = 112;
+
+template <int NT>
+struct Geometry {
+    static constexpr uint32_t kPieces = NT >= 12 ? 3 : 4;
+    static constexpr uint32_t kPieceHalf = NT * 8 * kWgmmaRow;
+    static constexpr uint32_t kPieceBytes = 2 * kPieceHalf;
+    static constexpr uint32_t kTogether = NT >= 12 ? 2 : 4;  // steps of A whose wgmma are one group
+};
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-// Four elements: words of a chunk's three planes.
-struct Chunk {
-    uint32_t places, first, second;
-
-    // All lanes come here and those that have the chunk read it: a branch would cost as much as the loads.
-    __device__ __forceinline__ void load(uint32_t from, bool has) {
-        static_assert(banked::kUnit == 128, "the planes' distance, below");
-        asm volatile(
-            "{\n"
-            ".reg .pred p;\n"
-            "setp.ne.u32 p, %4, 0;\n"
-            "@p ld.shared.b32 %0, [%3];\n"
-            "@p ld.shared.b32 %1, [%3 + 128];\n"
-            "@p ld.shared.b32 %2, [%3 + 256];\n"
-            "}\n"
-            : "=r"(places), "=r"(first), "=r"(second)
-            : "r"(from), "r"(static_cast<uint32_t>(has)));
-    }
-
-    // `to`: the lane's halfword in line 0. A place is the number of a line.
-    __device__ __forceinline__ void put(uint32_t to, bool has) const {
-        asm volatile(
-            "{\n"
-            ".reg .pred p;\n"
-            ".reg .b16 a, b, c, d;\n"
-            "setp.ne.u32 p, %6, 0;\n"
-            "mov.b32 {a, b}, %4;\n"
-            "mov.b32 {c, d}, %5;\n"
-            "@p st.shared.b16 [%0], a;\n"
-            "@p st.shared.b16 [%1], b;\n"
-            "@p st.shared.b16 [%2], c;\n"
-            "@p st.shared.b16 [%3], d;\n"
-            "}\n" ::"r"(line<0>(to)),
-            "r"(line<1>(to)), "r"(line<2>(to)), "r"(line<3>(to)), "r"(first), "r"(second), "r"(static_cast<uint32_t>(has))
-            : "memory");
-    }
-
-private:
-    template <int kElement>
-    __device__ __forceinline__ uint32_t line(uint32_t to) const {
-        return prmt(places, 0, 0x4440 + kElement) * banked::kLineBytes + to;
-    }
+struct Addresses : ARing {
+    uint32_t ready, b_full, b_empty, b;
 };
 
-// A warp of a team: its chunks of every block of the team.
-__device__ __forceinline__ void fill(const FlSpmmParams& p, const Addresses& at, uint32_t count, uint32_t filler, uint32_t lane) {
-    const uint32_t w = filler % kTeam, team = filler / kTeam;
-    constexpr uint32_t kStep = kTeam * banked::kRowBytes;
-    Cursor slot{team, 0}, image{team, 1};
-    for (uint32_t j = team; j < count; j += kTeams) {
-        mbar_wait(at.a_full + 8 * slot.at, slot.phase);
-        const uint32_t block = at.a + slot.at * p.slot_bytes;
-        const banked::Start start = banked::Start::of(lds32(block + lane * 4));
-        // This warp's chunks of the lane, of each parity, and those of the lane that has most.
-        const uint32_t mine0 = (start.first + kTeam - 1 - w) / kTeam;
-        const uint32_t mine1 = (start.second + kTeam - 1 - w) / kTeam;
-        const uint32_t most = __reduce_max_sync(~0u, max(mine0, mine1));
-        uint32_t from0 = block + banked::row_offset(w) + lane * 4;
-        uint32_t from1 = block + banked::row_offset(start.begin + w) + start.stream * 4;
-        Chunk held0[kHeld], held1[kHeld];
-#pragma unroll
-        for (uint32_t i = 0; i < kHeld; ++i) {
-            if (i >= most) break;
-            held0[i].load(from0, i < mine0);
-            held1[i].load(from1, i < mine1);
-            from0 += kStep;
-            from1 += kStep;
-        }
-        mbar_wait(at.image_empty + 8 * image.at, image.phase);
-        const uint32_t to = at.images + image.at * kBytes + lane * 4;
-#pragma unroll
-        for (uint32_t i = 0; i < kHeld; ++i) {
-            if (i >= most) break;
-            held0[i].put(to, i < mine0);
-            held1[i].put(to + 2, i < mine1);
-        }
+// Brings B. By one lane.
+template <int NT>
+__device__ __forceinline__ void load_b(const FlSpmmParams& p, const FlTensorMap& map, const Addresses& at, uint32_t unit0, uint32_t unit1,
+                                       uint32_t n0) {
+    using G = Geometry<NT>;
+    uint32_t k = block_of(p, unit0) * kTileCols, bar = at.b_full, to = at.b, phase = 1;
+    wait_for_earlier_work();
 #pragma unroll 1
-        for (uint32_t i = kHeld; i < most; ++i) {
-            Chunk chunk0, chunk1;
-            chunk0.load(from0, i < mine0);
-            chunk1.load(from1, i < mine1);
-            chunk0.put(to, i < mine0);
-            chunk1.put(to + 2, i < mine1);
-            from0 += kStep;
-            from1 += kStep;
+    for (uint32_t pieces = (unit1 - unit0) * (kTileCols / kPieceCols); pieces > 0; --pieces) {
+        mbar_wait(bar + 8 * G::kPieces, phase);
+        mbar_expect_tx(bar, G::kPieceBytes);
+        // What lies beyond K or N comes as zeros.
+        tensor_load(to, map, k, n0, bar);
+        tensor_load(to + G::kPieceHalf, map, k + kPieceCols / 2, n0, bar);
+        bar += 8;
+        to += G::kPieceBytes;
+        if (bar == at.b_empty) {
+            bar = at.b_full;
+            to = at.b;
+            phase ^= 1;
         }
-        mbar_arrive(at.a_empty + 8 * slot.at);
-        mbar_arrive(at.image_full + 8 * image.at);
-        slot.advance(kTeams, p.a_slots);
-        image.advance(kTeams, p.images);
+        k += kPieceCols;
+        if (k == p.k_blocks * kTileCols) k = 0;
     }
 }
-
-// The warp that copies A. The table is read 32 blocks ahead, a block a lane, and first while the barriers are made.
-struct LoadA {
-    const FlSpmmParams& p;
-    const uint32_t unit0, count, lane;
-    uint32_t next_begin = 0, next_end = 0;
-
-    __device__ __forceinline__ LoadA(const FlSpmmParams& params, uint32_t first_unit, uint32_t blocks, uint32_t this_lane)
-        : p(params), unit0(first_unit), count(blocks), lane(this_lane) {}
-
-    __device__ __forceinline__ void look(uint32_t from) {
-        const uint32_t j = from + lane, unit = unit0 + j / p.group_tiles;
-        const uint32_t tile = group_of(p, unit) * p.group_tiles + j % p.group_tiles;
-        next_begin = next_end = 0;
-        if (j < count && tile < p.row_tiles) {
-            const uint32_t* entry = reinterpret_cast<const uint32_t*>(p.table) + static_cast<uint64_t>(tile) * p.k_blocks + block_of(p, unit);
-            next_begin = entry[0];
-            next_end = entry[1];
-        }
-    }
-
-    __device__ __forceinline__ void run(const Addresses& at) {
-        const unsigned char* data = reinterpret_cast<const unsigned char*>(p.data);
-        Cursor slot{0, 1};
-        uint32_t begin = 0, units = 0;
-        for (uint32_t j = 0; j < count; ++j) {
-            mbar_wait(at.a_empty + 8 * slot.at, slot.phase);
-            if (j % 32 == 0) {
-                begin = next_begin;
-                units = next_end - next_begin;
-                look(j + 32);
-            }
-            const uint32_t full = at.a_full + 8 * slot.at, to = at.a + slot.at * p.slot_bytes;
-            if (lane == j % 32) {
-                // A tile beyond M: starts that say that there is nothing.
-                for (uint32_t i = 0; units == 0 && i < kWarpLanes * 4; i += 16) sts128(to + i, make_uint4(0, 0, 0, 0));
-                mbar_expect_tx(full, units * banked::kUnit);
-                if (units != 0) bulk_load(to, data + static_cast<uint64_t>(begin) * banked::kUnit, units * banked::kUnit, full);
-            }
-            slot.advance(1, p.a_slots);
-        }
-    }
-};
 #endif
 
 template <int NT>
-__device__ __forceinline__ void spmm(const FlSpmmParams& p) {
+__device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& map) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using G = Geometry<NT>;
     let_dependents_begin();
     extern __shared__ __align__(kAlign) unsigned char smem[];
-    const Addresses at = layout<NT>(p, (smem_addr(smem) + kAlign - 1) & ~(kAlign - 1));
+    const uint32_t base = kept((smem_addr(smem) + kAlign - 1) & ~(kAlign - 1));
     const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
-    const uint32_t slice = blockIdx.y, multipliers = G::kShared ? 8 : 4 * p.group_tiles;
+    const uint32_t consumers = p.group_tiles * kWarps;
+    Addresses at;
+    at.ready = base + kBarrierBytes - 8;
+    at.b_full = base;
+    at.b_empty = at.b_full + 8 * G::kPieces;
+    at.a_full = at.b_empty + 8 * G::kPieces;
+    at.a_empty = at.a_full + kEmpty;
+    at.b = base + kBarrierBytes;
+    at.a = at.b + G::kPieces * G::kPieceBytes;
+    const uint32_t slice = blockIdx.y, n0 = slice * (NT * 8);
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
-    const uint32_t count = (unit1 - unit0) * p.group_tiles;
-
-    if (lane == 0) {
-        const uint32_t warps = blockDim.x / 32, from_last = warps - 1 - warp;
-#pragma unroll 1
-        for (uint32_t i = warp; i < G::kPieces; i += warps) {
-            mbar_init(at.b_full + 8 * i, kWarpLanes * G::kLoaders);
-            mbar_init(at.b_empty + 8 * i, kWarpLanes * multipliers);
+    const uint32_t r = warp / kWarps, section = warp % kWarps;
+    const uint32_t a_full = at.a_full + 8 * p.a_slots * r;
+    LoadA load_a(p, unit0, unit1);
+    if (warp == consumers) {
+        if (lane == 0) {
+            mbar_init(at.ready, kWarpLanes);
+            for (uint32_t i = 0; i < G::kPieces; ++i) {
+                mbar_init(at.b_full + 8 * i, 1);
+                mbar_init(at.b_empty + 8 * i, kWarpLanes * consumers);
+            }
+            mbar_init_fence();
         }
-#pragma unroll 1
-        for (uint32_t i = warp; i < p.images; i += warps) {
-            mbar_init(at.image_full + 8 * i, kWarpLanes * kTeam);
-            mbar_init(at.image_empty + 8 * i, kWarpLanes * (G::kShared ? 8 : 4));
-            mbar_init(at.image_read + 8 * i, kWarpLanes * 8);
+    } else if (warp < consumers) {
+        if (section == 0) {
+            load_a.first(at, r, lane);
+        } else if (section == 1 && lane < p.a_slots) {
+            mbar_init(a_full + kEmpty + 8 * lane, kWarpLanes * kWarps);
+            mbar_init_fence();
         }
-#pragma unroll 1
-        for (uint32_t i = from_last; i < p.a_slots; i += warps) {
-            mbar_init(at.a_full + 8 * i, 1);
-            mbar_init(at.a_empty + 8 * i, kWarpLanes * kTeam);
-        }
-        mbar_init_fence();
-    }
-    LoadA load_a(p, unit0, count, lane);
-    if (warp < multipliers + kFillers) {
-        const uint32_t step = (multipliers + kFillers) * 512;
-        for (uint32_t i = threadIdx.x * 16; i < p.images * kBytes; i += step) sts128(at.images + i, make_uint4(0, 0, 0, 0));
-    } else if (warp == multipliers + kFillers) {
-        load_a.look(0);
     }
     __syncwarp();
     __syncthreads();
-
-    const uint32_t helper = warp - multipliers;
-    if constexpr (G::kShared) {
-        if (warp < multipliers)
-            take_registers<120>();
-        else
-            give_registers<72>();
+    if (warp >= consumers) {
+        give_registers<kLoading>();
+        if (warp == consumers) {
+            load_a.run(at, lane);
+        } else if (warp == consumers + 1) {
+            if (lane == 0) load_b<NT>(p, map, at, unit0, unit1, n0);
+        } else if (warp == consumers + 2) {
+            wait_for_earlier_work();
+            prepare_counters(line, slice, consumers, lane, at.ready);
+        }
+        return;
     }
-    if (warp < multipliers) {
-        if constexpr (G::kShared)
-            multiply_shared<NT>(p, at, line, unit0, unit1, slice, warp, lane);
-        else
-            multiply<NT>(p, at, line, unit0, unit1, slice, warp, lane);
-    } else if (helper < kFillers)
-        fill(p, at, count, helper, lane);
-    else if (helper == kFillers)
-        load_a.run(at);
-    else if (helper - kFillers - 1 < G::kLoaders)
-        load_b<NT>(p, at, unit0, unit1, slice * (NT * 8), helper - kFillers - 1, lane);
+    take_registers<kMultiplying>();
+
+    float4 acc[NT];
+#pragma unroll
+    for (int i = 0; i < NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+    uint32_t a[2][4 * G::kTogether];
+    // Where this unit's barriers, A and B are: numbers of slots would have to be multiplied in every unit.
+    uint32_t a_bar = a_full, block = at.a + r * p.a_slots * p.slot_bytes, a_phase = 0, slots_left = p.a_slots;
+    uint32_t b_bar = at.b_full, b_phase = 0, freed = 0;
+    auto next_slot = [&] {
+        a_bar += 8;
+        block += p.slot_bytes;
+        if (--slots_left == 0) {
+            slots_left = p.a_slots;
+            a_bar -= 8 * slots_left;
+            block -= slots_left * p.slot_bytes;
+            a_phase ^= 1;
+        }
+    };
+    uint64_t b = wgmma_descriptor_k_major(at.b);
+    // The pieces' distance; it never carries into the descriptor's other half.
+    constexpr uint32_t kStep = G::kPieceBytes >> 4;
+    auto free_piece = [&] {
+        if (freed != 0) mbar_arrive(freed);
+        freed = 0;
+    };
+    uint32_t group = group_of(p, unit0);
+    Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice, at.ready);
+    for (uint32_t unit = unit0; unit < unit1; ++group) {
+        const uint32_t tile = group * p.group_tiles + r, end = min(unit1, (group + 1) * p.k_blocks);
+        const uint32_t row0 = tile * kTileRows + section * kSectionRows;
+        const bool there = tile < p.row_tiles;
+        for (; unit < end; ++unit) {
+            if (unit + 1 == end) prefetch_end<kSectionRows, NT * 8>(p, row0, n0, lane);
+            mbar_wait(a_bar, a_phase);
+            Streams streams = there ? Streams(block, section, lane) : Streams();
+#pragma unroll
+            for (uint32_t half = 0; half < 2; ++half) {
+#pragma unroll
+                for (uint32_t first = 0; first < kSteps; first += G::kTogether) {
+                    uint32_t(&these)[4 * G::kTogether] = a[first / G::kTogether % 2];
+                    streams.steps<G::kTogether>(these, half, first);
+                    if (first == 0) mbar_wait(b_bar, b_phase);
+                    // The last block of a row group gives its slot back when the sums were there.
+                    const bool read = half == 1 && first + G::kTogether == kSteps;
+                    if (read && unit + 1 != end) mbar_arrive(a_bar + kEmpty);
+                    wgmma_fence();
+#pragma unroll
+                    for (uint32_t i = 0; i < G::kTogether; ++i) {
+                        const uint32_t step = first + i;
+                        wgmma_k16<NT>(acc, these + 4 * i, b + ((step / 4 * G::kPieceHalf + step % 4 * 32) >> 4));
+                    }
+                    wgmma_commit();
+                    // Those of the steps before are over, whose registers are the next ones'.
+                    wgmma_wait<1>();
+                    if (first == 0) free_piece();
+                }
+                freed = b_bar + 8 * G::kPieces;
+                b_bar += 8;
+                b += kStep;
+                if (b_bar == at.b_empty) {
+                    b_bar = at.b_full;
+                    b -= G::kPieces * kStep;
+                    b_phase ^= 1;
+                }
+            }
+            if (unit + 1 == end) continue;
+            next_slot();
+        }
+        wgmma_wait<0>();
+        free_piece();
+#pragma unroll
+        for (int i = 0; i < NT; ++i) wgmma_read(acc[i]);
+        // Before the loop it would take registers that it needs.
+        parts.begin(group);
+        // All four have read the block.
+        named_barrier(1 + r, kWarps * 32);
+        auto reduce = [&] {
+            if constexpr (NT >= 6)
+                return parts.template reduce_stored<(NT > 8 ? 4 : NT)>(acc, lane);
+            else
+                return parts.reduce(acc, lane);
+        };
+        if (there && reduce()) {
+            // From shared memory, where a lane finds eight rows of a column.
+            constexpr int kTogether = NT < 4 ? NT : NT % 4 == 0 ? 4 : 3;
+            static_assert(NT % kTogether == 0 && kTogether * 512 <= kSums);
+            const uint32_t sums = block + section * kSums;
+#pragma unroll 1
+            for (uint32_t first = 0; first < NT; first += kTogether) {
+                __syncwarp();
+#pragma unroll
+                for (int i = 0; i < kTogether; ++i) sts128(sums + i * 512 + lane * 16, bits(acc[i]));
+                // Registers have no index.
+#pragma unroll
+                for (int i = 0; i + kTogether < NT; ++i) acc[i] = acc[i + kTogether];
+                store_m16n8_sums<kTogether, 1>(
+                    p, sums, lane, [&](uint32_t) { return row0; }, [&](uint32_t i) { return n0 + (first + i) * 8; });
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+        // What comes into the slot next is written by another proxy.
+        fence_proxy_async();
+        mbar_arrive(a_bar + kEmpty);
+        next_slot();
+    }
 #endif
 }
 
 }  // namespace
 
-#define FL_SPMM_BANKED(NT)                                                                      \
-    extern "C" __global__ void __launch_bounds__(640, 1)                                        \
-        FL_ENTRY(fl_spmm_banked_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p) {       \
-        spmm<NT>(p);                                                                            \
+#define FL_SPMM_BANKED(NT)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(640, 1)                                                                \
+        FL_ENTRY(fl_spmm_banked_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
+        spmm<NT>(p, map);                                                                                               \
     }
 
 // As above for products of a group, each with columns of its own number.
-#define FL_SPMM_BANKED_GROUP(NT)                                                                \
-    extern "C" __global__ void __launch_bounds__(640, 1)                                        \
-        FL_ENTRY(fl_spmm_banked_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmGroup g) {  \
-        const FlSpmmParams& p = g.p[blockIdx.z];                                                \
-        if (blockIdx.y * (NT * 8) < p.n) spmm<NT>(p);                                           \
+#define FL_SPMM_BANKED_GROUP(NT)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(640, 1)                                                                \
+        FL_ENTRY(fl_spmm_banked_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmMappedGroup g) {                    \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                                        \
+        if (blockIdx.y * (NT * 8) < p.n) spmm<NT>(p, g.maps[blockIdx.z]);                                               \
     }
 
 FL_SPMM_BANKED(1)
 FL_SPMM_BANKED(2)
 FL_SPMM_BANKED(4)
+FL_SPMM_BANKED(6)
 FL_SPMM_BANKED(8)
+FL_SPMM_BANKED(12)
 FL_SPMM_BANKED(16)
 
 FL_SPMM_BANKED_GROUP(2)

@@ -44,7 +44,7 @@ pub enum Format {
     Bitmap = 2,
     /// Metadata of sparse MMA instructions for every group of four columns, and the values of its slots.
     Slots = 3,
-    /// Values and their places in a dense tile, dealt to the banks of shared memory.
+    /// Registers of MMA fragments, without those that are zero, dealt to the banks of shared memory.
     Banked = 4,
     /// Rows dealt to the eight 16-byte groups of shared memory's banks as sliced lists of column deltas and values.
     Sell = 5,

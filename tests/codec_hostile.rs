@@ -90,7 +90,12 @@ fn header_lies_are_named() {
         corrupt(&good, &["magic"], |b| b[0] = b'X');
         corrupt(&good, &["magic"], |b| b[0..8].fill(0xff));
         let current = u32_at(&good, 8);
-        assert_eq!(current, if format == Format::Slots { 4 } else { 1 });
+        let known = match format {
+            Format::Slots => 4,
+            Format::Banked => 2,
+            Format::Bitmap | Format::Sell | Format::TiledCsl => 1,
+        };
+        assert_eq!(current, known);
         for version in [0, current - 1, current + 1, u32::MAX] {
             let mut bytes = good.clone();
             put32(&mut bytes, 8, version);
@@ -113,7 +118,7 @@ fn header_lies_are_named() {
         }
         corrupt(&good, &["nnz"], |b| put64(b, 40, u64_at(&good, 40) + 1));
         corrupt(&good, &["nnz", "rows x cols"], |b| put64(b, 40, u64::MAX));
-        corrupt(&good, &["tile rows"], |b| put32(b, 48, 64));
+        corrupt(&good, &["tile rows"], |b| put32(b, 48, 96));
         corrupt(&good, &["tile cols"], |b| put32(b, 52, 96));
         corrupt(&good, &["tile cols"], |b| put32(b, 52, 0));
         corrupt(&good, &["table offset"], |b| put64(b, 56, 260));
@@ -499,69 +504,87 @@ fn banked_lies_are_named() {
     let good = buffer(Format::Banked, false);
     let data = u64_at(&good, 72) as usize;
     let block = |index: usize| data + u32_at(&good, 256 + 4 * index) as usize * 128;
-    let (first, rows) = (block(0), (block(1) - block(0) - 128) / 384);
-    assert_eq!((block(1) - first) % 384, 128);
-    let start = |lane: usize| u32_at(&good, first + 4 * lane);
-    let place = |row: usize, stream: usize, j: usize| first + 128 + 384 * row + 4 * stream + j;
-    let value = |row: usize, stream: usize, j: usize| {
-        first + 256 + 384 * row + 4 * stream + 128 * (j / 2) + 2 * (j % 2)
+    let first = block(0);
+    let mask_at = |w: usize, lane: usize, half: usize| first + 256 * w + 8 * lane + 4 * half;
+    let start_at = |w: usize, lane: usize| first + 1024 + 128 * w + 4 * lane;
+    let mask = |w: usize, lane: usize, half: usize| u32_at(&good, mask_at(w, lane, half));
+    let start = |w: usize, lane: usize, half: usize| {
+        (u32_at(&good, start_at(w, lane)) >> (16 * half) & 0xffff) as usize
     };
+    let count = |w: usize, lane: usize, half: usize| mask(w, lane, half).count_ones() as usize;
 
-    // Sizes that no block has, in a table and in a header that would fit it, and one row more than needed.
-    corrupt(&good, &["table", "block 0", "steps of 3"], |b| put32(b, 260, u32_at(&good, 260) + 1));
-    corrupt(&good, &["max block", "steps of 3"], |b| put32(b, 96, u32_at(&good, 96) + 1));
-    corrupt(&good, &["table", "block 0"], |b| put32(b, 260, u32_at(&good, 260) + 3));
-    corrupt(&good, &["block 0"], |b| put32(b, 260, u32_at(&good, 260) - 3));
+    // Sizes that no block has, in a table and in a header that would fit it, and a row more and fewer than needed.
+    corrupt(&good, &["table", "block 0", "12 to 268"], |b| put32(b, 260, 11));
+    corrupt(&good, &["max block", "12 to 268"], |b| put32(b, 96, 269));
+    corrupt(&good, &["max block", "12 to 268"], |b| put32(b, 96, 11));
+    corrupt(&good, &["table", "block 0"], |b| put32(b, 260, u32_at(&good, 260) + 1));
+    corrupt(&good, &["block 0"], |b| put32(b, 260, u32_at(&good, 260) - 1));
 
-    // Starts: more chunks than there are, other streams, other rows, and bits that mean nothing.
-    for lane in [0, 13, 31] {
-        let at = first + 4 * lane;
-        for (bits, shift) in [(0x7f, 0), (0x7f, 7), (0x7f, 19)] {
-            corrupt(&good, &["block 0", "before its chunks"], |b| {
-                put32(b, at, start(lane) | bits << shift);
+    for (w, lane) in [(0, 0), (1, 13), (3, 31)] {
+        // Masks: a word more or less, and one for another.
+        for half in 0..2 {
+            for bit in 0..32 {
+                corrupt(&good, &["block 0"], |b| {
+                    put32(b, mask_at(w, lane, half), mask(w, lane, half) ^ 1 << bit);
+                });
+            }
+        }
+        // Starts: another bank, another row, behind the block, and bytes between words.
+        for bit in 0..32 {
+            corrupt(&good, &["block 0"], |b| {
+                put32(b, start_at(w, lane), u32_at(&good, start_at(w, lane)) ^ 1 << bit);
             });
         }
-        for bit in 0..32 {
-            corrupt(&good, &["block 0"], |b| put32(b, at, start(lane) ^ 1 << bit));
-        }
-        for bit in 26..32 {
-            corrupt(&good, &["starts: block 0", "byte"], |b| put32(b, at, start(lane) | 1 << bit));
-        }
+        corrupt(&good, &["block 0", "before its words"], |b| b[start_at(w, lane) + 1] = 0xff);
+        corrupt(&good, &["block 0", "before its words"], |b| b[start_at(w, lane) + 3] = 0xff);
+    }
+    let empty = (0..32).flat_map(|lane| [(lane, 0), (lane, 1)]);
+    let (ragged, blocks) = compressed(Format::Banked, 20, 40, |r, c| r < 16 && c < 8);
+    // Section 1 has no words, and its lanes have starts all the same.
+    for (lane, half) in empty {
+        corrupt(&ragged, &["starts: block 0", "byte"], |b| {
+            b[blocks[0] + 1024 + 128 + 4 * lane + 2 * half] ^= 4;
+        });
     }
 
-    // Places: beyond the rows of the matrix, one twice, two exchanged with their values.
-    corrupt(&good, &["block 0", "(100, ", "outside"], |b| b[place(0, 0, 0)] = 100);
-    corrupt(&good, &["block 0"], |b| b[place(0, 0, 1)] = b[place(0, 0, 0)]);
-    corrupt(&good, &["chunks: block 0"], |b| {
-        b.swap(place(0, 0, 0), place(0, 0, 1));
-        for byte in 0..2 {
-            b.swap(value(0, 0, 0) + byte, value(0, 0, 1) + byte);
-        }
-    });
-    // A stored zero of either sign, which is an element less.
-    corrupt(&good, &["block 0"], |b| b[value(0, 0, 0)..][..2].fill(0));
-    corrupt(&good, &["block 0"], |b| b[value(0, 0, 0)..][..2].copy_from_slice(&[0, 0x80]));
+    // Beyond the rows of the matrix, of which the second tile has 6: a word's second register is 8 rows below.
+    let below = block(2);
+    let lane = (0..32).find(|&lane| u32_at(&good, below + 8 * lane) & 0xff != 0);
+    let at = below + 8 * lane.expect("a lane with words");
+    let (low, bit) = (u32_at(&good, at), u32_at(&good, at).trailing_zeros());
+    let moved = low ^ 1 << bit | 1 << (bit + 8);
+    corrupt(&good, &["block 2", "outside rows x cols"], |b| put32(b, at, moved));
 
-    // The last chunk of a lane's first pass has padding at the lowest free lines: other lines, other zeros.
-    let padded = (0..32).find(|&lane| {
-        let last = (start(lane) & 0x7f) as usize - 1;
-        (0..4).any(|j| good[value(last, lane, j)..][..2] == [0, 0])
+    // Words: without an element, and with a zero of the other sign.
+    let pair = |lane: usize, half: usize| (start(0, lane, half), count(0, lane, half));
+    let (from, words) = pair(3, 1);
+    assert!(words > 0, "lane 3 has words");
+    corrupt(&good, &["block 0"], |b| put32(b, first + from, 0));
+    corrupt(&good, &["block 0"], |b| put32(b, first + from, 0x8000_8000));
+    let (at, shift) = (0..words)
+        .find_map(|k| {
+            let at = first + from + 128 * k;
+            let word = u32_at(&good, at);
+            [0, 16].into_iter().find(|shift| word >> shift & 0xffff == 0).map(|shift| (at, shift))
+        })
+        .expect("a word of one element");
+    corrupt(&good, &["words: block 0", "0x80"], |b| {
+        put32(b, at, u32_at(&good, at) | 0x8000 << shift);
     });
-    let lane = padded.expect("a lane with padding");
-    let last = (start(lane) & 0x7f) as usize - 1;
-    corrupt(&good, &["chunks: block 0"], |b| b[place(last, lane, 3)] += 100);
-    corrupt(&good, &["chunks: block 0", "0x80"], |b| b[value(last, lane, 3) + 1] = 0x80);
 
-    // A chunk that nobody uses.
-    let used = |stream: usize| {
-        let own = (start(stream) & 0x7f) as usize;
-        let second = (0..32).find(|&lane| (start(lane) >> 14 & 31) as usize == stream);
-        own + (start(second.expect("a lane")) >> 7 & 0x7f) as usize
+    // A word that nobody uses, in a bank that ends before the section does.
+    let rows = (start(1, 0, 0) - start(0, 0, 0)) / 128;
+    let used = |bank: usize| {
+        let own = count(0, bank, 0);
+        let second = (0..32).find(|&lane| start(0, lane, 1) == 1536 + 4 * bank + 128 * own);
+        own + count(0, second.expect("a lane"), 1)
     };
-    let free = (0..32).find(|&stream| used(stream) < rows).expect("a stream that ends early");
-    corrupt(&good, &["chunks: block 0", "need 0x00"], |b| b[place(rows - 1, free, 2)] = 1);
-    corrupt(&good, &["chunks: block 0", "need 0x00"], |b| b[value(rows - 1, free, 1)] = 1);
-    corrupt(&good, &["chunks: block 0", "need 0x00"], |b| b[value(rows - 1, free, 2)] = 1);
+    let free = (0..32).find(|&bank| used(bank) < rows).expect("a bank that ends early");
+    for byte in 0..4 {
+        corrupt(&good, &["words: block 0", "need 0x00"], |b| {
+            b[first + 1536 + 128 * (rows - 1) + 4 * free + byte] = 1;
+        });
+    }
 }
 
 #[test]

@@ -359,61 +359,67 @@ fn naive_overflow(
     (rounds, section)
 }
 
-/// Banked v1, written down element by element from docs/format-banked.md.
+/// Banked v2, written down element by element from docs/format-banked.md.
 fn naive_banked(matrix: &Dense) -> Vec<u8> {
     let DenseLayout { rows, cols, .. } = matrix.layout;
     let mut table = vec![0u32];
     let mut data = Vec::new();
-    for r0 in (0..rows).step_by(128) {
-        for c0 in (0..cols).step_by(128) {
-            let mut image = vec![0u16; 2 * 8192];
-            for r in 0..128.min(rows - r0) {
-                for k in 0..128.min(cols - c0) {
-                    let byte =
-                        (k / 64) * 16384 + r * 128 + ((k % 64 / 8) ^ (r % 8)) * 16 + (k % 8) * 2;
-                    image[byte / 2] = kept(matrix.values[matrix.layout.index(r0 + r, c0 + k)]);
+    for r0 in (0..rows).step_by(64) {
+        for c0 in (0..cols).step_by(256) {
+            let element = |r: usize, k: usize| {
+                if r0 + r >= rows || c0 + k >= cols {
+                    return 0;
                 }
-            }
-            // (line, value) of each lane and parity, padded to whole chunks.
-            let places = |lane: usize, parity: usize| {
-                let at = |line: usize| image[64 * line + 2 * lane + parity];
-                let mut found: Vec<(usize, u16)> =
-                    (0..256).filter(|&line| at(line) != 0).map(|line| (line, at(line))).collect();
-                let padding = found.len().next_multiple_of(4) - found.len();
-                found.extend(
-                    (0..256).filter(|&line| at(line) == 0).take(padding).map(|line| (line, 0)),
-                );
-                found
+                kept(matrix.values[matrix.layout.index(r0 + r, c0 + k)])
             };
-            let passes: Vec<[Vec<(usize, u16)>; 2]> =
-                (0..32).map(|lane| [places(lane, 0), places(lane, 1)]).collect();
-            let chunks = |lane: usize, parity: usize| passes[lane][parity].len() / 4;
-            let mut streams: Vec<usize> = (0..32).collect();
-            streams.sort_by_key(|&s| std::cmp::Reverse(chunks(s, 0)));
-            let mut lanes: Vec<usize> = (0..32).collect();
-            lanes.sort_by_key(|&lane| chunks(lane, 1));
-            let mut starts = [0u32; 32];
-            let mut contents: Vec<Vec<(usize, u16)>> =
-                passes.iter().map(|passes| passes[0].clone()).collect();
-            for (&s, &lane) in streams.iter().zip(&lanes) {
-                let (n0, n1, begin) = (chunks(lane, 0), chunks(lane, 1), chunks(s, 0));
-                starts[lane] = (n0 | n1 << 7 | s << 14 | begin << 19) as u32;
-                contents[s].extend(&passes[lane][1]);
-            }
-            let v = contents.iter().map(|stream| stream.len() / 4).max().unwrap();
-            let mut block = vec![0u8; 128 + 384 * v];
-            for (bytes, word) in block.chunks_exact_mut(4).zip(starts) {
-                bytes.copy_from_slice(&word.to_le_bytes());
-            }
-            for (s, stream) in contents.iter().enumerate() {
-                for (q, &(line, value)) in stream.iter().enumerate() {
-                    let (row, j) = (128 + 384 * (q / 4), q % 4);
-                    block[row + 4 * s + j] = line as u8;
-                    let at = row + 128 * (1 + j / 2) + 4 * s + 2 * (j % 2);
-                    block[at..at + 2].copy_from_slice(&value.to_le_bytes());
+            let (mut masks, mut starts, mut all_rows) = (Vec::new(), Vec::new(), Vec::new());
+            for w in 0..4 {
+                // (bit of the mask, word) of each half and lane, in the order in which they are stored.
+                let words = |half: usize, lane: usize| {
+                    let (g, t) = (lane / 4, lane % 4);
+                    let mut found = Vec::new();
+                    for q in 0..8 {
+                        for r in 0..4 {
+                            let row = 16 * w + g + 8 * (r % 2);
+                            let col = 128 * half + 16 * q + 8 * (r / 2) + 2 * t;
+                            let (low, high) = (element(row, col), element(row, col + 1));
+                            if low != 0 || high != 0 {
+                                found.push((q + 8 * r, u32::from(low) | u32::from(high) << 16));
+                            }
+                        }
+                    }
+                    found
+                };
+                let halves: Vec<[Vec<(usize, u32)>; 2]> =
+                    (0..32).map(|lane| [words(0, lane), words(1, lane)]).collect();
+                let mut banks: Vec<usize> = (0..32).collect();
+                banks.sort_by_key(|&bank| std::cmp::Reverse(halves[bank][0].len()));
+                let mut lanes: Vec<usize> = (0..32).collect();
+                lanes.sort_by_key(|&lane| halves[lane][1].len());
+                let mut contents: Vec<Vec<u32>> =
+                    halves.iter().map(|[first, _]| first.iter().map(|f| f.1).collect()).collect();
+                let begin = 1536 + 4 * all_rows.len();
+                let mut start: Vec<[usize; 2]> =
+                    (0..32).map(|lane| [begin + 4 * lane, 0]).collect();
+                for (&bank, &lane) in banks.iter().zip(&lanes) {
+                    start[lane][1] = begin + 4 * bank + 128 * halves[bank][0].len();
+                    contents[bank].extend(halves[lane][1].iter().map(|f| f.1));
+                }
+                for (halves, start) in halves.iter().zip(start) {
+                    for (half, start) in halves.iter().zip(start) {
+                        masks.push(half.iter().fold(0u32, |mask, &(bit, _)| mask | 1 << bit));
+                        starts.push(start as u16);
+                    }
+                }
+                let longest = contents.iter().map(Vec::len).max().unwrap();
+                for row in 0..longest {
+                    all_rows
+                        .extend(contents.iter().map(|bank| bank.get(row).copied().unwrap_or(0)));
                 }
             }
-            data.extend(block);
+            data.extend(masks.iter().flat_map(|mask| mask.to_le_bytes()));
+            data.extend(starts.iter().flat_map(|start| start.to_le_bytes()));
+            data.extend(all_rows.iter().flat_map(|word: &u32| word.to_le_bytes()));
             table.push((data.len() / 128) as u32);
         }
     }
@@ -820,8 +826,8 @@ fn all_zero_and_all_dense_have_the_sizes_of_the_specification() {
             compress(&matrix.layout, &matrix.values, &options(Some(Format::Sell), false));
         assert_eq!(sell.len(), 512 + 2 * units * 128);
     }
-    for (keep, units) in [(0, 1), (1000, 1 + 3 * 128)] {
-        let matrix = dense(256, 128, 0, Order::Row, keep, 9);
+    for (keep, units) in [(0, 12), (1000, 12 + 4 * 64)] {
+        let matrix = dense(128, 256, 0, Order::Row, keep, 9);
         let (_, banked) =
             compress(&matrix.layout, &matrix.values, &options(Some(Format::Banked), false));
         assert_eq!(banked.len(), 512 + 2 * units * 128);

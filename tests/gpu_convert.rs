@@ -44,8 +44,8 @@ fn conversions_of_large_matrices_are_the_hosts() {
 }
 
 #[test]
-fn banked_streams_of_every_length_are_the_hosts() {
-    convert_cases::banked_streams_of_every_length_are_the_hosts(&device());
+fn banked_banks_of_every_length_are_the_hosts() {
+    convert_cases::banked_banks_of_every_length_are_the_hosts(&device());
 }
 
 #[test]

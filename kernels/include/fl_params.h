@@ -50,7 +50,7 @@ typedef struct FlSpmmParams {
     float alpha;
     float beta;
     uint32_t parts;          /* pieces of a row group, 1 to k_blocks, see fl_streamk.cuh */
-    uint32_t group_tiles;    /* row tiles of a row group (Slots, Banked) */
+    uint32_t group_tiles;    /* row tiles of a row group */
     uint32_t fused;          /* whether anything below is used */
     uint64_t bias;           /* M elements of bias_type, or 0 */
     uint64_t gate;           /* fp32, element (m, n) at n * M + m, or 0 */
@@ -62,7 +62,6 @@ typedef struct FlSpmmParams {
     uint32_t bias_type;
     uint32_t residual_type;
     uint32_t activation;
-    uint32_t images;         /* dense tiles in shared memory (Banked) */
     uint32_t deals_tiles;    /* whether tiles are dealt by their bytes, and not row groups by their number (SELL) */
     /* Who takes which units, see fl_streamk.cuh. */
     uint32_t share;          /* pieces of every CTA */
@@ -71,7 +70,6 @@ typedef struct FlSpmmParams {
     uint32_t piece_rest;     /* the first pieces, so many, have one more */
     FlDivisor by_k_blocks;
     FlDivisor by_parts;
-    uint32_t reserved;
 } FlSpmmParams;
 
 /* Products of one launch: product blockIdx.z. Kernel parameters are limited to 4 KiB. */
@@ -80,6 +78,19 @@ typedef struct FlSpmmParams {
 typedef struct FlSpmmGroup {
     FlSpmmParams p[FL_GROUP];
 } FlSpmmGroup;
+
+/* A CUtensorMap. */
+typedef struct FlTensorMap {
+    uint64_t words[16];
+} __attribute__((aligned(64))) FlTensorMap;
+
+/* As FlSpmmGroup, each with the map of its B (Banked). */
+#define FL_MAPPED_GROUP 10
+
+typedef struct FlSpmmMappedGroup {
+    FlTensorMap maps[FL_MAPPED_GROUP];
+    FlSpmmParams p[FL_MAPPED_GROUP];
+} FlSpmmMappedGroup;
 
 /* Packs any B into K-contiguous, 16-byte aligned, zero-padded columns for the SpMM kernels, or into planes
  * (pack_b_planes_sm90.cu). */

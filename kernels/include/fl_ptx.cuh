@@ -6,6 +6,8 @@
 #include <cuda_fp16.h>
 #include <stdint.h>
 
+#include "fl_params.h"
+
 // Every SpMM kernel is compiled for each 16-bit element type: FL_BF16 chooses it. What depends on it is here
 // (the names of entry points, the MMA instructions) and in fl_epilogue.cuh (the conversions).
 #if defined(FL_BF16)
@@ -255,6 +257,14 @@ __device__ __forceinline__ bool mbar_test(uint32_t bar, uint32_t parity) {
 
 // wgmma of whoever sees it afterwards may read the shared memory that this thread has written.
 __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// One box of a matrix global -> shared, from its element (x, y) on, where `map` says that it lies.
+__device__ __forceinline__ void tensor_load(uint32_t dst, const FlTensorMap& map, uint32_t x, uint32_t y, uint32_t bar) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(dst),
+        "l"(&map), "r"(x), "r"(y), "r"(bar)
+        : "memory");
+}
 
 // One bulk copy global -> shared; both 16-byte aligned, bytes a multiple of 16.
 __device__ __forceinline__ void bulk_load(uint32_t dst, const void* src, uint32_t bytes, uint32_t bar) {

@@ -120,6 +120,8 @@ struct Parts {
             complete = (before & 0xffff) == last - first;
             if (complete) *reinterpret_cast<volatile unsigned long long*>(counter) = 0;
         }
+        // All lanes read what lane 0 has acquired.
+        __syncwarp();
         return __shfl_sync(~0u, complete, 0);
     }
 
@@ -164,6 +166,41 @@ struct Parts {
     // As above of sums in registers.
     __device__ __forceinline__ bool reduce(float4* acc, uint32_t lane) const {
         return reduce<kVectors>(lane, [&](int i) { return acc[i]; }, [&](int i, const float4& v) { acc[i] = v; });
+    }
+
+    // As above, where so many registers are sums that few would be left for the parts: this warp's own is read back like the others,
+    // and kTogether vectors of each are asked for at once.
+    template <int kTogether>
+    __device__ __forceinline__ bool reduce_stored(float4* acc, uint32_t lane) const {
+        static_assert(kVectors % kTogether == 0);
+        if (first == last) return true;
+        float4* mine = part(cta, lane);
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, acc[i]);
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+        if (ready != 0) mbar_wait(ready, 0);
+#endif
+        if (!arrive(lane)) return false;
+#pragma unroll
+        for (int i = 0; i < kVectors; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+#pragma unroll 1
+        for (uint32_t c = first; c <= last; ++c) {
+            const float4* from = part(c, lane);
+#pragma unroll
+            for (int i = 0; i < kVectors; i += kTogether) {
+                float4 v[kTogether];
+#pragma unroll
+                for (int j = 0; j < kTogether; ++j) v[j] = __ldcg(from + (i + j) * 32);
+#pragma unroll
+                for (int j = 0; j < kTogether; ++j) {
+                    acc[i + j].x += v[j].x;
+                    acc[i + j].y += v[j].y;
+                    acc[i + j].z += v[j].z;
+                    acc[i + j].w += v[j].w;
+                }
+            }
+        }
+        return true;
     }
 
     // As above of sums in shared memory, 512 bytes from a lane's one to its next: one copy of the code, however many.

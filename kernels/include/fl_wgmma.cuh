@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// wgmma, dense with both operands from shared memory.
+// wgmma, dense, A from registers and B from shared memory.
 // Layouts: PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions".
 #pragma once
 
@@ -25,47 +25,64 @@ __device__ __forceinline__ void wgmma_read(float4& v) {
     asm volatile("" : "+f"(v.x), "+f"(v.y), "+f"(v.z), "+f"(v.w)::"memory");
 }
 
-#define FL_D(i) "+f"(d[i].x), "+f"(d[i].y), "+f"(d[i].z), "+f"(d[i].w)
-// An operand whose rows lie along K, 64 of K (128 bytes) each, 16-byte pieces swizzled by the row's number mod 8; 16 of K
-// further is 32 bytes further. `address` is a multiple of 1024, but for that.
+// Bytes of a row of the operand below: 64 of K.
+constexpr uint32_t kWgmmaRow = 128;
+
+// B whose columns are rows along K, 64 of K each, 16-byte pieces swizzled by the row's number mod 8; 16 of K further is 32 bytes
+// further. `address` is a multiple of 1024, but for that.
 __device__ __forceinline__ uint64_t wgmma_descriptor_k_major(uint32_t address) {
     constexpr uint64_t kSwizzle128 = 1ull << 62, kEightRows = (1024ull >> 4) << 32;
     return static_cast<uint64_t>((address & 0x3ffff) >> 4) | 1ull << 16 | kEightRows | kSwizzle128;
 }
 
-#define FL_D4(i) FL_D(i), FL_D(i + 1), FL_D(i + 2), FL_D(i + 3)
-#define FL_WGMMA(columns, sums, operands)                                                                        \
+#define FL_D(i) "+f"(d[i].x), "+f"(d[i].y), "+f"(d[i].z), "+f"(d[i].w)
+#define FL_D2(i) FL_D(i), FL_D(i + 1)
+#define FL_D4(i) FL_D2(i), FL_D2(i + 2)
+#define FL_WGMMA(columns, sums, operands)                                                                             \
     asm volatile("wgmma.mma_async.sync.aligned.m64n" columns "k16." FL_WGMMA_TYPES " {" sums "}, " operands           \
-                 ", 1, 1, 1, 0, 0;"
-#define FL_R8(a, b, c, d, e, f, g, h) "%" #a ",%" #b ",%" #c ",%" #d ",%" #e ",%" #f ",%" #g ",%" #h
+                 ", 1, 1, 1, 0;"
+#define FL_A_B "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)
+#define FL_R4(a, b, c, d) "%" #a ",%" #b ",%" #c ",%" #d
+#define FL_R8(a, b, c, d, e, f, g, h) FL_R4(a, b, c, d) "," FL_R4(e, f, g, h)
 #define FL_R16_0 FL_R8(0, 1, 2, 3, 4, 5, 6, 7) "," FL_R8(8, 9, 10, 11, 12, 13, 14, 15)
-#define FL_R16_1 FL_R8(16, 17, 18, 19, 20, 21, 22, 23) "," FL_R8(24, 25, 26, 27, 28, 29, 30, 31)
+#define FL_R8_2 FL_R8(16, 17, 18, 19, 20, 21, 22, 23)
+#define FL_R16_1 FL_R8_2 "," FL_R8(24, 25, 26, 27, 28, 29, 30, 31)
 #define FL_R16_2 FL_R8(32, 33, 34, 35, 36, 37, 38, 39) "," FL_R8(40, 41, 42, 43, 44, 45, 46, 47)
 #define FL_R16_3 FL_R8(48, 49, 50, 51, 52, 53, 54, 55) "," FL_R8(56, 57, 58, 59, 60, 61, 62, 63)
 
-// D += A * B for 64 rows, 16 of each warp, 8 NT columns and 16 of K; d[i] as that of mma.m16n8k16 for columns 8 i.
+// D += A * B for 64 rows, 16 of each warp, 8 NT columns and 16 of K; a and d[i] as those of mma.m16n8k16, d[i] for columns 8 i.
 template <int NT>
-__device__ __forceinline__ void wgmma_k16(float4* d, uint64_t a, uint64_t b) {
+__device__ __forceinline__ void wgmma_k16(float4* d, const uint32_t* a, uint64_t b) {
     if constexpr (NT == 1) {
-        FL_WGMMA("8", "%0,%1,%2,%3", "%4, %5") : FL_D(0) : "l"(a), "l"(b));
+        FL_WGMMA("8", FL_R4(0, 1, 2, 3), "{%4,%5,%6,%7}, %8") : FL_D(0) : FL_A_B);
     } else if constexpr (NT == 2) {
-        FL_WGMMA("16", FL_R8(0, 1, 2, 3, 4, 5, 6, 7), "%8, %9") : FL_D(0), FL_D(1) : "l"(a), "l"(b));
+        FL_WGMMA("16", FL_R8(0, 1, 2, 3, 4, 5, 6, 7), "{%8,%9,%10,%11}, %12") : FL_D2(0) : FL_A_B);
     } else if constexpr (NT == 4) {
-        FL_WGMMA("32", FL_R16_0, "%16, %17") : FL_D4(0) : "l"(a), "l"(b));
+        FL_WGMMA("32", FL_R16_0, "{%16,%17,%18,%19}, %20") : FL_D4(0) : FL_A_B);
+    } else if constexpr (NT == 6) {
+        FL_WGMMA("48", FL_R16_0 "," FL_R8_2, "{%24,%25,%26,%27}, %28") : FL_D4(0), FL_D2(4) : FL_A_B);
+    } else if constexpr (NT == 8) {
+        FL_WGMMA("64", FL_R16_0 "," FL_R16_1, "{%32,%33,%34,%35}, %36") : FL_D4(0), FL_D4(4) : FL_A_B);
+    } else if constexpr (NT == 12) {
+        FL_WGMMA("96", FL_R16_0 "," FL_R16_1 "," FL_R16_2, "{%48,%49,%50,%51}, %52") : FL_D4(0), FL_D4(4), FL_D4(8) : FL_A_B);
     } else {
-        static_assert(NT == 16, "8, 16, 32 or 128 columns");
-        FL_WGMMA("128", FL_R16_0 "," FL_R16_1 "," FL_R16_2 "," FL_R16_3, "%64, %65")
-            : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12) : "l"(a), "l"(b));
+        static_assert(NT == 16, "8, 16, 32, 48, 64, 96 or 128 columns");
+        FL_WGMMA("128", FL_R16_0 "," FL_R16_1 "," FL_R16_2 "," FL_R16_3, "{%64,%65,%66,%67}, %68")
+            : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12) : FL_A_B);
     }
 }
 
 #undef FL_R16_3
 #undef FL_R16_2
 #undef FL_R16_1
+#undef FL_R8_2
 #undef FL_R16_0
 #undef FL_R8
+#undef FL_R4
+#undef FL_A_B
 #undef FL_WGMMA
 #undef FL_D4
+#undef FL_D2
 #undef FL_D
 
 #endif

@@ -177,7 +177,7 @@ pub(super) enum Way {
 impl Way {
     /// The way of products of this shape.
     pub(super) fn of(cuda: &DeviceContext, shape: &GroupShape) -> Result<Self> {
-        let plan = cuda.plans().group(shape, Group::together(shape.count))?;
+        let plan = cuda.plans().group(shape, Group::together(shape.count, shape.header.format))?;
         Ok(plan.map_or(Self::OneByOne, Self::Together))
     }
 }
@@ -396,8 +396,7 @@ unsafe fn run_cuda(
     workspace: *mut c_void,
 ) -> Result<()> {
     let _entered = cuda.enter()?;
-    let mut group =
-        Group::new(cuda, plan, shape.header.dtype, shape.count, products.context.stream());
+    let mut group = Group::new(cuda, plan, &shape.header, shape.count, products.context.stream());
     let mut used = 0;
     for i in 0..products.count {
         // SAFETY: the caller's contract.

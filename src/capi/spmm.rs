@@ -331,7 +331,7 @@ impl Product {
                 let pieces = self.pieces(None, usize::MAX);
                 let shape = pieces.shape(header);
                 if pieces.count > 1 && matches!(Way::of(cuda, &shape)?, Way::Together(_)) {
-                    let together = Group::together(pieces.count);
+                    let together = Group::together(pieces.count, header.format);
                     let each = plan::group_workspace_bytes(cuda.props(), &shape, together)?;
                     return checked_mul(each, together, "workspace");
                 }
@@ -456,10 +456,9 @@ impl Product {
     ) -> Result<()> {
         log::log(Level::Hint, "SpMM", || format!("plan {plan:?}"));
         let _entered = cuda.enter()?;
-        let mut group =
-            Group::new(cuda, plan, header.dtype, pieces.count, self.on.context.stream());
+        let mut group = Group::new(cuda, plan, header, pieces.count, self.on.context.stream());
         for piece in 0..pieces.count {
-            let part = piece % Group::together(pieces.count);
+            let part = piece % Group::together(pieces.count, header.format);
             let own = workspace.wrapping_byte_add(part * plan.workspace_bytes);
             group.push(&self.device_args(scalars, header, a, own, fused, pieces, piece))?;
         }

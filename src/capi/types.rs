@@ -129,8 +129,8 @@ pub enum flashllmFormat_t {
     /// Codes that are the metadata of sparse Tensor Core instructions, and the values of their slots: the
     /// fastest to multiply with up to 48 columns from about 50 % sparsity on Hopper.
     FLASHLLM_FORMAT_SLOTS = 3,
-    /// Values and their places in a dense tile, dealt to the banks of shared memory: the fastest to multiply with
-    /// more columns from about 50 % sparsity on Hopper.
+    /// Registers of Tensor Core fragments, dealt to the banks of shared memory: the fastest to multiply with
+    /// more columns on Hopper.
     FLASHLLM_FORMAT_BANKED = 4,
     /// Rows as sliced lists of column deltas and values, dealt to the banks of shared memory: work in proportion to the
     /// non-zeros, for products with up to 8 columns from about 92 % sparsity on Hopper.

@@ -1,10 +1,9 @@
-//! Banked v1: values and their places, dealt to the 32 banks of shared memory. The byte specification is
-//! docs/format-banked.md.
+//! Banked v2: words of two elements in the order of Tensor Core fragments, dealt to the 32 banks of shared memory. The
+//! byte specification is docs/format-banked.md.
 //!
-//! A block is 128 rows x 128 columns. Kernels multiply it as a dense *image* in shared memory: 256 lines of 128 bytes,
-//! the rows of the left 64 columns and then those of the right 64, in which 16-byte pieces are swizzled by the row.
-//! Lane `l` owns the bank, two columns (parities) of all lines, and so 2 x 256 places; its non-zeros are a stream of
-//! chunks of four, first those of parity 0. So 32 lanes store to 32 banks, and a non-zero takes three bytes.
+//! A block is 64 rows x 256 columns: four sections of 16 rows, each of two halves of 128 columns. A lane of a warp has 32
+//! *words* of a half, the registers of its A fragments; words without an element are left out, and a mask says which. A
+//! lane's words of a half lie in one bank, so that 32 lanes load from 32 banks, straight into the registers of an MMA.
 
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
@@ -14,173 +13,193 @@ use crate::error::Result;
 use crate::types::{DenseLayout, Format};
 
 /// Rows of a block.
-pub const TILE_ROWS: usize = 128;
+pub const TILE_ROWS: usize = SECTIONS * SECTION_ROWS;
 /// Columns of a block.
-pub const TILE_COLS: usize = 128;
-/// Bytes of the starts, of a plane of a row of chunks, and of one step of the table's offsets.
+pub const TILE_COLS: usize = HALVES * HALF_COLS;
+/// Bytes of a row of words, and of one step of the table's offsets.
 pub const UNIT: usize = 128;
 /// Units of a block without elements.
-pub const LEAST_UNITS: u32 = 1;
-/// Units that a row of chunks adds to them.
-pub const ROW_UNITS: u32 = (ROW / UNIT) as u32;
-/// Units of a block without a zero: 64 chunks of either parity in every stream.
-pub const MOST_UNITS: u32 = units_of(2 * PLACES / CHUNK);
+pub const LEAST_UNITS: u32 = (HEAD / UNIT) as u32;
+/// Units of a block without a word left out.
+pub const MOST_UNITS: u32 = LEAST_UNITS + (SECTIONS * HALVES * HALF_WORDS) as u32;
 
 const LANES: usize = 32;
-/// Columns of either half of the image.
-const HALF_COLS: usize = 64;
-/// Places of a lane and parity, which are the lines of the image.
-const PLACES: usize = 256;
-/// Elements of a chunk.
-const CHUNK: usize = 4;
-/// Bytes of a row of chunks: the places, the values 0 and 1, the values 2 and 3 of every stream.
-const ROW: usize = 3 * UNIT;
+/// Parts of a block that one warp decodes.
+const SECTIONS: usize = 4;
+const SECTION_ROWS: usize = 16;
+const HALVES: usize = 2;
+const HALF_COLS: usize = 128;
+/// MMAs of a half: 16 columns each.
+const STEPS: usize = 8;
+/// Words of a lane and MMA.
+const REGISTERS: usize = 4;
+/// Words of a lane and half.
+const HALF_WORDS: usize = STEPS * REGISTERS;
+/// Byte offset of the starts; the masks are before them.
+const STARTS: usize = 4 * SECTIONS * LANES * HALVES;
+/// Bytes of masks and starts.
+const HEAD: usize = STARTS + 4 * SECTIONS * LANES;
 
 /// One block, dense.
 pub(crate) type BlockTile = Tile<TILE_ROWS, TILE_COLS>;
 
-const fn units_of(rows: usize) -> u32 {
-    (1 + 3 * rows) as u32
-}
-
-/// (row, column) of a place.
+/// (row, column) in its section and half of a lane's word.
 #[inline]
-const fn element(lane: usize, parity: usize, place: usize) -> (usize, usize) {
-    let (row, column) = (place % TILE_ROWS, 2 * lane + parity);
-    (row, place / TILE_ROWS * HALF_COLS + ((column / 8) ^ (row % 8)) * 8 + column % 8)
+const fn element(lane: usize, step: usize, register: usize) -> (usize, usize) {
+    (lane / 4 + 8 * (register % 2), 16 * step + 8 * (register / 2) + 2 * (lane % 4))
 }
 
-/// What the lanes have, and where their chunks go.
-struct Streams {
-    /// Which columns of each line of the image hold an element, a bit each.
-    lines: [u64; PLACES],
-    /// Columns whose last chunk is not full.
-    padded: u64,
-    /// Chunks of each (parity, lane).
-    chunks: [[u8; LANES]; 2],
-    /// Stream of each lane's parity 1.
-    stream: [u8; LANES],
-    /// Rows of chunks that the fullest stream needs.
+/// Bits 0, 4, 8 and so on for those of a byte.
+const SPREAD: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut bit = 0;
+        while bit < 8 {
+            table[byte] |= ((byte >> bit & 1) << (4 * bit)) as u32;
+            bit += 1;
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// (step, register) of the words of a mask, in their order.
+fn words(mask: u32) -> impl Iterator<Item = (usize, usize)> {
+    let registers = mask.to_le_bytes();
+    let mut rest = (0..REGISTERS).fold(0, |bits, r| bits | SPREAD[usize::from(registers[r])] << r);
+    std::iter::from_fn(move || {
+        if rest == 0 {
+            return None;
+        }
+        let at = rest.trailing_zeros() as usize;
+        rest &= rest - 1;
+        Some((at / REGISTERS, at % REGISTERS))
+    })
+}
+
+/// What the lanes of a section have, and where their words go.
+#[derive(Clone, Copy)]
+struct Section {
+    /// Words of either half that hold an element.
+    masks: [[u32; LANES]; HALVES],
+    /// Bank of each lane's half 1.
+    bank: [u8; LANES],
+    /// Rows of words that the longest bank needs.
     rows: usize,
+}
+
+impl Section {
+    /// Also counts the stored elements.
+    fn of(rows: &[[u16; TILE_COLS]]) -> (Self, u32) {
+        let mut masks = [[0u32; LANES]; HALVES];
+        let mut nnz = 0;
+        for (r, row) in rows.iter().enumerate() {
+            for (masks, half) in masks.iter_mut().zip(row.chunks_exact(HALF_COLS)) {
+                // Bytes of the left and of the right eight columns of each step, two bits a word.
+                let mut pairs = [[0u8; STEPS]; 2];
+                for (octet, values) in half.chunks_exact(8).enumerate() {
+                    if let Some(values) = values.first_chunk() {
+                        pairs[octet % 2][octet / 2] = stored_bits(values);
+                    }
+                }
+                for (right, pairs) in pairs.into_iter().enumerate() {
+                    let bits = u64::from_le_bytes(pairs);
+                    nnz += bits.count_ones();
+                    let either = bits | bits >> 1;
+                    for t in 0..4 {
+                        // Bit 2 t of byte q becomes bit q: the products of the multiplication do not meet.
+                        let of_steps = (either >> (2 * t) & 0x0101_0101_0101_0101)
+                            .wrapping_mul(0x0102_0408_1020_4080)
+                            >> 56;
+                        masks[4 * (r % 8) + t] |= (of_steps as u32) << (8 * (r / 8 + 2 * right));
+                    }
+                }
+            }
+        }
+        (Self::dealt(masks), nnz)
+    }
+
+    fn dealt(masks: [[u32; LANES]; HALVES]) -> Self {
+        let count = |half: usize, lane: u8| masks[half][usize::from(lane)].count_ones();
+        // The longest banks go to the lanes that add least, so that all end close together; equals in order.
+        let mut by_first: [u8; LANES] = std::array::from_fn(|i| i as u8);
+        let mut by_second = by_first;
+        by_first.sort_by_key(|&bank| std::cmp::Reverse(count(0, bank)));
+        by_second.sort_by_key(|&lane| count(1, lane));
+        let mut bank = [0; LANES];
+        let mut rows = 0;
+        for (&its, &lane) in by_first.iter().zip(&by_second) {
+            bank[usize::from(lane)] = its;
+            rows = rows.max((count(0, its) + count(1, lane)) as usize);
+        }
+        Self { masks, bank, rows }
+    }
+
+    /// Byte offset of a lane's words of a half, from the section's first row.
+    fn begin(&self, half: usize, lane: usize) -> usize {
+        if half == 0 {
+            return 4 * lane;
+        }
+        let bank = usize::from(self.bank[lane]);
+        4 * bank + UNIT * self.masks[0][bank].count_ones() as usize
+    }
+}
+
+/// The sections of a block, and its stored elements.
+struct Sections {
+    sections: [Section; SECTIONS],
     nnz: u32,
 }
 
-impl Streams {
+impl Sections {
     fn of(tile: &BlockTile) -> Self {
-        let mut lines = [0u64; PLACES];
-        for (line, mask) in lines.iter_mut().enumerate() {
-            let row = line % TILE_ROWS;
-            let half = &tile[row][line / TILE_ROWS * HALF_COLS..][..HALF_COLS];
-            let mut bytes = [0; 8];
-            for (octet, values) in half.chunks_exact(8).enumerate() {
-                if let Some(values) = values.first_chunk() {
-                    bytes[(octet ^ (row % 8)) % 8] = stored_bits(values);
-                }
-            }
-            *mask = u64::from_le_bytes(bytes);
-        }
-        // All columns are counted at once: bit c of digit i is bit i of the count of column c.
-        let mut digits = [0u64; 9];
-        for &mask in &lines {
-            let mut carry = mask;
-            for digit in &mut digits {
-                (*digit, carry) = (*digit ^ carry, *digit & carry);
-            }
-        }
+        let mut sections =
+            [Section { masks: [[0; LANES]; HALVES], bank: [0; LANES], rows: 0 }; SECTIONS];
         let mut nnz = 0;
-        let mut chunks = [[0; LANES]; 2];
-        for column in 0..HALF_COLS {
-            let bits = digits.iter().enumerate().map(|(i, digit)| (digit >> column & 1) << i);
-            let count = bits.sum::<u64>() as u32;
-            chunks[column % 2][column / 2] = count.div_ceil(CHUNK as u32) as u8;
-            nnz += count;
+        for (section, rows) in sections.iter_mut().zip(tile.chunks_exact(SECTION_ROWS)) {
+            let (found, stored) = Section::of(rows);
+            *section = found;
+            nnz += stored;
         }
-        // The fullest streams go to the lanes that add least, so that all end close together; equals in order.
-        let [first, second] = chunks;
-        let mut by_first: [u8; LANES] = std::array::from_fn(|i| i as u8);
-        let mut by_second = by_first;
-        by_first.sort_by_key(|&s| std::cmp::Reverse(first[usize::from(s)]));
-        by_second.sort_by_key(|&l| second[usize::from(l)]);
-        let mut stream = [0; LANES];
-        let mut rows = 0;
-        for (&s, &lane) in by_first.iter().zip(&by_second) {
-            stream[usize::from(lane)] = s;
-            rows = rows
-                .max(usize::from(first[usize::from(s)]) + usize::from(second[usize::from(lane)]));
-        }
-        Self { lines, padded: digits[0] | digits[1], chunks, stream, rows, nnz }
+        Self { sections, nnz }
     }
 
     fn units(&self) -> u32 {
-        units_of(self.rows)
-    }
-
-    /// Stream and first row of a lane's chunks of a parity.
-    fn begin(&self, parity: usize, lane: usize) -> (usize, usize) {
-        if parity == 0 {
-            return (lane, 0);
-        }
-        let stream = usize::from(self.stream[lane]);
-        (stream, usize::from(self.chunks[0][stream]))
-    }
-
-    fn start(&self, lane: usize) -> u32 {
-        let (stream, row) = self.begin(1, lane);
-        u32::from(self.chunks[0][lane])
-            | u32::from(self.chunks[1][lane]) << 7
-            | (stream as u32) << 14
-            | (row as u32) << 19
+        LEAST_UNITS + self.sections.iter().map(|section| section.rows as u32).sum::<u32>()
     }
 }
 
+/// Zeros of either sign are +0.
+const fn kept(bits: u16) -> u32 {
+    if bits & 0x7fff == 0 { 0 } else { bits as u32 }
+}
+
 /// Writes one block over whatever `out` held; `out` is as long as the analysis said.
-fn encode_block(tile: &BlockTile, streams: &Streams, out: &mut [u8]) -> Result<()> {
-    if streams.units() as usize * UNIT != out.len() {
+fn encode_block(tile: &BlockTile, block: &Sections, out: &mut [u8]) -> Result<()> {
+    if block.units() as usize * UNIT != out.len() {
         return Err(changed());
     }
     out.fill(0);
-    let (starts, rows) = out.split_at_mut(UNIT);
-    for (lane, word) in starts.chunks_exact_mut(4).enumerate() {
-        word.copy_from_slice(&streams.start(lane).to_le_bytes());
-    }
-    // Of each column: the elements before the next one in its stream, and the stream.
-    let (mut next, mut stream) = ([0usize; HALF_COLS], [0usize; HALF_COLS]);
-    for column in 0..HALF_COLS {
-        let (its, row) = streams.begin(column % 2, column / 2);
-        (next[column], stream[column]) = (row * CHUNK, its);
-    }
-    // Tells whether the chunk is full then.
-    let mut put = |column: usize, place: usize, bits: u16| {
-        let (row, j) = (next[column] / CHUNK * ROW + 4 * stream[column], next[column] % CHUNK);
-        rows[row + j] = place as u8;
-        let to = row + UNIT * (1 + j / 2) + 2 * (j % 2);
-        rows[to..to + 2].copy_from_slice(&bits.to_le_bytes());
-        next[column] += 1;
-        j + 1 == CHUNK
-    };
-    for (place, &mask) in streams.lines.iter().enumerate() {
-        let mut rest = mask;
-        while rest != 0 {
-            let column = rest.trailing_zeros() as usize;
-            let (row, col) = element(column / 2, column % 2, place);
-            put(column, place, tile[row][col]);
-            rest &= rest - 1;
-        }
-    }
-    // The rest of a chunk writes zeros where there are zeros.
-    let mut padded = streams.padded;
-    for (place, &mask) in streams.lines.iter().enumerate() {
-        if padded == 0 {
-            break;
-        }
-        let mut rest = padded & !mask;
-        while rest != 0 {
-            let column = rest.trailing_zeros() as usize;
-            if put(column, place, 0) {
-                padded &= !(1 << column);
+    let mut first = HEAD;
+    for (w, section) in block.sections.iter().enumerate() {
+        let rows = &tile[SECTION_ROWS * w..][..SECTION_ROWS];
+        for lane in 0..LANES {
+            for half in 0..HALVES {
+                let (at, mask) = (2 * (LANES * w + lane) + half, section.masks[half][lane]);
+                let mut to = first + section.begin(half, lane);
+                out[4 * at..][..4].copy_from_slice(&mask.to_le_bytes());
+                out[STARTS + 2 * at..][..2].copy_from_slice(&(to as u16).to_le_bytes());
+                for (step, register) in words(mask) {
+                    let (row, col) = element(lane, step, register);
+                    let pair = &rows[row][HALF_COLS * half + col..][..2];
+                    let word = kept(pair[0]) | kept(pair[1]) << 16;
+                    out[to..to + 4].copy_from_slice(&word.to_le_bytes());
+                    to += UNIT;
+                }
             }
-            rest &= rest - 1;
         }
+        first += UNIT * section.rows;
     }
     Ok(())
 }
@@ -192,8 +211,8 @@ fn new_tile() -> Box<BlockTile> {
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
     let size = |_, tile: &BlockTile| {
-        let streams = Streams::of(tile);
-        (streams.nnz, streams.units(), ())
+        let block = Sections::of(tile);
+        (block.nnz, block.units(), ())
     };
     Ok(blocks::analyse(Format::Banked, layout, values, 4, size)?.0)
 }
@@ -206,7 +225,7 @@ pub(crate) fn encode(
     data: &mut [u8],
 ) -> Result<()> {
     let encode = |_: &mut (), _, tile: &BlockTile, out: &mut [u8]| {
-        encode_block(tile, &Streams::of(tile), out)
+        encode_block(tile, &Sections::of(tile), out)
     };
     blocks::encode(analysis, layout, values, data, 4, || (), encode)
 }
@@ -220,24 +239,23 @@ pub(crate) fn unpack(
 ) -> Result<()> {
     let bytes = block(buffer, header, index, LEAST_UNITS)?;
     unpack_block(bytes, tile)
-        .ok_or_else(|| corrupt(format!("block {index}: it ends before its chunks")))
+        .ok_or_else(|| corrupt(format!("block {index}: it ends before its words")))
 }
 
 fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> Option<()> {
     *tile = [[0; TILE_COLS]; TILE_ROWS];
-    for lane in 0..LANES {
-        let start = word(bytes, 4 * lane)?;
-        let field = |shift: u32, bits: u32| (start >> shift & ((1 << bits) - 1)) as usize;
-        let parities = [(lane, 0, field(0, 7)), (field(14, 5), field(19, 7), field(7, 7))];
-        for (parity, (stream, first, chunks)) in parities.into_iter().enumerate() {
-            for row in first..first + chunks {
-                let at = UNIT + row * ROW + 4 * stream;
-                let places = word(bytes, at)?.to_le_bytes();
-                let (low, high) = (word(bytes, at + UNIT)?, word(bytes, at + 2 * UNIT)?);
-                let values = [low, low >> 16, high, high >> 16];
-                for (place, value) in places.into_iter().zip(values) {
-                    let (row, col) = element(lane, parity, usize::from(place));
-                    tile[row][col] = value as u16;
+    for (w, rows) in tile.chunks_exact_mut(SECTION_ROWS).enumerate() {
+        for lane in 0..LANES {
+            let at = 2 * (LANES * w + lane);
+            let starts = word(bytes, STARTS + 2 * at)?;
+            for half in 0..HALVES {
+                let mut from = (starts >> (16 * half) & 0xffff) as usize;
+                for (step, register) in words(word(bytes, 4 * (at + half))?) {
+                    let (row, col) = element(lane, step, register);
+                    let two = word(bytes, from)?;
+                    let pair = rows[row][HALF_COLS * half + col..].first_chunk_mut()?;
+                    *pair = [two as u16, (two >> 16) as u16];
+                    from += UNIT;
                 }
             }
         }
@@ -256,8 +274,8 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
             let bytes = block(buffer, header, index, LEAST_UNITS)?;
             unpack(buffer, header, index, &mut tile)?;
             check_edge(header, index, &tile)?;
-            let streams = Streams::of(&tile);
-            let units = streams.units();
+            let block = Sections::of(&tile);
+            let units = block.units();
             if units as usize * UNIT != bytes.len() {
                 return Err(corrupt(format!(
                     "table: block {index} has {} units, its elements need {units}",
@@ -265,16 +283,19 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                 )));
             }
             again.resize(bytes.len(), 0);
-            encode_block(&tile, &streams, &mut again)?;
+            encode_block(&tile, &block, &mut again)?;
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
+                let part = match at {
+                    0..STARTS => "masks",
+                    STARTS..HEAD => "starts",
+                    _ => "words",
+                };
                 return Err(corrupt(format!(
-                    "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
-                    if at < UNIT { "starts" } else { "chunks" },
-                    bytes[at],
-                    again[at]
+                    "{part}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
+                    bytes[at], again[at]
                 )));
             }
-            sum = (sum.0 + u64::from(streams.nnz), sum.1.max(units));
+            sum = (sum.0 + u64::from(block.nnz), sum.1.max(units));
         }
         Ok(sum)
     };
@@ -301,45 +322,93 @@ pub(crate) fn decode_block(
 mod tests {
     use super::*;
 
-    /// (lane, parity, place) of an element.
-    fn place(row: usize, col: usize) -> (usize, usize, usize) {
-        let column = ((col % HALF_COLS / 8) ^ (row % 8)) * 8 + col % 8;
-        (column / 2, column % 2, col / HALF_COLS * TILE_ROWS + row)
+    /// (section, half, lane, step, register) of the word of an element.
+    fn place(row: usize, col: usize) -> (usize, usize, usize, usize, usize) {
+        let lane = row % 8 * 4 + col % 8 / 2;
+        let register = row / 8 % 2 + 2 * (col / 8 % 2);
+        (row / SECTION_ROWS, col / HALF_COLS, lane, col % HALF_COLS / 16, register)
+    }
+
+    /// One element in `keep_one_of` is kept.
+    fn random(keep_one_of: u64) -> Box<BlockTile> {
+        let mut tile = new_tile();
+        for (i, value) in tile.iter_mut().flatten().enumerate() {
+            let mut x = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            *value = if (x >> 33) % keep_one_of == 0 { 0x3c00 } else { 0 };
+        }
+        tile
     }
 
     #[test]
-    fn every_element_has_a_place_of_its_own_where_the_swizzle_says() {
-        let mut seen = vec![false; TILE_ROWS * TILE_COLS];
+    fn an_element_is_in_the_word_that_holds_it() {
+        let mut tile = new_tile();
         for row in 0..TILE_ROWS {
             for col in 0..TILE_COLS {
-                let (lane, parity, at) = place(row, col);
-                assert_eq!(element(lane, parity, at), (row, col));
-                let byte = at * 128 + lane * 4 + parity * 2;
-                let swizzled =
-                    col / 64 * 16384 + row * 128 + ((col % 64 / 8) ^ (row % 8)) * 16 + col % 8 * 2;
-                assert_eq!(byte, swizzled);
-                assert!(!std::mem::replace(&mut seen[byte / 2], true));
+                let (w, half, lane, step, register) = place(row, col);
+                let (r, c) = element(lane, step, register);
+                assert_eq!((SECTION_ROWS * w + r, HALF_COLS * half + c), (row, col & !1));
+                tile[row][col] = 1;
+                let found = Sections::of(&tile);
+                tile[row][col] = 0;
+                assert_eq!(found.nnz, 1);
+                for (i, section) in found.sections.iter().enumerate() {
+                    let mut masks = [[0; LANES]; HALVES];
+                    if i == w {
+                        masks[half][lane] = 1 << (step + STEPS * register);
+                    }
+                    assert_eq!((section.masks, section.rows), (masks, usize::from(i == w)));
+                }
             }
         }
     }
 
     #[test]
-    fn a_dense_block_is_the_largest() {
-        let units = |value| Streams::of(&[[value; TILE_COLS]; TILE_ROWS]).units();
-        assert_eq!(units(0x3c00), MOST_UNITS);
-        assert_eq!(units(0x8000), LEAST_UNITS);
+    fn words_are_in_order_of_steps_and_then_registers() {
+        let all: Vec<_> = (0..STEPS).flat_map(|q| (0..REGISTERS).map(move |r| (q, r))).collect();
+        assert_eq!(words(u32::MAX).collect::<Vec<_>>(), all);
+        for mask in [0, 1, 0x8000_0001, 0x0102_0408, 0x1234_5678, 0xffff_0000] {
+            let kept = |&(q, r): &(usize, usize)| mask >> (q + STEPS * r) & 1 == 1;
+            let want: Vec<_> = all.iter().copied().filter(kept).collect();
+            assert_eq!(words(mask).collect::<Vec<_>>(), want);
+        }
     }
 
     #[test]
-    fn streams_of_a_random_block_end_close_together() {
-        let mut tile = new_tile();
-        for (i, value) in tile.iter_mut().flatten().enumerate() {
-            let mut x = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            *value = if (x >> 33) % 5 == 0 { 0x3c00 } else { 0 };
+    fn a_dense_block_is_the_largest() {
+        let units = |value| Sections::of(&[[value; TILE_COLS]; TILE_ROWS]).units();
+        assert_eq!(units(0x3c00), MOST_UNITS);
+        assert_eq!(units(0x8000), LEAST_UNITS);
+        assert_eq!((LEAST_UNITS, MOST_UNITS), (12, 268));
+        assert!(MOST_UNITS as usize * UNIT <= 1 << 16, "a start has 16 bits");
+    }
+
+    #[test]
+    fn banks_of_a_random_block_end_close_together() {
+        for keep_one_of in [2, 3, 5] {
+            let block = Sections::of(&random(keep_one_of));
+            let masks = block.sections.iter().flat_map(|section| section.masks.iter().flatten());
+            let words: u32 = masks.map(|mask| mask.count_ones()).sum();
+            let (mean, rows) = (f64::from(words) / LANES as f64, block.units() - LEAST_UNITS);
+            assert!(
+                f64::from(rows) <= 1.15 * mean,
+                "1 of {keep_one_of}: {rows} rows, {mean} on average"
+            );
         }
-        let streams = Streams::of(&tile);
-        let least = f64::from(streams.nnz) / (LANES * CHUNK) as f64;
-        assert!(streams.rows as f64 <= 1.15 * least, "{} rows, at least {least}", streams.rows);
+    }
+
+    #[test]
+    fn a_block_decodes_to_what_was_encoded() {
+        for keep_one_of in [1, 2, 7, 100, u64::MAX] {
+            let mut tile = random(keep_one_of);
+            tile[5][9] = 0x8000;
+            let block = Sections::of(&tile);
+            let mut bytes = vec![0xa5; block.units() as usize * UNIT];
+            encode_block(&tile, &block, &mut bytes).unwrap();
+            let mut back = new_tile();
+            unpack_block(&bytes, &mut back).unwrap();
+            tile[5][9] = 0;
+            assert!(back == tile, "1 of {keep_one_of}");
+        }
     }
 }

@@ -31,7 +31,8 @@ use super::{banked, bitmap, sell, slots, tiled_csl};
 /// The version of a format this library writes, and the only one it reads.
 pub const fn version(format: Format) -> u32 {
     match format {
-        Format::Banked | Format::Bitmap | Format::Sell | Format::TiledCsl => 1,
+        Format::Bitmap | Format::Sell | Format::TiledCsl => 1,
+        Format::Banked => 2,
         Format::Slots => 4,
     }
 }
@@ -239,7 +240,7 @@ impl Header {
         let (low, high, step) = match self.format {
             Format::Bitmap => (self.tile_cols / 32, self.tile_cols / 32 * 17, 1),
             Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS, 1),
-            Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS, banked::ROW_UNITS),
+            Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS, 1),
             Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS, 1),
             Format::TiledCsl => (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS) as u32, 4),
         };

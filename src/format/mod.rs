@@ -82,7 +82,7 @@ impl Analysis {
             && self.table.is_sorted()
             && self.table.first() == Some(&0)
             && self.table.last().is_some_and(|&end| u64::from(end) == units);
-        let (least, ..) = block_units(&self.header);
+        let (least, _) = block_units(&self.header);
         let room = self
             .table
             .windows(2)
@@ -253,22 +253,22 @@ pub fn least_units(header: &Header) -> u32 {
     block_units(header).0
 }
 
-/// Fewest and most units a block can have, and what lies between two numbers of them.
-fn block_units(header: &Header) -> (u32, u32, u32) {
+/// Fewest and most units a block can have.
+fn block_units(header: &Header) -> (u32, u32) {
     let steps = header.tile_cols / bitmap::STEP as u32;
     match header.format {
-        Format::Bitmap => (steps, 17 * steps, 1),
-        Format::TiledCsl => (0, header.tile_rows * header.tile_cols / tiled_csl::VECTOR as u32, 1),
-        Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS, 1),
-        Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS, banked::ROW_UNITS),
-        Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS, 1),
+        Format::Bitmap => (steps, 17 * steps),
+        Format::TiledCsl => (0, header.tile_rows * header.tile_cols / tiled_csl::VECTOR as u32),
+        Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS),
+        Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS),
+        Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS),
     }
 }
 
 /// The table starts at 0, never falls, ends with the data, and gives each block a size it can have.
 fn check_table(buffer: &[u8], header: &Header) -> Result<()> {
     let units = header.data_bytes / header.unit_bytes();
-    let (least, most, step) = block_units(header);
+    let (least, most) = block_units(header);
     let last = header.table_entries as usize - 1;
     let blocks = header.blocks();
     let mut previous = table_entry(buffer, 0)?;
@@ -282,12 +282,11 @@ fn check_table(buffer: &[u8], header: &Header) -> Result<()> {
                 "table: entry {index} = {entry}, needs entry {blocks} = {previous} again"
             )));
         }
-        let possible = |size| (least..=most).contains(&size) && (size - least) % step == 0;
-        let fits = entry.checked_sub(previous).is_some_and(|size| index > blocks || possible(size));
+        let possible = |size| index > blocks || (least..=most).contains(&size);
+        let fits = entry.checked_sub(previous).is_some_and(possible);
         if !fits {
-            let steps = if step == 1 { String::new() } else { format!(" in steps of {step}") };
             return Err(corrupt(format!(
-                "table: block {} is {previous}..{entry} (entry {index} = {entry}), needs {least} to {most} units{steps}",
+                "table: block {} is {previous}..{entry} (entry {index} = {entry}), needs {least} to {most} units",
                 index - 1
             )));
         }

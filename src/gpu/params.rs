@@ -74,8 +74,6 @@ pub struct SpmmParams {
     pub residual_type: u32,
     /// [`crate::types::Activation`].
     pub activation: u32,
-    /// Dense tiles in shared memory (Banked).
-    pub images: u32,
     /// Whether tiles are dealt by their bytes, and not row groups by their number (SELL).
     pub deals_tiles: u32,
     /// Pieces of every CTA.
@@ -90,8 +88,6 @@ pub struct SpmmParams {
     pub by_k_blocks: Divisor,
     /// By `parts`.
     pub by_parts: Divisor,
-    /// Zero.
-    pub reserved: u32,
 }
 
 impl SpmmParams {
@@ -135,6 +131,24 @@ pub struct SpmmGroup {
     pub p: [SpmmParams; GROUP],
 }
 
+/// `FlTensorMap`: where a matrix lies, as TMA wants to know it.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TensorMap(pub [u64; 16]);
+
+/// Products of one launch at most, where each has a map.
+pub const MAPPED_GROUP: usize = 10;
+
+/// `FlSpmmMappedGroup`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SpmmMappedGroup {
+    /// Of B, by blockIdx.z.
+    pub maps: [TensorMap; MAPPED_GROUP],
+    /// By blockIdx.z.
+    pub p: [SpmmParams; MAPPED_GROUP],
+}
+
 /// `FlPackParams`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -160,16 +174,18 @@ pub struct PackParams {
 }
 
 const _: () = {
-    assert!(size_of::<SpmmParams>() == 248);
+    assert!(size_of::<SpmmParams>() == 240);
     assert!(offset_of!(SpmmParams, b_stride_n) == 56);
     assert!(offset_of!(SpmmParams, m) == 80);
     assert!(offset_of!(SpmmParams, alpha) == 116);
     assert!(offset_of!(SpmmParams, bias) == 136);
     assert!(offset_of!(SpmmParams, bias_type) == 192);
-    assert!(offset_of!(SpmmParams, by_k_blocks) == 228);
-    assert!(size_of::<SpmmGroup>() == GROUP * 248);
+    assert!(offset_of!(SpmmParams, by_k_blocks) == 224);
+    assert!(size_of::<SpmmGroup>() == GROUP * 240);
     // What a kernel takes by value on every driver.
     assert!(size_of::<SpmmGroup>() <= 4096);
+    assert!(size_of::<SpmmMappedGroup>() <= 4096 && align_of::<SpmmMappedGroup>() == 64);
+    assert!(offset_of!(SpmmMappedGroup, p) == MAPPED_GROUP * 128);
     assert!(size_of::<PackParams>() == 56);
     assert!(offset_of!(PackParams, k) == 40);
 };

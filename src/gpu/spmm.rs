@@ -7,13 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::context::DeviceContext;
 use super::kernels::KernelId;
 use super::launch::{Launch, launch};
-use super::params::{GROUP, PackParams, SpmmGroup, SpmmParams};
-use super::sys::RawStream;
+use super::params::{
+    GROUP, MAPPED_GROUP, PackParams, SpmmGroup, SpmmMappedGroup, SpmmParams, TensorMap,
+};
+use super::sys::{self, RawStream};
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
 use crate::log::{self, Level};
 use crate::plan::{self, BAccess, DeviceProps, LaunchPlan, Planned, Problem};
 use crate::types::{Activation, DType, Format};
+
+/// Distance of columns of B, in elements, from which on TMA does not take them: 2^40 bytes.
+const FARTHEST: usize = 1 << 39;
 
 /// One product on the device. Addresses are device addresses in the context's memory.
 pub struct SpmmArgs<'a> {
@@ -107,7 +112,7 @@ impl SpmmArgs<'_> {
         let direct = self.b_strides.0 == 1
             && self.b % 16 == 0
             && self.header.cols % 8 == 0
-            && (self.b_strides.1 % 8 == 0 || self.n == 1);
+            && (self.b_strides.1 % 8 == 0 && self.b_strides.1 < FARTHEST || self.n == 1);
         if direct { BAccess::Direct } else { BAccess::Packed }
     }
 }
@@ -166,28 +171,40 @@ pub struct Group<'a> {
     stream: RawStream,
     together: usize,
     params: SpmmGroup,
+    /// Where the kernel takes them.
+    maps: [TensorMap; MAPPED_GROUP],
     filled: usize,
 }
 
 impl<'a> Group<'a> {
-    /// How many of `count` products share a launch: as few launches as can be, and all about as large.
-    pub const fn together(count: usize) -> usize {
+    /// How many of `count` products of a format share a launch: as few launches as can be, and all about as large.
+    pub const fn together(count: usize, format: Format) -> usize {
+        let most = if matches!(format, Format::Banked) { MAPPED_GROUP } else { GROUP };
         match count {
             0 => 1,
-            _ => count.div_ceil(count.div_ceil(GROUP)),
+            _ => count.div_ceil(count.div_ceil(most)),
         }
     }
 
-    /// An empty one. `plan` is that of [`plan::group`] for all of the `count` that will be pushed.
+    /// An empty one. `plan` is that of [`plan::group`] for all of the `count` that will be pushed, whose matrices have the format
+    /// and the type of `header`'s.
     pub fn new(
         ctx: &'a DeviceContext,
         plan: &'a LaunchPlan,
-        dtype: DType,
+        header: &Header,
         count: usize,
         stream: RawStream,
     ) -> Self {
-        let together = Self::together(count);
-        Self { ctx, plan, dtype, stream, together, params: SpmmGroup::default(), filled: 0 }
+        Self {
+            ctx,
+            plan,
+            dtype: header.dtype,
+            stream,
+            together: Self::together(count, header.format),
+            params: SpmmGroup::default(),
+            maps: <[TensorMap; MAPPED_GROUP]>::default(),
+            filled: 0,
+        }
     }
 
     /// Adds a product, which has a workspace of its own. The context is current.
@@ -200,6 +217,9 @@ impl<'a> Group<'a> {
             params.k_blocks = problem.k.div_ceil(problem.block_cols);
             params.parts = params.k_blocks;
             params.deal(self.plan.ctas);
+        }
+        if self.plan.kernel.takes_map() {
+            self.maps[self.filled] = map_of_b(&params, self.plan.kernel)?;
         }
         self.params.p[self.filled] = params;
         self.filled += 1;
@@ -218,9 +238,16 @@ impl<'a> Group<'a> {
         });
         let function = self.ctx.group_function(plan.kernel, self.dtype)?;
         let slices = plan.kernel.facts().slices(widest);
-        let mut params = [(&raw mut self.params).cast()];
-        // SAFETY: the kernel takes one SpmmGroup by value and reads as many of its products as the grid has
-        // layers; the rest is as for a single product.
+        let mut mapped = SpmmMappedGroup::default();
+        let mut params = if plan.kernel.takes_map() {
+            mapped.maps = self.maps;
+            mapped.p.copy_from_slice(&self.params.p[..MAPPED_GROUP]);
+            [(&raw mut mapped).cast()]
+        } else {
+            [(&raw mut self.params).cast()]
+        };
+        // SAFETY: the kernel takes one SpmmGroup, or one SpmmMappedGroup, by value and reads as many of its products as the grid
+        // has layers; the rest is as for a single product.
         unsafe {
             launch(Launch {
                 function,
@@ -261,10 +288,14 @@ fn product(
     // in both cases nobody writes a compressed buffer any more.
     let programmatic = args.programmatic || plan.kernel.reads_planes() && ctx.captures_overlaps();
     let mut params = spmm_params(args, problem, plan, b)?;
+    let mut map = TensorMap::default();
+    if plan.kernel.takes_map() {
+        map = map_of_b(&params, plan.kernel)?;
+    }
     log::log(Level::Info, "cuLaunchKernel", || {
         format!("{} {params:?}", plan.kernel.symbol(args.header.dtype))
     });
-    // SAFETY: the kernel takes one SpmmParams by value; the plan's grid and shared memory are those that
+    // SAFETY: the kernel takes one SpmmParams by value, and behind it some a TensorMap, which the others do not see; the plan's grid and shared memory are those that
     // the kernel expects, the matrix was validated, and the caller vouches for the addresses.
     unsafe {
         launch(Launch {
@@ -275,9 +306,39 @@ fn product(
             smem_bytes: plan.smem_bytes,
             stream: args.stream,
             programmatic: programmatic && plan.may_begin_early(),
-            params: &mut [(&raw mut params).cast()],
+            params: &mut [(&raw mut params).cast(), (&raw mut map).cast()],
         })
     }
+}
+
+/// Where B lies, for boxes of 64 of K and the kernel's columns.
+fn map_of_b(params: &SpmmParams, kernel: KernelId) -> Result<TensorMap> {
+    let mut map = TensorMap::default();
+    let sizes = [u64::from(params.k), u64::from(params.n)];
+    // A single column has no next one, and may be at any distance of it.
+    let stride = if params.n == 1 { sizes[0] } else { params.b_stride_n.unsigned_abs() };
+    let strides = [stride * 2];
+    let box_sizes = [64, kernel.facts().n_tiles * 8];
+    let element_strides = [1, 1];
+    // SAFETY: the driver reads two sizes, one stride, two of each of the others, and writes one map, which is 64-byte aligned.
+    unsafe {
+        sys::cuTensorMapEncodeTiled(
+            &raw mut map,
+            sys::TENSOR_MAP_DATA_TYPE_UINT16,
+            2,
+            params.b,
+            sizes.as_ptr(),
+            strides.as_ptr(),
+            box_sizes.as_ptr(),
+            element_strides.as_ptr(),
+            0,
+            sys::TENSOR_MAP_SWIZZLE_128B,
+            sys::TENSOR_MAP_L2_PROMOTION_256B,
+            0,
+        )
+    }
+    .check("cuTensorMapEncodeTiled")?;
+    Ok(map)
 }
 
 /// The kernel's parameters.
@@ -331,7 +392,6 @@ fn spmm_params(
         bias_type: bias_type as u32,
         residual_type: residual.dtype as u32,
         activation: epilogue.activation as u32,
-        images: plan.images,
         deals_tiles: u32::from(plan.deals_tiles),
         ..SpmmParams::default()
     };
@@ -429,10 +489,12 @@ mod tests {
 
     #[test]
     fn products_are_dealt_to_the_fewest_launches() {
-        for count in 1..200 {
-            let together = Group::together(count);
-            assert!((1..=GROUP).contains(&together));
-            assert_eq!(count.div_ceil(together), count.div_ceil(GROUP), "{count}");
+        for (format, most) in [(Format::Slots, GROUP), (Format::Banked, MAPPED_GROUP)] {
+            for count in 1..200 {
+                let together = Group::together(count, format);
+                assert!((1..=most).contains(&together));
+                assert_eq!(count.div_ceil(together), count.div_ceil(most), "{count} {format:?}");
+            }
         }
     }
 }

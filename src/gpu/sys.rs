@@ -7,6 +7,7 @@
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::ptr;
 
+use super::params::TensorMap;
 use crate::error::{Error, Kind, Result};
 
 /// CUcontext.
@@ -52,6 +53,12 @@ pub const ERROR_STREAM_CAPTURE_IMPLICIT: c_int = 906;
 pub const STREAM_LEGACY: RawStream = ptr::without_provenance_mut(1);
 /// CU_STREAM_CAPTURE_MODE_RELAXED.
 pub const STREAM_CAPTURE_MODE_RELAXED: c_int = 2;
+/// CU_TENSOR_MAP_DATA_TYPE_UINT16: what is copied has no type but its size.
+pub const TENSOR_MAP_DATA_TYPE_UINT16: c_int = 1;
+/// CU_TENSOR_MAP_SWIZZLE_128B.
+pub const TENSOR_MAP_SWIZZLE_128B: c_int = 3;
+/// CU_TENSOR_MAP_L2_PROMOTION_L2_256B.
+pub const TENSOR_MAP_L2_PROMOTION_256B: c_int = 3;
 /// CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION.
 const LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: c_int = 6;
 
@@ -167,6 +174,20 @@ unsafe extern "C" {
         stream: RawStream,
         params: *mut *mut c_void,
         extra: *mut *mut c_void,
+    ) -> CuResult;
+    pub(super) fn cuTensorMapEncodeTiled(
+        map: *mut TensorMap,
+        dtype: c_int,
+        rank: c_uint,
+        address: u64,
+        sizes: *const u64,
+        strides: *const u64,
+        box_sizes: *const c_uint,
+        element_strides: *const c_uint,
+        interleave: c_int,
+        swizzle: c_int,
+        l2_promotion: c_int,
+        fill: c_int,
     ) -> CuResult;
     pub(super) fn cuLaunchKernelEx(
         config: *const LaunchConfig,

@@ -280,7 +280,7 @@ struct Scratch {
     /// How far each tile of the group has read its streams (Bitmap).
     positions: Vec<[u32; bitmap::LANES]>,
     streams: Box<bitmap::Streams>,
-    /// One chunk of a tile (Banked, Tiled-CSL).
+    /// One chunk of a tile (Tiled-CSL).
     dense: Box<tiled_csl::DenseChunk>,
     /// One block (Slots).
     block: Box<slots::BlockTile>,
@@ -303,7 +303,7 @@ impl Scratch {
             streams: bitmap::Streams::new(),
             dense: Box::new([[0; CHUNK]; tiled_csl::TILE_ROWS]),
             block: Box::new([[0; CHUNK]; slots::TILE_ROWS]),
-            banked: Box::new([[0; banked::TILE_COLS]; banked::TILE_ROWS]),
+            banked: Box::new([[0; CHUNK]; banked::TILE_ROWS]),
             sell: vec![[[0; sell::TILE_COLS]; sell::TILE_ROWS]; wide],
         }
     }
@@ -336,7 +336,10 @@ impl Job<'_> {
                 let local = tile - tiles.start;
                 match self.header.format {
                     Format::TiledCsl => self.unpack(tile, chunk, &mut scratch.dense)?,
-                    Format::Banked => self.unpack_banked(tile, chunk, scratch)?,
+                    Format::Banked => {
+                        let index = tile * self.k.div_ceil(CHUNK) + chunk;
+                        banked::unpack(self.args.a, self.header, index, &mut scratch.banked)?;
+                    }
                     // A block is unpacked where its first chunk is asked for.
                     Format::Sell if chunk % SELL_CHUNKS == 0 => {
                         let blocks = self.k.div_ceil(sell::TILE_COLS);
@@ -376,25 +379,6 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// As above for blocks of Banked.
-    fn unpack_banked(&self, tile: usize, chunk: usize, scratch: &mut Scratch) -> Result<()> {
-        let blocks = self.k.div_ceil(banked::TILE_COLS);
-        for part in 0..CHUNK / banked::TILE_COLS {
-            let block = chunk * (CHUNK / banked::TILE_COLS) + part;
-            if block < blocks {
-                let index = tile * blocks + block;
-                banked::unpack(self.args.a, self.header, index, &mut scratch.banked)?;
-            } else {
-                *scratch.banked = [[0; banked::TILE_COLS]; banked::TILE_ROWS];
-            }
-            let first = part * banked::TILE_COLS;
-            for (to, from) in scratch.dense.iter_mut().zip(scratch.banked.iter()) {
-                to[first..first + banked::TILE_COLS].copy_from_slice(from);
-            }
-        }
-        Ok(())
-    }
-
     /// Lists the stored elements of 32 rows of a tile, the `local`-th of its group, in one chunk.
     fn list(
         &self,
@@ -404,7 +388,7 @@ impl Job<'_> {
         stripe: usize,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let Scratch { rows, positions, streams, dense, block, sell, .. } = scratch;
+        let Scratch { rows, positions, streams, dense, block, banked, sell, .. } = scratch;
         for row in rows.iter_mut() {
             row.clear();
         }
@@ -435,7 +419,12 @@ impl Job<'_> {
                     }
                 }
             }
-            Format::Banked | Format::TiledCsl => {
+            Format::Banked => {
+                for (list, values) in rows.iter_mut().zip(&banked[stripe * STRIPE..]) {
+                    list.append_row(values);
+                }
+            }
+            Format::TiledCsl => {
                 for (list, values) in rows.iter_mut().zip(&dense[stripe * STRIPE..]) {
                     list.append_row(values);
                 }

@@ -178,9 +178,9 @@ mod tests {
         for (m, k) in [(21504, 7168), (7168, 7168), (28672, 7168), (7168, 28672)] {
             for n in [1, 2, 4, 8, 16, 24, 32, 48, 64] {
                 let b = BAccess::Direct;
-                let (format, block_cols) = (Format::Banked, 128);
+                let (format, block_cols) = (Format::Banked, 256);
                 let problem =
-                    Problem { format, m, n, k, block_cols, max_block: 97, uneven: false, b };
+                    Problem { format, m, n, k, block_cols, max_block: 112, uneven: false, b };
                 taken.insert(hash(words(&problem)) % PLACES);
                 problems += 1;
             }

@@ -4,9 +4,6 @@ use crate::error::{Error, Kind, Result};
 use crate::format::{Header, banked, bitmap, sell, slots, tiled_csl};
 use crate::types::{Format, checked_add, checked_mul};
 
-/// Bytes of a Banked tile in shared memory.
-const BANKED_IMAGE: u32 = (2 * banked::TILE_ROWS * banked::TILE_COLS) as u32;
-
 /// One compiled conversion kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
@@ -173,7 +170,7 @@ impl ConvertKernel {
     /// Dynamic shared memory that the kernel opts in to on a device that offers `optin` bytes a block.
     pub const fn max_dynamic_smem(self, optin: u32) -> u32 {
         match self {
-            BitmapEncode | BitmapUnpack | BankedEncode | BankedUnpack => optin,
+            BitmapEncode | BitmapUnpack => optin,
             _ => 0,
         }
     }
@@ -183,11 +180,6 @@ impl ConvertKernel {
         match self {
             BitmapEncode | BitmapUnpack => 1664 + header.max_block * bitmap::UNIT as u32,
             TiledCslEncode => 6480 + header.max_block * 4,
-            // The block lies where the dense image was.
-            BankedEncode | BankedUnpack => {
-                let block = header.max_block * banked::UNIT as u32;
-                2288 + if block > BANKED_IMAGE { block } else { BANKED_IMAGE }
-            }
             _ => 0,
         }
     }

@@ -70,12 +70,14 @@ pub enum KernelId {
     BankedN2Sm90,
     /// Banked SpMM, Hopper, 32 columns.
     BankedN4Sm90,
+    /// Banked SpMM, Hopper, 48 columns.
+    BankedN6Sm90,
     /// Banked SpMM, Hopper, 64 columns.
     BankedN8Sm90,
+    /// Banked SpMM, Hopper, 96 columns.
+    BankedN12Sm90,
     /// Banked SpMM, Hopper, 128 columns.
     BankedN16Sm90,
-    /// Banked SpMM, Hopper, one column.
-    BankedVectorSm90,
     /// Banked SpMM, Ampere and later, 8 columns.
     BankedN1Sm80,
     /// Banked SpMM, Ampere and later, 16 columns.
@@ -96,13 +98,13 @@ pub enum KernelId {
 
 use KernelId::{
     BankedN1Sm80, BankedN1Sm90, BankedN2Sm80, BankedN2Sm90, BankedN4Sm80, BankedN4Sm90,
-    BankedN8Sm80, BankedN8Sm90, BankedN16Sm90, BankedVectorSm90, BitmapN1Sm80, BitmapN1W7Sm90,
-    BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90,
-    BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBPlanesSm90, PackBSm80, SellN1Sm80,
-    SellN1Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN3Sm90, SlotsN4Sm80,
-    SlotsN4Sm90, SlotsN6Sm90, SlotsN8Sm80, SlotsN8Sm90, TiledCslN1Sm80, TiledCslN1W4Sm90,
-    TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90, TiledCslN4Sm80,
-    TiledCslN8Sm80,
+    BankedN6Sm90, BankedN8Sm80, BankedN8Sm90, BankedN12Sm90, BankedN16Sm90, BitmapN1Sm80,
+    BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80,
+    BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBPlanesSm90, PackBSm80,
+    SellN1Sm80, SellN1Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN3Sm90,
+    SlotsN4Sm80, SlotsN4Sm90, SlotsN6Sm90, SlotsN8Sm80, SlotsN8Sm90, TiledCslN1Sm80,
+    TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90,
+    TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -126,10 +128,8 @@ pub enum Family {
     BankedSm90 = 8,
     /// kernels/spmm_banked_sm80.cu
     BankedSm80,
-    /// kernels/spmm_banked_vector_sm90.cu
-    BankedVectorSm90,
-    /// kernels/spmm_sell_sm90.cu
-    SellSm90,
+    /// kernels/spmm_sell_sm90.cu. As above.
+    SellSm90 = 11,
     /// kernels/spmm_sell_sm80.cu
     SellSm80,
     /// kernels/pack_b_planes_sm90.cu
@@ -169,10 +169,6 @@ pub struct Facts {
     pub loaders: u32,
     /// Rows of a warp's tile.
     pub tile_rows: u32,
-    /// Teams of warps that take staged blocks in turn.
-    pub teams: u32,
-    /// Parts of a warp's sums that are added up over the CTAs one after the other.
-    pub sums_a_warp: u32,
     /// CTAs that the registers of an SM hold.
     pub ctas_by_registers: u32,
     /// Exported name in the fatbin for fp16.
@@ -221,9 +217,10 @@ impl KernelId {
         BankedN1Sm90,
         BankedN2Sm90,
         BankedN4Sm90,
+        BankedN6Sm90,
         BankedN8Sm90,
+        BankedN12Sm90,
         BankedN16Sm90,
-        BankedVectorSm90,
         BankedN1Sm80,
         BankedN2Sm80,
         BankedN4Sm80,
@@ -237,9 +234,8 @@ impl KernelId {
     /// The kernel's facts.
     pub const fn facts(self) -> Facts {
         use Family::{
-            BankedSm80, BankedSm90, BankedVectorSm90 as BankedVector, BitmapSm80, BitmapSm90,
-            PackB, PackBPlanes, SellSm80, SellSm90, SlotsSm80, SlotsSm90, TiledCslSm80,
-            TiledCslSm90,
+            BankedSm80, BankedSm90, BitmapSm80, BitmapSm90, PackB, PackBPlanes, SellSm80, SellSm90,
+            SlotsSm80, SlotsSm90, TiledCslSm80, TiledCslSm90,
         };
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
             BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
@@ -271,43 +267,40 @@ impl KernelId {
             SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80"),
             SlotsN4Sm80 => (SlotsSm80, 4, 4, 3, "fl_spmm_slots_f16_n4_sm80"),
             SlotsN8Sm80 => (SlotsSm80, 8, 4, 2, "fl_spmm_slots_f16_n8_sm80"),
-            BankedN1Sm90 => (BankedSm90, 1, 8, 1, "fl_spmm_banked_f16_n1_sm90"),
-            BankedN2Sm90 => (BankedSm90, 2, 8, 1, "fl_spmm_banked_f16_n2_sm90"),
-            BankedN4Sm90 => (BankedSm90, 4, 8, 1, "fl_spmm_banked_f16_n4_sm90"),
-            BankedN8Sm90 => (BankedSm90, 8, 8, 1, "fl_spmm_banked_f16_n8_sm90"),
-            BankedN16Sm90 => (BankedSm90, 16, 8, 1, "fl_spmm_banked_f16_n16_sm90"),
-            BankedVectorSm90 => (BankedVector, 1, 8, 1, "fl_spmm_banked_f16_vector_sm90"),
-            BankedN1Sm80 => (BankedSm80, 1, 4, 2, "fl_spmm_banked_f16_n1_sm80"),
-            BankedN2Sm80 => (BankedSm80, 2, 4, 2, "fl_spmm_banked_f16_n2_sm80"),
-            BankedN4Sm80 => (BankedSm80, 4, 4, 2, "fl_spmm_banked_f16_n4_sm80"),
-            BankedN8Sm80 => (BankedSm80, 8, 4, 2, "fl_spmm_banked_f16_n8_sm80"),
+            BankedN1Sm90 => (BankedSm90, 1, 16, 1, "fl_spmm_banked_f16_n1_sm90"),
+            BankedN2Sm90 => (BankedSm90, 2, 16, 1, "fl_spmm_banked_f16_n2_sm90"),
+            BankedN4Sm90 => (BankedSm90, 4, 16, 1, "fl_spmm_banked_f16_n4_sm90"),
+            BankedN6Sm90 => (BankedSm90, 6, 16, 1, "fl_spmm_banked_f16_n6_sm90"),
+            BankedN8Sm90 => (BankedSm90, 8, 16, 1, "fl_spmm_banked_f16_n8_sm90"),
+            BankedN12Sm90 => (BankedSm90, 12, 16, 1, "fl_spmm_banked_f16_n12_sm90"),
+            BankedN16Sm90 => (BankedSm90, 16, 16, 1, "fl_spmm_banked_f16_n16_sm90"),
+            BankedN1Sm80 => (BankedSm80, 1, 4, 5, "fl_spmm_banked_f16_n1_sm80"),
+            BankedN2Sm80 => (BankedSm80, 2, 4, 5, "fl_spmm_banked_f16_n2_sm80"),
+            BankedN4Sm80 => (BankedSm80, 4, 4, 5, "fl_spmm_banked_f16_n4_sm80"),
+            BankedN8Sm80 => (BankedSm80, 8, 4, 4, "fl_spmm_banked_f16_n8_sm80"),
             SellN1Sm90 => (SellSm90, 1, 16, 1, "fl_spmm_sell_f16_n1_sm90"),
             SellN1Sm80 => (SellSm80, 1, 8, 2, "fl_spmm_sell_f16_n1_sm80"),
             PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80"),
             PackBPlanesSm90 => (PackBPlanes, 0, 0, 1, "fl_pack_b_planes_f16_sm90"),
         };
-        let tile_rows =
-            if matches!(family, TiledCslSm90 | BankedSm90 | BankedVector) { 128 } else { 32 };
+        let tile_rows = match family {
+            TiledCslSm90 => 128,
+            BankedSm80 | BankedSm90 => 64,
+            _ => 32,
+        };
         let warps_a_tile = match family {
-            BankedSm90 if n_tiles == 16 => 8,
-            BankedSm90 => 4,
-            SlotsSm90 | BankedVector => 2,
+            BankedSm80 | BankedSm90 => 4,
+            SlotsSm90 => 2,
             // A slice each.
             SellSm80 => 8,
             _ => 1,
         };
-        let teams = if matches!(family, BankedSm90) { 2 } else { 1 };
-        let sums_a_warp = if matches!(self, BankedN16Sm90) { 2 } else { 1 };
         let loaders = match family {
             // One for A and one to three for B, and where registers change hands a whole warpgroup.
             SlotsSm90 if n_tiles >= 3 => 4,
-            SlotsSm90 | BankedVector => 2,
+            SlotsSm90 => 2,
             BitmapSm90 | TiledCslSm90 => 1,
-            // Eight that fill images before them.
-            BankedSm90 if n_tiles == 16 => 12,
-            BankedSm90 if n_tiles == 8 => 11,
-            BankedSm90 => 10,
-            SellSm90 => 4,
+            BankedSm90 | SellSm90 => 4,
             BankedSm80 | BitmapSm80 | SellSm80 | SlotsSm80 | TiledCslSm80 | PackB | PackBPlanes => {
                 0
             }
@@ -319,8 +312,6 @@ impl KernelId {
             warps_a_tile,
             loaders,
             tile_rows,
-            teams,
-            sums_a_warp,
             ctas_by_registers,
             symbol,
         }
@@ -343,7 +334,6 @@ impl KernelId {
             Family::SlotsSm80 => "spmm_slots_sm80",
             Family::BankedSm90 => "spmm_banked_sm90",
             Family::BankedSm80 => "spmm_banked_sm80",
-            Family::BankedVectorSm90 => "spmm_banked_vector_sm90",
             Family::SellSm90 => "spmm_sell_sm90",
             Family::SellSm80 => "spmm_sell_sm80",
             Family::PackB => "pack_b",
@@ -386,6 +376,11 @@ impl KernelId {
         matches!(self, SlotsN6Sm90 | SlotsN8Sm90)
     }
 
+    /// Whether a map of B for TMA is among its parameters.
+    pub const fn takes_map(self) -> bool {
+        matches!(self.facts().family, Family::BankedSm90)
+    }
+
     /// Exported name of the entry point for groups.
     pub fn group_symbol(self, dtype: DType) -> String {
         self.symbol(dtype) + "_group"
@@ -399,7 +394,6 @@ impl KernelId {
             | Family::SlotsSm90
             | Family::TiledCslSm90
             | Family::BankedSm90
-            | Family::BankedVectorSm90
             | Family::SellSm90
             | Family::PackBPlanes => true,
             Family::BitmapSm80

@@ -132,8 +132,6 @@ pub struct LaunchPlan {
     pub k_blocks: u32,
     /// Pieces into which a row group's units are cut to be dealt to the CTAs.
     pub parts: u32,
-    /// Banked: dense tiles in shared memory. Else 0.
-    pub images: u32,
     /// Whether whole tiles are dealt by their bytes, and not row groups by their number.
     pub deals_tiles: bool,
     /// Workspace offset of the fp32 partial tiles; the arrival counters come first.
@@ -166,8 +164,8 @@ pub const WORKSPACE_ALIGN: usize = 256;
 pub const CHUNK_COLS: u32 = 256;
 /// Bytes of a unit of a block.
 const UNIT_BYTES: u32 = 128;
-/// Bytes of an image, the dense tile that Banked kernels multiply.
-const IMAGE_BYTES: u32 = 128 * 128 * 2;
+/// Shared memory for the sums of a tile of Banked, which lie in the slot of a block.
+const BANKED_SUMS_BYTES: u32 = 4 * 2048;
 /// Shared memory of a warp for a round of overflow of Slots.
 const ROUND_TILE_BYTES: u32 = 1024;
 /// Shared memory that the driver keeps for itself in every CTA.
@@ -179,7 +177,6 @@ struct Candidate {
     a_slots: u32,
     slot_bytes: u32,
     smem_bytes: u32,
-    images: u32,
     ctas_per_sm: u32,
 }
 
@@ -237,7 +234,7 @@ impl Candidate {
 pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result<usize> {
     // The kernel changes with N; the maximum over the classes below makes the size monotone.
     let mut bytes = 0;
-    for class in [1, 8, 16, 24, 32, 48, 64, 128, n] {
+    for class in [1, 8, 16, 24, 32, 48, 64, 96, 128, n] {
         let problem = Problem::new(header, class.min(n), BAccess::Packed)?;
         bytes = bytes.max(select(&problem, props)?.workspace_bytes);
     }
@@ -258,7 +255,7 @@ pub fn select_chosen(
     let wanted = match width(problem, props) {
         // Few kernels take groups: those of 16 and of 64 columns.
         1 if choice.grouped && problem.format != Format::Sell => 2,
-        3 | 4 | 6 | 16 if choice.grouped => 8,
+        3 | 4 | 6 | 12 | 16 if choice.grouped => 8,
         wanted => wanted,
     };
     let mut estimates = Estimates::new(problem, props, wanted);
@@ -336,11 +333,7 @@ pub fn select_chosen(
         checked_add(v, WORKSPACE_ALIGN - 1, "workspace").map(|v| v & !(WORKSPACE_ALIGN - 1))
     };
     let counters = checked_mul(
-        checked_mul(
-            (line.groups * best.warps() * facts.sums_a_warp) as usize,
-            slices as usize,
-            "workspace",
-        )?,
+        checked_mul((line.groups * best.warps()) as usize, slices as usize, "workspace")?,
         8,
         "workspace",
     )?;
@@ -385,7 +378,6 @@ pub fn select_chosen(
         group_tiles: best.group_tiles,
         k_blocks: line.k_blocks,
         parts,
-        images: best.images,
         deals_tiles: line.tiles_by_bytes(parts),
         partials_offset,
         packed_offset,
@@ -518,8 +510,8 @@ impl Line {
 /// Columns of SELL up to which the Hopper kernels hold where every slice of a row group is.
 const SELL_COLS: u32 = 256 * 2048;
 
-/// Columns over 8 of the kernels that are compared: what 128 columns of one CTA take, and 64 twice.
-const CLASSES: [&[u32]; 6] = [&[16, 8], &[6], &[4], &[3], &[2], &[1]];
+/// Columns over 8 of the kernels that are compared: what 128 or 96 columns of one CTA take, and 64 twice.
+const CLASSES: [&[u32]; 6] = [&[16, 12, 8], &[6], &[4], &[3], &[2], &[1]];
 
 /// Columns over 8 of the kernels that a product is for.
 fn width(problem: &Problem, props: &DeviceProps) -> u32 {
@@ -528,10 +520,11 @@ fn width(problem: &Problem, props: &DeviceProps) -> u32 {
         Format::Sell => 1,
         Format::Bitmap | Format::Slots | Format::TiledCsl => 8,
     };
-    let between = problem.format == Format::Slots && KernelId::SlotsN3Sm90.runs_on(props.cc);
+    let on_hopper = |format| problem.format == format && is_hopper(props);
     match problem.n.div_ceil(8) {
-        3 if between => 3,
-        5 | 6 if between => 6,
+        3 if on_hopper(Format::Slots) => 3,
+        5 | 6 if on_hopper(Format::Slots) || on_hopper(Format::Banked) => 6,
+        9..=12 if on_hopper(Format::Banked) => 12,
         eights => eights.next_power_of_two().min(widest),
     }
 }
@@ -608,16 +601,20 @@ fn candidates<'a>(
         .flat_map(|kernel| stagings(kernel, problem, props))
 }
 
+/// Whether the device runs the Hopper kernels.
+fn is_hopper(props: &DeviceProps) -> bool {
+    KernelId::BitmapN1W7Sm90.runs_on(props.cc)
+}
+
 /// Whether the kernel is for this format, this width and this device.
 fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32) -> bool {
     let facts = kernel.facts();
-    let hopper = KernelId::BitmapN1W7Sm90.runs_on(props.cc);
+    let hopper = is_hopper(props);
     let wanted = match (problem.format, facts.family) {
         (Format::Bitmap, Family::BitmapSm90)
         | (Format::TiledCsl, Family::TiledCslSm90)
-        | (Format::Slots, Family::SlotsSm90) => true,
-        (Format::Banked, Family::BankedSm90) => true,
-        (Format::Banked, Family::BankedVectorSm90) => problem.n == 1,
+        | (Format::Slots, Family::SlotsSm90)
+        | (Format::Banked, Family::BankedSm90) => true,
         (Format::Sell, Family::SellSm90) => problem.k <= SELL_COLS,
         (Format::Bitmap, Family::BitmapSm80)
         | (Format::Slots, Family::SlotsSm80)
@@ -643,9 +640,7 @@ fn stagings<'a>(
     // Row tiles of a CTA. Where registers change hands between warpgroups, two have the warps of one.
     let (fewest_tiles, step) = match facts.family {
         Family::SlotsSm90 if facts.n_tiles >= 3 => (2, 2),
-        Family::SlotsSm90 | Family::BankedSm90 | Family::BankedVectorSm90 | Family::SellSm90 => {
-            (1, 1)
-        }
+        Family::SlotsSm90 | Family::BankedSm90 | Family::SellSm90 => (1, 1),
         _ => (most_tiles, 1),
     };
     let tiles = (fewest_tiles..=most_tiles).step_by(step);
@@ -684,65 +679,44 @@ fn stagings<'a>(
         }
         // What aligns the rest, barriers, and the ring of B.
         Family::BankedSm90 => {
-            let pieces = match facts.n_tiles {
-                16 => 2,
-                8 => 3,
-                _ => 4,
-            };
-            (2048 + pieces * rows * 128 * 2, problem.max_block * UNIT_BYTES, 8)
+            let pieces = if facts.n_tiles >= 12 { 3 } else { 4 };
+            let slot_bytes = (problem.max_block * UNIT_BYTES).max(BANKED_SUMS_BYTES);
+            (2048 + pieces * rows * 128 * 2, slot_bytes, 4)
         }
-        // Barriers, and the ring of B.
-        Family::BankedVectorSm90 => (1024 + (32 << 10), problem.max_block * UNIT_BYTES, 4),
         // Barriers, B of two blocks of K twice, two packets a warp, and two barriers a block of K; what aligns B.
         Family::SellSm90 => {
             (1024 + 128 + (128 << 10) + facts.warps * 2 * 1408 + 16 * k_blocks, 0, 0)
         }
         // B, and the sums of a tile.
         Family::SellSm80 => ((32 << 10) + 1024, 0, 0),
-        Family::BankedSm80 => (2 * IMAGE_BYTES + 2 * rows * (128 * 2 + 16), 0, 0),
+        Family::BankedSm80 => (2 * rows * (128 * 2 + 16), problem.max_block * UNIT_BYTES, 2),
         _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
     };
-    let stagings = (max_slots.min(facts.teams)..=max_slots).step_by(facts.teams as usize);
+    let stagings = max_slots.min(1)..=max_slots;
     tiles.flat_map(move |tiles| stagings.clone().map(move |a_slots| (tiles, a_slots))).filter_map(
         move |(group_tiles, a_slots)| {
             let per_warp = match facts.family {
                 // Two rounds at a time.
                 Family::SlotsSm90 => 2 * ROUND_TILE_BYTES,
-                // A sum of every row and lane, and half of what the two of a tile exchange.
-                Family::BankedVectorSm90 => 128 * 128 + 256,
                 // Sums of a tile twice, and where its slices are.
                 Family::SellSm90 => 2 * 1024 + 64 * k_blocks,
                 _ => 0,
             };
-            // A block for every tile of the group; those of Banked come one after the other.
-            let blocks =
-                if facts.family == Family::BankedSm90 { a_slots } else { group_tiles * a_slots };
-            let staged = u64::from(group_tiles * facts.warps_a_tile * per_warp)
+            // A block for every tile of the group.
+            let blocks = group_tiles * a_slots;
+            let bytes = u64::from(fixed)
+                + u64::from(group_tiles * facts.warps_a_tile * per_warp)
                 + u64::from(blocks) * u64::from(slot_bytes);
-            // Four images keep more of the pipeline apart than two.
-            let fits = |images: u32| {
-                let bytes = u64::from(fixed) + staged + u64::from(images) * u64::from(IMAGE_BYTES);
-                u32::try_from(bytes).ok().filter(|&bytes| bytes <= props.smem_per_block_optin)
-            };
-            let choices: &[u32] = if facts.family == Family::BankedSm90 { &[4, 2] } else { &[0] };
-            let (images, smem_bytes) =
-                choices.iter().find_map(|&images| Some((images, fits(images)?)))?;
+            let smem_bytes =
+                u32::try_from(bytes).ok().filter(|&bytes| bytes <= props.smem_per_block_optin)?;
             // One warp copies A, a lane each staged block.
-            let copied = per_warp > 0 && group_tiles * a_slots > 32;
-            if copied {
+            let copied = matches!(facts.family, Family::SlotsSm90 | Family::BankedSm90);
+            if copied && blocks > 32 {
                 return None;
             }
             let by_smem = props.smem_per_sm / (smem_bytes + RESERVED_SMEM);
             let ctas_per_sm = by_smem.min(facts.ctas_by_registers).max(1);
-            Some(Candidate {
-                kernel,
-                group_tiles,
-                a_slots,
-                slot_bytes,
-                smem_bytes,
-                images,
-                ctas_per_sm,
-            })
+            Some(Candidate { kernel, group_tiles, a_slots, slot_bytes, smem_bytes, ctas_per_sm })
         },
     )
 }
@@ -797,7 +771,7 @@ impl<'a> Estimates<'a> {
             _ => work(self),
         };
         self.last = Some((this, work));
-        units.staged(work, c.a_slots / c.kernel.facts().teams)
+        units.staged(work, c.a_slots)
     }
 }
 
@@ -815,12 +789,15 @@ fn header(format: Format, rows: u64, cols: u64) -> Header {
         rows,
         cols,
         nnz: 0,
-        tile_rows: if matches!(format, Format::TiledCsl | Format::Banked) { 128 } else { 32 },
+        tile_rows: match format {
+            Format::TiledCsl => 128,
+            Format::Banked => 64,
+            Format::Bitmap | Format::Sell | Format::Slots => 32,
+        },
         tile_cols: match format {
             Format::TiledCsl => 64,
-            Format::Banked => 128,
             Format::Sell => 2048,
-            Format::Bitmap | Format::Slots => 256,
+            Format::Banked | Format::Bitmap | Format::Slots => 256,
         },
         table_offset: 256,
         table_entries: 0,

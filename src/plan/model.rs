@@ -123,7 +123,7 @@ impl Law {
 impl Units {
     /// Microseconds.
     pub fn time(&self, f: &Features) -> f64 {
-        self.staged(self.work(f), f.a_slots / f.kernel.facts().teams)
+        self.staged(self.work(f), f.a_slots)
     }
 
     /// Of the work alone: the same for any number of staged blocks.

@@ -189,34 +189,36 @@ fn values_convert_as_the_host_does(
     }
 }
 
-/// Banked blocks whose streams are as uneven as they can be: lanes with all of their elements of a parity, lanes with
-/// none, and counts beside the multiples of a chunk, in ragged tiles as well.
-pub fn banked_streams_of_every_length_are_the_hosts(device: &Handle) {
-    // Lane and parity of an element, and its number among those of both.
+/// Banked blocks whose banks are as uneven as they can be: lanes with all of their words of a half, lanes with none,
+/// halves and sections without any, in ragged tiles as well.
+pub fn banked_banks_of_every_length_are_the_hosts(device: &Handle) {
+    // Section, half and lane of an element, and the number of its word among theirs.
     let owner = |row: usize, col: usize| {
-        let lane = ((col % 64 / 8) ^ (row % 8)) * 4 + col % 8 / 2;
-        (lane, col % 2, col / 64 % 2 * 128 + row % 128)
+        let lane = row % 8 * 4 + col % 8 / 2;
+        let word = col % 128 / 16 * 4 + col / 8 % 2 * 2 + row / 8 % 2;
+        (row / 16 % 4, col / 128 % 2, lane, word)
     };
-    type Kept = fn(usize, usize, usize) -> bool;
-    let cases: [(&str, Kept); 8] = [
-        ("one lane", |lane, _, _| lane == 5),
-        ("one lane of the second parity", |lane, parity, _| lane == 31 && parity == 1),
-        ("all but one lane", |lane, _, _| lane != 0),
-        // The longest block: a full second pass behind a full first one.
-        ("first parity and one lane", |lane, parity, _| parity == 0 || lane == 7),
-        ("longer from lane to lane", |lane, parity, line| line < 8 * lane + 3 * parity),
-        ("all but a few of a lane", |lane, parity, line| {
-            line % 64 >= (lane + parity) % 4 || line < 64
-        }),
-        ("the last lines", |lane, parity, line| line + lane % 6 + parity > 250),
-        ("one element", |lane, parity, line| (lane, parity, line) == (17, 1, 255)),
+    type Kept = fn(usize, usize, usize, usize) -> bool;
+    let cases: [(&str, Kept); 9] = [
+        ("one lane", |_, _, lane, _| lane == 5),
+        ("one lane of the second half", |_, half, lane, _| lane == 31 && half == 1),
+        ("all but one lane", |_, _, lane, _| lane != 0),
+        // The longest block: a full second half behind a full first one.
+        ("first half and one lane", |_, half, lane, _| half == 0 || lane == 7),
+        ("longer from lane to lane", |w, half, lane, word| word < lane + w + 3 * half),
+        ("other sections, other halves", |w, half, _, _| w % 2 == half),
+        ("one section", |w, _, lane, word| w == 2 && (lane + word) % 3 == 0),
+        ("the last words", |w, half, lane, word| word + lane % 6 + half + w > 32),
+        ("one word", |w, half, lane, word| (w, half, lane, word) == (3, 1, 17, 31)),
     ];
     for (what, kept) in cases {
-        for shape in [(128, 128), (200, 150)] {
+        for shape in [(64, 256), (100, 298)] {
             let mut values = weights(shape.0, shape.1, 0, 77);
             for (at, value) in values.iter_mut().enumerate() {
-                let (lane, parity, line) = owner(at / shape.1, at % shape.1);
-                if !kept(lane, parity, line) {
+                let (w, half, lane, word) = owner(at / shape.1, at % shape.1);
+                // Of every fifth word the second element alone.
+                let alone = word % 5 == 4 && at % shape.1 % 2 == 0;
+                if !kept(w, half, lane, word) || alone {
                     *value = 0x8000 * (at % 3 == 0) as u16;
                 }
             }
@@ -473,14 +475,14 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
             }
             let at = match damage % 4 {
                 // The header, the table, and anywhere; of Slots the starts, the arrangement and values of the first block, of
-                // Banked the starts and the first rows, of SELL the ends and the order.
+                // Banked the masks and the starts, of SELL the ends and the order.
                 0 => rng.below(104),
                 1 => 256 + rng.below((bad.len() - 256).min(64)),
                 3 if format == api::FORMAT_SLOTS => {
                     usize::from(bad[72]) + 256 * usize::from(bad[73]) + 1024 + rng.below(512)
                 }
                 3 if format == api::FORMAT_BANKED => {
-                    usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(1024)
+                    usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(1536)
                 }
                 3 if format == api::FORMAT_SELL => {
                     usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(64)

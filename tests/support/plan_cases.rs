@@ -271,9 +271,12 @@ pub fn algorithms_and_splits(handle: &Handle, sample: bool) {
 pub fn row_groups_in_turn(handle: &Handle) {
     let (m, k) = (9000, 2056);
     // The fewest tiles a row group, so that there are more groups than multiprocessors.
-    for (format, n, tiles) in
-        [(api::FORMAT_SELL, 5, 1), (api::FORMAT_BANKED, 5, 1), (api::FORMAT_SLOTS, 40, 2)]
-    {
+    for (format, n, tiles) in [
+        (api::FORMAT_SELL, 5, 1),
+        (api::FORMAT_BANKED, 5, 1),
+        (api::FORMAT_BANKED, 100, 1),
+        (api::FORMAT_SLOTS, 40, 2),
+    ] {
         let case = Case { format, m, k, n, ..Case::PLAIN };
         let weights = integer_weights(m, k, 95, 5);
         let (a, _buffer) = compressed(handle, (m, k), &weights, format, case.dtype);

@@ -127,7 +127,6 @@ impl Timing {
             .ok_or_else(|| format!("algorithm {id}"))?;
         let block_cols = match *format {
             "tiled-csl" => 64,
-            "banked" => 128,
             "sell" => 2048,
             _ => 256,
         };

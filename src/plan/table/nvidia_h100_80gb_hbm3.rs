@@ -35,9 +35,10 @@ const fn law(kernel: KernelId) -> Law {
         BankedN1Sm90 => Law::Units(Units { launch: 8.869, unit: 0.02658, tile: 0.3746, fill: 0.001861, overflow: 1.629e-6, fix_up: 1.724, single: 1.12, bytes: 24280.0 }),
         BankedN2Sm90 => Law::Units(Units { launch: 8.653, unit: 0.003301, tile: 0.4154, fill: 0.00181, overflow: 1.935e-6, fix_up: 2.452, single: 1.106, bytes: 23690.0 }),
         BankedN4Sm90 => Law::Units(Units { launch: 8.692, unit: 0.006275, tile: 0.4506, fill: 0.00197, overflow: 8.613e-7, fix_up: 3.248, single: 1.097, bytes: 23100.0 }),
+        BankedN6Sm90 => Law::Units(Units { launch: 7.027, unit: 0.1042, tile: 0.459, fill: 0.001885, overflow: 9.499e-7, fix_up: 6.608, single: 1.072, bytes: 23400.0 }),
         BankedN8Sm90 => Law::Units(Units { launch: 7.027, unit: 0.1042, tile: 0.459, fill: 0.001885, overflow: 9.499e-7, fix_up: 6.608, single: 1.072, bytes: 23400.0 }),
+        BankedN12Sm90 => Law::Units(Units { launch: 11.97, unit: 0.005757, tile: 0.756, fill: 0.00317, overflow: 1.887e-6, fix_up: 4.339, single: 1.0, bytes: 26360.0 }),
         BankedN16Sm90 => Law::Units(Units { launch: 11.97, unit: 0.005757, tile: 0.756, fill: 0.00317, overflow: 1.887e-6, fix_up: 4.339, single: 1.0, bytes: 26360.0 }),
-        BankedVectorSm90 => Law::Units(Units { launch: 7.915, unit: 1.032, tile: 1.614e-5, fill: 0.001044, overflow: 3.485e-5, fix_up: 2.326, single: 1.221, bytes: 19750.0 }),
         SellN1Sm90 => Law::Units(Units { launch: 7.609, unit: 0.841, tile: 0.3065, fill: 0.004346, overflow: 3.764e-7, fix_up: 2.371, single: 1.0, bytes: 23340.0 }),
         _ => Law::Unknown,
     }

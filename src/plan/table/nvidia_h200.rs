@@ -37,9 +37,10 @@ const fn law(kernel: KernelId) -> Law {
         BankedN1Sm90 => Law::Units(Units { launch: 6.969, unit: 0.02523, tile: 0.3726, fill: 0.001908, overflow: 1.086e-6, fix_up: 0.8493, single: 1.141, bytes: 31500.0 }),
         BankedN2Sm90 => Law::Units(Units { launch: 6.468, unit: 0.0009237, tile: 0.4111, fill: 0.001932, overflow: 9.366e-7, fix_up: 1.769, single: 1.123, bytes: 30590.0 }),
         BankedN4Sm90 => Law::Units(Units { launch: 6.288, unit: 0.001144, tile: 0.4496, fill: 0.002062, overflow: 3.691e-7, fix_up: 2.811, single: 1.1, bytes: 29110.0 }),
+        BankedN6Sm90 => Law::Units(Units { launch: 6.931, unit: 0.04952, tile: 0.4859, fill: 0.001781, overflow: 6.17e-7, fix_up: 6.042, single: 1.072, bytes: 27820.0 }),
         BankedN8Sm90 => Law::Units(Units { launch: 6.931, unit: 0.04952, tile: 0.4859, fill: 0.001781, overflow: 6.17e-7, fix_up: 6.042, single: 1.072, bytes: 27820.0 }),
+        BankedN12Sm90 => Law::Units(Units { launch: 8.452, unit: 0.002546, tile: 0.7483, fill: 0.002978, overflow: 2.273e-7, fix_up: 5.182, single: 1.007, bytes: 18610.0 }),
         BankedN16Sm90 => Law::Units(Units { launch: 8.452, unit: 0.002546, tile: 0.7483, fill: 0.002978, overflow: 2.273e-7, fix_up: 5.182, single: 1.007, bytes: 18610.0 }),
-        BankedVectorSm90 => Law::Units(Units { launch: 4.437, unit: 1.033, tile: 1.207e-8, fill: 0.001074, overflow: 4.667e-5, fix_up: 2.027, single: 1.246, bytes: 20510.0 }),
         SellN1Sm90 => Law::Units(Units { launch: 7.431, unit: 0.7945, tile: 0.3075, fill: 0.004362, overflow: 3.557e-7, fix_up: 2.13, single: 1.0, bytes: 24300.0 }),
         _ => Law::Unknown,
     }
