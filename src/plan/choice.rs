@@ -112,7 +112,7 @@ impl KernelId {
 pub fn algorithms(problem: &Problem, props: &DeviceProps) -> Result<Vec<KernelId>> {
     let mut found = vec![select(problem, props)?.kernel];
     for n_tiles in CLASSES.into_iter().flatten().copied() {
-        let mut estimates = Estimates::new(problem, props, n_tiles);
+        let estimates = Estimates::new(problem, props, n_tiles);
         let mut timed: Vec<(f64, KernelId)> =
             candidates(problem, props, n_tiles).map(|c| (estimates.time(&c), c.kernel)).collect();
         timed.sort_by(|a, b| a.0.total_cmp(&b.0));

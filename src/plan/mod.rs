@@ -258,7 +258,7 @@ pub fn select_chosen(
         3 | 4 | 6 | 12 | 16 if choice.grouped => 8,
         wanted => wanted,
     };
-    let mut estimates = Estimates::new(problem, props, wanted);
+    let estimates = Estimates::new(problem, props, wanted);
     // Fewer columns a CTA when the widest tile does not fit the device's shared memory. Times are of the same columns in a
     // class, whatever N is, so that the workspace grows with N.
     let mut widths = CLASSES
@@ -413,6 +413,8 @@ struct Line {
     k_blocks: u32,
     /// Whether whole rows are dealt a tile at a time, by their bytes, and not a row group at a time.
     deals_tiles: bool,
+    /// Whether the warps of a tile end a part of it together, so that nothing else goes on meanwhile.
+    ends_together: bool,
 }
 
 impl Line {
@@ -435,6 +437,7 @@ impl Line {
             groups: row_tiles.div_ceil(group_tiles),
             k_blocks: k.div_ceil(unit_cols),
             deals_tiles: false,
+            ends_together: facts.family == Family::BankedSm90,
         }
     }
 
@@ -498,7 +501,7 @@ impl Line {
         if pieces % ctas == 0 && each % u64::from(parts) == 0 {
             0
         } else if pieces % ctas == 0 && u64::from(parts) % each == 0
-            || self.busiest(parts, sms) >= model::LONG
+            || self.busiest(parts, sms) >= model::LONG && !self.ends_together
         {
             1
         } else {
@@ -721,20 +724,18 @@ fn stagings<'a>(
     )
 }
 
-/// Estimated times of candidates, each cut as is best for it. Planning is part of a compute call: what does not
-/// depend on the staged blocks is not computed again for the next candidate that differs in them alone.
+/// Estimated times of candidates, each cut as is best for it.
 struct Estimates<'a> {
     problem: &'a Problem,
     props: &'a DeviceProps,
     table: &'static Table,
     /// Columns over 8 that times are of.
     width: u32,
-    last: Option<((KernelId, u32), f64)>,
 }
 
 impl<'a> Estimates<'a> {
     fn new(problem: &'a Problem, props: &'a DeviceProps, width: u32) -> Self {
-        Self { problem, props, table: table::of(&props.name), width, last: None }
+        Self { problem, props, table: table::of(&props.name), width }
     }
 
     /// Slices that the candidate makes of these columns.
@@ -742,13 +743,13 @@ impl<'a> Estimates<'a> {
         self.width.div_ceil(c.kernel.facts().n_tiles)
     }
 
-    /// Into how many pieces row groups are best cut, and the time of the work then.
+    /// Into how many pieces row groups are best cut, and the time then.
     fn best_parts(&self, c: &Candidate, line: &Line, sms: u32) -> (u32, f64) {
         let slices = self.slices(c);
         let features = |parts| c.features(line, self.problem, self.props, parts, sms, slices);
         match (self.table.law)(c.kernel) {
             Law::Units(units) => splits(line)
-                .map(|parts| (parts, units.work(&features(parts))))
+                .map(|parts| (parts, units.time(&features(parts))))
                 .min_by(|a, b| a.1.total_cmp(&b.1))
                 .unwrap_or((line.k_blocks, f64::INFINITY)),
             // The other laws do not know what adding up costs.
@@ -756,22 +757,9 @@ impl<'a> Estimates<'a> {
         }
     }
 
-    fn time(&mut self, c: &Candidate) -> f64 {
-        let law = (self.table.law)(c.kernel);
-        let work = |this: &Self| {
-            let sms = c.ctas_at_a_time(this.props, this.slices(c));
-            this.best_parts(c, &Line::new(c, this.problem), sms).1
-        };
-        let Law::Units(units) = law else {
-            return work(self);
-        };
-        let this = (c.kernel, c.group_tiles);
-        let work = match self.last {
-            Some((last, work)) if last == this => work,
-            _ => work(self),
-        };
-        self.last = Some((this, work));
-        units.staged(work, c.a_slots)
+    fn time(&self, c: &Candidate) -> f64 {
+        let sms = c.ctas_at_a_time(self.props, self.slices(c));
+        self.best_parts(c, &Line::new(c, self.problem), sms).1
     }
 }
 

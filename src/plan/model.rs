@@ -43,8 +43,9 @@ pub enum Law {
 }
 
 /// The busiest CTA takes as long as its units' (row group x block along K) tiles need to be multiplied, or as the bytes of all
-/// CTAs need to arrive, whichever is longer: where some have less to do, the others get what they leave of the bandwidth, up
-/// to [`SHARES`]. Times in microseconds.
+/// CTAs need to arrive, and a little more than the longer of the two where they are close: where some have less to do, the others
+/// get what they leave of the bandwidth, up to [`SHARES`]. Few staged blocks hide little of a block's latency from either. Times
+/// in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Units {
     /// Of every launch.
@@ -59,8 +60,9 @@ pub struct Units {
     pub overflow: f64,
     /// Of a part of a cut row group: of storing it, or of adding up all of them.
     pub fix_up: f64,
-    /// Factor where one block alone is staged, so that nothing hides the latency of the next.
-    pub single: f64,
+    /// From asking for a block of A until it is there: a tile's next block is asked for when the first of its staged ones has been
+    /// multiplied.
+    pub latency: f64,
     /// A multiprocessor's share of the bandwidth, bytes of the largest block a microsecond.
     pub bytes: f64,
 }
@@ -79,10 +81,13 @@ pub struct Decoding {
 /// How many multiprocessors' shares of the bandwidth one can take.
 pub const SHARES: f64 = 2.0;
 
+/// Rows of a part of a row group that take as long to be added up as one part takes to be counted.
+pub const PART_ROWS: f64 = 128.0;
+
 /// Units of a Slots block of 256 columns up to which there is hardly any overflow.
 pub const FULL: u32 = 46;
 
-/// Units from which on a CTA stores the part that it begins with while it works on what follows.
+/// Units from which on a CTA stores the part that it begins with while it works on what follows, where its warps end one by one.
 pub const LONG: u64 = 24;
 
 /// The time of the same product with dense 16-bit weights: cuBLAS, L2 cold. It reads them once, and up to
@@ -123,27 +128,34 @@ impl Law {
 impl Units {
     /// Microseconds.
     pub fn time(&self, f: &Features) -> f64 {
-        self.staged(self.work(f), f.a_slots)
+        // A staged block that changes nothing only waits.
+        self.launch + self.work(f) * (1.0 + 0.001 * f64::from(f.a_slots))
     }
 
-    /// Of the work alone: the same for any number of staged blocks.
-    pub fn work(&self, f: &Features) -> f64 {
+    /// Of the work alone.
+    fn work(&self, f: &Features) -> f64 {
         let tiles = f64::from(f.group_tiles);
         let arriving = tiles * f64::from(f.block_bytes) / self.bytes;
         let together = f64::from(f.together);
         let over = f64::from(f.max_block.saturating_sub(FULL));
         let tile = self.tile + self.fill * f64::from(f.max_block) + self.overflow * over * over;
+        let unit = self.unit + tiles * tile;
+        // A slot is asked for, filled and multiplied, while the others of its tile are. Without slots nothing is known of that.
+        let slots = f64::from(f.a_slots.max(1));
+        let latency = if f.a_slots == 0 { 0.0 } else { self.latency };
+        let in_turn = if f.a_slots == 0 {
+            unit
+        } else {
+            (unit + latency + arriving / tiles.max(1.0)) / slots
+        };
         let busiest = together * f.busiest as f64;
-        let multiplied = busiest * (self.unit + tiles * tile);
-        let arrived = arriving * (f.fair as f64).max(busiest / SHARES);
-        multiplied.max(arrived) + together * self.fix_up * f64::from(f.cut)
-    }
-
-    /// Of work with so many staged blocks of a team, and of the launch.
-    pub fn staged(&self, work: f64, staged: u32) -> f64 {
-        // Two staged blocks hide the latency of the next; a third only waits.
-        let staging = if staged == 1 { self.single } else { 1.0 + 0.001 * f64::from(staged) };
-        self.launch + work * staging
+        let multiplied = busiest * unit.max(in_turn);
+        let arrived = (arriving + latency / slots) * (f.fair as f64).max(busiest / SHARES);
+        // Where both take about as long, now one waits and now the other.
+        let either = (multiplied.powi(4) + arrived.powi(4)).sqrt().sqrt();
+        // A part is as large as the row group.
+        let rows = tiles * f64::from(f.kernel.facts().tile_rows);
+        either + together * self.fix_up * f64::from(f.cut) * (1.0 + rows / PART_ROWS)
     }
 }
 
@@ -184,7 +196,7 @@ mod tests {
             fill: 0.002,
             overflow: 1e-4,
             fix_up: 3.0,
-            single: 1.15,
+            latency: 1.15,
             bytes: 25_000.0,
         };
         let decoding = Decoding { enough: 8.0, waiting: 0.85, waiting_bytes: 4096 };

@@ -23,7 +23,7 @@ const ENOUGH: usize = 12;
 const PARAMETERS: usize = 8;
 
 /// A coefficient of zero starts here: the fit works with logarithms.
-const LEAST: [f64; PARAMETERS] = [3.0, 0.3, 0.05, 1e-4, 1e-5, 2.0, 1.0, 1.0];
+const LEAST: [f64; PARAMETERS] = [3.0, 0.3, 0.05, 1e-4, 1e-5, 2.0, 0.5, 1.0];
 
 /// Steps of the solver; it has converged long before.
 const STEPS: usize = 150;
@@ -70,24 +70,26 @@ pub fn fit(samples: &[Sample], base: fn(KernelId) -> Law) -> Fitted {
     let mut by_kernel: HashMap<KernelId, Vec<(Features, f64, f64)>> = HashMap::new();
     for s in samples {
         // What nobody would choose need not be known well.
-        let far = s.us > 1.5 * best.get(s.product.as_str()).copied().unwrap_or(s.us);
-        let weight = if far { 0.3 } else { 1.0 };
+        let weight = (best.get(s.product.as_str()).copied().unwrap_or(s.us) / s.us).powi(4);
         by_kernel.entry(s.features.kernel).or_default().push((s.features, s.us.ln(), weight));
     }
     by_kernel.retain(|_, measured| measured.len() >= ENOUGH);
     let laws = by_kernel
         .into_par_iter()
         .filter_map(|(kernel, measured)| {
-            let start = match base(kernel) {
+            let from = generic(&measured);
+            let known = match base(kernel) {
                 Law::Units(units) => units,
-                _ => generic(&measured),
+                _ => from,
             };
-            // Which of bytes and tiles decides is a fork at which a solver may go astray: from both sides.
+            // Which of bytes and tiles decides is a fork at which a solver may go astray: from both sides, and from elsewhere.
             let starts = [1.0, 0.3, 3.0].into_iter().flat_map(|a| [1.0, 0.6, 1.6].map(|b| (a, b)));
-            let solved = starts.map(|(tile, bytes)| {
-                let (tile, bytes) = (tile * start.tile, bytes * start.bytes);
-                rounded(solve(Units { tile, bytes, ..start }, &measured))
+            let starts = starts.map(|(tile, bytes)| Units {
+                tile: tile * known.tile,
+                bytes: bytes * known.bytes,
+                ..known
             });
+            let solved = starts.chain([from]).map(|start| rounded(solve(start, &measured)));
             let units =
                 solved.min_by(|a, b| squares(a, &measured).total_cmp(&squares(b, &measured)))?;
             let off = measured.iter().map(|(f, log, _)| (units.time(f).ln() - log).abs());
@@ -123,13 +125,13 @@ fn generic(measured: &[(Features, f64, f64)]) -> Units {
         fill: 1e-3 * tile,
         overflow: 1e-5,
         fix_up: 3.0,
-        single: 1.1,
+        latency: 1.0,
         bytes: 25_000.0,
     }
 }
 
 fn to_logs(u: &Units) -> [f64; PARAMETERS] {
-    let values = [u.launch, u.unit, u.tile, u.fill, u.overflow, u.fix_up, u.single, u.bytes];
+    let values = [u.launch, u.unit, u.tile, u.fill, u.overflow, u.fix_up, u.latency, u.bytes];
     let mut logs = [0.0; PARAMETERS];
     for ((log, value), least) in logs.iter_mut().zip(values).zip(LEAST) {
         *log = (if value > 0.0 { value } else { least }).ln();
@@ -138,8 +140,8 @@ fn to_logs(u: &Units) -> [f64; PARAMETERS] {
 }
 
 fn from_logs(logs: &[f64; PARAMETERS]) -> Units {
-    let [launch, unit, tile, fill, overflow, fix_up, single, bytes] = logs.map(f64::exp);
-    Units { launch, unit, tile, fill, overflow, fix_up, single: single.max(1.0), bytes }
+    let [launch, unit, tile, fill, overflow, fix_up, latency, bytes] = logs.map(f64::exp);
+    Units { launch, unit, tile, fill, overflow, fix_up, latency, bytes }
 }
 
 /// Four digits: more say nothing.
@@ -152,7 +154,7 @@ fn rounded(u: Units) -> Units {
         fill: round(u.fill),
         overflow: round(u.overflow),
         fix_up: round(u.fix_up),
-        single: round(u.single),
+        latency: round(u.latency),
         bytes: round(u.bytes),
     }
 }
@@ -366,7 +368,7 @@ mod tests {
             fill: 0.002,
             overflow: 2e-4,
             fix_up: 5.0,
-            single: 1.3,
+            latency: 1.3,
             bytes: 22_000.0,
         };
         for format in [Format::Slots, Format::Bitmap] {

@@ -73,10 +73,12 @@ fn expression(law: &Law) -> String {
         Law::Decoding(Decoding { enough, waiting, waiting_bytes }) => format!(
             "Law::Decoding(Decoding {{ enough: {enough:?}, waiting: {waiting:?}, waiting_bytes: {waiting_bytes} }})"
         ),
-        Law::Units(Units { launch, unit, tile, fill, overflow, fix_up, single, bytes }) => format!(
-            "Law::Units(Units {{ launch: {launch:?}, unit: {unit:?}, tile: {tile:?}, fill: {fill:?}, \
-             overflow: {overflow:?}, fix_up: {fix_up:?}, single: {single:?}, bytes: {bytes:?} }})"
-        ),
+        Law::Units(Units { launch, unit, tile, fill, overflow, fix_up, latency, bytes }) => {
+            format!(
+                "Law::Units(Units {{ launch: {launch:?}, unit: {unit:?}, tile: {tile:?}, fill: {fill:?}, \
+             overflow: {overflow:?}, fix_up: {fix_up:?}, latency: {latency:?}, bytes: {bytes:?} }})"
+            )
+        }
     }
 }
 
