@@ -228,7 +228,7 @@ typedef enum {
     FLASHLLM_FORMAT_BITMAP = 2,
     /**
      * Codes that are the metadata of sparse Tensor Core instructions, and the values of their slots: the
-     * fastest to multiply with up to 48 columns from about 50 % sparsity on Hopper.
+     * fastest to multiply with up to 24 columns from about 50 % sparsity on Hopper.
      */
     FLASHLLM_FORMAT_SLOTS = 3,
     /**
@@ -338,7 +338,7 @@ typedef enum {
      */
     FLASHLLM_SPMAT_TILED_CSL_REORDER = 0,
     /**
-     * int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 48 columns, 1 fewer
+     * int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 24 columns, 1 fewer
      * bytes, 2 speed of products with more columns, 3 speed of products with up to 8 columns, which is FLASHLLM_FORMAT_SELL
      * from 92 % zeros on. Used by the next flashllmDenseToSparse_analysis().
      */

@@ -54,7 +54,7 @@ pub enum Format {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Preference {
-    /// Speed of products with up to 48 columns.
+    /// Speed of products with up to 24 columns.
     #[default]
     Speed = 0,
     /// Fewer bytes.

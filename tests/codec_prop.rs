@@ -848,8 +848,8 @@ fn automatic_choice_follows_sparsity_and_preference() {
     assert_eq!(choose(550, speed), Format::Bitmap);
     assert_eq!(choose(500, speed), Format::Slots);
     assert_eq!(choose(500, footprint), Format::Bitmap);
-    assert_eq!(choose(500, columns), Format::Bitmap);
-    assert_eq!(choose(450, columns), Format::Bitmap);
+    assert_eq!(choose(730, columns), Format::Bitmap);
+    assert_eq!(choose(670, columns), Format::Banked);
     assert_eq!(choose(400, speed), Format::Slots);
     assert_eq!(choose(400, columns), Format::Banked);
     assert_eq!(choose(300, speed), Format::Slots);

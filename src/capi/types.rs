@@ -127,7 +127,7 @@ pub enum flashllmFormat_t {
     /// A mask bit for each element, in the order of Tensor Core fragments, and packed values.
     FLASHLLM_FORMAT_BITMAP = 2,
     /// Codes that are the metadata of sparse Tensor Core instructions, and the values of their slots: the
-    /// fastest to multiply with up to 48 columns from about 50 % sparsity on Hopper.
+    /// fastest to multiply with up to 24 columns from about 50 % sparsity on Hopper.
     FLASHLLM_FORMAT_SLOTS = 3,
     /// Registers of Tensor Core fragments, dealt to the banks of shared memory: the fastest to multiply with
     /// more columns on Hopper.
@@ -216,7 +216,7 @@ pub enum flashllmSpMatAttribute_t {
     /// int32_t, 0 or 1, default 1. Tiled-CSL: order the items of a tile so that 32 neighbours hit
     /// different shared-memory banks. Used by the next flashllmDenseToSparse_analysis().
     FLASHLLM_SPMAT_TILED_CSL_REORDER = 0,
-    /// int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 48 columns, 1 fewer
+    /// int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 24 columns, 1 fewer
     /// bytes, 2 speed of products with more columns, 3 speed of products with up to 8 columns, which is FLASHLLM_FORMAT_SELL
     /// from 92 % zeros on. Used by the next flashllmDenseToSparse_analysis().
     FLASHLLM_SPMAT_PREFERENCE = 1,

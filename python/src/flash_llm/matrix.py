@@ -216,7 +216,7 @@ class SparseMatrix:
         Args:
             dense: the pruned matrix. Only zeros are dropped: prune it first.
             format: a format, or "auto" to let the library choose.
-            prefer: what "auto" chooses for: "speed" of products with up to 48 columns, "columns": speed with more,
+            prefer: what "auto" chooses for: "speed" of products with up to 24 columns, "columns": speed with more,
                 "few_columns": speed with up to 8, or "size".
 
         Raises:
