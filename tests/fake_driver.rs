@@ -247,6 +247,17 @@ impl Program {
     }
 
     fn dense(&mut self, rows: usize, cols: usize, values: *mut c_void) -> flashllmDnMatDescr_t {
+        self.dense_apart(rows, cols, rows, values)
+    }
+
+    /// As above, columns so many elements apart.
+    fn dense_apart(
+        &mut self,
+        rows: usize,
+        cols: usize,
+        distance: usize,
+        values: *mut c_void,
+    ) -> flashllmDnMatDescr_t {
         let mut d = ptr::null_mut();
         // SAFETY: a valid place for a descriptor; column-major device memory of rows x cols fp16.
         let status = unsafe {
@@ -254,7 +265,7 @@ impl Program {
                 &raw mut d,
                 rows as i64,
                 cols as i64,
-                rows as i64,
+                distance as i64,
                 values,
                 R_16F,
                 COL,

@@ -238,6 +238,48 @@ fn b_of_many_columns_is_packed_beside_the_start_of_the_product() {
 }
 
 #[test]
+fn b_of_banked_is_described_to_the_driver_where_its_kernel_reads_it() {
+    test("b_of_banked_is_described_to_the_driver_where_its_kernel_reads_it", |fake| {
+        let maps = |fake: &Fake| fake.counts().get("cuTensorMapEncodeTiled").copied().unwrap_or(0);
+        // Banked on Hopper and on Ampere, and Slots; B where it is, and where 16 bytes are no multiple of its columns' distance.
+        for (format, major, columns, expected) in
+            [(4, 9, 1, 1), (4, 9, 40, 1), (4, 8, 40, 0), (3, 9, 40, 0), (4, 9, 100, 1)]
+        {
+            for distance in [COLS, COLS + 1] {
+                fake.set_attribute(75, major);
+                let mut program = Program::default();
+                let ready = program
+                    .prepare_as(RawFormat(format))
+                    .unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+                let b = program.malloc((COLS + 1) * columns * 2).unwrap();
+                let c = program.malloc(ROWS * columns * 2).unwrap();
+                let wide = Ready {
+                    b: program.dense_apart(COLS, columns, distance, b),
+                    c: program.dense(ROWS, columns, c),
+                    ..ready
+                };
+                let workspace = program.malloc(size_of_product(&program, &wide)).unwrap();
+                let wide = Ready { workspace, ..wide };
+                fake.reset();
+                program.multiply(&wide, false).unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+                assert_eq!(maps(fake), expected, "format {format}, {columns} columns");
+                if expected > 0 {
+                    fake.reset();
+                    fake.fail("cuTensorMapEncodeTiled", 1, 1);
+                    let status = program.multiply(&wide, false).unwrap_err();
+                    assert_ne!(status, FLASHLLM_STATUS_SUCCESS);
+                    assert!(message().contains("cuTensorMapEncodeTiled"), "{}", message());
+                    fake.reset();
+                    program.multiply(&wide, false).unwrap();
+                }
+                program.end();
+                fake.assert_nothing_alive("at the end");
+            }
+        }
+    });
+}
+
+#[test]
 fn scalars_in_device_memory_are_not_touched_by_the_host() {
     test("scalars_in_device_memory_are_not_touched_by_the_host", |fake| {
         let mut program = Program::default();

@@ -389,10 +389,13 @@ int cuLaunchKernelEx(const launch_config *config, void *f, void **params, void *
 int cuTensorMapEncodeTiled(uint64_t *map, int dtype, unsigned rank, uint64_t address, const uint64_t *sizes,
                            const uint64_t *strides, const unsigned *box, const unsigned *steps, int interleave, int swizzle,
                            int promotion, int fill) {
+    ENTER();
     if (!map || (uintptr_t)map % 64 || dtype != 1 || rank != 2 || address % 16 || interleave || swizzle != 3 || fill) return INVALID_VALUE;
     if (!sizes[0] || !sizes[1] || (sizes[0] | sizes[1]) >> 32 || strides[0] % 16 || strides[0] >> 40) return INVALID_VALUE;
     if (strides[0] < sizes[0] * 2 || box[0] != 64 || !box[1] || box[1] > 256 || steps[0] != 1 || steps[1] != 1) return INVALID_VALUE;
     if (promotion < 0 || promotion > 3) return INVALID_VALUE;
+    /* The driver does not look; but a kernel would read all of it. */
+    if (!device_range(address, (sizes[1] - 1) * strides[0] + sizes[0] * 2)) return INVALID_VALUE;
     memset(map, 0, 128);
     map[0] = address;
     return OK;
