@@ -226,6 +226,7 @@ impl Candidate {
             fair: line.fair(fair_slices(self.kernel, slices), props.sm_count),
             together: line.ctas(parts, sms).saturating_mul(slices).div_ceil(props.sm_count.max(1)),
             cut: line.cuts(parts, sms),
+            owners: line.owners(parts, sms),
         }
     }
 }
@@ -490,6 +491,15 @@ impl Line {
             + (rest * u64::from(self.k_blocks)).div_ceil(u64::from(parts))
     }
 
+    /// CTAs that have units of one row group, at most.
+    fn owners(&self, parts: u32, sms: u32) -> u32 {
+        if self.cuts(parts, sms) == 0 {
+            return 1;
+        }
+        let ctas = self.ctas(parts, sms);
+        (ctas.div_ceil(self.groups.max(1)) + u32::from(ctas % self.groups.max(1) != 0)).min(parts)
+    }
+
     /// Parts of cut row groups that a CTA waits for, at most.
     fn cuts(&self, parts: u32, sms: u32) -> u32 {
         if self.tiles_by_bytes(parts) {
@@ -556,6 +566,14 @@ impl Algorithm {
         let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
         let slices = self.kernel.facts().slices(n);
         line.fair(fair_slices(self.kernel, slices), sms)
+    }
+
+    /// [`Features::owners`] of one whose row groups are cut into `parts`.
+    pub fn owners(&self, (m, n, k): (u32, u32, u32), block_cols: u32, parts: u32, sms: u32) -> u32 {
+        let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
+        let facts = self.kernel.facts();
+        let shared = if facts.family.slices_share_a() { facts.slices(n).max(1) } else { 1 };
+        line.owners(parts, (sms / shared).max(1))
     }
 }
 
@@ -830,7 +848,7 @@ mod tests {
             let (time, wide) = of(name, (9, 0), 28_672, 7168, 65);
             assert!(time.is_some() && wide.is_none());
         }
-        let (time, dense) = of(table::TABLES[1].device, (9, 0), 4096, 4096, 32);
+        let (time, dense) = of(table::TABLES[1].device, (9, 0), 4096, 4096, 64);
         assert!(time > dense && dense.is_some(), "{time:?} {dense:?}");
         assert_eq!(of("a device that nobody has measured", (9, 0), 4096, 4096, 16), (None, None));
         // Its table has relative times for kernels of older devices.

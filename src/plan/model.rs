@@ -29,6 +29,8 @@ pub struct Features {
     /// Parts of cut row groups that a CTA waits for, at most: 0, 1, or 2 where it begins within one, ends within another,
     /// and has fewer units than [`LONG`].
     pub cut: u32,
+    /// CTAs that have parts of one row group, at most: whoever is last adds up so many.
+    pub owners: u32,
 }
 
 /// How a kernel's time follows from the features.
@@ -83,6 +85,9 @@ pub const SHARES: f64 = 2.0;
 
 /// Rows of a part of a row group that take as long to be added up as one part takes to be counted.
 pub const PART_ROWS: f64 = 128.0;
+
+/// What adding up takes for each part, of what storing a part takes.
+pub const SUMMED: f64 = 0.2;
 
 /// Units of a Slots block of 256 columns up to which there is hardly any overflow.
 pub const FULL: u32 = 46;
@@ -155,7 +160,9 @@ impl Units {
         let either = (multiplied.powi(4) + arrived.powi(4)).sqrt().sqrt();
         // A part is as large as the row group.
         let rows = tiles * f64::from(f.kernel.facts().tile_rows);
-        either + together * self.fix_up * f64::from(f.cut) * (1.0 + rows / PART_ROWS)
+        let parts = rows / PART_ROWS;
+        let summed = if f.cut == 0 { 0.0 } else { SUMMED * f64::from(f.owners) * parts };
+        either + together * self.fix_up * (f64::from(f.cut) * (1.0 + parts) + summed)
     }
 }
 
@@ -185,6 +192,7 @@ mod tests {
         fair: 28,
         together: 1,
         cut: 0,
+        owners: 1,
     };
 
     #[test]

@@ -42,6 +42,7 @@ impl Timing {
             fair: 0,
             together: 0,
             cut: 0,
+            owners: 1,
         };
         Self {
             date: String::new(),
@@ -130,7 +131,10 @@ impl Timing {
             "sell" => 2048,
             _ => 256,
         };
-        let fair = algorithm.fair(number(m)?, number(n)?, number(k)?, block_cols, number(sms)?);
+        let (rows, tokens, inner) = (number(m)?, number(n)?, number(k)?);
+        let fair = algorithm.fair(rows, tokens, inner, block_cols, number(sms)?);
+        let owners =
+            algorithm.owners((rows, tokens, inner), block_cols, number(parts)?, number(sms)?);
         Ok(Self {
             date: (*date).to_owned(),
             commit: (*commit).to_owned(),
@@ -164,6 +168,7 @@ impl Timing {
                     fair,
                     together: number(together)?,
                     cut: number(cut)?,
+                    owners,
                 },
             },
             us: Some(number(us)?)
