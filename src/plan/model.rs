@@ -83,7 +83,7 @@ pub struct Decoding {
 /// How many multiprocessors' shares of the bandwidth one can take.
 pub const SHARES: f64 = 2.0;
 
-/// Rows of a part of a row group that take as long to be added up as one part takes to be counted.
+/// Rows of a part of a row group that take as long to be stored as a part takes to be counted.
 pub const PART_ROWS: f64 = 128.0;
 
 /// What adding up takes for each part, of what storing a part takes.
