@@ -5,6 +5,7 @@
 //! *words* of a half, the registers of its A fragments; words without an element are left out, and a mask says which. A
 //! lane's words of a half lie in one bank, so that 32 lanes load from 32 banks, straight into the registers of an MMA.
 
+use super::banks::{Deal, LANES};
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
 use super::tile::{Tile, check_edge, reduce, scatter};
@@ -23,7 +24,6 @@ pub const LEAST_UNITS: u32 = (HEAD / UNIT) as u32;
 /// Units of a block without a word left out.
 pub const MOST_UNITS: u32 = LEAST_UNITS + (SECTIONS * HALVES * HALF_WORDS) as u32;
 
-const LANES: usize = 32;
 /// Parts of a block that one warp decodes.
 const SECTIONS: usize = 4;
 const SECTION_ROWS: usize = 16;
@@ -121,18 +121,8 @@ impl Section {
     }
 
     fn dealt(masks: [[u32; LANES]; HALVES]) -> Self {
-        let count = |half: usize, lane: u8| masks[half][usize::from(lane)].count_ones();
-        // The longest banks go to the lanes that add least, so that all end close together; equals in order.
-        let mut by_first: [u8; LANES] = std::array::from_fn(|i| i as u8);
-        let mut by_second = by_first;
-        by_first.sort_by_key(|&bank| std::cmp::Reverse(count(0, bank)));
-        by_second.sort_by_key(|&lane| count(1, lane));
-        let mut bank = [0; LANES];
-        let mut rows = 0;
-        for (&its, &lane) in by_first.iter().zip(&by_second) {
-            bank[usize::from(lane)] = its;
-            rows = rows.max((count(0, its) + count(1, lane)) as usize);
-        }
+        let [first, second] = masks.map(|half| half.map(|mask| mask.count_ones() as u8));
+        let Deal { bank, rows } = Deal::of(&first, &second);
         Self { masks, bank, rows }
     }
 

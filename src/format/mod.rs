@@ -7,6 +7,7 @@
 
 mod arrangement;
 pub mod banked;
+mod banks;
 pub mod bitmap;
 mod blocks;
 pub mod csr;

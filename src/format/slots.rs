@@ -19,6 +19,7 @@ use std::array::from_fn;
 use rayon::prelude::*;
 
 use super::arrangement::{self, Arrangement};
+use super::banks::{Deal, LANES};
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
 use super::tile::{Tile, check_edge, gather, reduce, scatter};
@@ -47,7 +48,6 @@ const WITHOUT_A_ZERO: u32 =
 pub const MOST_DENSE_ROWS: usize = 8;
 
 pub(crate) const STEPS: usize = TILE_COLS / 32;
-const LANES: usize = 32;
 /// Columns that are multiplied together, and rounds of a block in which half of the columns have overflow: more cannot.
 const ROUND: usize = 16;
 const MOST_ROUNDS: usize = TILE_COLS / 2 / ROUND;
@@ -353,42 +353,14 @@ struct Plane {
 }
 
 impl Plane {
-    /// A lane begins in the stream of its own number. For the second sub-block the fullest streams go to the
-    /// lanes that add least, so that all streams end close together; equals in the order of lanes.
+    /// A lane's first sub-block is in the stream of its own number.
     fn of(masks: &Masks, plane: usize) -> Self {
         let (first, second) = (&masks.counts[2 * plane], &masks.counts[2 * plane + 1]);
-        let order = |counts: &[u8; LANES], descending: bool| {
-            // Counting sort: a lane has at most 32 values in a sub-block.
-            let key = |lane: usize| {
-                usize::from(if descending {
-                    32 - counts[lane].min(32)
-                } else {
-                    counts[lane].min(32)
-                })
-            };
-            let mut at = [0u8; 34];
-            for lane in 0..LANES {
-                at[key(lane) + 1] += 1;
-            }
-            for k in 1..34 {
-                at[k] += at[k - 1];
-            }
-            let mut sorted = [0u8; LANES];
-            for lane in 0..LANES {
-                let place = &mut at[key(lane)];
-                sorted[usize::from(*place) & 31] = lane as u8;
-                *place += 1;
-            }
-            sorted
-        };
-        let mut starts = [0; LANES];
-        let mut rows = 0;
-        for (stream, lane) in order(first, true).into_iter().zip(order(second, false)) {
-            let (stream, lane) = (usize::from(stream), usize::from(lane));
-            let begin = usize::from(first[stream]);
-            starts[lane] = (begin * LANES + stream) as u16;
-            rows = rows.max(begin + usize::from(second[lane]));
-        }
+        let Deal { bank, rows } = Deal::of(first, second);
+        let starts = bank.map(|stream| {
+            let stream = usize::from(stream);
+            (usize::from(first[stream]) * LANES + stream) as u16
+        });
         Self { starts, rows }
     }
 }
