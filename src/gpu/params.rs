@@ -141,7 +141,7 @@ pub const MAPPED_GROUP: usize = 10;
 
 /// `FlSpmmMappedGroup`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct SpmmMappedGroup {
     /// Of B, by blockIdx.z.
     pub maps: [TensorMap; MAPPED_GROUP],

@@ -238,10 +238,10 @@ impl<'a> Group<'a> {
         });
         let function = self.ctx.group_function(plan.kernel, self.dtype)?;
         let slices = plan.kernel.facts().slices(widest);
-        let mut mapped = SpmmMappedGroup::default();
+        let mut mapped;
         let mut params = if plan.kernel.takes_map() {
-            mapped.maps = self.maps;
-            mapped.p.copy_from_slice(&self.params.p[..MAPPED_GROUP]);
+            let p = std::array::from_fn(|i| self.params.p[i]);
+            mapped = SpmmMappedGroup { maps: self.maps, p };
             [(&raw mut mapped).cast()]
         } else {
             [(&raw mut self.params).cast()]
@@ -295,8 +295,8 @@ fn product(
     log::log(Level::Info, "cuLaunchKernel", || {
         format!("{} {params:?}", plan.kernel.symbol(args.header.dtype))
     });
-    // SAFETY: the kernel takes one SpmmParams by value, and behind it some a TensorMap, which the others do not see; the plan's grid and shared memory are those that
-    // the kernel expects, the matrix was validated, and the caller vouches for the addresses.
+    // SAFETY: the kernel takes one SpmmParams by value, and behind it some a TensorMap, which the others do not see; the plan's
+    // grid and shared memory are those that the kernel expects, the matrix was validated, and the caller vouches for the addresses.
     unsafe {
         launch(Launch {
             function: ctx.function(plan.kernel, args.header.dtype)?,

@@ -195,8 +195,7 @@ impl Candidate {
 
     /// CTAs along the line of units that run at a time.
     fn ctas_at_a_time(&self, props: &DeviceProps, slices: u32) -> u32 {
-        let ctas = props.sm_count * self.ctas_per_sm;
-        if self.kernel.facts().family.slices_share_a() { (ctas / slices).max(1) } else { ctas }
+        ctas_of_a_slice(self.kernel, props.sm_count * self.ctas_per_sm, slices)
     }
 
     /// Slices of N.
@@ -571,9 +570,7 @@ impl Algorithm {
     /// [`Features::owners`] of one whose row groups are cut into `parts`.
     pub fn owners(&self, (m, n, k): (u32, u32, u32), block_cols: u32, parts: u32, sms: u32) -> u32 {
         let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
-        let facts = self.kernel.facts();
-        let shared = if facts.family.slices_share_a() { facts.slices(n).max(1) } else { 1 };
-        line.owners(parts, (sms / shared).max(1))
+        line.owners(parts, ctas_of_a_slice(self.kernel, sms, self.kernel.facts().slices(n)))
     }
 }
 
@@ -601,6 +598,11 @@ pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
         }
     }
     found
+}
+
+/// Of so many CTAs those that have a slice of N, one of so many.
+fn ctas_of_a_slice(kernel: KernelId, ctas: u32, slices: u32) -> u32 {
+    if kernel.facts().family.slices_share_a() { (ctas / slices.max(1)).max(1) } else { ctas }
 }
 
 /// How often A comes from memory for so many slices.

@@ -140,22 +140,18 @@ impl Units {
     /// Of the work alone.
     fn work(&self, f: &Features) -> f64 {
         let tiles = f64::from(f.group_tiles);
-        let arriving = tiles * f64::from(f.block_bytes) / self.bytes;
+        let block = f64::from(f.block_bytes) / self.bytes;
         let together = f64::from(f.together);
         let over = f64::from(f.max_block.saturating_sub(FULL));
         let tile = self.tile + self.fill * f64::from(f.max_block) + self.overflow * over * over;
         let unit = self.unit + tiles * tile;
-        // A slot is asked for, filled and multiplied, while the others of its tile are. Without slots nothing is known of that.
-        let slots = f64::from(f.a_slots.max(1));
-        let latency = if f.a_slots == 0 { 0.0 } else { self.latency };
-        let in_turn = if f.a_slots == 0 {
-            unit
-        } else {
-            (unit + latency + arriving / tiles.max(1.0)) / slots
-        };
+        // A slot is asked for, filled and multiplied, while the others of its tile are. Who has none waits for none.
+        let slots = if f.a_slots == 0 { f64::INFINITY } else { f64::from(f.a_slots) };
+        let in_turn = (unit + self.latency + block) / slots;
         let busiest = together * f.busiest as f64;
         let multiplied = busiest * unit.max(in_turn);
-        let arrived = (arriving + latency / slots) * (f.fair as f64).max(busiest / SHARES);
+        let arrived =
+            (tiles * block + self.latency / slots) * (f.fair as f64).max(busiest / SHARES);
         // Where both take about as long, now one waits and now the other.
         let either = (multiplied.powi(4) + arrived.powi(4)).sqrt().sqrt();
         // A part is as large as the row group.
