@@ -200,8 +200,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
                     b_phase ^= 1;
                 }
             }
-            if (unit + 1 == end) continue;
-            next_slot();
+            if (unit + 1 != end) next_slot();
         }
         wgmma_wait<0>();
         free_piece();

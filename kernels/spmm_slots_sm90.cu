@@ -42,13 +42,7 @@ constexpr int kRoundsTile = kRounds * kRoundTile;
 template <int NT>
 __device__ __forceinline__ void add(float4* acc, uint32_t from) {
 #pragma unroll
-    for (int i = 0; i < NT; ++i) {
-        const uint4 v = lds128(from + i * 512);
-        acc[i].x += __uint_as_float(v.x);
-        acc[i].y += __uint_as_float(v.y);
-        acc[i].z += __uint_as_float(v.z);
-        acc[i].w += __uint_as_float(v.w);
-    }
+    for (int i = 0; i < NT; ++i) plus(acc[i], lds_float4(from + i * 512));
 }
 
 // By value: ?: would choose between addresses and put the accumulators into local memory.

@@ -78,6 +78,13 @@ __device__ __forceinline__ void prepare_counters(const StreamK& line, uint32_t s
 }
 #endif
 
+__device__ __forceinline__ void plus(float4& sum, const float4& v) {
+    sum.x += v.x;
+    sum.y += v.y;
+    sum.z += v.z;
+    sum.w += v.w;
+}
+
 // One row tile's parts, or those of a piece of it that a warp sums: CTAs first..last. `warps` warps of a CTA sum
 // something, this one `warp`. begin() comes before everything else. `ready`: the mbarrier whose first phase ends when its words
 // are prepared, or 0 if they are already.
@@ -125,18 +132,24 @@ struct Parts {
         return __shfl_sync(~0u, complete, 0);
     }
 
-    // Adds all parts in CTA order to this warp's own, which `get` and `put` access by vector; true if this warp is the
-    // last and shall store the tile.
-    template <int kUnroll, typename Get, typename Put>
-    __device__ __forceinline__ bool reduce(uint32_t lane, Get get, Put put) const {
-        if (first == last) return true;
+    // Stores this part, whose vectors `get` gives, and counts it; true if all other parts were there before.
+    template <int kUnroll, typename Get>
+    __device__ __forceinline__ bool publish(uint32_t lane, Get get) const {
         float4* mine = part(cta, lane);
 #pragma unroll(kUnroll)
         for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, get(i));
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
         if (ready != 0) mbar_wait(ready, 0);
 #endif
-        if (!arrive(lane)) return false;
+        return arrive(lane);
+    }
+
+    // Adds all parts in CTA order to this warp's own, which `get` and `put` access by vector; true if this warp is the
+    // last and shall store the tile.
+    template <int kUnroll, typename Get, typename Put>
+    __device__ __forceinline__ bool reduce(uint32_t lane, Get get, Put put) const {
+        if (first == last) return true;
+        if (!publish<kUnroll>(lane, get)) return false;
         // Batches keep several loads in flight without holding a second copy of the tile.
         constexpr int kBatch = kVectors < 4 ? kVectors : 4;
 #pragma unroll(kUnroll)
@@ -150,12 +163,7 @@ struct Parts {
 #pragma unroll
                 for (int j = 0; j < kBatch; ++j) v[j] = c == cta ? get(i + j) : __ldcg(from + j * 32);
 #pragma unroll
-                for (int j = 0; j < kBatch; ++j) {
-                    sum[j].x += v[j].x;
-                    sum[j].y += v[j].y;
-                    sum[j].z += v[j].z;
-                    sum[j].w += v[j].w;
-                }
+                for (int j = 0; j < kBatch; ++j) plus(sum[j], v[j]);
             }
 #pragma unroll
             for (int j = 0; j < kBatch; ++j) put(i + j, sum[j]);
@@ -174,13 +182,7 @@ struct Parts {
     __device__ __forceinline__ bool reduce_stored(float4* acc, uint32_t lane) const {
         static_assert(kVectors % kTogether == 0);
         if (first == last) return true;
-        float4* mine = part(cta, lane);
-#pragma unroll
-        for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, acc[i]);
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-        if (ready != 0) mbar_wait(ready, 0);
-#endif
-        if (!arrive(lane)) return false;
+        if (!publish<kVectors>(lane, [&](int i) { return acc[i]; })) return false;
 #pragma unroll
         for (int i = 0; i < kVectors; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll 1
@@ -192,12 +194,7 @@ struct Parts {
 #pragma unroll
                 for (int j = 0; j < kTogether; ++j) v[j] = __ldcg(from + (i + j) * 32);
 #pragma unroll
-                for (int j = 0; j < kTogether; ++j) {
-                    acc[i + j].x += v[j].x;
-                    acc[i + j].y += v[j].y;
-                    acc[i + j].z += v[j].z;
-                    acc[i + j].w += v[j].w;
-                }
+                for (int j = 0; j < kTogether; ++j) plus(acc[i + j], v[j]);
             }
         }
         return true;
