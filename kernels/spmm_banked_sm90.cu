@@ -4,23 +4,25 @@
 // Load as sparse, compute as dense: every warp makes A's fragments in registers, and wgmma takes B as it lies.
 //
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is T = p.group_tiles tiles of 64 rows, at most four; a warpgroup
-//           multiplies each, 16 rows a warp. One warp copies A, one B, one prepares the counters, one has
+//           multiplies each, 16 rows a warp. One warp copies A, one B, one counts the parts of row groups, one has
 //           nothing to do: a whole warpgroup gives registers to those that multiply. The units (row group, block of 256 columns)
-//           are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next group.
-// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T][slots] of A, from kEmpty on empty[T][slots]; ready
+//           are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next group. Where a row group is
+//           one part each of two CTAs, these may be a cluster, and nothing goes by way of the workspace.
+// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T][slots] of A, from kEmpty on empty[T][slots]; at the end Counting
 //           [1024, ..)  B ring, pieces of 8*NT columns x 128 of K in two halves, swizzled by TMA
 //           [.., ..)    A ring, T x slots x slot_bytes: blocks exactly as stored; at the end of a row group a tile's last block
-//                       gives its slot to the sums, kSums bytes a warp
+//                       gives its slot to the sums, kSums bytes a warp. Two CTAs of a cluster exchange sums in the B ring
 //           All of it begins at the first multiple of 1024, as the swizzle wants.
 // Pipeline: warp A      slot free: next block of that tile | ...    the first of a tile comes by one of its warps
 //           warp B      piece free: next piece | ...
 //           warpgroup   wait A | words of steps 0..3 -> registers | wait B | wgmma 0..3 | steps 4..7 -> other registers | wgmma
 //                       4..7 | 0..3 done? next words -> their registers | ...
+//           The part that a CTA begins with is stored and counted while it goes on to the next row group (NT < 12).
 //           While the wgmma of four steps are at work, or of two with NT >= 12, the registers of the next ones are filled.
 // Budget:   1024 elements of a warp (16 rows x 64): 64 instructions to decode, 16 wavefronts of shared memory, and a quarter of what
 //           wgmma takes for the four warps: 4 NT clocks of the tensor pipe and 2 NT wavefronts. A comes with 7 at 80 % zeros.
 // Assumes:  of the format, what validate() checks; `map` is of B, 64 of K x 8*NT columns a box, 128-byte swizzle;
-//           slot_bytes >= the largest block and 4 kSums; T * slots <= 32.
+//           slot_bytes >= the largest block and 4 kSums; T * slots <= 32; a cluster is two CTAs that have a part each of one row group.
 
 #include "fl_a_ring.cuh"
 #include "fl_banked_product.cuh"
@@ -46,11 +48,13 @@ struct Geometry {
     static constexpr uint32_t kPieceHalf = NT * 8 * kWgmmaRow;
     static constexpr uint32_t kPieceBytes = 2 * kPieceHalf;
     static constexpr uint32_t kTogether = NT >= 12 ? 2 : 4;  // steps of A whose wgmma are one group
+    // Whether a warp of its own counts parts, and two are added in registers: the sums of 96 columns and more leave none for it.
+    static constexpr bool kCounted = NT < 12;
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 struct Addresses : ARing {
-    uint32_t ready, b_full, b_empty, b;
+    uint32_t b_full, b_empty, b;
 };
 
 // Brings B. By one lane.
@@ -90,7 +94,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
     const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
     const uint32_t consumers = p.group_tiles * kWarps;
     Addresses at;
-    at.ready = base + kBarrierBytes - 8;
+    const Counting counting(base + kBarrierBytes - Counting::kBytes);
     at.b_full = base;
     at.b_empty = at.b_full + 8 * G::kPieces;
     at.a_full = at.b_empty + 8 * G::kPieces;
@@ -105,13 +109,15 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
     LoadA load_a(p, unit0, unit1);
     if (warp == consumers) {
         if (lane == 0) {
-            mbar_init(at.ready, kWarpLanes);
             for (uint32_t i = 0; i < G::kPieces; ++i) {
                 mbar_init(at.b_full + 8 * i, 1);
                 mbar_init(at.b_empty + 8 * i, kWarpLanes * consumers);
             }
             mbar_init_fence();
         }
+    } else if (warp == consumers + 1) {
+        if (lane == 0) counting.init(consumers);
+        mbar_init_fence();
     } else if (warp < consumers) {
         if (section == 0) {
             load_a.first(at, r, lane);
@@ -130,7 +136,11 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
             if (lane == 0) load_b<NT>(p, map, at, unit0, unit1, n0);
         } else if (warp == consumers + 2) {
             wait_for_earlier_work();
-            prepare_counters(line, slice, consumers, lane, at.ready);
+            if (cluster_ctas() > 1) return;
+            if constexpr (G::kCounted)
+                count_parts(line, slice, consumers, kWarps, lane, counting);
+            else
+                prepare_counters(line, slice, consumers, lane, counting.ready);
         }
         return;
     }
@@ -160,9 +170,16 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
         if (freed != 0) mbar_arrive(freed);
         freed = 0;
     };
-    uint32_t group = group_of(p, unit0);
-    Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice, at.ready);
-    for (uint32_t unit = unit0; unit < unit1; ++group) {
+    auto clear = [&] {
+#pragma unroll
+        for (int i = 0; i < NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+    };
+    constexpr int kAdded = NT > 8 ? 4 : NT;  // vectors of a part that are asked for at once
+    auto row_of = [&](uint32_t group) { return (group * p.group_tiles + r) * kTileRows + section * kSectionRows; };
+    // What follows from the lane would be kept through the loop, for which 128 columns leave no register.
+    auto lane_now = [&] { return NT < 16 ? lane : kept(lane); };
+    Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice, counting.ready);
+    for (uint32_t unit = unit0, group = group_of(p, unit0); unit < unit1; ++group) {
         const uint32_t tile = group * p.group_tiles + r, end = min(unit1, (group + 1) * p.k_blocks);
         const uint32_t row0 = tile * kTileRows + section * kSectionRows;
         const bool there = tile < p.row_tiles;
@@ -208,37 +225,90 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
         for (int i = 0; i < NT; ++i) wgmma_read(acc[i]);
         // Before the loop it would take registers that it needs.
         parts.begin(group);
-        // All four have read the block.
-        named_barrier(1 + r, kWarps * 32);
-        auto reduce = [&] {
-            if constexpr (NT >= 6)
-                return parts.template reduce_stored<(NT > 8 ? 4 : NT)>(acc, lane);
-            else
-                return parts.reduce(acc, lane);
-        };
-        if (there && reduce()) {
-            // From shared memory, where a lane finds eight rows of a column.
-            constexpr int kTogether = NT < 4 ? NT : NT % 4 == 0 ? 4 : 3;
-            static_assert(NT % kTogether == 0 && kTogether * 512 <= kSums);
-            const uint32_t sums = block + section * kSums;
-#pragma unroll 1
-            for (uint32_t first = 0; first < NT; first += kTogether) {
-                __syncwarp();
+        auto mine = [&](int i) { return acc[i]; };
+        bool complete = there, more = false;
+        // Accumulators that the first of two CTAs stores; the second one stores the others.
+        constexpr int kHalf = (NT + 1) / 2;
+        static_assert(4 * kWarps * kHalf * 512 <= G::kPieces * G::kPieceBytes);
+        if (cluster_ctas() > 1) {
+            // Nobody reads B any more: what the other CTA adds up goes there.
+            named_barrier(1, consumers * 32);
+            const uint32_t exchanged = at.b + warp * (kHalf * 512) + lane_now() * 16;
+            const bool upper = cluster_rank() != 0;
 #pragma unroll
-                for (int i = 0; i < kTogether; ++i) sts128(sums + i * 512 + lane * 16, bits(acc[i]));
-                // Registers have no index.
+            for (int i = 0; i < kHalf; ++i)
+                if (kHalf + i < NT || upper) sts128(exchanged + i * 512, bits(select(upper, acc[i], acc[min(kHalf + i, NT - 1)])));
+            cluster_arrive();
+            cluster_wait();
 #pragma unroll
-                for (int i = 0; i + kTogether < NT; ++i) acc[i] = acc[i + kTogether];
-                store_m16n8_sums<kTogether, 1>(
-                    p, sums, lane, [&](uint32_t) { return row0; }, [&](uint32_t i) { return n0 + (first + i) * 8; });
+            for (int i = 0; i < kHalf; ++i) {
+                acc[i] = select(upper, acc[min(kHalf + i, NT - 1)], acc[i]);
+                // Of two it does not matter which is first.
+                if (there && (kHalf + i < NT || !upper)) plus(acc[i], lds_float4_of(exchanged + i * 512, !upper));
             }
+        } else if (G::kCounted && unit != unit1 && parts.first != parts.last) {
+            // The end of what another CTA began: nobody waits here until it is counted.
+            if (there) parts.template store<NT>(lane, mine);
+            mbar_arrive(counting.stored);
+            complete = false;
+        } else {
+            // All four have read the block.
+            named_barrier(1 + r, kWarps * 32);
+            if (there && parts.first != parts.last) {
+                complete = parts.template publish<NT>(lane_now(), mine);
+                // As above.
+                const bool two = G::kCounted && parts.first + 1 == parts.last;
+                if (complete && two)
+                    parts.template add_stored<kAdded>(acc, parts.first == blockIdx.x ? parts.last : parts.first, lane);
+                else if (complete && NT < 6)
+                    parts.template sum<NT>(lane, mine, [&](int i, const float4& v) { acc[i] = v; });
+                else if (complete)
+                    parts.template sum_stored<kAdded>(acc, lane_now());
+            }
+            // In the end also the part that this CTA began with, if nobody came later.
+            const uint32_t begin = line.first_unit(blockIdx.x);
+            more = G::kCounted && unit == unit1 && block_of(p, begin) != 0 && group_of(p, begin) != group;
         }
+        for (uint32_t row = row0;;) {
+            // From shared memory, where a lane finds eight rows of a column.
+            constexpr int kStored = NT < 4 ? NT : NT % 4 == 0 ? 4 : 3;
+            static_assert(NT % kStored == 0 && kStored * 512 <= kSums);
+            const uint32_t sums = block + section * kSums;
+            const bool pairs = cluster_ctas() > 1, upper = pairs && cluster_rank() != 0;
+            const uint32_t columns = upper ? n0 + kHalf * 8 : n0, stored = upper ? NT - kHalf : pairs ? kHalf : NT;
+            if (complete) {
+#pragma unroll 1
+                for (uint32_t first = 0; first < stored; first += kStored) {
+                    __syncwarp();
 #pragma unroll
-        for (int i = 0; i < NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+                    for (int i = 0; i < kStored; ++i) sts128(sums + sums_place(i, lane), bits(acc[i]));
+                    // Registers have no index.
+#pragma unroll
+                    for (int i = 0; i + kStored < NT; ++i) acc[i] = acc[i + kStored];
+                    store_m16n8_sums<1, true>(
+                        p, sums, 0, min(stored - first, uint32_t{kStored}), lane, [&](uint32_t) { return row; },
+                        [&](uint32_t i) { return columns + (first + i) * 8; });
+                }
+            }
+            if (!more) break;
+            more = false;
+            const uint32_t of = group_of(p, line.first_unit(blockIdx.x));
+            mbar_wait(counting.counted, 0);
+            complete = lds32(counting.complete + 4 * warp);
+            parts.begin(of);
+            if (complete) parts.template sum_stored<kAdded>(acc, lane_now());
+            row = row_of(of);
+        }
+        clear();
         // What comes into the slot next is written by another proxy.
         fence_proxy_async();
         mbar_arrive(a_bar + kEmpty);
         next_slot();
+    }
+    // The other CTA may still read what is here; what this one has read of it, it has stored.
+    if (cluster_ctas() > 1) {
+        cluster_arrive_relaxed();
+        cluster_wait();
     }
 #endif
 }

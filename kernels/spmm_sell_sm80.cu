@@ -108,8 +108,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             if (warp == 0) {
                 parts.begin(tile);
                 if (parts.reduce(sums + lane * 16, lane))
-                    store_m16n8_sums<2, 1>(
-                        p, sums, lane, [&](uint32_t i) { return tile * kTileRows + i * 16; }, [&](uint32_t) { return n0; });
+                    store_m16n8_sums<1, false>(
+                        p, sums, 0, 2, lane, [&](uint32_t i) { return tile * kTileRows + i * 16; }, [&](uint32_t) { return n0; });
             }
             first = true;
             __syncthreads();

@@ -332,8 +332,8 @@ __device__ __forceinline__ void finish(const FlSpmmParams& p, const Addresses& a
         last = parts.reduce(own, lane);
     }
     if (last)
-        store_m16n8_sums<2, 1>(
-            p, sums, lane, [&](uint32_t i) { return row0 + i * 16; }, [&](uint32_t) { return slice * 8; });
+        store_m16n8_sums<1, false>(
+            p, sums, 0, 2, lane, [&](uint32_t i) { return row0 + i * 16; }, [&](uint32_t) { return slice * 8; });
 }
 #endif
 

@@ -45,11 +45,6 @@ __device__ __forceinline__ void add(float4* acc, uint32_t from) {
     for (int i = 0; i < NT; ++i) plus(acc[i], lds_float4(from + i * 512));
 }
 
-// By value: ?: would choose between addresses and put the accumulators into local memory.
-__device__ __forceinline__ float4 select(bool first, float4 a, float4 b) {
-    return make_float4(first ? a.x : b.x, first ? a.y : b.y, first ? a.z : b.z, first ? a.w : b.w);
-}
-
 template <int NT>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -251,11 +246,11 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 __syncwarp();
 #pragma unroll
                 for (int i = 0; i < kExchange; ++i) {
-                    sts128(mine + i * 512, bits(acc[i]));
+                    sts128(scratch + sums_place(i, lane), bits(acc[i]));
                     if (kExchange < NT) acc[i] = acc[kExchange + i];
                 }
-                store_m16n8_sums<kExchange, 1>(
-                    p, scratch, lane, [&](uint32_t) { return tile * kTileRows + s * 16; }, [&](uint32_t i) { return n0 + (first + i) * 8; });
+                store_m16n8_sums<1, true>(
+                    p, scratch, 0, kExchange, lane, [&](uint32_t) { return tile * kTileRows + s * 16; }, [&](uint32_t i) { return n0 + (first + i) * 8; });
             }
         }
 #pragma unroll

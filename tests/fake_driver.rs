@@ -200,7 +200,7 @@ fn create() -> Result<flashllmHandle_t, flashllmStatus_t> {
 }
 
 const ROWS: usize = 70;
-const COLS: usize = 130;
+const COLS: usize = 300;
 const N: usize = 5;
 const NON_TRANSPOSE: RawOperation = RawOperation(0);
 const R_16F: RawDataType = RawDataType(2);

@@ -255,6 +255,38 @@ __device__ __forceinline__ bool mbar_test(uint32_t bar, uint32_t parity) {
     return done != 0;
 }
 
+// A cluster: CTAs that run at the same time and read each other's shared memory.
+__device__ __forceinline__ uint32_t cluster_ctas() {
+    uint32_t v;
+    asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(v));
+    return v;
+}
+__device__ __forceinline__ uint32_t cluster_rank() {
+    uint32_t v;
+    asm("mov.u32 %0, %%cluster_ctaid.x;" : "=r"(v));
+    return v;
+}
+// By all warps that have not ended: what they wrote before the first is seen behind the second.
+__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+// As above for those that have only read, and have what they read.
+__device__ __forceinline__ void cluster_arrive_relaxed() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// What lies at this shared address in another CTA of the cluster.
+__device__ __forceinline__ float4 lds_float4_of(uint32_t addr, uint32_t rank) {
+    float4 v;
+    asm volatile(
+        "{\n"
+        ".reg .b32 at;\n"
+        "mapa.shared::cluster.u32 at, %4, %5;\n"
+        "ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [at];\n"
+        "}\n"
+        : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+        : "r"(addr), "r"(rank)
+        : "memory");
+    return v;
+}
+
 // wgmma of whoever sees it afterwards may read the shared memory that this thread has written.
 __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 

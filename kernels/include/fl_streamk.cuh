@@ -78,6 +78,11 @@ __device__ __forceinline__ void prepare_counters(const StreamK& line, uint32_t s
 }
 #endif
 
+// By value: ?: would choose between addresses and put the accumulators into local memory.
+__device__ __forceinline__ float4 select(bool first, float4 a, float4 b) {
+    return make_float4(first ? a.x : b.x, first ? a.y : b.y, first ? a.z : b.z, first ? a.w : b.w);
+}
+
 __device__ __forceinline__ void plus(float4& sum, const float4& v) {
     sum.x += v.x;
     sum.y += v.y;
@@ -116,28 +121,38 @@ struct Parts {
         return reinterpret_cast<float4*>(p.partials) + at * kVectors * 32 + lane;
     }
 
-    // Counts this part, which is stored; true if all other parts were there before.
+    // Counts this part, which is stored, by one lane; true if all other parts were there before.
+    __device__ __forceinline__ bool count() const {
+        // Releases what has been stored, and acquires the other parts.
+        uint64_t before;
+        asm volatile("atom.acq_rel.gpu.global.add.u64 %0, [%1], 1;" : "=l"(before) : "l"(counter) : "memory");
+        const bool complete = (before & 0xffff) == last - first;
+        if (complete) *reinterpret_cast<volatile unsigned long long*>(counter) = 0;
+        return complete;
+    }
+
+    // As count(), by a warp.
     __device__ __forceinline__ bool arrive(uint32_t lane) const {
         __syncwarp();
         uint32_t complete = 0;
-        if (lane == 0) {
-            // Releases what all lanes have stored, and acquires the other parts.
-            uint64_t before;
-            asm volatile("atom.acq_rel.gpu.global.add.u64 %0, [%1], 1;" : "=l"(before) : "l"(counter) : "memory");
-            complete = (before & 0xffff) == last - first;
-            if (complete) *reinterpret_cast<volatile unsigned long long*>(counter) = 0;
-        }
+        if (lane == 0) complete = count();
         // All lanes read what lane 0 has acquired.
         __syncwarp();
         return __shfl_sync(~0u, complete, 0);
     }
 
-    // Stores this part, whose vectors `get` gives, and counts it; true if all other parts were there before.
+    // Stores this part, whose vectors `get` gives.
     template <int kUnroll, typename Get>
-    __device__ __forceinline__ bool publish(uint32_t lane, Get get) const {
+    __device__ __forceinline__ void store(uint32_t lane, Get get) const {
         float4* mine = part(cta, lane);
 #pragma unroll(kUnroll)
         for (int i = 0; i < kVectors; ++i) __stcg(mine + i * 32, get(i));
+    }
+
+    // Stores this part and counts it; true if all other parts were there before.
+    template <int kUnroll, typename Get>
+    __device__ __forceinline__ bool publish(uint32_t lane, Get get) const {
+        store<kUnroll>(lane, get);
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
         if (ready != 0) mbar_wait(ready, 0);
 #endif
@@ -150,6 +165,13 @@ struct Parts {
     __device__ __forceinline__ bool reduce(uint32_t lane, Get get, Put put) const {
         if (first == last) return true;
         if (!publish<kUnroll>(lane, get)) return false;
+        sum<kUnroll>(lane, get, put);
+        return true;
+    }
+
+    // The sum alone.
+    template <int kUnroll, typename Get, typename Put>
+    __device__ __forceinline__ void sum(uint32_t lane, Get get, Put put) const {
         // Batches keep several loads in flight without holding a second copy of the tile.
         constexpr int kBatch = kVectors < 4 ? kVectors : 4;
 #pragma unroll(kUnroll)
@@ -168,7 +190,6 @@ struct Parts {
 #pragma unroll
             for (int j = 0; j < kBatch; ++j) put(i + j, sum[j]);
         }
-        return true;
     }
 
     // As above of sums in registers.
@@ -176,28 +197,28 @@ struct Parts {
         return reduce<kVectors>(lane, [&](int i) { return acc[i]; }, [&](int i, const float4& v) { acc[i] = v; });
     }
 
-    // As above, where so many registers are sums that few would be left for the parts: this warp's own is read back like the others,
-    // and kTogether vectors of each are asked for at once.
+    // All parts in CTA order, this warp's own among them, kTogether vectors of each asked for at once: where so many registers
+    // are sums that few are left for the parts.
     template <int kTogether>
-    __device__ __forceinline__ bool reduce_stored(float4* acc, uint32_t lane) const {
+    __device__ __forceinline__ void sum_stored(float4* acc, uint32_t lane) const {
         static_assert(kVectors % kTogether == 0);
-        if (first == last) return true;
-        if (!publish<kVectors>(lane, [&](int i) { return acc[i]; })) return false;
 #pragma unroll
         for (int i = 0; i < kVectors; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
 #pragma unroll 1
-        for (uint32_t c = first; c <= last; ++c) {
-            const float4* from = part(c, lane);
+        for (uint32_t c = first; c <= last; ++c) add_stored<kTogether>(acc, c, lane);
+    }
+
+    template <int kTogether>
+    __device__ __forceinline__ void add_stored(float4* acc, uint32_t c, uint32_t lane) const {
+        const float4* from = part(c, lane);
 #pragma unroll
-            for (int i = 0; i < kVectors; i += kTogether) {
-                float4 v[kTogether];
+        for (int i = 0; i < kVectors; i += kTogether) {
+            float4 v[kTogether];
 #pragma unroll
-                for (int j = 0; j < kTogether; ++j) v[j] = __ldcg(from + (i + j) * 32);
+            for (int j = 0; j < kTogether; ++j) v[j] = __ldcg(from + (i + j) * 32);
 #pragma unroll
-                for (int j = 0; j < kTogether; ++j) plus(acc[i + j], v[j]);
-            }
+            for (int j = 0; j < kTogether; ++j) plus(acc[i + j], v[j]);
         }
-        return true;
     }
 
     // As above of sums in shared memory, 512 bytes from a lane's one to its next: one copy of the code, however many.
@@ -207,5 +228,43 @@ struct Parts {
             [&](int i, const float4& v) { sts128(sums + i * 512, bits(v)); });
     }
 };
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+// What the warps of a CTA that sum and the one that counts for them tell each other: mbarriers, but for `complete`.
+struct Counting {
+    uint32_t ready;     // the counters are prepared
+    uint32_t stored;    // the part that this CTA begins with is stored by all warps
+    uint32_t counted;   // and counted
+    uint32_t complete;  // + 4 * warp: whether that warp's was the last one
+
+    // At `at`, of up to 16 warps.
+    static constexpr uint32_t kBytes = 3 * 8 + 16 * 4;
+    __device__ __forceinline__ explicit Counting(uint32_t at) : ready(at), stored(at + 8), counted(at + 16), complete(at + 24) {}
+
+    // By one lane, before anybody uses any of it.
+    __device__ __forceinline__ void init(uint32_t warps) const {
+        mbar_init(ready, kWarpLanes);
+        mbar_init(stored, kWarpLanes * warps);
+        mbar_init(counted, kWarpLanes);
+    }
+};
+
+// Counts for the `warps` warps of a CTA that sum, `per_tile` of a row tile, the part that it begins with, so that none of them waits
+// with work to do: an addition that releases what is stored takes thousands of clocks while memory is busy.
+__device__ __forceinline__ void count_parts(const StreamK& line, uint32_t slice, uint32_t warps, uint32_t per_tile, uint32_t lane,
+                                            const Counting& at) {
+    prepare_counters(line, slice, warps, lane, at.ready);
+    const uint32_t begin = line.first_unit(blockIdx.x), end = line.first_unit(blockIdx.x + 1);
+    const FlSpmmParams& p = line.p;
+    const uint32_t group = group_of(p, begin);
+    if (begin == group * p.k_blocks || (group + 1) * p.k_blocks >= end) return;
+    Parts<1> parts(p, line, blockIdx.x, lane, warps, slice);
+    parts.begin(group);
+    mbar_wait(at.stored, 0);
+    const uint32_t there = min(p.group_tiles, p.row_tiles - group * p.group_tiles) * per_tile;
+    if (lane < warps) sts32(at.complete + 4 * lane, lane < there && parts.count());
+    mbar_arrive(at.counted);
+}
+#endif
 
 }  // namespace fl

@@ -262,6 +262,8 @@ impl Shape {
                         p.k_blocks,
                         if p.deals_tiles {
                             "; rows are uneven, tiles are dealt by their bytes"
+                        } else if p.runs_in_pairs() {
+                            "; the two CTAs of a row group are a cluster"
                         } else {
                             ""
                         },

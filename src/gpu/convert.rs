@@ -116,6 +116,7 @@ pub(super) unsafe fn start<P>(
             smem_bytes,
             stream,
             programmatic: false,
+            pairs: false,
             params: &mut [(&raw mut params).cast()],
         })
     }

@@ -20,6 +20,8 @@ pub struct Launch<'a> {
     pub stream: RawStream,
     /// It may begin while the kernel ahead of it in the stream still runs: programmatic dependent launch.
     pub programmatic: bool,
+    /// Two blocks, side by side along the grid's first dimension, run at the same time and share their shared memory: a cluster.
+    pub pairs: bool,
     /// A pointer to each parameter, in the kernel's order.
     pub params: &'a mut [*mut c_void],
 }
@@ -31,17 +33,18 @@ pub struct Launch<'a> {
 /// the number that it takes; the device memory they name must live until the work is done. A programmatic
 /// launch needs a kernel that waits for the work ahead of it before it touches what that work may touch.
 pub unsafe fn launch(l: Launch<'_>) -> Result<()> {
-    if l.programmatic {
-        let attribute = sys::LaunchAttribute::PROGRAMMATIC;
+    if l.programmatic || l.pairs {
+        let both = [sys::LaunchAttribute::PROGRAMMATIC, sys::LaunchAttribute::PAIRS];
+        let attributes = &both[usize::from(!l.programmatic)..1 + usize::from(l.pairs)];
         let config = sys::LaunchConfig {
             grid: l.grid,
             block: l.block,
             smem_bytes: l.smem_bytes,
             stream: l.stream,
-            attributes: &raw const attribute,
-            attribute_count: 1,
+            attributes: attributes.as_ptr(),
+            attribute_count: attributes.len() as u32,
         };
-        // SAFETY: the caller's contract; the driver copies the parameters, and the attribute, before it returns.
+        // SAFETY: the caller's contract; the driver copies the parameters, and the attributes, before it returns.
         return unsafe {
             sys::cuLaunchKernelEx(
                 &raw const config,

@@ -256,6 +256,7 @@ impl<'a> Group<'a> {
                 smem_bytes: plan.smem_bytes,
                 stream: self.stream,
                 programmatic: false,
+                pairs: false,
                 params: &mut params,
             })
         }
@@ -306,6 +307,7 @@ fn product(
             smem_bytes: plan.smem_bytes,
             stream: args.stream,
             programmatic: programmatic && plan.may_begin_early(),
+            pairs: plan.runs_in_pairs(),
             params: &mut [(&raw mut params).cast(), (&raw mut map).cast()],
         })
     }
@@ -448,6 +450,7 @@ fn pack(
             smem_bytes: 0,
             stream: args.stream,
             programmatic: args.programmatic && kernel.is_for_hopper(),
+            pairs: false,
             params: &mut [(&raw mut params).cast()],
         })?;
     }

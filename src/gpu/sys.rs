@@ -59,6 +59,8 @@ pub const TENSOR_MAP_DATA_TYPE_UINT16: c_int = 1;
 pub const TENSOR_MAP_SWIZZLE_128B: c_int = 3;
 /// CU_TENSOR_MAP_L2_PROMOTION_L2_256B.
 pub const TENSOR_MAP_L2_PROMOTION_256B: c_int = 3;
+/// CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION.
+const LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION: c_int = 4;
 /// CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION.
 const LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION: c_int = 6;
 
@@ -76,6 +78,14 @@ impl LaunchAttribute {
         id: LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
         padding: 0,
         value: [1, 0, 0, 0, 0, 0, 0, 0],
+    };
+
+    /// Two CTAs, side by side along x, are a cluster.
+    pub(super) const PAIRS: Self = Self {
+        id: LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION,
+        padding: 0,
+        // Three 32-bit numbers.
+        value: [2 | 1 << 32, 1, 0, 0, 0, 0, 0, 0],
     };
 }
 

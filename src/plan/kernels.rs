@@ -381,6 +381,12 @@ impl KernelId {
         matches!(self.facts().family, Family::BankedSm90)
     }
 
+    /// Whether the two CTAs that share a row group may be a cluster, which adds up in shared memory what others add up by way of
+    /// the workspace.
+    pub const fn takes_pairs(self) -> bool {
+        matches!(self.facts().family, Family::BankedSm90)
+    }
+
     /// Exported name of the entry point for groups.
     pub fn group_symbol(self, dtype: DType) -> String {
         self.symbol(dtype) + "_group"

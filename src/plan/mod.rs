@@ -151,6 +151,14 @@ impl LaunchPlan {
         self.kernel.is_for_hopper()
     }
 
+    /// Whether every row group is one pair of CTAs, to be launched as a cluster.
+    pub fn runs_in_pairs(&self) -> bool {
+        let groups = self.row_tiles.div_ceil(self.group_tiles.max(1));
+        self.kernel.takes_pairs()
+            && self.parts == 2
+            && u64::from(self.ctas) == 2 * u64::from(groups)
+    }
+
     /// The algorithm with nothing left open.
     pub fn algorithm(&self) -> Algorithm {
         Algorithm { kernel: self.kernel, group_tiles: self.group_tiles, a_slots: self.a_slots }
@@ -415,6 +423,8 @@ struct Line {
     deals_tiles: bool,
     /// Whether the warps of a tile end a part of it together, so that nothing else goes on meanwhile.
     ends_together: bool,
+    /// Whether two CTAs that share a row group can be a cluster.
+    takes_pairs: bool,
 }
 
 impl Line {
@@ -437,7 +447,9 @@ impl Line {
             groups: row_tiles.div_ceil(group_tiles),
             k_blocks: k.div_ceil(unit_cols),
             deals_tiles: false,
-            ends_together: facts.family == Family::BankedSm90,
+            // With fewer columns one of Banked's warps counts parts for the others.
+            ends_together: facts.family == Family::BankedSm90 && facts.n_tiles >= 12,
+            takes_pairs: kernel.takes_pairs(),
         }
     }
 
@@ -492,16 +504,23 @@ impl Line {
 
     /// CTAs that have units of one row group, at most.
     fn owners(&self, parts: u32, sms: u32) -> u32 {
-        if self.cuts(parts, sms) == 0 {
+        if self.pairs(parts, sms) {
+            return 2;
+        } else if self.cuts(parts, sms) == 0 {
             return 1;
         }
         let ctas = self.ctas(parts, sms);
         (ctas.div_ceil(self.groups.max(1)) + u32::from(ctas % self.groups.max(1) != 0)).min(parts)
     }
 
+    /// Whether two CTAs that are a cluster have every row group.
+    fn pairs(&self, parts: u32, sms: u32) -> bool {
+        self.takes_pairs && parts == 2 && u64::from(sms) >= 2 * u64::from(self.groups)
+    }
+
     /// Parts of cut row groups that a CTA waits for, at most.
     fn cuts(&self, parts: u32, sms: u32) -> u32 {
-        if self.tiles_by_bytes(parts) {
+        if self.tiles_by_bytes(parts) || self.pairs(parts, sms) {
             return 0;
         }
         let pieces = u64::from(self.groups) * u64::from(parts);
@@ -939,6 +958,30 @@ mod tests {
         let ampere = DeviceProps { cc: (8, 0), ..h100() };
         let plan = select(&problem(Format::Slots, 7168, 24, 7168, 43), &ampere).unwrap();
         assert_eq!(plan.kernel, KernelId::SlotsN4Sm80);
+    }
+
+    #[test]
+    fn two_ctas_of_banked_that_share_every_row_group_are_pairs() {
+        let forced = |format, kernel, m, parts, max_ctas| {
+            let choice = Choice {
+                kernel: Some(kernel),
+                group_tiles: Some(2),
+                parts: Some(parts),
+                max_ctas,
+                ..Choice::default()
+            };
+            select_chosen(&problem(format, m, 64, 4096, 90), &h100(), &choice).unwrap()
+        };
+        let banked = |m, parts, max_ctas| {
+            forced(Format::Banked, KernelId::BankedN8Sm90, m, parts, max_ctas).runs_in_pairs()
+        };
+        assert!(banked(4096, 2, None));
+        // Of an odd number of tiles the last row group is smaller; of 66 row groups all 132 multiprocessors have one.
+        assert!(banked(4000, 2, None) && banked(66 * 128, 2, None));
+        assert!(!banked(67 * 128, 2, None) && !banked(4096, 2, Some(63)));
+        assert!(!banked(4096, 1, None) && !banked(4096, 3, None));
+        let slots = forced(Format::Slots, KernelId::SlotsN8Sm90, 2048, 2, None);
+        assert!(!slots.runs_in_pairs());
     }
 
     #[test]

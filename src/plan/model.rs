@@ -29,7 +29,7 @@ pub struct Features {
     /// Parts of cut row groups that a CTA waits for, at most: 0, 1, or 2 where it begins within one, ends within another,
     /// and has fewer units than [`LONG`].
     pub cut: u32,
-    /// CTAs that have parts of one row group, at most: whoever is last adds up so many.
+    /// CTAs that have parts of one row group, at most: whoever is last adds up so many. Two are a cluster if `cut` is 0.
     pub owners: u32,
 }
 
@@ -88,6 +88,9 @@ pub const PART_ROWS: f64 = 128.0;
 
 /// What adding up takes for each part, of what storing a part takes.
 pub const SUMMED: f64 = 0.2;
+
+/// What adding up takes where two CTAs are a cluster, of what storing a part takes.
+pub const PAIRED: f64 = 1.0;
 
 /// Units of a Slots block of 256 columns up to which there is hardly any overflow.
 pub const FULL: u32 = 46;
@@ -157,7 +160,11 @@ impl Units {
         // A part is as large as the row group.
         let rows = tiles * f64::from(f.kernel.facts().tile_rows);
         let parts = rows / PART_ROWS;
-        let summed = if f.cut == 0 { 0.0 } else { SUMMED * f64::from(f.owners) * parts };
+        let summed = match (f.cut, f.owners) {
+            (0, 1) => 0.0,
+            (0, _) => PAIRED,
+            _ => SUMMED * f64::from(f.owners) * parts,
+        };
         either + together * self.fix_up * (f64::from(f.cut) * (1.0 + parts) + summed)
     }
 }

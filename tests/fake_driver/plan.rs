@@ -13,6 +13,7 @@ const ACTIVATION: c_int = 2;
 const GATE: c_int = 3;
 const RESIDUAL: c_int = 4;
 const ALG_ID: c_int = 5;
+const SPLITS: c_int = 6;
 const PROGRAMMATIC_LAUNCH: c_int = 9;
 
 fn set<T>(plan: flashllmSpMMPlan_t, attr: c_int, value: T) -> flashllmStatus_t {
@@ -151,7 +152,7 @@ fn an_execution_launches_and_does_nothing_else() {
         fake.reset();
         let status = execute(&program, plan, ones(), &ready, workspace);
         assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
-        // B is packed once (130 columns of A are no multiple of 8), then the gate and the product.
+        // B is packed once (300 columns of A are no multiple of 8), then the gate and the product.
         assert_computes_only(fake, 3);
 
         fake.reset();
@@ -275,6 +276,38 @@ fn b_of_banked_is_described_to_the_driver_where_its_kernel_reads_it() {
                 program.end();
                 fake.assert_nothing_alive("at the end");
             }
+        }
+    });
+}
+
+#[test]
+fn two_ctas_that_share_a_row_group_of_banked_are_launched_as_a_cluster() {
+    test("two_ctas_that_share_a_row_group_of_banked_are_launched_as_a_cluster", |fake| {
+        // Bitmap has no such kernel; nor has Ampere.
+        for (format, major, splits, early, expected) in [
+            (4, 9, 1, 0, (2, 0)),
+            (4, 9, 2, 0, (1, 1)),
+            (4, 9, 2, 1, (1, 1)),
+            (2, 9, 2, 0, (2, 0)),
+            (4, 8, 2, 0, (2, 0)),
+        ] {
+            fake.set_attribute(75, major);
+            let mut program = Program::default();
+            let ready = program
+                .prepare_as(RawFormat(format))
+                .unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+            let plan = plan_for(&program, &ready);
+            assert_eq!(set(plan, SPLITS, splits), FLASHLLM_STATUS_SUCCESS, "{}", message());
+            assert_eq!(set(plan, PROGRAMMATIC_LAUNCH, early), FLASHLLM_STATUS_SUCCESS);
+            let workspace = program.malloc(size_of_workspace(&program, plan)).unwrap();
+            fake.reset();
+            let status = execute(&program, plan, ones(), &ready, workspace);
+            assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
+            // The other one packs B.
+            assert_eq!(launches(fake), expected, "format {format}, {splits} splits");
+            assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+            program.end();
+            fake.assert_nothing_alive("at the end");
         }
     });
 }

@@ -359,12 +359,13 @@ int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
     return launch(f, grid, block, smem, s, params);
 }
 
-/* CUlaunchConfig, and of its attributes programmatic stream serialization alone. */
+/* CUlaunchConfig, and of its attributes programmatic stream serialization and clusters of two. */
 typedef struct {
     int id;
     union {
         char pad[64];
         int programmatic;
+        unsigned cluster[3];
         uint64_t align;
     } value;
 } launch_attribute;
@@ -378,10 +379,15 @@ typedef struct {
 
 int cuLaunchKernelEx(const launch_config *config, void *f, void **params, void **extra) {
     ENTER_CURRENT();
-    if (!config || extra || config->attribute_count != 1) return INVALID_VALUE;
-    if (config->attributes[0].id != 6 || config->attributes[0].value.programmatic != 1) return INVALID_VALUE;
-    /* A kernel that does not wait for the work ahead of it may not be launched so. */
+    if (!config || extra || config->attribute_count == 0) return INVALID_VALUE;
+    /* A kernel that does not wait for the work ahead of it, or on a device without clusters, may not be launched so. */
     if (!strstr(((function *)f)->name, "_sm90")) return INVALID_VALUE;
+    for (unsigned i = 0; i < config->attribute_count; i++) {
+        const launch_attribute *one = &config->attributes[i];
+        if (one->id == 6 && one->value.programmatic == 1) continue;
+        const unsigned *size = one->value.cluster;
+        if (one->id != 4 || size[0] != 2 || size[1] != 1 || size[2] != 1 || config->grid[0] % 2) return INVALID_VALUE;
+    }
     return launch(f, config->grid, config->block, config->smem, config->stream, params);
 }
 
