@@ -199,6 +199,17 @@ mod tests {
     };
 
     #[test]
+    fn a_cluster_adds_up_faster_than_the_workspace_and_slower_than_one_cta() {
+        let units = Units { tile: 0.1, fix_up: 1.0, bytes: 25_000.0, ..Units::default() };
+        for group_tiles in [1, 2, 4] {
+            let whole = Features { kernel: KernelId::BankedN8Sm90, group_tiles, ..FEATURES };
+            let pair = units.time(&Features { owners: 2, ..whole });
+            assert!(units.time(&whole) < pair);
+            assert!(pair < units.time(&Features { owners: 2, cut: 1, ..whole }));
+        }
+    }
+
+    #[test]
     fn more_work_takes_no_less_time() {
         let units = Units {
             launch: 3.0,
