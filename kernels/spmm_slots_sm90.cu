@@ -250,7 +250,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     if (kExchange < NT) acc[i] = acc[kExchange + i];
                 }
                 store_m16n8_sums<1, true>(
-                    p, scratch, 0, kExchange, lane, [&](uint32_t) { return tile * kTileRows + s * 16; }, [&](uint32_t i) { return n0 + (first + i) * 8; });
+                    p, scratch, 0, kExchange, lane, [&](uint32_t) { return tile * kTileRows + s * 16; },
+                    [&](uint32_t i) { return n0 + (first + i) * 8; });
             }
         }
 #pragma unroll
