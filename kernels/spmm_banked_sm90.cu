@@ -34,8 +34,6 @@ using namespace fl;
 using namespace fl::banked;
 
 constexpr uint32_t kAlign = 1024;
-constexpr uint32_t kBarrierBytes = 1024;
-constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to those of empty ones
 constexpr uint32_t kWarps = 4;    // that share a tile
 constexpr uint32_t kSums = 2048;
 constexpr uint32_t kPieceCols = kHalfCols;
@@ -53,13 +51,9 @@ struct Geometry {
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-struct Addresses : ARing {
-    uint32_t b_full, b_empty, b;
-};
-
 // Brings B. By one lane.
 template <int NT>
-__device__ __forceinline__ void load_b(const FlSpmmParams& p, const FlTensorMap& map, const Addresses& at, uint32_t unit0, uint32_t unit1,
+__device__ __forceinline__ void load_b(const FlSpmmParams& p, const FlTensorMap& map, const ABRings& at, uint32_t unit0, uint32_t unit1,
                                        uint32_t n0) {
     using G = Geometry<NT>;
     uint32_t k = block_of(p, unit0) * kTileCols, bar = at.b_full, to = at.b, phase = 1;
@@ -93,13 +87,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
     const uint32_t base = kept((smem_addr(smem) + kAlign - 1) & ~(kAlign - 1));
     const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
     const uint32_t consumers = p.group_tiles * kWarps;
-    Addresses at;
+    ABRings at(base, G::kPieces);
     const Counting counting(base + kBarrierBytes - Counting::kBytes);
-    at.b_full = base;
-    at.b_empty = at.b_full + 8 * G::kPieces;
-    at.a_full = at.b_empty + 8 * G::kPieces;
-    at.a_empty = at.a_full + kEmpty;
-    at.b = base + kBarrierBytes;
     at.a = at.b + G::kPieces * G::kPieceBytes;
     const uint32_t slice = blockIdx.y, n0 = slice * (NT * 8);
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
@@ -147,8 +136,11 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
     take_registers<kMultiplying>();
 
     float4 acc[NT];
+    auto clear = [&] {
 #pragma unroll
-    for (int i = 0; i < NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+        for (int i = 0; i < NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+    };
+    clear();
     uint32_t a[2][4 * G::kTogether];
     // Where this unit's barriers, A and B are: numbers of slots would have to be multiplied in every unit.
     uint32_t a_bar = a_full, block = at.a + r * p.a_slots * p.slot_bytes, a_phase = 0, slots_left = p.a_slots;
@@ -170,18 +162,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
         if (freed != 0) mbar_arrive(freed);
         freed = 0;
     };
-    auto clear = [&] {
-#pragma unroll
-        for (int i = 0; i < NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
-    };
     constexpr int kAdded = NT > 8 ? 4 : NT;  // vectors of a part that are asked for at once
-    auto row_of = [&](uint32_t group) { return (group * p.group_tiles + r) * kTileRows + section * kSectionRows; };
+    auto row_of = [&](uint32_t tile) { return tile * kTileRows + section * kSectionRows; };
     // What follows from the lane would be kept through the loop, for which 128 columns leave no register.
     auto lane_now = [&] { return NT < 16 ? lane : kept(lane); };
     Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice, counting.ready);
     for (uint32_t unit = unit0, group = group_of(p, unit0); unit < unit1; ++group) {
         const uint32_t tile = group * p.group_tiles + r, end = min(unit1, (group + 1) * p.k_blocks);
-        const uint32_t row0 = tile * kTileRows + section * kSectionRows;
+        const uint32_t row0 = row_of(tile);
         const bool there = tile < p.row_tiles;
         for (; unit < end; ++unit) {
             if (unit + 1 == end) prefetch_end<kSectionRows, NT * 8>(p, row0, n0, lane);
@@ -286,7 +274,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
 #pragma unroll
                     for (int i = 0; i + kStored < NT; ++i) acc[i] = acc[i + kStored];
                     store_m16n8_sums<1, true>(
-                        p, sums, 0, min(stored - first, uint32_t{kStored}), lane, [&](uint32_t) { return row; },
+                        p, sums, min(stored - first, uint32_t{kStored}), lane, [&](uint32_t) { return row; },
                         [&](uint32_t i) { return columns + (first + i) * 8; });
                 }
             }
@@ -297,7 +285,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
             complete = lds32(counting.complete + 4 * warp);
             parts.begin(of);
             if (complete) parts.template sum_stored<kAdded>(acc, lane_now());
-            row = row_of(of);
+            row = row_of(of * p.group_tiles + r);
         }
         clear();
         // What comes into the slot next is written by another proxy.

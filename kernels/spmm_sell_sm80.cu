@@ -109,7 +109,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 parts.begin(tile);
                 if (parts.reduce(sums + lane * 16, lane))
                     store_m16n8_sums<1, false>(
-                        p, sums, 0, 2, lane, [&](uint32_t i) { return tile * kTileRows + i * 16; }, [&](uint32_t) { return n0; });
+                        p, sums, 2, lane, [&](uint32_t i) { return tile * kTileRows + i * 16; }, [&](uint32_t) { return n0; });
             }
             first = true;
             __syncthreads();

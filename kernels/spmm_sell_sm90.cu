@@ -333,7 +333,7 @@ __device__ __forceinline__ void finish(const FlSpmmParams& p, const Addresses& a
     }
     if (last)
         store_m16n8_sums<1, false>(
-            p, sums, 0, 2, lane, [&](uint32_t i) { return row0 + i * 16; }, [&](uint32_t) { return slice * 8; });
+            p, sums, 2, lane, [&](uint32_t i) { return row0 + i * 16; }, [&](uint32_t) { return slice * 8; });
 }
 #endif
 

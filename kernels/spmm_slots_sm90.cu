@@ -58,13 +58,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t base = kept(smem_addr(smem));
     const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
     const uint32_t consumers = p.group_tiles * kWarps;
-    Addresses at;
+    Addresses at(base, R::kStages);
     at.ready = base + kBarrierBytes - 8;
-    at.b_full = base;
-    at.b_empty = at.b_full + 8 * R::kStages;
-    at.a_full = at.b_empty + 8 * R::kStages;
-    at.a_empty = at.a_full + kEmpty;
-    at.b = base + kBarrierBytes;
     at.raw = at.b + R::kStages * R::kStageBytes;
     const uint32_t exchange = base + kBarrierBytes + R::kBytes;
     at.a = exchange + consumers * kRoundsTile;
@@ -250,7 +245,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     if (kExchange < NT) acc[i] = acc[kExchange + i];
                 }
                 store_m16n8_sums<1, true>(
-                    p, scratch, 0, kExchange, lane, [&](uint32_t) { return tile * kTileRows + s * 16; },
+                    p, scratch, kExchange, lane, [&](uint32_t) { return tile * kTileRows + s * 16; },
                     [&](uint32_t i) { return n0 + (first + i) * 8; });
             }
         }

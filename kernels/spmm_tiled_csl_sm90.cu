@@ -189,7 +189,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #pragma unroll
             for (int i = 0; i < 8 * NT; ++i) sts128(dense + sums_place(i, lane), bits(acc[i]));
             store_m16n8_sums<2, true>(
-                p, dense, 0, 8 * NT, lane, [&](uint32_t i) { return row_tile * kTileRows + i / NT * 16; },
+                p, dense, 8 * NT, lane, [&](uint32_t i) { return row_tile * kTileRows + i / NT * 16; },
                 [&](uint32_t i) { return n0 + i % NT * 8; });
 #pragma unroll
             for (int i = 0; i < 8 * NT; ++i) sts128(dense + i * 512 + lane * 16, make_uint4(0, 0, 0, 0));

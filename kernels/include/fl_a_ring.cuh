@@ -15,6 +15,20 @@ struct ARing {
     uint32_t a_full, a_empty, a;
 };
 
+constexpr uint32_t kBarrierBytes = 1024;
+constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to those of empty ones
+
+// Such a ring and one of B, b_stages long: full[] and empty[] of B are first in shared memory, then those of A, and B from
+// kBarrierBytes on. A lies where the kernel says.
+struct ABRings : ARing {
+    uint32_t b_full, b_empty, b;
+
+    __device__ __forceinline__ ABRings(uint32_t base, uint32_t b_stages) : b_full(base), b_empty(base + 8 * b_stages), b(base + kBarrierBytes) {
+        a_full = b_empty + 8 * b_stages;
+        a_empty = a_full + kEmpty;
+    }
+};
+
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 // Copies A. A warp of every tile asks for its first block; then one warp copies for all, lane r the blocks of the group's r-th
 // tile, each as soon as its own slot is free, so that neither a slow tile nor B holds up the others. What a CTA asks for first comes

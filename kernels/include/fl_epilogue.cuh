@@ -295,15 +295,15 @@ __device__ __forceinline__ void store_runs(const FlSpmmParams& p, const uint32_t
 __device__ __forceinline__ uint32_t sums_place(uint32_t i, uint32_t lane) { return i * 512 + (lane * 16 ^ i % 4 * 64); }
 
 // Stores m16n8 accumulators that the warp has put into shared memory, at sums_place() from `sums` on or, if not kSpread, 512 i + 16
-// lane bytes: the begin-th to the one before the end-th, the i-th at rows row(i) and columns column(i) on. kTogether of them at a
-// time: more take registers, and wait less.
+// lane bytes: `count` of them, the i-th at rows row(i) and columns column(i) on. kTogether of them at a time: more take registers, and
+// wait less.
 template <uint32_t kTogether, bool kSpread, typename Row, typename Column>
-__device__ __forceinline__ void store_m16n8_sums(const FlSpmmParams& p, uint32_t sums, uint32_t begin, uint32_t end, uint32_t lane, Row row,
+__device__ __forceinline__ void store_m16n8_sums(const FlSpmmParams& p, uint32_t sums, uint32_t count, uint32_t lane, Row row,
                                                  Column column) {
     auto place = [&](uint32_t i, uint32_t of_lane) { return sums + (kSpread ? sums_place(i, of_lane) : i * 512 + of_lane * 16); };
     if (!has_runs(p)) {
 #pragma unroll 1
-        for (uint32_t i = begin; i < end; ++i) store_m16n8(p, row(i), column(i), lds_float4(place(i, lane)), lane);
+        for (uint32_t i = 0; i < count; ++i) store_m16n8(p, row(i), column(i), lds_float4(place(i, lane)), lane);
         __syncwarp();
         return;
     }
@@ -311,7 +311,7 @@ __device__ __forceinline__ void store_m16n8_sums(const FlSpmmParams& p, uint32_t
     // A lane takes two runs of eight lanes' sums: those of two columns of one upper or lower half.
     const uint32_t quad = lane % 4, lower = lane / 4 % 2;
 #pragma unroll 1
-    for (uint32_t first = begin + lane / 8; first < end; first += 4 * kTogether) {
+    for (uint32_t first = lane / 8; first < count; first += 4 * kTogether) {
         uint32_t m[2 * kTogether], n[2 * kTogether];
         float v[2 * kTogether][kRun];
 #pragma unroll

@@ -8,9 +8,6 @@
 
 namespace fl::slots {
 
-constexpr int kBarrierBytes = 1024;
-constexpr uint32_t kEmpty = 256;  // from the barriers of full slots of A to those of empty ones
-
 constexpr int kRawCols = 128;
 constexpr int kRawRow = kRawCols * 2 + 16;  // ldmatrix reads 8 rows without a bank conflict
 
@@ -52,8 +49,9 @@ struct Cursor {
     }
 };
 
-struct Addresses : ARing {
-    uint32_t ready, b_full, b_empty, b, raw;
+struct Addresses : ABRings {
+    using ABRings::ABRings;
+    uint32_t ready, raw;
 };
 
 // A warp that brings B. It holds the next block in registers, a lane eight of K of a column of every 8 x 32, and writes it
