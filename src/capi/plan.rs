@@ -262,7 +262,7 @@ impl Shape {
                         p.k_blocks,
                         if p.deals_tiles {
                             "; rows are uneven, tiles are dealt by their bytes"
-                        } else if p.runs_in_pairs() {
+                        } else if p.pairs {
                             "; the two CTAs of a row group are a cluster"
                         } else {
                             ""

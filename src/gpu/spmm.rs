@@ -307,7 +307,7 @@ fn product(
             smem_bytes: plan.smem_bytes,
             stream: args.stream,
             programmatic: programmatic && plan.may_begin_early(),
-            pairs: plan.runs_in_pairs(),
+            pairs: plan.pairs,
             params: &mut [(&raw mut params).cast(), (&raw mut map).cast()],
         })
     }

@@ -134,6 +134,8 @@ pub struct LaunchPlan {
     pub parts: u32,
     /// Whether whole tiles are dealt by their bytes, and not row groups by their number.
     pub deals_tiles: bool,
+    /// Whether two CTAs have every row group, and are launched as a cluster unless the product is one of a group.
+    pub pairs: bool,
     /// Workspace offset of the fp32 partial tiles; the arrival counters come first.
     pub partials_offset: usize,
     /// Workspace offset of packed B.
@@ -149,14 +151,6 @@ impl LaunchPlan {
     /// before it reads anything else.
     pub fn may_begin_early(&self) -> bool {
         self.kernel.is_for_hopper()
-    }
-
-    /// Whether every row group is one pair of CTAs, to be launched as a cluster.
-    pub fn runs_in_pairs(&self) -> bool {
-        let groups = self.row_tiles.div_ceil(self.group_tiles.max(1));
-        self.kernel.takes_pairs()
-            && self.parts == 2
-            && u64::from(self.ctas) == 2 * u64::from(groups)
     }
 
     /// The algorithm with nothing left open.
@@ -387,6 +381,7 @@ pub fn select_chosen(
         k_blocks: line.k_blocks,
         parts,
         deals_tiles: line.tiles_by_bytes(parts),
+        pairs: line.pairs(parts, sms),
         partials_offset,
         packed_offset,
         packed_bytes,
@@ -973,7 +968,7 @@ mod tests {
             select_chosen(&problem(format, m, 64, 4096, 90), &h100(), &choice).unwrap()
         };
         let banked = |m, parts, max_ctas| {
-            forced(Format::Banked, KernelId::BankedN8Sm90, m, parts, max_ctas).runs_in_pairs()
+            forced(Format::Banked, KernelId::BankedN8Sm90, m, parts, max_ctas).pairs
         };
         assert!(banked(4096, 2, None));
         // Of an odd number of tiles the last row group is smaller; of 66 row groups all 132 multiprocessors have one.
@@ -981,7 +976,7 @@ mod tests {
         assert!(!banked(67 * 128, 2, None) && !banked(4096, 2, Some(63)));
         assert!(!banked(4096, 1, None) && !banked(4096, 3, None));
         let slots = forced(Format::Slots, KernelId::SlotsN8Sm90, 2048, 2, None);
-        assert!(!slots.runs_in_pairs());
+        assert!(!slots.pairs);
     }
 
     #[test]
