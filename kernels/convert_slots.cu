@@ -43,6 +43,12 @@ constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
 constexpr uint32_t kOrderWords = 16;  // u64
 constexpr uint32_t kSparse = 1024;  // elements of a block up to which groups of one element are looked for
 constexpr int kSweeps = 8;
+// Where the search mends single columns: with how few elements beyond a limit of one or two it begins, how often it does, and after
+// how many times at most kHope are left, or it ends.
+constexpr uint32_t kFewOfOne = 24, kFewOfTwo = 12;
+constexpr int kMendingsOfOne = 24, kMendingsOfTwo = 16;
+constexpr int kHopefulOfOne = 8, kHopefulOfTwo = 4;
+constexpr uint32_t kHope = 4;
 // CTAs of an analysis that share a multiprocessor: with more of them the compiler spills.
 constexpr int kSearching = 6;
 
@@ -144,31 +150,87 @@ __device__ __forceinline__ uint32_t excess(const uint32_t (&c)[4], uint32_t limi
     return __popc(three) + __popc(first & last) + (limit == 1 ? __popc(two) : 0);
 }
 
+// Rows in which the other three columns of a group have `limit` elements already.
+__device__ __forceinline__ uint32_t full(const uint32_t (&c)[4], int n, uint32_t limit) {
+    const uint32_t x = c[(n + 1) % 4], y = c[(n + 2) % 4], z = c[(n + 3) % 4];
+    return limit == 1 ? x | y | z : (x & y) | (z & (x | y));
+}
+
+// What an exchange of columns adds to the excess. It changes rows in which both the columns and what they come to differ: those
+// where the other column meets what is full here, or neither does, are one more afterwards, the rest of them one less.
+__device__ __forceinline__ int added(uint32_t mine, uint32_t other, uint32_t full, uint32_t other_full) {
+    const uint32_t changed = (mine ^ other) & (full ^ other_full), more = changed & ~(other ^ full);
+    return 2 * __popc(more) - __popc(changed);
+}
+
+// Goes through all pairs of octets, for those numbers whose bits are set.
+__device__ __forceinline__ void sweep(uint32_t (&c)[4], uint32_t (&from)[4], uint32_t limit, uint32_t numbers) {
+#pragma unroll
+    for (int n = 3; n > 0; --n) {
+        if ((numbers >> n & 1) == 0) continue;
+        const uint32_t here = full(c, n, limit);
+        int beyond = __popc(c[n] & here);
+        // A lane counts for its own group, bits being counted by 16 lanes a clock; nothing but the columns depends on the pair before.
+#pragma unroll 2
+        for (uint32_t distance = 1; distance < 32; ++distance) {
+            const uint32_t other = __shfl_xor_sync(kAll, c[n], distance);
+            const uint32_t other_from = __shfl_xor_sync(kAll, from[n], distance);
+            const int then = __popc(other & here), change = then - beyond;
+            if (change + __shfl_xor_sync(kAll, change, distance) <= 0) c[n] = other, from[n] = other_from, beyond = then;
+        }
+    }
+}
+
+// Exchanges every column that has an element beyond the limit with the best of the others, with which `turn` says of equals.
+__device__ __forceinline__ void mend(uint32_t (&c)[4], uint32_t (&from)[4], uint32_t limit, uint32_t turn, uint32_t lane) {
+#pragma unroll
+    for (int n = 3; n > 0; --n) {
+        const uint32_t here = full(c, n, limit);
+        uint32_t bad = __ballot_sync(kAll, (c[n] & here) != 0);
+#pragma unroll 1
+        while (bad != 0) {
+            const uint32_t octet = __ffs(bad) - 1;
+            bad &= bad - 1;
+            const uint32_t column = __shfl_sync(kAll, c[n], octet), there = __shfl_sync(kAll, here, octet);
+            // It may have been exchanged meanwhile.
+            if ((column & there) == 0) continue;
+            const uint32_t rank = static_cast<uint32_t>(added(c[n], column, here, there) + 32) << 5 | ((lane - octet - turn) & 31);
+            const uint32_t best = __reduce_min_sync(kAll, lane == octet ? kAll : rank);
+            if (best >> 5 > 32) continue;
+            const uint32_t partner = (best + octet + turn) & 31;
+            const uint32_t source = lane == octet ? partner : octet;
+            const uint32_t other = __shfl_sync(kAll, c[n], source), other_from = __shfl_sync(kAll, from[n], source);
+            if (lane == octet || lane == partner) c[n] = other, from[n] = other_from;
+        }
+    }
+}
+
 // Looks for an order in which groups have at most `limit` elements: src/format/arrangement.rs says how. A lane has the
 // columns of one half of an octet, and `from` where they come from.
-__device__ __forceinline__ bool sweep(uint32_t (&c)[4], uint32_t (&from)[4], uint32_t limit) {
-    uint32_t left = __reduce_add_sync(kAll, excess(c, limit));
+__device__ __forceinline__ bool arrange(uint32_t (&c)[4], uint32_t (&from)[4], uint32_t limit, uint32_t lane) {
+    const uint32_t few = limit == 1 ? kFewOfOne : kFewOfTwo;
+    const int mendings = limit == 1 ? kMendingsOfOne : kMendingsOfTwo, hopeful = limit == 1 ? kHopefulOfOne : kHopefulOfTwo;
+    auto beyond = [&] { return __reduce_add_sync(kAll, excess(c, limit)); };
+    uint32_t left = beyond();
 #pragma unroll 1
-    for (int i = 0; i < kSweeps && left != 0; ++i) {
-#pragma unroll
-        for (int n = 3; n > 0; --n) {
-            const uint32_t x = c[(n + 1) % 4], y = c[(n + 2) % 4], z = c[(n + 3) % 4];
-            const uint32_t full = limit == 1 ? x | y | z : (x & y) | (z & (x | y));
-            // Both lanes of a pair come to the same conclusion; nothing but its columns depends on the pair before.
-#pragma unroll 2
-            for (uint32_t distance = 1; distance < 32; ++distance) {
-                const uint32_t other = __shfl_xor_sync(kAll, c[n], distance);
-                const uint32_t other_from = __shfl_xor_sync(kAll, from[n], distance);
-                const uint32_t other_full = __shfl_xor_sync(kAll, full, distance);
-                // An exchange changes rows in which both the columns and what they come to differ: those where the other column
-                // meets what is full here, or neither does, are one more afterwards, the rest of them one less. Counting bits is what binds.
-                const uint32_t changed = (c[n] ^ other) & (full ^ other_full), more = changed & ~(other ^ full);
-                if (2 * __popc(more) <= __popc(changed)) c[n] = other, from[n] = other_from;
-            }
-        }
+    for (int i = 0; i < kSweeps && left != 0 && (i == 0 || left > few); ++i) {
+        sweep(c, from, limit, 14);
         const uint32_t before = left;
-        left = __reduce_add_sync(kAll, excess(c, limit));
+        left = beyond();
         if (16 * (before - left) + 4 < left) break;
+    }
+    if (left > few) return false;
+    uint32_t random = 1, number = 3;
+#pragma unroll 1
+    for (int i = 0; i < mendings && left != 0; ++i) {
+        if (i == hopeful && left > kHope) break;
+        if (i % 2 == 1) {
+            sweep(c, from, limit, 1u << number);
+            number = number == 1 ? 3 : number - 1;
+        }
+        random = random * 1664525 + 1013904223;
+        mend(c, from, limit, random >> 27, lane);
+        left = beyond();
     }
     return left == 0;
 }
@@ -200,7 +262,7 @@ __device__ __forceinline__ void search(Encoder& s, uint32_t half, uint32_t lane)
     for (int i = 0; i < 8; ++i) elements += s.sums[i];
 #pragma unroll
     for (int n = 0; n < 4; ++n) c[n] = s.columns_of[8 * lane + 4 * half + n], from[n] = lane;
-    if (elements > kSparse || !sweep(c, from, 1)) sweep(c, from, 2);
+    if (elements > kSparse || !arrange(c, from, 1, lane)) arrange(c, from, 2, lane);
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
         s.columns_of[8 * lane + 4 * half + n] = c[n];

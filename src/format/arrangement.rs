@@ -5,10 +5,11 @@
 //! since the order of the groups among each other does not matter; so there are six permutations of 32 octets.
 //!
 //! The search wants no group of four places to have more than two elements in any of the 32 rows, and of sparse blocks
-//! not more than one. It goes through the pairs of octets again and again and exchanges their columns of one number
-//! whenever that makes the block's *excess*, the elements beyond the limit, no larger. That equals are exchanged, too, is
-//! what lets it leave a local minimum. At 75 % zeros two sweeps usually leave no excess, at 70 % eight leave 2 elements of
-//! a block, at 60 % 140 of 420.
+//! not more than one. It goes through the pairs of octets and exchanges their columns of one number whenever that makes the
+//! block's *excess*, the elements beyond the limit, no larger. That equals are exchanged, too, is what lets it leave a local
+//! minimum. Where little is left, going through all pairs is much for little: each column that has some of it is exchanged
+//! with the best of its 31 others, and in between one number's pairs are gone through, which mixes them. At 72 % zeros that
+//! leaves no excess, at 70 % in three blocks of five; at 60 % 139 elements of 422 are left.
 
 use std::array::from_fn;
 
@@ -28,6 +29,22 @@ pub(crate) const BYTES: usize = 128;
 const SPARSE: u32 = 1024;
 /// Times that the search goes through all pairs, for one limit.
 const SWEEPS: usize = 8;
+/// Elements beyond the limit of which mendings leave no more, or the search ends.
+const HOPE: u32 = 4;
+
+/// Where the search goes over from sweeps to mending single columns.
+struct Mending {
+    /// Elements beyond the limit from which on it does.
+    few: u32,
+    /// Times that it mends.
+    most: usize,
+    /// After so many at most `HOPE` elements are left, or the search ends.
+    hopeful: usize,
+}
+
+/// For one element a group. It is worth more than an order for two: the kernels have a shorter way for such blocks.
+const OF_ONE: Mending = Mending { few: 24, most: 24, hopeful: 8 };
+const OF_TWO: Mending = Mending { few: 12, most: 16, hopeful: 4 };
 
 /// By number mod 8 and octet of a place: the octet of its column.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,7 +79,7 @@ impl Arrangement {
         }
         let fewest = if elements <= SPARSE { 1 } else { 2 };
         for (columns, octets) in columns.iter_mut().zip(found.octets.chunks_exact_mut(GROUP)) {
-            let _ = (fewest..=2).any(|limit| sweep(columns, octets, limit));
+            let _ = (fewest..=2).any(|limit| arrange(columns, octets, limit));
         }
         found
     }
@@ -139,26 +156,72 @@ fn place(i: usize, step: usize, number: usize) -> usize {
 
 /// Looks for an order in which groups have at most `limit` elements, beginning with the one that there is; whether it
 /// was found. `octets` are moved as `columns` are.
-fn sweep(columns: &mut Half, octets: &mut [[u8; OCTETS]], limit: u32) -> bool {
-    let mut excess = excess_of(columns, limit);
-    for _ in 0..SWEEPS {
-        if excess == 0 {
-            return true;
+fn arrange(columns: &mut Half, octets: &mut [[u8; OCTETS]], limit: u32) -> bool {
+    let mending = if limit == 1 { OF_ONE } else { OF_TWO };
+    let mut left = excess_of(columns, limit);
+    for i in 0..SWEEPS {
+        if left == 0 || i > 0 && left <= mending.few {
+            break;
         }
         for number in (1..GROUP).rev() {
-            let full = full(columns, number, limit);
-            for distance in 1..OCTETS {
-                exchange(&mut columns[number], &mut octets[number], &full, distance);
-            }
+            sweep(columns, octets, limit, number);
         }
-        let before = excess;
-        excess = excess_of(columns, limit);
+        let before = left;
+        left = excess_of(columns, limit);
         // Dense blocks come to their end early, and every further sweep costs as much as the first.
-        if 16 * (before - excess) + 4 < excess {
+        if 16 * (before - left) + 4 < left {
             break;
         }
     }
-    excess == 0
+    if left > mending.few {
+        return false;
+    }
+    // Of numbers that are not random at all.
+    let mut random = 1u32;
+    let mut number = GROUP - 1;
+    for i in 0..mending.most {
+        if left == 0 || i == mending.hopeful && left > HOPE {
+            break;
+        }
+        if i % 2 == 1 {
+            sweep(columns, octets, limit, number);
+            number = if number == 1 { GROUP - 1 } else { number - 1 };
+        }
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        for number in (1..GROUP).rev() {
+            mend(columns, octets, limit, number, (random >> 27) as usize);
+        }
+        left = excess_of(columns, limit);
+    }
+    left == 0
+}
+
+/// Exchanges every column of one number that has an element beyond the limit with that of the octet with which the excess is
+/// smallest afterwards, if it is no larger; of equals with the first from `turn` octets after it on.
+fn mend(columns: &mut Half, octets: &mut [[u8; OCTETS]], limit: u32, number: usize, turn: usize) {
+    let full = full(columns, number, limit);
+    let columns = &mut columns[number];
+    let bad: [bool; OCTETS] = from_fn(|octet| columns[octet] & full[octet] != 0);
+    for octet in (0..OCTETS).filter(|&octet| bad[octet]) {
+        // It may have been exchanged meanwhile.
+        if columns[octet] & full[octet] == 0 {
+            continue;
+        }
+        let after = |i: usize| (octet + turn + i) % OCTETS;
+        let others = (0..OCTETS).map(after).filter(|&other| other != octet);
+        let best =
+            others.map(|other| (added(columns, &full, octet, other), other)).min_by_key(|b| b.0);
+        if let Some((..=0, other)) = best {
+            columns.swap(octet, other);
+            octets[number].swap(octet, other);
+        }
+    }
+}
+
+/// What an exchange of the columns of two octets adds to the excess.
+fn added(columns: &[u32; OCTETS], full: &[u32; OCTETS], one: usize, other: usize) -> i32 {
+    let beyond = |column: usize, octet: usize| (columns[column] & full[octet]).count_ones() as i32;
+    beyond(other, one) + beyond(one, other) - beyond(one, one) - beyond(other, other)
 }
 
 /// Elements beyond `limit` of a group and row.
@@ -189,28 +252,21 @@ fn full(columns: &Half, number: usize, limit: u32) -> [u32; OCTETS] {
     full
 }
 
-/// Exchanges the columns of all pairs of octets whose numbers differ in the bits of `distance`, where that leaves no
-/// more excess.
-fn exchange(
-    columns: &mut [u32; OCTETS],
-    octets: &mut [u8; OCTETS],
-    full: &[u32; OCTETS],
-    distance: usize,
-) {
-    let mut others = [0; OCTETS];
-    for (octet, other) in others.iter_mut().enumerate() {
-        *other = columns[octet ^ distance];
-    }
-    let mut more = [0; OCTETS];
-    for (octet, more) in more.iter_mut().enumerate() {
-        let count = |column: u32| (column & full[octet]).count_ones() as i32;
-        *more = count(others[octet]) - count(columns[octet]);
-    }
-    for octet in 0..OCTETS {
-        let other = octet ^ distance;
-        if octet < other && more[octet] + more[other] <= 0 {
-            columns.swap(octet, other);
-            octets.swap(octet, other);
+/// Goes through all pairs of octets and exchanges their columns of one number where that leaves no more excess.
+fn sweep(columns: &mut Half, octets: &mut [[u8; OCTETS]], limit: u32, number: usize) {
+    let full = full(columns, number, limit);
+    let (columns, octets) = (&mut columns[number], &mut octets[number]);
+    let beyond = |octet: usize, column: u32| (column & full[octet]).count_ones();
+    let mut now: [u32; OCTETS] = from_fn(|octet| beyond(octet, columns[octet]));
+    for distance in 1..OCTETS {
+        let then: [u32; OCTETS] = from_fn(|octet| beyond(octet, columns[octet ^ distance]));
+        for octet in 0..OCTETS {
+            let other = octet ^ distance;
+            if octet < other && then[octet] + then[other] <= now[octet] + now[other] {
+                columns.swap(octet, other);
+                octets.swap(octet, other);
+                (now[octet], now[other]) = (then[octet], then[other]);
+            }
         }
     }
 }
@@ -249,13 +305,22 @@ mod tests {
     }
 
     #[test]
-    fn groups_have_two_elements_at_most_from_three_quarters_of_zeros_on() {
-        for (percent, seed) in [(20, 1), (20, 2), (20, 3), (25, 4)] {
+    fn groups_have_two_elements_at_most_from_72_percent_of_zeros_on() {
+        for (percent, seed) in [(20, 1), (20, 2), (20, 3), (25, 4), (28, 5), (28, 6), (28, 7)] {
             let words = random(percent, seed);
             assert!(groups(&words, &Arrangement::identity()).1 > 40);
             assert_eq!(groups(&words, &Arrangement::search(&words)), (2, 0), "{percent} %");
         }
-        assert!(groups(&random(30, 5), &Arrangement::search(&random(30, 5))).1 < 20);
+    }
+
+    #[test]
+    fn half_of_the_blocks_have_two_elements_a_group_at_most_at_70_percent_of_zeros() {
+        let left: Vec<u32> = (0..16)
+            .map(|seed| random(30, 7919 * seed + 13))
+            .map(|words| groups(&words, &Arrangement::search(&words)).1)
+            .collect();
+        assert!(left.iter().filter(|&&left| left == 0).count() >= 8, "{left:?}");
+        assert!(left.iter().all(|&left| left < 10), "{left:?}");
     }
 
     #[test]

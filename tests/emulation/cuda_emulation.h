@@ -205,6 +205,12 @@ static inline uint32_t __reduce_add_sync(uint32_t, uint32_t v) {
     for (int i = 0; i < 32; ++i) sum += static_cast<uint32_t>(all[i]);
     return sum;
 }
+static inline uint32_t __reduce_min_sync(uint32_t, uint32_t v) {
+    const uint64_t* all = emulation::exchange(v);
+    uint32_t least = ~0u;
+    for (int i = 0; i < 32; ++i) least = all[i] < least ? static_cast<uint32_t>(all[i]) : least;
+    return least;
+}
 static inline uint32_t __reduce_max_sync(uint32_t, uint32_t v) {
     const uint64_t* all = emulation::exchange(v);
     uint32_t most = 0;
