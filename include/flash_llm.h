@@ -409,7 +409,7 @@ typedef enum {
      * int32_t, default 0: the library chooses. Another number is one of flashllmSpMMAlgGetIds(), and may fix
      * more than that: + 1000000 * row tiles of a thread block + 100000000 * staged blocks of A, 0 leaving either
      * to the library; flashllmSpMMPlanExplain() prints the whole number. Reading gives the algorithm that will
-     * run, never 0: store it, and force it elsewhere.
+     * run, never 0: store it, and force it elsewhere. flashllmSpMMPlanSearch() finds one by measurement.
      */
     FLASHLLM_SPMM_PLAN_ALG_ID = 5,
     /**
@@ -1894,6 +1894,63 @@ flashllmStatus_t flashllmSpMMPlanExecute(flashllmHandle_t handle,
                                          const void *beta,
                                          flashllmDnMatDescr_t matC,
                                          void *workspace);
+
+/**
+ * Times ways to run the planned product on the handle's device, and leaves the plan with the fastest, as if
+ * FLASHLLM_SPMM_PLAN_ALG_ID, with its row tiles and staged blocks, and FLASHLLM_SPMM_PLAN_SPLITS had been set to
+ * it. A plan is made from estimates; they are of few devices, and of matrices whose zeros are anywhere.
+ *
+ * The present choice is among the ways and stays unless another is 1 % faster. What was set before the call is kept:
+ * with an algorithm or splits that are not 0 only ways that have them are timed, and none that needs more workspace
+ * than FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT. To search a plan again, set both to 0 first. The two numbers can be
+ * read and stored, and forced elsewhere: that gives this choice without a search. The bits of C depend on the
+ * splits, so that a searched plan may give other last bits than one that was not; and two searches may find
+ * different ways where several are about as fast.
+ *
+ * Timed is the product A * op(B) alone, of the first matrices of a batch that is not one product with more columns:
+ * bias, activation, gate, residual and FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH hardly tell the ways apart. A gate
+ * takes the algorithm where it can. Each launch reads a copy of A that is not in the L2, as the weights of a model
+ * are not. Every way has a launch that does not count and three to nine that do; of these the median is its time.
+ * For usual layers the call takes some milliseconds.
+ *
+ * The caller's memory is not written. The call allocates device memory and frees it before it returns: the plan's
+ * workspace, one C, and copies of A that are together twice the L2 (none if A is as large).
+ *
+ * @param handle             The handle, of the device that the plan was made for.
+ * @param plan               The plan. Its workspace may have another size afterwards:
+ *   flashllmSpMMPlan_bufferSize().
+ * @param matA               The compressed matrix, as flashllmSpMMPlanExecute() takes it.
+ * @param matB               As flashllmSpMMPlanExecute() takes it. Its layout decides whether it is packed, which
+ *   takes time.
+ * @param ways               How many ways to time at most, the present choice first and then in the order of
+ *   the library's estimates; 0: 12.
+ * @param[out] microseconds  Receives the time of the way that was chosen; 0 on a host handle, which has one way,
+ *   and for a product without columns, which has none: the plan is then as it was. May be NULL.
+ * @return FLASHLLM_STATUS_SUCCESS. After any other status the plan is as it was:
+ *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+ *   FLASHLLM_STATUS_INVALID_VALUE: not a plan or one of another device, not descriptors of the right kinds, ways
+ *   is negative, a matrix is not as planned, or matA has no compressed data or was set with a handle of another
+ *   device;
+ *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a type is not as planned;
+ *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: there is no device memory for what is timed;
+ *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES: the present choice, with all its numbers fixed, needs more workspace
+ *   than the limit;
+ *   FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large;
+ *   FLASHLLM_STATUS_WRONG_CONTEXT: matA's buffer was set with a handle of another CUDA context, or the driver says
+ *   so;
+ *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused, or work on the device failed.
+ * @note It allocates and waits for the handle's stream: call it when a model is loaded, not between products. A
+ *   capture that it refuses goes on undamaged. Thread-safe: an execution in another thread takes the plan as it was
+ *   before or as it is after. Other work on the device at the same time spoils the times.
+ */
+FLASHLLM_API
+flashllmStatus_t flashllmSpMMPlanSearch(flashllmHandle_t handle,
+                                        flashllmSpMMPlan_t plan,
+                                        flashllmConstSpMatDescr_t matA,
+                                        flashllmConstDnMatDescr_t matB,
+                                        int32_t ways,
+                                        float *microseconds);
 
 /**
  * Says in English what the plan will run, and why: kernel, grid, splits, workspace.

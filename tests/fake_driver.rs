@@ -12,6 +12,9 @@ mod build_support;
 #[cfg(not(no_kernels))]
 #[path = "fake_driver/plan.rs"]
 mod plan;
+#[cfg(not(no_kernels))]
+#[path = "fake_driver/search.rs"]
+mod search;
 #[path = "fake_driver/store.rs"]
 mod store;
 
@@ -154,6 +157,31 @@ impl Fake {
         let f: extern "C" fn(c_int, c_int) =
             unsafe { std::mem::transmute(self.symbol("fake_set_attribute")) };
         f(attribute, value);
+    }
+
+    /// Lets launches of kernels with `part` in their name take so many microseconds; grid and shared memory 0: any.
+    fn set_duration(&self, part: &str, grid: c_int, smem: c_int, us: f64) {
+        // SAFETY: the control has this type.
+        let f: extern "C" fn(*const c_char, c_int, c_int, f64) =
+            unsafe { std::mem::transmute(self.symbol("fake_set_duration")) };
+        let part = CString::new(part).unwrap();
+        f(part.as_ptr(), grid, smem, us);
+    }
+
+    /// Launches since the last reset: kernel, blocks along x, shared memory, and the first word of the parameters.
+    fn launches(&self) -> Vec<(String, c_int, c_int, u64)> {
+        // SAFETY: the control has this type.
+        let word: extern "C" fn(c_int) -> u64 =
+            unsafe { std::mem::transmute(self.symbol("fake_launch_word")) };
+        (0..self.get("fake_launches"))
+            .map(|i| {
+                let name = self.nth("fake_launch_name", i);
+                // SAFETY: the fake gives a NUL-terminated string.
+                let name = unsafe { CStr::from_ptr(name.cast()) }.to_str().unwrap().to_owned();
+                let number = |control| self.nth(control, i).addr() as c_int;
+                (name, number("fake_launch_grid"), number("fake_launch_smem"), word(i))
+            })
+            .collect()
     }
 
     fn current(&self) -> *mut c_void {

@@ -4,13 +4,13 @@
 
 mod support;
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 
 use support::api::{self, DnMat, Handle, Spmm};
 use support::driver::Driver;
 use support::plan::{
-    ACTIVATION, BIAS, BIAS_TYPE, Case, Extra, GATE, PROGRAMMATIC_LAUNCH, Plan, R_16BF, RELU,
-    RESIDUAL, SILU, check, compressed, encode, set_batch, set_device_scalars,
+    ACTIVATION, ALG_ID, BIAS, BIAS_TYPE, Case, Extra, GATE, PROGRAMMATIC_LAUNCH, Plan, R_16BF,
+    RELU, RESIDUAL, SILU, SPLITS, check, compressed, encode, set_batch, set_device_scalars,
 };
 use support::{
     GuardedWorkspace, Progress, device, integer_product, integer_weights, plan_cases, small,
@@ -83,6 +83,11 @@ fn dense_rows_of_slots_are_exact() {
 #[test]
 fn workspace_limits_are_kept() {
     plan_cases::workspace_limits(&device());
+}
+
+#[test]
+fn a_searched_plan_is_exact_and_its_numbers_reproduce_it() {
+    plan_cases::searches(&device(), small());
 }
 
 #[test]
@@ -381,6 +386,45 @@ fn an_execution_takes_the_host_few_microseconds() {
     println!("{best:.2} us an execution");
     // Measured on its own it is below 4 us; the bound leaves room for sanitizers and busy machines.
     assert!(small() || best < 40.0, "{best:.2} us an execution");
+}
+
+/// A search on a stream of its own says what it finds, beside the present choice, and is over soon.
+#[test]
+fn a_search_takes_milliseconds() {
+    let (driver, handle) = (driver(), device());
+    let stream = driver.stream().unwrap();
+    handle.set_stream(stream.raw()).unwrap();
+    let (m, k) = if small() { (128, 1024) } else { (4096, 4096) };
+    let weights = integer_weights(m, k, 80, 1);
+    for format in api::FORMATS {
+        let (a, _a) = compressed(&handle, (m, k), &weights, format, api::R_16F);
+        for n in [8, 16, 64] {
+            let b = handle.upload(&vec![0x3c00_u16; k * n]).unwrap();
+            let c = handle.alloc(m * n * 4).unwrap();
+            let b_descr = DnMat::new(k, n, k, b.pointer(), api::R_16F, api::ORDER_COL).unwrap();
+            let c_descr = DnMat::new(m, n, m, c.pointer(), api::R_32F, api::ORDER_COL).unwrap();
+            let plan = Plan::new(&handle, api::NON_TRANSPOSE, &a, &b_descr, &c_descr).unwrap();
+            let (id, splits) = (plan.get::<c_int>(ALG_ID), plan.get::<c_int>(SPLITS));
+            let start = std::time::Instant::now();
+            let found = plan.search(&a, &b_descr, 0).unwrap();
+            let ms = start.elapsed().as_secs_f64() * 1e3;
+            let present = Plan::new(&handle, api::NON_TRANSPOSE, &a, &b_descr, &c_descr).unwrap();
+            let before = present.search(&a, &b_descr, 1).unwrap();
+            println!(
+                "format {format}, {m}x{k}, N={n}: algorithm {id} in {splits} splits {before:.1} us, {} in {} {found:.1} us, found in {ms:.1} ms",
+                plan.get::<c_int>(ALG_ID),
+                plan.get::<c_int>(SPLITS)
+            );
+            // Tests that run beside this one take the device from it now and then: these are no measurements.
+            assert!(found > 0.0 && before > 0.0, "{found} {before}");
+            assert!(small() || ms < 2000.0, "{ms} ms");
+            // During a capture it is refused, and the capture goes on.
+            stream.begin_capture().unwrap();
+            let refused = plan.search(&a, &b_descr, 0).unwrap_err();
+            assert!(refused.to_string().contains("before the capture begins"), "{refused}");
+            stream.end_capture().unwrap();
+        }
+    }
 }
 
 /// A batch in shared launches beside the plan of it, which launches its products one by one.

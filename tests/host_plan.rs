@@ -246,3 +246,8 @@ fn a_callback_takes_the_place_of_the_file_until_logging_ends_for_good() {
 fn dense_rows_of_slots_are_exact() {
     plan_cases::dense_rows(&host(), true);
 }
+
+#[test]
+fn a_search_finds_the_one_way_of_the_host() {
+    plan_cases::searches(&host(), true);
+}

@@ -16,12 +16,15 @@ use super::types::{
     flashllmDnMatDescr_t, flashllmHandle_t, flashllmOperation_t, flashllmSpMMPlan_t,
     flashllmSpMMPlanAttribute_t,
 };
-use crate::descr::{DnMat, Place, SpMat};
+use crate::descr::{Batch, Buffer, DnMat, DnView, Place, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
+use crate::gpu::{self, DeviceContext};
 use crate::handle::{Context, Device};
+use crate::log::{self, Level};
+use crate::plan::search::{self, DEFAULT_WAYS};
 use crate::plan::{self, Algorithm, Choice, DeviceProps, KernelId, Planned};
-use crate::types::{Activation, DType};
+use crate::types::{Activation, DType, DenseLayout, Order, checked_mul};
 
 /// The algorithm of host handles.
 const HOST_ALGORITHM: i32 = 1;
@@ -58,6 +61,24 @@ struct State {
     pieces: Pieces,
     /// None on the host and for products without columns.
     planned: Option<Planned>,
+}
+
+impl State {
+    /// What the attributes fix of how a device runs it.
+    fn choice(&self) -> Result<Choice> {
+        let forced = match self.algorithm {
+            0 => None,
+            id => Some(Algorithm::from_id(id).ok_or_else(|| {
+                Error::new(
+                    Kind::NotSupported,
+                    format!("algorithm {id} is not one of this library: see flashllmSpMMAlgGetIds"),
+                )
+            })?),
+        };
+        let parts = u32::try_from(self.splits).ok().filter(|&s| s > 0);
+        let choice = Choice { parts, ..Choice::default() };
+        Ok(forced.map_or(choice, |algorithm| choice.force(algorithm)))
+    }
 }
 
 /// A planned product.
@@ -175,18 +196,7 @@ impl Shape {
         if state.pieces.n == 0 {
             return Ok(None);
         }
-        let forced = match state.algorithm {
-            0 => None,
-            id => Some(Algorithm::from_id(id).ok_or_else(|| {
-                Error::new(
-                    Kind::NotSupported,
-                    format!("algorithm {id} is not one of this library: see flashllmSpMMAlgGetIds"),
-                )
-            })?),
-        };
-        let parts = u32::try_from(state.splits).ok().filter(|&s| s > 0);
-        let choice = Choice { parts, ..Choice::default() };
-        let choice = forced.map_or(choice, |algorithm| choice.force(algorithm));
+        let choice = state.choice()?;
         let gate = state.gate.as_ref().map(|g| &g.2);
         Planned::new(props, &self.header, gate, state.pieces.n, &choice, state.limit).map(Some)
     }
@@ -623,16 +633,18 @@ pub unsafe extern "C" fn flashllmSpMMPlanGetAttribute(
             FLASHLLM_SPMM_PLAN_BIAS_TYPE => flashllmDataType_t::from(state.bias_type) as i32,
             FLASHLLM_SPMM_PLAN_ACTIVATION => flashllmActivation_t::from(state.activation) as i32,
             FLASHLLM_SPMM_PLAN_ALG_ID => plan.algorithm(&state),
-            FLASHLLM_SPMM_PLAN_SPLITS => state
-                .planned
-                .as_ref()
-                .map_or(1, |p| i32::try_from(p.product.parts).unwrap_or(i32::MAX)),
+            FLASHLLM_SPMM_PLAN_SPLITS => state.planned.as_ref().map_or(1, splits),
             FLASHLLM_SPMM_PLAN_DETERMINISTIC => i32::from(state.deterministic),
             FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH => i32::from(state.programmatic),
         };
         // SAFETY: as above.
         unsafe { give(value, bytes, attr, integer) }
     })
+}
+
+/// FLASHLLM_SPMM_PLAN_SPLITS of a plan on a device.
+fn splits(planned: &Planned) -> i32 {
+    i32::try_from(planned.product.parts).unwrap_or(i32::MAX)
 }
 
 /// # Safety
@@ -806,6 +818,173 @@ impl Shape {
             "M x K, N and batch count are {} x {}, {} and {}; the plan is for {} x {}, {} and {}",
             given.0, given.1, given.2, given.3, planned.0, planned.1, planned.2, planned.3
         )))
+    }
+}
+
+/// Times ways to run the planned product on the handle's device, and leaves the plan with the fastest, as if
+/// FLASHLLM_SPMM_PLAN_ALG_ID, with its row tiles and staged blocks, and FLASHLLM_SPMM_PLAN_SPLITS had been set to
+/// it. A plan is made from estimates; they are of few devices, and of matrices whose zeros are anywhere.
+///
+/// The present choice is among the ways and stays unless another is 1 % faster. What was set before the call is kept:
+/// with an algorithm or splits that are not 0 only ways that have them are timed, and none that needs more workspace
+/// than FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT. To search a plan again, set both to 0 first. The two numbers can be
+/// read and stored, and forced elsewhere: that gives this choice without a search. The bits of C depend on the
+/// splits, so that a searched plan may give other last bits than one that was not; and two searches may find
+/// different ways where several are about as fast.
+///
+/// Timed is the product A * op(B) alone, of the first matrices of a batch that is not one product with more columns:
+/// bias, activation, gate, residual and FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH hardly tell the ways apart. A gate
+/// takes the algorithm where it can. Each launch reads a copy of A that is not in the L2, as the weights of a model
+/// are not. Every way has a launch that does not count and three to nine that do; of these the median is its time.
+/// For usual layers the call takes some milliseconds.
+///
+/// The caller's memory is not written. The call allocates device memory and frees it before it returns: the plan's
+/// workspace, one C, and copies of A that are together twice the L2 (none if A is as large).
+///
+/// @param handle             The handle, of the device that the plan was made for.
+/// @param plan               The plan. Its workspace may have another size afterwards:
+///   flashllmSpMMPlan_bufferSize().
+/// @param matA               The compressed matrix, as flashllmSpMMPlanExecute() takes it.
+/// @param matB               As flashllmSpMMPlanExecute() takes it. Its layout decides whether it is packed, which
+///   takes time.
+/// @param ways               How many ways to time at most, the present choice first and then in the order of
+///   the library's estimates; 0: 12.
+/// @param[out] microseconds  Receives the time of the way that was chosen; 0 on a host handle, which has one way,
+///   and for a product without columns, which has none: the plan is then as it was. May be NULL.
+/// @return FLASHLLM_STATUS_SUCCESS. After any other status the plan is as it was:
+///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
+///   FLASHLLM_STATUS_INVALID_VALUE: not a plan or one of another device, not descriptors of the right kinds, ways
+///   is negative, a matrix is not as planned, or matA has no compressed data or was set with a handle of another
+///   device;
+///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a type is not as planned;
+///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
+///   FLASHLLM_STATUS_ALLOC_FAILED: there is no device memory for what is timed;
+///   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES: the present choice, with all its numbers fixed, needs more workspace
+///   than the limit;
+///   FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large;
+///   FLASHLLM_STATUS_WRONG_CONTEXT: matA's buffer was set with a handle of another CUDA context, or the driver says
+///   so;
+///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused, or work on the device failed.
+/// @note It allocates and waits for the handle's stream: call it when a model is loaded, not between products. A
+///   capture that it refuses goes on undamaged. Thread-safe: an execution in another thread takes the plan as it was
+///   before or as it is after. Other work on the device at the same time spoils the times.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn flashllmSpMMPlanSearch(
+    handle: flashllmHandle_t,
+    plan: flashllmSpMMPlan_t,
+    matA: flashllmConstSpMatDescr_t,
+    matB: flashllmConstDnMatDescr_t,
+    ways: i32,
+    microseconds: *mut f32,
+) -> flashllmStatus_t {
+    guard("flashllmSpMMPlanSearch", || {
+        let (context, plan, a, b) = {
+            let look = object::look();
+            let context = look.get::<Context>(handle, "handle")?;
+            let plan = look.get::<SpMMPlan>(plan, "plan")?;
+            let a = look.get::<SpMat>(matA, "matA")?;
+            (context, plan, a, look.read(matB, "matB", DnMat::view)?)
+        };
+        plan.on(&context)?;
+        let most = match usize::try_from(ways) {
+            Ok(0) => DEFAULT_WAYS,
+            Ok(most) => most,
+            Err(_) => {
+                return Err(Error::invalid(format!(
+                    "ways = {ways} is negative: it is how many to time at most, or 0 for {DEFAULT_WAYS}"
+                )));
+            }
+        };
+        let (shape, state) = (&plan.shape, plan.read());
+        let c = shape.result(&a, &b)?;
+        let product = Product::new(Operands { context, a, b, c }, shape.op_b)?;
+        shape.matches(&product)?;
+        let (header, a) = product.ready()?;
+        let mut us = 0.0;
+        if let (Device::Cuda(cuda), Some(planned)) = (product.on.context.device(), &state.planned) {
+            Planned::accepts(&planned.product, &shape.header, &header, "matA")?;
+            let gate = state.gate.as_ref().map(|g| &g.2);
+            let (choice, limit) = (state.choice()?, state.limit);
+            let props = cuda.props();
+            let found =
+                search::promising(props, &shape.header, gate, planned, &choice, limit, most)?;
+            let times = product.times(cuda, &header, a, &found)?;
+            let best = search::fastest(&times);
+            log::log(Level::Hint, "SpMMPlanSearch", || told(&found, &times, best));
+            plan.update(|state| {
+                state.algorithm = found[best].product.algorithm().id();
+                state.splits = splits(&found[best]);
+                Ok(())
+            })?;
+            us = times[best];
+        }
+        if !microseconds.is_null() {
+            // SAFETY: the caller gives a valid pointer or NULL; no alignment is assumed.
+            unsafe { microseconds.write_unaligned(us) };
+        }
+        Ok(())
+    })
+}
+
+/// The times of a search, for the log.
+#[cold]
+fn told(ways: &[Planned], times: &[f32], best: usize) -> String {
+    let mut text = String::new();
+    for (i, (way, us)) in ways.iter().zip(times).enumerate() {
+        let _ = write!(
+            text,
+            "{}algorithm {} in {} splits: {us:.2} us{}",
+            if i == 0 { "" } else { ", " },
+            way.product.algorithm().id(),
+            way.product.parts,
+            if i == best { " (taken)" } else { "" }
+        );
+    }
+    text
+}
+
+impl Shape {
+    /// A C for these operands of which only the shape and the type count: column-major, and nowhere yet.
+    fn result(&self, a: &SpMat, b: &DnView) -> Result<DnView> {
+        if a.dtype() != self.header.dtype {
+            return Err(Error::new(
+                Kind::MatrixTypeNotSupported,
+                format!(
+                    "matA holds {:?}, the plan is for {:?}",
+                    flashllmDataType_t::from(a.dtype()),
+                    flashllmDataType_t::from(self.header.dtype)
+                ),
+            ));
+        }
+        let (m, n) = match self.op_b {
+            flashllmOperation_t::FLASHLLM_OPERATION_NON_TRANSPOSE => (a.rows(), b.layout.cols),
+            flashllmOperation_t::FLASHLLM_OPERATION_TRANSPOSE => (a.rows(), b.layout.rows),
+        };
+        let stride = checked_mul(m, n, "C of the search")?;
+        Ok(DnView {
+            layout: DenseLayout::new(m, n, m, Order::Col)?,
+            dtype: self.c_type,
+            values: 0,
+            batch: Batch { count: b.batch.count, stride },
+        })
+    }
+}
+
+impl Product {
+    /// Microseconds that each way takes on the device. Nothing is written to C.
+    fn times(
+        &self,
+        cuda: &DeviceContext,
+        header: &Header,
+        a: Buffer,
+        ways: &[Planned],
+    ) -> Result<Vec<f32>> {
+        // A plan never folds more columns into one product than it was made for.
+        let most = ways.first().map_or(0, |way| way.n);
+        let pieces = self.pieces(None, most);
+        let (scalars, alone) = (Scalars::Values(1.0, 0.0), Fused::default());
+        let args = self.device_args(scalars, header, a, ptr::null_mut(), &alone, &pieces, 0);
+        gpu::search::time(cuda, &args, ways).map(|times| search::medians(&times))
     }
 }
 

@@ -17,6 +17,7 @@ mod module;
 pub mod params;
 pub mod params_convert;
 pub mod prune;
+pub mod search;
 pub mod spmm;
 pub mod staging;
 pub mod sys;

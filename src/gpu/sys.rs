@@ -43,6 +43,8 @@ pub const DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: c_int = 81;
 pub const DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: c_int = 97;
 /// CU_MEMHOSTALLOC_PORTABLE: pinned for every context.
 pub const MEMHOSTALLOC_PORTABLE: c_uint = 1;
+/// CU_EVENT_DEFAULT: the event takes the time.
+pub const EVENT_DEFAULT: c_uint = 0;
 /// CU_EVENT_DISABLE_TIMING.
 pub const EVENT_DISABLE_TIMING: c_uint = 2;
 /// CU_STREAM_CAPTURE_STATUS_NONE.
@@ -154,6 +156,11 @@ unsafe extern "C" {
     pub(super) fn cuEventDestroy_v2(event: RawEvent) -> CuResult;
     pub(super) fn cuEventRecord(event: RawEvent, stream: RawStream) -> CuResult;
     pub(super) fn cuEventSynchronize(event: RawEvent) -> CuResult;
+    pub(super) fn cuEventElapsedTime(
+        milliseconds: *mut f32,
+        start: RawEvent,
+        end: RawEvent,
+    ) -> CuResult;
 
     pub(super) fn cuMemsetD8Async(
         dst: u64,

@@ -8,6 +8,7 @@ mod choice;
 pub mod convert;
 mod kernels;
 pub mod model;
+pub mod search;
 pub mod table;
 
 pub use cache::Cache;
@@ -591,18 +592,29 @@ impl Algorithm {
 /// Every way to run a product with the kernels of its width, or of the widest that there are, each once: splits that deal
 /// the work alike are one.
 pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
+    ways_of(problem, props, &Choice::default())
+}
+
+/// As [`ways`], those that have what `choice` fixes of the algorithm and the splits.
+fn ways_of(problem: &Problem, props: &DeviceProps, choice: &Choice) -> Vec<Way> {
     let mut found: Vec<Way> = Vec::new();
     let wanted = width(problem, props);
     let candidates = CLASSES.into_iter().find_map(|class| {
-        let widths = class.iter().copied().filter(|&n_tiles| n_tiles <= wanted);
-        let of_class: Vec<_> = widths.flat_map(|n| candidates(problem, props, n)).collect();
+        let fits = |n_tiles: &u32| *n_tiles <= wanted || choice.kernel.is_some();
+        let widths = class.iter().copied().filter(fits);
+        let of_class: Vec<_> = widths
+            .flat_map(|n| candidates(problem, props, n))
+            .filter(|c| choice.allows(c))
+            .collect();
         Some(of_class).filter(|of_class| !of_class.is_empty())
     });
     for c in candidates.into_iter().flatten() {
         let line = Line::new(&c, problem);
         let algorithm =
             Algorithm { kernel: c.kernel, group_tiles: c.group_tiles, a_slots: c.a_slots };
-        for parts in splits(&line) {
+        let fixed = choice.parts.map(|parts| parts.clamp(1, line.k_blocks));
+        let free = fixed.is_none().then(|| splits(&line));
+        for parts in fixed.into_iter().chain(free.into_iter().flatten()) {
             let slices = c.slices(problem);
             let sms = c.ctas_at_a_time(props, slices);
             let features = c.features(&line, problem, props, parts, sms, slices);

@@ -116,6 +116,7 @@ pub fn cases(t: &mut Table, world: &World) {
     create_cases(t, world);
     attribute_cases(t, world);
     execute_cases(t, world);
+    search_cases(t, world);
     query_cases(t, world);
     batch_cases(t, world);
     group_cases(t, world);
@@ -427,6 +428,97 @@ fn execute_of(w: &World) -> Execute {
         c: w.c,
         workspace: ptr::null_mut(),
     }
+}
+
+/// What flashllmSpMMPlanSearch takes, less its result.
+#[derive(Clone, Copy)]
+struct Search {
+    handle: flashllmHandle_t,
+    plan: flashllmSpMMPlan_t,
+    a: flashllmSpMatDescr_t,
+    b: flashllmDnMatDescr_t,
+    ways: i32,
+}
+
+impl Search {
+    fn call(self, us: *mut f32) -> flashllmStatus_t {
+        unsafe { flashllmSpMMPlanSearch(self.handle, self.plan, self.a, self.b, self.ways, us) }
+    }
+}
+
+fn search_cases(t: &mut Table, world: &World) {
+    const NAME: &str = "flashllmSpMMPlanSearch";
+    let plan = Create::right(world).plan();
+    let base = move |w: &World| Search { handle: w.handle, plan, a: w.sparse, b: w.b, ways: 0 };
+    let rows: [Row<Search>; 11] = [
+        ("-1 ways", FLASHLLM_STATUS_INVALID_VALUE, |_, s| s.ways = -1),
+        ("the fewest ways", FLASHLLM_STATUS_INVALID_VALUE, |_, s| s.ways = i32::MIN),
+        ("matB is fp32", FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED, |w, s| s.b = w.b_f32),
+        ("matB has M rows", FLASHLLM_STATUS_INVALID_VALUE, |w, s| s.b = w.c),
+        ("matB has other columns", FLASHLLM_STATUS_INVALID_VALUE, |w, s| s.b = w.dense_turned),
+        ("matA has other rows", FLASHLLM_STATUS_INVALID_VALUE, |w, s| s.a = w.sparse_other_shape),
+        ("matA is empty", FLASHLLM_STATUS_INVALID_VALUE, |w, s| s.a = w.sparse_empty),
+        ("matA is analysed only", FLASHLLM_STATUS_INVALID_VALUE, |w, s| s.a = w.sparse_analysed),
+        ("handle before plan", FLASHLLM_STATUS_NOT_INITIALIZED, |w, s| {
+            s.handle = w.dead_handle;
+            s.plan = ptr::null_mut();
+        }),
+        ("plan before descriptor", FLASHLLM_STATUS_INVALID_VALUE, |w, s| {
+            s.plan = ptr::null_mut();
+            s.a = w.dead_sparse;
+        }),
+        ("ways before type", FLASHLLM_STATUS_INVALID_VALUE, |w, s| {
+            s.ways = -2;
+            s.b = w.b_f32;
+        }),
+    ];
+    for (what, want, change) in rows {
+        t.add(NAME, what, want, move |w, a| {
+            let mut search = base(w);
+            change(w, &mut search);
+            search.call(a.at(0))
+        });
+    }
+    t.handles(world, NAME, move |w, a, handle| Search { handle, ..base(w) }.call(a.at(0)));
+    t.sparse(world, NAME, move |w, area, a| Search { a, ..base(w) }.call(area.at(0)));
+    t.dense(world, NAME, move |w, a, b| Search { b, ..base(w) }.call(a.at(0)));
+    for (what, plan) in bad_plans(world) {
+        t.add(NAME, what, FLASHLLM_STATUS_INVALID_VALUE, move |w, a| {
+            Search { plan, ..base(w) }.call(a.at(0))
+        });
+    }
+    t.add(NAME, "matA of another type", FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED, move |w, a| {
+        let mut sparse: flashllmSpMatDescr_t = ptr::null_mut();
+        let (m, k) = (M as i64, K as i64);
+        good(unsafe { flashllmCreateSpMat(&raw mut sparse, m, k, BF16, RawFormat(0)) });
+        let status = Search { a: sparse, ..base(w) }.call(a.at(0));
+        assert!(message().contains("the plan is for FLASHLLM_R_16F"), "{}", message());
+        good(flashllmDestroySpMat(sparse));
+        status
+    });
+    t.add(NAME, "another batch count", FLASHLLM_STATUS_INVALID_VALUE, move |w, a| {
+        let b = dense(K, N, N, w.buffer, F16);
+        good(flashllmDnMatSetStridedBatch(b, 2, 0));
+        let status = Search { b, ..base(w) }.call(a.at(0));
+        good(flashllmDestroyDnMat(b));
+        status
+    });
+    for ways in [0, 1, i32::MAX] {
+        t.add(NAME, format!("{ways} ways on the host"), FLASHLLM_STATUS_SUCCESS, move |w, _| {
+            // One more byte, so that the place is misaligned.
+            let mut place = [0xff_u8; 5];
+            let us = place[1..].as_mut_ptr().cast();
+            let status = Search { ways, ..base(w) }.call(us);
+            assert_eq!(place, [0xff, 0, 0, 0, 0], "there is nothing to choose from");
+            let (mut id, attr): (c_int, _) = (0, RawSpMMPlanAttribute(ALG_ID));
+            good(unsafe { flashllmSpMMPlanGetAttribute(plan, attr, (&raw mut id).cast(), 4) });
+            assert_eq!(id, 1);
+            status
+        });
+    }
+    t.add(NAME, "nobody asks for the time", FLASHLLM_STATUS_SUCCESS, move |w, _| {
+        base(w).call(ptr::null_mut())
+    });
 }
 
 fn query_cases(t: &mut Table, world: &World) {

@@ -10,13 +10,13 @@ fn test(name: &str, body: impl FnOnce(&Fake)) {
 
 const BIAS: c_int = 0;
 const ACTIVATION: c_int = 2;
-const GATE: c_int = 3;
+pub(super) const GATE: c_int = 3;
 const RESIDUAL: c_int = 4;
-const ALG_ID: c_int = 5;
-const SPLITS: c_int = 6;
+pub(super) const ALG_ID: c_int = 5;
+pub(super) const SPLITS: c_int = 6;
 const PROGRAMMATIC_LAUNCH: c_int = 9;
 
-fn set<T>(plan: flashllmSpMMPlan_t, attr: c_int, value: T) -> flashllmStatus_t {
+pub(super) fn set<T>(plan: flashllmSpMMPlan_t, attr: c_int, value: T) -> flashllmStatus_t {
     // SAFETY: a value of its own size; the plan is looked up.
     unsafe {
         flashllmSpMMPlanSetAttribute(
@@ -28,7 +28,7 @@ fn set<T>(plan: flashllmSpMMPlan_t, attr: c_int, value: T) -> flashllmStatus_t {
     }
 }
 
-fn plan_for(program: &Program, r: &Ready) -> flashllmSpMMPlan_t {
+pub(super) fn plan_for(program: &Program, r: &Ready) -> flashllmSpMMPlan_t {
     let mut plan = ptr::null_mut();
     // SAFETY: live descriptors and a valid place.
     ok(unsafe {
@@ -48,14 +48,14 @@ fn plan_for(program: &Program, r: &Ready) -> flashllmSpMMPlan_t {
     plan
 }
 
-fn size_of_workspace(program: &Program, plan: flashllmSpMMPlan_t) -> usize {
+pub(super) fn size_of_workspace(program: &Program, plan: flashllmSpMMPlan_t) -> usize {
     let mut bytes = 0;
     // SAFETY: a live plan and a valid place.
     ok(unsafe { flashllmSpMMPlan_bufferSize(program.handle(), plan, &raw mut bytes) }).unwrap();
     bytes
 }
 
-fn execute(
+pub(super) fn execute(
     program: &Program,
     plan: flashllmSpMMPlan_t,
     (alpha, beta): (*const c_void, *const c_void),
@@ -116,7 +116,7 @@ fn size_of_group(program: &Program, count: usize, r: &Ready) -> usize {
 
 static ONE: f32 = 1.0;
 
-fn ones() -> (*const c_void, *const c_void) {
+pub(super) fn ones() -> (*const c_void, *const c_void) {
     ((&raw const ONE).cast(), (&raw const ONE).cast())
 }
 
@@ -390,7 +390,7 @@ fn size_of_product(program: &Program, r: &Ready) -> usize {
 }
 
 /// Makes B and C batches that do not continue each other.
-fn set_apart(r: &Ready, count: usize) {
+pub(super) fn set_apart(r: &Ready, count: usize) {
     let (b, c) = (COLS * N, ROWS * N + 8);
     ok(flashllmDnMatSetStridedBatch(r.b, count as i64, b as i64)).unwrap();
     ok(flashllmDnMatSetStridedBatch(r.c, count as i64, c as i64)).unwrap();

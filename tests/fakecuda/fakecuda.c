@@ -25,7 +25,8 @@ enum {
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
     MAX = 4096,
-    MAX_NAMES = 64
+    MAX_NAMES = 64,
+    MAX_DURATIONS = 16
 };
 
 typedef struct {
@@ -70,7 +71,29 @@ static struct {
 } calls[MAX_NAMES];
 static char failing[64];
 static int failing_in, failing_code, failed;
+/* A launch, as far as tests ask. */
+typedef struct {
+    const function *f;
+    unsigned grid, smem;
+    uint64_t word;
+} launched;
+
+typedef struct {
+    context *owner;
+    int timed, recorded;
+    double at;
+} event;
+
 static int pinned, events;
+/* Kernels take no time but by this clock, in microseconds: as long as is wished for, or 10. */
+static double now;
+static struct {
+    char part[64];
+    unsigned grid, smem;
+    double us;
+} durations[MAX_DURATIONS];
+static int duration_count, launch_count;
+static launched launches[MAX];
 static void *last_stream;
 static _Thread_local context *stack[16];
 static _Thread_local int depth;
@@ -325,6 +348,28 @@ int cuFuncGetAttribute(int *value, int attribute, void *f) {
 /* tests/emulation/kernels.cpp. */
 int fl_emulate(const char *name, const unsigned *grid, unsigned threads, unsigned smem, unsigned order, void **params);
 
+/* Lets the clock go on by a launch, and remembers it. */
+static void count_launch(const function *f, const unsigned *grid, unsigned smem, void **params) {
+    double us = 10;
+    int i;
+    pthread_mutex_lock(&lock);
+    for (i = 0; i < duration_count; i++) {
+        if (!strstr(f->name, durations[i].part)) continue;
+        if (durations[i].grid && durations[i].grid != grid[0]) continue;
+        if (durations[i].smem && durations[i].smem != smem) continue;
+        us = durations[i].us;
+    }
+    now += us;
+    if (launch_count < MAX) {
+        launches[launch_count].f = f;
+        launches[launch_count].grid = grid[0];
+        launches[launch_count].smem = smem;
+        memcpy(&launches[launch_count].word, params[0], sizeof launches[0].word);
+        launch_count++;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
 static int check_launch(const function *f, const unsigned *grid, const unsigned *block, unsigned smem, void *s) {
     unsigned allowed = f->opted_in > 48 * 1024 ? (unsigned)f->opted_in : 48 * 1024;
     int i;
@@ -346,6 +391,7 @@ static int launch(const function *f, const unsigned *grid, const unsigned *block
     /* The kernels that make the data of later calls run for real; of the others only the launch is looked at.
        While a stream captures nothing runs. */
     if (result == OK && !(s && ((stream *)s)->capturing)) {
+        count_launch(f, grid, smem, params);
         fl_emulate(f->name, grid, block[0] * block[1] * block[2], smem, 0, params);
     }
     return result;
@@ -516,7 +562,7 @@ int cuStreamSynchronize(void *s) {
     return OK;
 }
 
-/* Pinned memory and events: copies are done when they return, so an event only has to be alive. */
+/* Pinned memory and events: all work is done when its call returns, so an event only has to be alive and to keep the time. */
 int cuMemHostAlloc(void **memory, size_t bytes, unsigned flags) {
     ENTER_CURRENT();
     if (bytes == 0 || flags > 7) return INVALID_VALUE;
@@ -538,37 +584,54 @@ int cuMemFreeHost(void *memory) {
     return OK;
 }
 
-int cuEventCreate(void **event, unsigned flags) {
+int cuEventCreate(void **made, unsigned flags) {
+    event *e;
     ENTER_CURRENT();
     if (flags > 7) return INVALID_VALUE;
-    *event = calloc(1, sizeof(context *));
-    if (!*event) return OUT_OF_MEMORY;
-    *(context **)*event = current();
+    e = calloc(1, sizeof *e);
+    if (!e) return OUT_OF_MEMORY;
+    e->owner = current();
+    e->timed = !(flags & 2);
+    *made = e;
     pthread_mutex_lock(&lock);
     events++;
     pthread_mutex_unlock(&lock);
     return OK;
 }
 
-int cuEventDestroy_v2(void *event) {
+int cuEventDestroy_v2(void *e) {
     ENTER_CURRENT();
-    if (!event || events == 0) return INVALID_HANDLE;
-    free(event);
+    if (!e || events == 0) return INVALID_HANDLE;
+    free(e);
     pthread_mutex_lock(&lock);
     events--;
     pthread_mutex_unlock(&lock);
     return OK;
 }
 
-int cuEventRecord(void *event, void *s) {
+int cuEventRecord(void *recorded, void *s) {
+    event *e = recorded;
     ENTER_CURRENT();
-    if (*(context **)event != current() || !stream_ok(s)) return INVALID_HANDLE;
+    if (e->owner != current() || !stream_ok(s)) return INVALID_HANDLE;
+    pthread_mutex_lock(&lock);
+    e->recorded = 1;
+    e->at = now;
+    pthread_mutex_unlock(&lock);
     return OK;
 }
 
-int cuEventSynchronize(void *event) {
+int cuEventSynchronize(void *e) {
     ENTER_CURRENT();
-    return *(context **)event == current() ? OK : INVALID_HANDLE;
+    return ((event *)e)->owner == current() ? OK : INVALID_HANDLE;
+}
+
+int cuEventElapsedTime(float *milliseconds, void *start, void *end) {
+    const event *from = start, *to = end;
+    ENTER_CURRENT();
+    if (from->owner != current() || to->owner != current()) return INVALID_HANDLE;
+    if (!from->timed || !to->timed || !from->recorded || !to->recorded) return INVALID_HANDLE;
+    *milliseconds = (float)((to->at - from->at) / 1e3);
+    return OK;
 }
 
 /* ---- controls ---- */
@@ -587,6 +650,41 @@ void fake_reset(void) {
     device_count = 1;
     failing_in = 0;
     failed = 0;
+    duration_count = 0;
+    launch_count = 0;
+}
+
+/* Lets launches of kernels with this in their name take so many microseconds, with this grid and shared memory if they are
+   not 0. What is said later counts. */
+void fake_set_duration(const char *part, unsigned grid, unsigned smem, double us) {
+    if (duration_count == MAX_DURATIONS) abort();
+    strncpy(durations[duration_count].part, part, sizeof durations[0].part - 1);
+    durations[duration_count].grid = grid;
+    durations[duration_count].smem = smem;
+    durations[duration_count].us = us;
+    duration_count++;
+}
+
+/* Launches since fake_reset(), the first 4096: how many, and of the i-th the kernel, blocks along x, shared memory, and first
+   word of the parameters. */
+int fake_launches(void) {
+    return launch_count;
+}
+
+const char *fake_launch_name(int i) {
+    return launches[i].f->name;
+}
+
+int fake_launch_grid(int i) {
+    return (int)launches[i].grid;
+}
+
+int fake_launch_smem(int i) {
+    return (int)launches[i].smem;
+}
+
+uint64_t fake_launch_word(int i) {
+    return launches[i].word;
 }
 
 /* Lets the nth call of a function from now on give a result. */

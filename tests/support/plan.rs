@@ -66,6 +66,14 @@ mod ffi {
             c: Raw,
             workspace: Raw,
         ) -> c_int;
+        pub fn flashllmSpMMPlanSearch(
+            h: Raw,
+            plan: Raw,
+            a: Raw,
+            b: Raw,
+            ways: i32,
+            us: *mut f32,
+        ) -> c_int;
         pub fn flashllmSpMMPlanExplain(
             h: Raw,
             plan: Raw,
@@ -214,6 +222,16 @@ impl<'h> Plan<'h> {
         query(text.as_mut_ptr().cast(), &mut bytes);
         assert_eq!(text.pop(), Some(0));
         String::from_utf8(text).unwrap()
+    }
+
+    /// Takes the fastest of so many ways, and gives its microseconds.
+    pub fn search(&self, a: &SpMat, b: &DnMat, ways: i32) -> api::Result<f32> {
+        let (h, mut us) = (self.handle.raw(), f32::NAN);
+        // SAFETY: live objects and a place for the time.
+        api::check(unsafe {
+            ffi::flashllmSpMMPlanSearch(h, self.raw, a.raw(), b.raw(), ways, &mut us)
+        })?;
+        Ok(us)
     }
 
     /// alpha and beta are where the pointer mode says.

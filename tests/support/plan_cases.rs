@@ -311,6 +311,57 @@ fn is_exact(
     }
 }
 
+/// A plan that was searched is as exact as before, and its two numbers are all that there is to store. With a gap between B's
+/// columns, a multiple of 16 bytes or not.
+pub fn searches(handle: &Handle, sample: bool) {
+    let (m, k) = if sample { (96, 520) } else { (1000, 2056) };
+    for format in api::FORMATS {
+        let weights = integer_weights(m, k, 80, 31);
+        let (a, _a) = compressed(handle, (m, k), &weights, format, api::R_16F);
+        for (n, gap) in [(1, 0), (8, 8), (16, 3), (33, 0), (64, 0), (100, 3)] {
+            let b_values: Vec<i32> = (0..k * n).map(|i| (i * 7919 % 5) as i32 - 2).collect();
+            let ld = k + gap;
+            let mut b_bytes = vec![0xff_u8; ld * n * 2];
+            for (row, col) in (0..k).flat_map(|row| (0..n).map(move |col| (row, col))) {
+                let bytes = encode(api::R_16F, f64::from(b_values[row * n + col]));
+                b_bytes[(col * ld + row) * 2..][..2].copy_from_slice(&bytes);
+            }
+            let b = handle.upload(&b_bytes).unwrap();
+            let c = handle.upload(&vec![f32::NAN; m * n]).unwrap();
+            let b_descr = DnMat::new(k, n, ld, b.pointer(), api::R_16F, api::ORDER_COL).unwrap();
+            let c_descr = DnMat::new(m, n, m, c.pointer(), api::R_32F, api::ORDER_COL).unwrap();
+            let product = integer_product(&weights, &b_values, k, n);
+            let make = || Plan::new(handle, api::NON_TRANSPOSE, &a, &b_descr, &c_descr).unwrap();
+            let name = format!("format {format}, {m} x {k} x {n}, a gap of {gap}");
+            let plan = make();
+            for ways in [0, 1, 3] {
+                plan.set(ALG_ID, 0).unwrap();
+                plan.set(SPLITS, 0).unwrap();
+                let us = plan.search(&a, &b_descr, ways).unwrap();
+                let (id, splits) = (plan.get::<c_int>(ALG_ID), plan.get::<c_int>(SPLITS));
+                if handle.is_cuda() {
+                    assert!(us > 0.0 && us < 1e6, "{name}: {us}");
+                    assert!(id > 1_000_000, "{name}: {id} leaves something open");
+                    assert!(algorithms(handle, &a, n).contains(&(id % 1_000_000)), "{name}: {id}");
+                } else {
+                    assert_eq!((us.to_bits(), id, splits), (0, 1, 1), "{name}");
+                }
+                is_exact(handle, &plan, (&a, &b_descr, &c_descr), &c, &product, n, &name);
+                let stored = make();
+                stored.set(ALG_ID, id).unwrap();
+                stored.set(SPLITS, splits).unwrap();
+                assert_eq!(stored.workspace_bytes(), plan.workspace_bytes(), "{name}");
+                if handle.is_cuda() {
+                    assert_eq!(stored.explain(), plan.explain(), "{name}");
+                }
+            }
+            assert_eq!(status_of(plan.search(&a, &b_descr, -1).map(drop)), Some(INVALID_VALUE));
+            let b_after: Vec<u8> = b.read(0, b_bytes.len()).unwrap();
+            assert!(b_after == b_bytes, "{name}: B was written to");
+        }
+    }
+}
+
 /// Some tiles without a zero, some empty: where that is so, SELL's tiles are dealt by their bytes.
 pub fn uneven_rows(handle: &Handle, small: bool) {
     let n = 5;
