@@ -36,7 +36,7 @@ def kind(declaration: str) -> str:
         return "pointer"
     for c_type in ("int64_t", "size_t", "int32_t", "int", "float", "double"):
         if re.match(rf"(const )?{c_type}\b", declaration):
-            return c_type
+            return "int" if c_type == "int32_t" else c_type  # to ctypes they are one type
     assert re.match(r"flashllm\w+_t\b", declaration), declaration
     return "int"  # an enumeration
 

@@ -48,6 +48,26 @@ def test_a_product_has_the_type_that_is_asked_for(rng) -> None:
         spmm(a, b, out_dtype="float64")
 
 
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("out_dtype", [None, "float32"])
+def test_a_product_that_was_searched_is_the_same(rng, format, out_dtype) -> None:
+    dense, b = integers(rng, 130, 257, 0.7), integers(rng, 257, 5, 0.1)
+    a = SparseMatrix.compress(dense, format)
+    before = spmm(a, b, out_dtype=out_dtype)
+    for ways in (0, 1, 7):
+        assert a.search(b, out_dtype=out_dtype, ways=ways) == 0.0  # the host has one way
+        assert np.array_equal(spmm(a, b, out_dtype=out_dtype), before)
+    twice = spmm(a, b, out=before.copy(), beta=1.0)
+    assert np.array_equal(twice, 2 * before)
+    assert a.search(np.empty((257, 0), np.float16)) == 0.0
+    with pytest.raises(FlashLLMError, match="ways = -1 is negative"):
+        a.search(b, ways=-1)
+    with pytest.raises(ValueError, match=r"\(257, N\) is needed"):
+        a.search(dense)
+    with pytest.raises(TypeError, match="out_dtype is 'float64'"):
+        a.search(b, out_dtype="float64")
+
+
 def test_alpha_and_beta(rng) -> None:
     dense, b, c = integers(rng, 40, 64, 0.5), integers(rng, 64, 3, 0), integers(rng, 40, 3, 0)
     expected = 2 * (dense @ b) - 0.5 * c

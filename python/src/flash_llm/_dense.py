@@ -25,6 +25,11 @@ def dtype_name(array: Any) -> str:
     return str(array.dtype).rpartition(".")[2]
 
 
+def type_named(name: str) -> DataType:
+    """The library's element type of a name that dtype_name() may give."""
+    return _TYPES[name]
+
+
 def data_type(array: Any, what: str) -> DataType:
     """The library's element type."""
     name = dtype_name(array)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -116,8 +116,10 @@ PROTOTYPES: dict[str, list[Any]] = {
     "flashllmSpMMPlanCreate": [_handle, _out, c_int, c_int, _descr, _descr, _descr, c_int, c_int],
     "flashllmSpMMPlanDestroy": [c_void_p],
     "flashllmSpMMPlanSetAttribute": [c_void_p, c_int, c_void_p, c_size_t],
+    "flashllmSpMMPlanGetAttribute": [c_void_p, c_int, c_void_p, c_size_t],
     "flashllmSpMMPlan_bufferSize": [_handle, c_void_p, _size],
     "flashllmSpMMPlanExecute": [_handle, c_void_p, c_void_p, _descr, _descr, c_void_p, _descr, c_void_p],
+    "flashllmSpMMPlanSearch": [_handle, c_void_p, _descr, _descr, c_int32, POINTER(c_float)],
     "flashllmPrune_bufferSize": [_handle, _descr, _descr, c_int, _size],
     "flashllmPrune": [_handle, _descr, _descr, c_int, c_double, c_void_p],
 }
@@ -133,6 +135,7 @@ NON_TRANSPOSE = 0
 ALG_DEFAULT = 0
 SPMAT_PREFERENCE = 1
 PLAN_BIAS, PLAN_BIAS_TYPE, PLAN_ACTIVATION, PLAN_RESIDUAL, PLAN_PROGRAMMATIC_LAUNCH = 0, 1, 2, 4, 9
+PLAN_ALG_ID, PLAN_SPLITS = 5, 6
 PRUNE_ALG = {"matrix": 0, "row": 1}
 """flashllmPruneAlg_t by what the sparsity holds for."""
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu_tanh": 2, "gelu": 3, "silu": 4}

@@ -18,14 +18,17 @@ from ._library import (
     ALG_DEFAULT,
     NON_TRANSPOSE,
     PLAN_ACTIVATION,
+    PLAN_ALG_ID,
     PLAN_BIAS,
     PLAN_BIAS_TYPE,
     PLAN_PROGRAMMATIC_LAUNCH,
     PLAN_RESIDUAL,
+    PLAN_SPLITS,
     PRUNE_ALG,
     SPMAT_PREFERENCE,
     DataType,
     Format,
+    Order,
     library,
 )
 
@@ -119,8 +122,16 @@ class _Plan:
     __slots__ = ("key", "workspace", "_bias", "_residual", "__weakref__")
 
     def __init__(
-        self, handle: Handle, a: c_void_p, b: c_void_p, c: c_void_p, activation: str, programmatic: bool
+        self,
+        handle: Handle,
+        a: c_void_p,
+        b: c_void_p,
+        c: c_void_p,
+        activation: str,
+        programmatic: bool,
+        way: Optional[tuple[int, int]],
     ) -> None:
+        """`way` is what search() gave, or None for the library's choice."""
         self.key = c_void_p()
         handle.call(
             "flashllmSpMMPlanCreate", byref(self.key), NON_TRANSPOSE, NON_TRANSPOSE, a, b, c, int(DataType.R_32F),
@@ -131,11 +142,26 @@ class _Plan:
         self._residual = False
         self._set(PLAN_ACTIVATION, c_int32(ACTIVATIONS[activation]))
         self._set(PLAN_PROGRAMMATIC_LAUNCH, c_int32(programmatic))
+        if way is not None:
+            self._set(PLAN_ALG_ID, c_int32(way[0]))
+            self._set(PLAN_SPLITS, c_int32(way[1]))
         self.workspace = 0
         self._measure(handle)
 
     def _set(self, attribute: int, value: Any) -> None:
         library().call("flashllmSpMMPlanSetAttribute", self.key, attribute, byref(value), sizeof(value))
+
+    def _get(self, attribute: int) -> int:
+        value = c_int32()
+        library().call("flashllmSpMMPlanGetAttribute", self.key, attribute, byref(value), sizeof(value))
+        return value.value
+
+    def search(self, handle: Handle, a: c_void_p, b: c_void_p, ways: int) -> tuple[float, tuple[int, int]]:
+        """Takes the fastest of so many ways: its microseconds, and the algorithm and splits that it is."""
+        us = c_float()
+        handle.call("flashllmSpMMPlanSearch", self.key, a, b, ways, byref(us))
+        self._measure(handle)
+        return us.value, (self._get(PLAN_ALG_ID), self._get(PLAN_SPLITS))
 
     def _measure(self, handle: Handle) -> None:
         size = c_size_t()
@@ -179,6 +205,7 @@ class SparseMatrix:
     _device: Optional[int]
     _workspaces: dict[tuple[int, int], int]
     _plans: dict[tuple[int, int, str, bool], _Plan]
+    _ways: dict[tuple[int, int], tuple[int, int]]
 
     def __init__(self) -> None:
         raise TypeError("use SparseMatrix.compress(), from_buffer() or load()")
@@ -191,6 +218,7 @@ class SparseMatrix:
         self._device = dn.device_of(buffer)
         self._workspaces = {}
         self._plans = {}
+        self._ways = {}
         rows, cols, nnz = c_int64(), c_int64(), c_int64()
         size, format = c_size_t(), c_int()
         library().call("flashllmSpMatGetSize", descriptor.key, byref(rows), byref(cols), byref(nnz), byref(size))
@@ -366,6 +394,60 @@ class SparseMatrix:
     def __matmul__(self, other: Any) -> Any:
         return spmm(self, other)
 
+    def search(self, b: Any, *, out_dtype: Optional[str] = None, ways: int = 0) -> float:
+        """Times ways to multiply by as many columns as `b` has, on this device, and takes the fastest from then on.
+
+        That holds for every later product of this object with so many columns and results of this type, whatever
+        follows it, but for those with an alpha that is not 1 or a beta that is not 0. The last bits of sums may differ
+        from before. It allocates and waits: for the time when a model is loaded, and not while a CUDA graph is captured.
+
+        Args:
+            b: dense, K x N, or a vector of K; of the matrix's element type and on its device.
+            out_dtype: "float32" or the matrix's type (the default).
+            ways: how many to time at most, in the order of the library's estimates; 0 leaves it to the library.
+
+        Returns:
+            Microseconds of the fastest way; 0.0 on the host, which has one.
+        """
+        if not dn.is_tensor(b):
+            b = np.asarray(b)
+        self._check_input(b)
+        b = b if b.ndim == 2 else b.reshape(-1, 1)
+        n = b.shape[1]
+        if n == 0:
+            return 0.0
+        b = dn.describable(b.detach() if dn.is_tensor(b) else b)
+        c_type = int(dn.type_named(self._output_type(out_dtype)))
+        device = self._device
+        handle = handle_for(device)
+        # Neither a plan nor a search looks at C but for its shape and type.
+        rows = self.shape[0]
+        c = DenseDescr(dn.pointer(self.buffer), rows, n, rows, c_type, Order.COL)
+        with _on_device(device), DenseDescr.of(b, "b") as source, c as target, handle.lock:
+            handle.use_stream(_current_stream(device))
+            plan = _Plan(handle, self._descriptor.key, source, target, "none", False, None)
+            us, way = plan.search(handle, self._descriptor.key, source, ways)
+            self._ways[n, c_type] = way
+            # Those that are there were made for another way.
+            for key in [key for key in self._plans if key[:2] == (n, c_type)]:
+                del self._plans[key]
+        return us
+
+    def _check_input(self, b: Any) -> None:
+        rows, cols = self.shape
+        if b.ndim not in (1, 2) or b.shape[0] != cols:
+            raise ValueError(f"b has shape {tuple(b.shape)}: ({cols}, N) is needed for a matrix of {rows} x {cols}")
+        if dn.dtype_name(b) != self.dtype:
+            raise TypeError(f"b is {dn.dtype_name(b)}: {self.dtype} is needed, the type of the matrix")
+        if dn.device_of(b) != self._device:
+            raise ValueError(f"b is not on {self.device}, where the matrix is")
+
+    def _output_type(self, out_dtype: Optional[str]) -> str:
+        name = out_dtype or self.dtype
+        if name not in (self.dtype, "float32"):
+            raise TypeError(f"out_dtype is {name!r}: 'float32' or {self.dtype!r} is needed")
+        return name
+
     def _check_output(self, out: Any, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> None:
         if tuple(out.shape) != shape:
             raise ValueError(f"out has shape {tuple(out.shape)}: {shape} is needed")
@@ -380,6 +462,9 @@ class SparseMatrix:
 
     def _multiply(self, b: DenseDescr, c: DenseDescr, n: int, c_type: int, alpha: float, beta: float) -> None:
         """C = alpha A B + beta C on the current stream, with a workspace of the caller's allocator."""
+        if (n, c_type) in self._ways and (alpha, beta) == (1.0, 0.0):
+            self._multiply_fused(b, c, n, c_type, None, "none", None)
+            return
         device = self._device
         handle = handle_for(device)
         one, zero = c_float(alpha), c_float(beta)
@@ -418,7 +503,8 @@ class SparseMatrix:
             if plan is None:
                 while len(self._plans) >= 16:  # of the last few batch sizes
                     self._plans.pop(next(iter(self._plans)))
-                plan = _Plan(handle, self._descriptor.key, source, target, activation, programmatic)
+                way = self._ways.get((n, c_type))
+                plan = _Plan(handle, self._descriptor.key, source, target, activation, programmatic, way)
                 self._plans[n, c_type, activation, programmatic] = plan
             plan.finish_with(handle, bias, added)
             need = plan.workspace
@@ -456,20 +542,13 @@ def spmm(
     tensor = dn.is_tensor(b)
     if not tensor:
         b = np.asarray(b)
-    rows, cols = a.shape
-    if b.ndim not in (1, 2) or b.shape[0] != cols:
-        raise ValueError(f"b has shape {tuple(b.shape)}: ({cols}, N) is needed for a matrix of {rows} x {cols}")
-    if dn.dtype_name(b) != a.dtype:
-        raise TypeError(f"b is {dn.dtype_name(b)}: {a.dtype} is needed, the type of the matrix")
-    if dn.device_of(b) != a._device:
-        raise ValueError(f"b is not on {a.device}, where the matrix is")
+    rows = a.shape[0]
+    a._check_input(b)
     if out is None and beta != 0.0:
         raise ValueError(f"beta is {beta} and there is no out to read C from")
     shape = (rows,) + tuple(b.shape[1:])
     if out is None:
-        name = out_dtype or a.dtype
-        if name not in (a.dtype, "float32"):
-            raise TypeError(f"out_dtype is {name!r}: 'float32' or {a.dtype!r} is needed")
+        name = a._output_type(out_dtype)
         if tensor:
             import torch
 
