@@ -57,6 +57,18 @@ def test_a_product_that_was_searched_is_the_same(rng, format, out_dtype) -> None
     for ways in (0, 1, 7):
         assert a.search(b, out_dtype=out_dtype, ways=ways) == 0.0  # the host has one way
         assert np.array_equal(spmm(a, b, out_dtype=out_dtype), before)
+    found = a.choice(5, out_dtype=out_dtype)
+    assert found == (1, 1)  # the algorithm of the host, in one piece
+    assert a.choice(6, out_dtype=out_dtype) is None
+    other = SparseMatrix.compress(dense, format)
+    assert other.choice(5, out_dtype=out_dtype) is None
+    other.choose(5, found, out_dtype=out_dtype)
+    assert other.choice(5, out_dtype=out_dtype) == found
+    assert np.array_equal(spmm(other, b, out_dtype=out_dtype), before)
+    for impossible in ((30114, 1), (7, 1), (1, -1)):
+        with pytest.raises(FlashLLMError):
+            other.choose(5, impossible, out_dtype=out_dtype)
+    assert other.choice(5, out_dtype=out_dtype) == found
     twice = spmm(a, b, out=before.copy(), beta=1.0)
     assert np.array_equal(twice, 2 * before)
     assert a.search(np.empty((257, 0), np.float16)) == 0.0

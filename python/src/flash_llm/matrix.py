@@ -417,17 +417,47 @@ class SparseMatrix:
         if n == 0:
             return 0.0
         b = dn.describable(b.detach() if dn.is_tensor(b) else b)
+        with DenseDescr.of(b, "b") as source:
+            return self._decide(source, n, out_dtype, None, ways)
+
+    def choice(self, n: int, *, out_dtype: Optional[str] = None) -> Optional[tuple[int, int]]:
+        """What search() or choose() decided for products with `n` columns, FLASHLLM_SPMM_PLAN_ALG_ID and _SPLITS: two numbers to
+        store. None if neither was called: the library chooses."""
+        return self._ways.get((n, int(dn.type_named(self._output_type(out_dtype)))))
+
+    def choose(self, n: int, choice: tuple[int, int], *, out_dtype: Optional[str] = None) -> None:
+        """Takes what search() decided elsewhere, for this matrix, another of its shape or in another process.
+
+        Holds for the same products as what search() finds. FlashLLMError if this matrix cannot be multiplied that way.
+
+        Args:
+            n: columns, at least 1.
+            choice: what choice() gave.
+            out_dtype: "float32" or the matrix's type (the default).
+        """
+        rows, cols = self.shape
+        # As of C, nobody looks at B but for its shape and type.
+        b = DenseDescr(dn.pointer(self.buffer), cols, n, cols, int(dn.type_named(self.dtype)), Order.COL)
+        with b as source:
+            self._decide(source, n, out_dtype, choice, 0)
+
+    def _decide(
+        self, b: c_void_p, n: int, out_dtype: Optional[str], choice: Optional[tuple[int, int]], ways: int
+    ) -> float:
+        """How to multiply by `n` columns from now on: by the choice, or else by what a search finds, whose time it gives."""
         c_type = int(dn.type_named(self._output_type(out_dtype)))
         device = self._device
         handle = handle_for(device)
         # Neither a plan nor a search looks at C but for its shape and type.
         rows = self.shape[0]
         c = DenseDescr(dn.pointer(self.buffer), rows, n, rows, c_type, Order.COL)
-        with _on_device(device), DenseDescr.of(b, "b") as source, c as target, handle.lock:
+        us = 0.0
+        with _on_device(device), c as target, handle.lock:
             handle.use_stream(_current_stream(device))
-            plan = _Plan(handle, self._descriptor.key, source, target, "none", False, None)
-            us, way = plan.search(handle, self._descriptor.key, source, ways)
-            self._ways[n, c_type] = way
+            plan = _Plan(handle, self._descriptor.key, b, target, "none", False, choice)
+            if choice is None:
+                us, choice = plan.search(handle, self._descriptor.key, b, ways)
+            self._ways[n, c_type] = choice
             # Those that are there were made for another way.
             for key in [key for key in self._plans if key[:2] == (n, c_type)]:
                 del self._plans[key]

@@ -107,6 +107,9 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         "--no-overlap", action="store_true",
         help="begin each kernel when the one before has ended, so that the times of --profile add up; appends no row",
     )  # fmt: skip
+    parser.add_argument(
+        "--search", action="store_true", help="choose how to multiply by measurement, and not by the library's estimates"
+    )
     parser.add_argument("--out", type=Path, help="CSV file to append rows to; --profile writes beside it")
     parser.add_argument("--commit", help="what the rows say was measured; git's answer if not given")
     parser.add_argument("--seed", type=int, default=0)
@@ -275,8 +278,9 @@ def _measure_batch(args: argparse.Namespace, weights: Weights, batch: int, row: 
         capacity = args.prompt + args.new + (_PROFILED if args.profile else 0)
     sampling = Sampling(top_p=args.top_p)
     engine = Engine(
-        weights, batch, capacity, sampling, prefill_tokens=args.prefill_tokens, use_graph=not args.no_graph
-    )
+        weights, batch, capacity, sampling, prefill_tokens=args.prefill_tokens, use_graph=not args.no_graph,
+        search=args.search,
+    )  # fmt: skip
     if args.steps is not None:
         engine.start_at(start)
         engine.capture(args.context)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import kernels
 from .kernels import AttentionPlan
-from .weights import Layer, Norm, Weights
+from .weights import Layer, Norm, SparseLinear, Weights
 
 
 # Shapes of the attention kernel that are tried when the decode step is captured: (block, warps, stages).
@@ -55,6 +55,9 @@ class Engine:
         sampling: how tokens are chosen.
         prefill_tokens: prompts are worked on in groups of sequences with about so many tokens, which bounds the memory.
         use_graph: capture the decode step into a CUDA graph; always off on the host.
+        search: before the capture, measure which way to multiply is the fastest, for every shape of a compressed matrix, in
+            some 10 ms each. On an H100 or H200, whose measurements the library's choices are from, it is hardly worth it;
+            and another process may find other ways, and with them other last bits.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Engine:
         sampling: Sampling = Sampling(),
         prefill_tokens: int = 8192,
         use_graph: bool = True,
+        search: bool = False,
     ) -> None:
         config, group = weights.config, weights.group
         if batch < 1:
@@ -76,6 +80,7 @@ class Engine:
         self.heads, self.kv_heads = config.heads // group.size, config.kv_heads // group.size
         self._prefill_tokens = prefill_tokens
         self._use_graph = use_graph and weights.device.type == "cuda"
+        self._search = search
         self._graph: Optional["torch.cuda.CUDAGraph"] = None
         self._attention = AttentionPlan()
         device = weights.device
@@ -109,7 +114,7 @@ class Engine:
         a = self._attention
         return (
             f"{'graph' if self.captured else 'no graph'}; attention: pieces {a.splits}; block {a.block}; warps {a.warps}; "
-            f"stages {a.stages}"
+            f"stages {a.stages}{'; searched' if self._search else ''}"
         )
 
     # ------------------------------------------------------------------------------------------------- one layer
@@ -178,6 +183,8 @@ class Engine:
             kept = [tensor.clone() for tensor in state]
             self.positions.fill_(at)
             self._attention = self._choose_attention()
+            if self._search:
+                self._choose_products()
             # Graphs are captured away from the default stream, and so is what they need warmed up.
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
@@ -225,6 +232,19 @@ class Engine:
 
         chosen: AttentionPlan = kernels.fastest({plan: run(plan) for plan in plans}, repeats=3)
         return chosen
+
+    def _choose_products(self) -> None:
+        """The fastest way for this batch of every shape of compressed matrix."""
+        inputs: dict[int, Tensor] = {}
+        for layer in self.weights.layers:
+            for linear in layer.linears().values():
+                if isinstance(linear, SparseLinear):
+                    cols = linear.matrix.shape[1]
+                    if cols not in inputs:
+                        inputs[cols] = torch.randn(
+                            (self.batch, cols), dtype=self.config.dtype, device=self.weights.device
+                        )
+                    linear.decide(inputs[cols])
 
     def start_at(self, context: int) -> None:
         """Pretends that each sequence has `context` tokens, of random keys and values: for measurements."""

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import ops
+from .._library import FlashLLMError
 from ..matrix import FormatName, Preference, SparseMatrix
 from . import kernels
 from .config import ModelConfig
@@ -83,14 +84,35 @@ class SparseLinear:
     # Which way is faster for so many tokens of such a matrix, found when it is first needed:
     # (rows, cols, format, tokens) -> decompress into a scratch buffer and use cuBLAS.
     _decompress: dict[tuple[int, int, str, int], bool] = {}
+    # How to multiply such a matrix by so many tokens: what a search of the first of them found.
+    _choices: dict[tuple[int, int, str, int], tuple[int, int]] = {}
     _scratch: dict[torch.device, Tensor] = {}
 
     def __init__(self, matrix: SparseMatrix) -> None:
         self.matrix = matrix
+        self._decided: set[int] = set()
 
     @property
     def nbytes(self) -> int:
         return self.matrix.nbytes
+
+    def decide(self, x: Tensor) -> None:
+        """Finds the fastest way for so many tokens, once for all matrices of a shape. It waits, and is not for a capture."""
+        tokens = x.shape[0]
+        if not x.is_cuda or tokens in self._decided:
+            return
+        self._decided.add(tokens)
+        key = (*self.matrix.shape, self.matrix.format, tokens)
+        if key in self._choices:
+            try:
+                self.matrix.choose(tokens, self._choices[key])
+                return
+            except FlashLLMError:
+                pass  # its blocks are larger than those of the matrix that was searched
+        self.matrix.search(x.t())
+        choice = self.matrix.choice(tokens)
+        assert choice is not None
+        self._choices.setdefault(key, choice)
 
     def __call__(self, x: Tensor) -> Tensor:
         out = torch.empty((x.shape[0], self.matrix.shape[0]), dtype=x.dtype, device=x.device)
