@@ -273,7 +273,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
                     // Registers have no index.
 #pragma unroll
                     for (int i = 0; i + kStored < NT; ++i) acc[i] = acc[i + kStored];
-                    store_m16n8_sums<1, true>(
+                    store_m16n8_sums<1, true, (NT < 4)>(
                         p, sums, min(stored - first, uint32_t{kStored}), lane, [&](uint32_t) { return row; },
                         [&](uint32_t i) { return columns + (first + i) * 8; });
                 }
