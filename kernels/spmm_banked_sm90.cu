@@ -3,8 +3,8 @@
 // C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Banked, 16-bit in, fp32 accumulation, Hopper.
 // Load as sparse, compute as dense: every warp makes A's fragments in registers, and wgmma takes B as it lies.
 //
-// Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is T = p.group_tiles tiles of 64 rows, at most four; a warpgroup
-//           multiplies each, 16 rows a warp. One warp copies A, one B, one counts the parts of row groups, one has
+// Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is T = p.group_tiles tiles of 64 rows, at most four, of 192 columns three
+//           and of 256 two; a warpgroup multiplies each, 16 rows a warp. One warp copies A, one B, one counts the parts of row groups, one has
 //           nothing to do: a whole warpgroup gives registers to those that multiply. The units (row group, block of 256 columns)
 //           are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next group. Where a row group is
 //           one part each of two CTAs, these may be a cluster, and nothing goes by way of the workspace.
@@ -37,12 +37,16 @@ constexpr uint32_t kAlign = 1024;
 constexpr uint32_t kWarps = 4;    // that share a tile
 constexpr uint32_t kSums = 2048;
 constexpr uint32_t kPieceCols = kHalfCols;
-// Registers of a thread that loads and of one that multiplies, of 96 before.
-constexpr int kLoading = 32, kMultiplying = 112;
+constexpr int kLoading = 32;  // registers of a thread that loads
 
 template <int NT>
 struct Geometry {
-    static constexpr uint32_t kPieces = NT >= 12 ? 3 : 4;
+    // At most: more have not the registers for their sums.
+    static constexpr int kTiles = NT >= 32 ? 2 : NT >= 24 ? 3 : 4;
+    static constexpr int kThreads = (kTiles + 1) * 128;
+    // Registers of a thread that multiplies: what those that load leave of their share.
+    static constexpr int kMultiplying = NT >= 32 ? 232 : NT >= 24 ? 160 : 112;
+    static constexpr uint32_t kPieces = NT >= 24 ? 2 : NT >= 12 ? 3 : 4;
     static constexpr uint32_t kPieceHalf = NT * 8 * kWgmmaRow;
     static constexpr uint32_t kPieceBytes = 2 * kPieceHalf;
     static constexpr uint32_t kTogether = NT >= 12 ? 2 : 4;  // steps of A whose wgmma are one group
@@ -133,7 +137,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
         }
         return;
     }
-    take_registers<kMultiplying>();
+    take_registers<G::kMultiplying>();
 
     float4 acc[NT];
     auto clear = [&] {
@@ -304,14 +308,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
 }  // namespace
 
 #define FL_SPMM_BANKED(NT)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(640, 1)                                                                \
+    extern "C" __global__ void __launch_bounds__(Geometry<NT>::kThreads, 1)                                                                \
         FL_ENTRY(fl_spmm_banked_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
         spmm<NT>(p, map);                                                                                               \
     }
 
 // As above for products of a group, each with columns of its own number.
 #define FL_SPMM_BANKED_GROUP(NT)                                                                                        \
-    extern "C" __global__ void __launch_bounds__(640, 1)                                                                \
+    extern "C" __global__ void __launch_bounds__(Geometry<NT>::kThreads, 1)                                                                \
         FL_ENTRY(fl_spmm_banked_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmMappedGroup g) {                    \
         const FlSpmmParams& p = g.p[blockIdx.z];                                                                        \
         if (blockIdx.y * (NT * 8) < p.n) spmm<NT>(p, g.maps[blockIdx.z]);                                               \
@@ -324,6 +328,8 @@ FL_SPMM_BANKED(6)
 FL_SPMM_BANKED(8)
 FL_SPMM_BANKED(12)
 FL_SPMM_BANKED(16)
+FL_SPMM_BANKED(24)
+FL_SPMM_BANKED(32)
 
 FL_SPMM_BANKED_GROUP(2)
 FL_SPMM_BANKED_GROUP(8)

@@ -49,6 +49,11 @@ __device__ __forceinline__ uint64_t wgmma_descriptor_k_major(uint32_t address) {
 #define FL_R16_1 FL_R8_2 "," FL_R8(24, 25, 26, 27, 28, 29, 30, 31)
 #define FL_R16_2 FL_R8(32, 33, 34, 35, 36, 37, 38, 39) "," FL_R8(40, 41, 42, 43, 44, 45, 46, 47)
 #define FL_R16_3 FL_R8(48, 49, 50, 51, 52, 53, 54, 55) "," FL_R8(56, 57, 58, 59, 60, 61, 62, 63)
+#define FL_R16_4 FL_R8(64, 65, 66, 67, 68, 69, 70, 71) "," FL_R8(72, 73, 74, 75, 76, 77, 78, 79)
+#define FL_R16_5 FL_R8(80, 81, 82, 83, 84, 85, 86, 87) "," FL_R8(88, 89, 90, 91, 92, 93, 94, 95)
+#define FL_R16_6 FL_R8(96, 97, 98, 99, 100, 101, 102, 103) "," FL_R8(104, 105, 106, 107, 108, 109, 110, 111)
+#define FL_R16_7 FL_R8(112, 113, 114, 115, 116, 117, 118, 119) "," FL_R8(120, 121, 122, 123, 124, 125, 126, 127)
+#define FL_R64_0 FL_R16_0 "," FL_R16_1 "," FL_R16_2 "," FL_R16_3
 
 // D += A * B for 64 rows, 16 of each warp, 8 NT columns and 16 of K; a and d[i] as those of mma.m16n8k16, d[i] for columns 8 i.
 template <int NT>
@@ -65,13 +70,23 @@ __device__ __forceinline__ void wgmma_k16(float4* d, const uint32_t* a, uint64_t
         FL_WGMMA("64", FL_R16_0 "," FL_R16_1, "{%32,%33,%34,%35}, %36") : FL_D4(0), FL_D4(4) : FL_A_B);
     } else if constexpr (NT == 12) {
         FL_WGMMA("96", FL_R16_0 "," FL_R16_1 "," FL_R16_2, "{%48,%49,%50,%51}, %52") : FL_D4(0), FL_D4(4), FL_D4(8) : FL_A_B);
+    } else if constexpr (NT == 16) {
+        FL_WGMMA("128", FL_R64_0, "{%64,%65,%66,%67}, %68") : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12) : FL_A_B);
+    } else if constexpr (NT == 24) {
+        FL_WGMMA("192", FL_R64_0 "," FL_R16_4 "," FL_R16_5, "{%96,%97,%98,%99}, %100")
+            : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12), FL_D4(16), FL_D4(20) : FL_A_B);
     } else {
-        static_assert(NT == 16, "8, 16, 32, 48, 64, 96 or 128 columns");
-        FL_WGMMA("128", FL_R16_0 "," FL_R16_1 "," FL_R16_2 "," FL_R16_3, "{%64,%65,%66,%67}, %68")
-            : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12) : FL_A_B);
+        static_assert(NT == 32, "8, 16, 32, 48, 64, 96, 128, 192 or 256 columns");
+        FL_WGMMA("256", FL_R64_0 "," FL_R16_4 "," FL_R16_5 "," FL_R16_6 "," FL_R16_7, "{%128,%129,%130,%131}, %132")
+            : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12), FL_D4(16), FL_D4(20), FL_D4(24), FL_D4(28) : FL_A_B);
     }
 }
 
+#undef FL_R64_0
+#undef FL_R16_7
+#undef FL_R16_6
+#undef FL_R16_5
+#undef FL_R16_4
 #undef FL_R16_3
 #undef FL_R16_2
 #undef FL_R16_1

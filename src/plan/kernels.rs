@@ -78,6 +78,10 @@ pub enum KernelId {
     BankedN12Sm90,
     /// Banked SpMM, Hopper, 128 columns.
     BankedN16Sm90,
+    /// Banked SpMM, Hopper, 192 columns.
+    BankedN24Sm90,
+    /// Banked SpMM, Hopper, 256 columns.
+    BankedN32Sm90,
     /// Banked SpMM, Ampere and later, 8 columns.
     BankedN1Sm80,
     /// Banked SpMM, Ampere and later, 16 columns.
@@ -98,13 +102,13 @@ pub enum KernelId {
 
 use KernelId::{
     BankedN1Sm80, BankedN1Sm90, BankedN2Sm80, BankedN2Sm90, BankedN4Sm80, BankedN4Sm90,
-    BankedN6Sm90, BankedN8Sm80, BankedN8Sm90, BankedN12Sm90, BankedN16Sm90, BitmapN1Sm80,
-    BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90, BitmapN2W15Sm90, BitmapN4Sm80,
-    BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90, PackBPlanesSm90, PackBSm80,
-    SellN1Sm80, SellN1Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN3Sm90,
-    SlotsN4Sm80, SlotsN4Sm90, SlotsN6Sm90, SlotsN8Sm80, SlotsN8Sm90, TiledCslN1Sm80,
-    TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90,
-    TiledCslN4Sm80, TiledCslN8Sm80,
+    BankedN6Sm90, BankedN8Sm80, BankedN8Sm90, BankedN12Sm90, BankedN16Sm90, BankedN24Sm90,
+    BankedN32Sm90, BitmapN1Sm80, BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90,
+    BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90,
+    PackBPlanesSm90, PackBSm80, SellN1Sm80, SellN1Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80,
+    SlotsN2Sm90, SlotsN3Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN6Sm90, SlotsN8Sm80, SlotsN8Sm90,
+    TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90,
+    TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -221,6 +225,8 @@ impl KernelId {
         BankedN8Sm90,
         BankedN12Sm90,
         BankedN16Sm90,
+        BankedN24Sm90,
+        BankedN32Sm90,
         BankedN1Sm80,
         BankedN2Sm80,
         BankedN4Sm80,
@@ -274,6 +280,8 @@ impl KernelId {
             BankedN8Sm90 => (BankedSm90, 8, 16, 1, "fl_spmm_banked_f16_n8_sm90"),
             BankedN12Sm90 => (BankedSm90, 12, 16, 1, "fl_spmm_banked_f16_n12_sm90"),
             BankedN16Sm90 => (BankedSm90, 16, 16, 1, "fl_spmm_banked_f16_n16_sm90"),
+            BankedN24Sm90 => (BankedSm90, 24, 12, 1, "fl_spmm_banked_f16_n24_sm90"),
+            BankedN32Sm90 => (BankedSm90, 32, 8, 1, "fl_spmm_banked_f16_n32_sm90"),
             BankedN1Sm80 => (BankedSm80, 1, 4, 5, "fl_spmm_banked_f16_n1_sm80"),
             BankedN2Sm80 => (BankedSm80, 2, 4, 5, "fl_spmm_banked_f16_n2_sm80"),
             BankedN4Sm80 => (BankedSm80, 4, 4, 5, "fl_spmm_banked_f16_n4_sm80"),

@@ -237,7 +237,7 @@ impl Candidate {
 pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result<usize> {
     // The kernel changes with N; the maximum over the classes below makes the size monotone.
     let mut bytes = 0;
-    for class in [1, 8, 16, 24, 32, 48, 64, 96, 128, n] {
+    for class in [1, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, n] {
         let problem = Problem::new(header, class.min(n), BAccess::Packed)?;
         bytes = bytes.max(select(&problem, props)?.workspace_bytes);
     }
@@ -258,7 +258,7 @@ pub fn select_chosen(
     let wanted = match width(problem, props) {
         // Few kernels take groups: those of 16 and of 64 columns.
         1 if choice.grouped && problem.format != Format::Sell => 2,
-        3 | 4 | 6 | 12 | 16 if choice.grouped => 8,
+        3.. if choice.grouped => 8,
         wanted => wanted,
     };
     let estimates = Estimates::new(problem, props, wanted);
@@ -537,12 +537,13 @@ impl Line {
 /// Columns of SELL up to which the Hopper kernels hold where every slice of a row group is.
 const SELL_COLS: u32 = 256 * 2048;
 
-/// Columns over 8 of the kernels that are compared: what 128 or 96 columns of one CTA take, and 64 twice.
-const CLASSES: [&[u32]; 6] = [&[16, 12, 8], &[6], &[4], &[3], &[2], &[1]];
+/// Columns over 8 of the kernels that are compared: what 256 or 192 columns of one CTA take, and 128 twice.
+const CLASSES: [&[u32]; 6] = [&[32, 24, 16, 12, 8], &[6], &[4], &[3], &[2], &[1]];
 
 /// Columns over 8 of the kernels that a product is for.
 fn width(problem: &Problem, props: &DeviceProps) -> u32 {
     let widest = match problem.format {
+        Format::Banked if is_hopper(props) => 32,
         Format::Banked => 16,
         Format::Sell => 1,
         Format::Bitmap | Format::Slots | Format::TiledCsl => 8,
@@ -552,6 +553,9 @@ fn width(problem: &Problem, props: &DeviceProps) -> u32 {
         3 if on_hopper(Format::Slots) => 3,
         5 | 6 if on_hopper(Format::Slots) || on_hopper(Format::Banked) => 6,
         9..=12 if on_hopper(Format::Banked) => 12,
+        17..=24 if on_hopper(Format::Banked) => 24,
+        // Which of them makes the best slices depends on how many columns are left for the last one.
+        eights @ 33.. if on_hopper(Format::Banked) => eights,
         eights => eights.next_power_of_two().min(widest),
     }
 }
@@ -728,7 +732,11 @@ fn stagings<'a>(
         }
         // What aligns the rest, barriers, and the ring of B.
         Family::BankedSm90 => {
-            let pieces = if facts.n_tiles >= 12 { 3 } else { 4 };
+            let pieces = match facts.n_tiles {
+                24.. => 2,
+                12.. => 3,
+                _ => 4,
+            };
             let slot_bytes = (problem.max_block * UNIT_BYTES).max(BANKED_SUMS_BYTES);
             (2048 + pieces * rows * 128 * 2, slot_bytes, 4)
         }

@@ -249,7 +249,9 @@ pub fn algorithms_and_splits(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
     for format in api::FORMATS {
         for dtype in TYPES {
-            for n in [1, 16, 40, 64, 130] {
+            // Banked alone takes more than 128 columns at a time.
+            let wide: &[usize] = if format == api::FORMAT_BANKED { &[190, 250, 400] } else { &[] };
+            for n in [1, 16, 40, 64, 130].into_iter().chain(wide.iter().copied()) {
                 let (m, k) = (200, 1100);
                 let case = Case { format, dtype, m, k, n, ..Case::PLAIN };
                 let weights = integer_weights(m, k, 80, (m * 31 + k * 7 + n) as u64);
@@ -275,6 +277,8 @@ pub fn row_groups_in_turn(handle: &Handle) {
         (api::FORMAT_SELL, 5, 1),
         (api::FORMAT_BANKED, 5, 1),
         (api::FORMAT_BANKED, 100, 1),
+        (api::FORMAT_BANKED, 190, 1),
+        (api::FORMAT_BANKED, 250, 1),
         (api::FORMAT_SLOTS, 40, 2),
     ] {
         let case = Case { format, m, k, n, ..Case::PLAIN };

@@ -28,11 +28,11 @@ use rows::Timing;
 pub const HELP: &str = "\
 tune: times every algorithm and split, fits the planner's coefficients, writes its table
   --shapes LIST     as for spmm   [28672x7168,7168x7168,9216x36864,4096x11008,4096x4096]
-  --n LIST          tokens, of every kernel width one             [1,8,16,24,32,48,64,96,128]
+  --n LIST          tokens, of every kernel width one     [1,8,16,24,32,48,64,96,128,192,256]
   --sparsity LIST   per cents                                               [50,70,80,90]
   --format LIST     banked, bitmap, sell, slots, tiled-csl       [slots,bitmap,banked,sell]
   --iters N         timed launches of each way                              [6]
-  --seconds N       no new way is measured after so long                    [80]
+  --seconds N       no new way is measured after so long                   [110]
   --rows FILE       where the times go               [bench/tune/<device>-<date>.csv]
   --from FILE       read the times of an earlier run instead of measuring
   --dense DIR       rows of earlier benchmarks: what cuBLAS took            [bench/results]
@@ -119,7 +119,7 @@ struct Matrix<'a, 'h> {
 fn measure(args: &Args) -> Result<Vec<Timing>, String> {
     let default_shapes = "28672x7168,7168x7168,9216x36864,4096x11008,4096x4096";
     let layers = shapes::select(args.text("shapes", default_shapes))?;
-    let tokens = args.numbers("n", "1,8,16,24,32,48,64,96,128")?;
+    let tokens = args.numbers("n", "1,8,16,24,32,48,64,96,128,192,256")?;
     let sparsities = args.sparsities("50,70,80,90")?;
     let formats = args.formats("slots,bitmap,banked,sell")?;
     let seed = args.number("seed", 1)? as u64;
@@ -143,7 +143,7 @@ fn measure(args: &Args) -> Result<Vec<Timing>, String> {
         gpu,
         iters: args.number("iters", 6)?,
         check: !args.flag("no-check"),
-        end: Instant::now() + Duration::from_secs(args.number("seconds", 80)? as u64),
+        end: Instant::now() + Duration::from_secs(args.number("seconds", 110)? as u64),
         checked: HashSet::new(),
         done: Vec::new(),
     };

@@ -37,8 +37,10 @@ const fn law(kernel: KernelId) -> Law {
         BankedN4Sm90 => Law::Units(Units { launch: 5.513, unit: 0.394, tile: 0.1914, fill: 3.091e-5, overflow: 5.283e-8, fix_up: 0.9496, latency: 0.07056, bytes: 26360.0 }),
         BankedN6Sm90 => Law::Units(Units { launch: 5.948, unit: 0.4069, tile: 0.2341, fill: 2.945e-5, overflow: 5.179e-8, fix_up: 1.011, latency: 0.07818, bytes: 25660.0 }),
         BankedN8Sm90 => Law::Units(Units { launch: 6.945, unit: 0.1897, tile: 0.3631, fill: 2.445e-5, overflow: 5.029e-8, fix_up: 0.5942, latency: 0.004201, bytes: 25700.0 }),
-        BankedN12Sm90 => Law::Units(Units { launch: 6.535, unit: 0.4767, tile: 0.3846, fill: 1.304e-5, overflow: 4.708e-8, fix_up: 1.209, latency: 0.00138, bytes: 23540.0 }),
-        BankedN16Sm90 => Law::Units(Units { launch: 5.634, unit: 0.5, tile: 0.4982, fill: 9.309e-6, overflow: 2.834e-8, fix_up: 1.584, latency: 0.0008383, bytes: 22200.0 }),
+        BankedN12Sm90 => Law::Units(Units { launch: 7.594, unit: 0.2736, tile: 0.4325, fill: 1.267e-5, overflow: 4.537e-8, fix_up: 1.067, latency: 0.0013, bytes: 24180.0 }),
+        BankedN16Sm90 => Law::Units(Units { launch: 6.313, unit: 0.4784, tile: 0.4767, fill: 9.105e-6, overflow: 2.775e-8, fix_up: 1.641, latency: 0.0007892, bytes: 24530.0 }),
+        BankedN24Sm90 => Law::Units(Units { launch: 5.06, unit: 0.6868, tile: 0.5758, fill: 0.001173, overflow: 5.254e-6, fix_up: 2.6, latency: 0.2201, bytes: 97660.0 }),
+        BankedN32Sm90 => Law::Units(Units { launch: 5.054, unit: 0.6668, tile: 0.8433, fill: 0.001157, overflow: 5.375e-6, fix_up: 2.438, latency: 0.2162, bytes: 172800.0 }),
         SellN1Sm90 => Law::Units(Units { launch: 7.431, unit: 0.7945, tile: 0.3075, fill: 0.004362, overflow: 3.557e-7, fix_up: 2.13, latency: 0.5, bytes: 18468.0 }),
         _ => Law::Unknown,
     }
