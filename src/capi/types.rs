@@ -291,8 +291,9 @@ pub enum flashllmSpMMPlanAttribute_t {
     FLASHLLM_SPMM_PLAN_ESTIMATE = 10,
     /// double, read only. Microseconds that cuBLAS is estimated to take for the same product with dense weights, fitted
     /// to measurements on this device; where it is below FLASHLLM_SPMM_PLAN_ESTIMATE, as it is for matrices that are
-    /// too small or hold too many non-zeros, keep the weights dense for speed. 0 where that is, and outside of what was
-    /// measured: with more than 64 columns, or fewer than 16 million weights.
+    /// too small or hold too many non-zeros and for products of some hundred columns, keep the weights dense for speed.
+    /// 0 on devices where nobody measured that, and outside of what was measured: with more than 512 columns (H200) or 64
+    /// (H100), or fewer than 16 million weights.
     FLASHLLM_SPMM_PLAN_DENSE_ESTIMATE = 11,
 }
 

@@ -881,8 +881,11 @@ mod tests {
             );
             let (time, small) = of(name, (9, 0), 1024, 1024, 16);
             assert!(time.is_some() && small.is_none());
-            let (time, wide) = of(name, (9, 0), 28_672, 7168, 65);
-            assert!(time.is_some() && wide.is_none());
+            let columns = table.dense.unwrap().wide.map_or(64, |wide| wide.columns);
+            let (time, wide) = of(name, (9, 0), 28_672, 7168, columns);
+            assert!(time.is_some() && wide >= Some(dense));
+            let (time, wider) = of(name, (9, 0), 28_672, 7168, columns + 1);
+            assert!(time.is_some() && wider.is_none());
         }
         let (time, dense) = of(table::TABLES[1].device, (9, 0), 4096, 4096, 64);
         assert!(time > dense && dense.is_some(), "{time:?} {dense:?}");

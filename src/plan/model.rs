@@ -99,7 +99,7 @@ pub const FULL: u32 = 46;
 pub const LONG: u64 = 24;
 
 /// The time of the same product with dense 16-bit weights: cuBLAS, L2 cold. It reads them once, and up to
-/// [`Dense::MOST_COLUMNS`] columns nothing else takes as long.
+/// [`Dense::FEW_COLUMNS`] columns nothing else takes as long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dense {
     /// Microseconds of every product.
@@ -108,18 +108,40 @@ pub struct Dense {
     pub bytes: f64,
     /// Weights of the smallest matrix that was measured: what is smaller takes another time than the line says.
     pub least: u64,
+    /// Of more columns, where they were measured.
+    pub wide: Option<Wide>,
+}
+
+/// What counts with many columns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wide {
+    /// Columns up to which products were measured.
+    pub columns: u32,
+    /// Operations, a multiplication and an addition being two, a microsecond.
+    pub flops: f64,
 }
 
 impl Dense {
-    /// Columns up to which products were measured.
-    pub const MOST_COLUMNS: u32 = 64;
+    /// Columns up to which only weights count.
+    pub const FEW_COLUMNS: u32 = 64;
 
     /// Microseconds, of what lies within the measurements.
     pub fn time(&self, m: u32, n: u32, k: u32) -> Option<f64> {
         let weights = u64::from(m) * u64::from(k);
-        (n <= Self::MOST_COLUMNS && weights >= self.least)
-            .then(|| self.launch + 2.0 * weights as f64 / self.bytes)
+        let columns = self.wide.map_or(Self::FEW_COLUMNS, |wide| wide.columns);
+        if n > columns || weights < self.least {
+            return None;
+        }
+        let read = 2.0 * weights as f64 / self.bytes;
+        let wide = self.wide.filter(|_| n > Self::FEW_COLUMNS);
+        let computed = wide.map_or(0.0, |wide| 2.0 * weights as f64 * f64::from(n) / wide.flops);
+        Some(self.launch + longer(read, computed))
     }
+}
+
+/// The longer of two times that go by together, and a little more where they are close: now one waits and now the other.
+fn longer(one: f64, other: f64) -> f64 {
+    (one.powi(4) + other.powi(4)).sqrt().sqrt()
 }
 
 impl Law {
@@ -155,8 +177,7 @@ impl Units {
         let multiplied = busiest * unit.max(in_turn);
         let arrived =
             (tiles * block + self.latency / slots) * (f.fair as f64).max(busiest / SHARES);
-        // Where both take about as long, now one waits and now the other.
-        let either = (multiplied.powi(4) + arrived.powi(4)).sqrt().sqrt();
+        let either = longer(multiplied, arrived);
         // A part is as large as the row group.
         let rows = tiles * f64::from(f.kernel.facts().tile_rows);
         let parts = rows / PART_ROWS;
@@ -197,6 +218,21 @@ mod tests {
         cut: 0,
         owners: 1,
     };
+
+    #[test]
+    fn dense_products_take_as_long_as_their_weights_and_then_as_their_operations() {
+        let wide = Wide { columns: 512, flops: 8e8 };
+        let dense = Dense { launch: 6.0, bytes: 4e6, least: 1 << 20, wide: Some(wide) };
+        let time = |n| dense.time(20_000, n, 10_000).unwrap();
+        assert_eq!(time(1), 106.0);
+        assert_eq!(time(64), 106.0);
+        assert!(time(65) > 106.0 && time(65) < 107.0, "{}", time(65));
+        assert!((200.0..213.0).contains(&time(384)), "{}", time(384));
+        assert!((65..512).all(|n| time(n) < time(n + 1)));
+        assert_eq!(dense.time(20_000, 513, 10_000), None);
+        assert_eq!(Dense { wide: None, ..dense }.time(20_000, 65, 10_000), None);
+        assert_eq!(dense.time(1000, 8, 1000), None);
+    }
 
     #[test]
     fn a_cluster_adds_up_faster_than_the_workspace_and_slower_than_one_cta() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use flash_llm::plan::KernelId;
-use flash_llm::plan::model::{Decoding, Dense, Law, Units};
+use flash_llm::plan::model::{Decoding, Dense, Law, Units, Wide};
 
 /// Where the coefficients are from.
 pub struct Head<'a> {
@@ -33,14 +33,16 @@ pub fn render(head: &Head<'_>, law: &dyn Fn(KernelId) -> Law) -> String {
         .into_iter()
         .filter(|name| order.iter().any(|law| law.contains(&format!("({name} {{"))))
         .collect();
-    names.extend(head.dense.map(|_| "Dense").into_iter().chain(["Law"]));
+    names.push("Law");
+    names.extend(head.dense.map(|_| "Dense"));
+    names.extend(head.dense.and_then(|dense| dense.wide).map(|_| "Wide"));
     names.sort_unstable();
     let names = names.join(", ");
     let names = if names.contains(',') { format!("{{{names}}}") } else { names };
     let mut out = format!(
         "//! Coefficients for {}. Written by `flash_llm_bench tune`; not to be edited.\n\n\
          use super::Table;\nuse crate::plan::KernelId::{{self, *}};\nuse crate::plan::model::{names};\n\n\
-         pub const TABLE: Table = Table {{\n",
+         #[rustfmt::skip]\npub const TABLE: Table = Table {{\n",
         head.device
     );
     for (name, value) in [
@@ -53,8 +55,13 @@ pub fn render(head: &Head<'_>, law: &dyn Fn(KernelId) -> Law) -> String {
     ] {
         let _ = writeln!(out, "    {name}: {value:?},");
     }
-    let dense = head.dense.map_or("None".to_owned(), |Dense { launch, bytes, least }| {
-        format!("Some(Dense {{ launch: {launch:?}, bytes: {bytes:?}, least: {least} }})")
+    let dense = head.dense.map_or("None".to_owned(), |Dense { launch, bytes, least, wide }| {
+        let wide = wide.map_or("None".to_owned(), |Wide { columns, flops }| {
+            format!("Some(Wide {{ columns: {columns}, flops: {flops:?} }})")
+        });
+        format!(
+            "Some(Dense {{ launch: {launch:?}, bytes: {bytes:?}, least: {least}, wide: {wide} }})"
+        )
     });
     let _ = writeln!(out, "    dense: {dense},");
     out += "    law,\n};\n\n#[rustfmt::skip]\n\
