@@ -237,7 +237,7 @@ impl Candidate {
 pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result<usize> {
     // The kernel changes with N; the maximum over the classes below makes the size monotone.
     let mut bytes = 0;
-    for class in [1, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, n] {
+    for class in [1, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512, n] {
         let problem = Problem::new(header, class.min(n), BAccess::Packed)?;
         bytes = bytes.max(select(&problem, props)?.workspace_bytes);
     }
@@ -554,8 +554,8 @@ fn width(problem: &Problem, props: &DeviceProps) -> u32 {
         5 | 6 if on_hopper(Format::Slots) || on_hopper(Format::Banked) => 6,
         9..=12 if on_hopper(Format::Banked) => 12,
         17..=24 if on_hopper(Format::Banked) => 24,
-        // Which of them makes the best slices depends on how many columns are left for the last one.
-        eights @ 33.. if on_hopper(Format::Banked) => eights,
+        // Which of them makes the best slices depends on how many columns are left for the last one, but less and less.
+        eights @ 33.. if on_hopper(Format::Banked) => eights.next_multiple_of(8).min(64),
         eights => eights.next_power_of_two().min(widest),
     }
 }
@@ -892,6 +892,16 @@ mod tests {
         assert_eq!(of("a device that nobody has measured", (9, 0), 4096, 4096, 16), (None, None));
         // Its table has relative times for kernels of older devices.
         assert_eq!(of(table::TABLES[0].device, (8, 0), 4096, 4096, 16).0, None);
+    }
+
+    #[test]
+    fn the_workspace_grows_with_n_across_all_widths_of_banked() {
+        let header = header(Format::Banked, 5121, 12_801);
+        for sm_count in [70, 132] {
+            let props = DeviceProps { sm_count, ..h100() };
+            let bytes = |n| workspace_bytes(&props, &header, n).unwrap();
+            assert!((1..800).all(|n| bytes(n) <= bytes(n + 1)));
+        }
     }
 
     #[test]
