@@ -71,6 +71,7 @@ def test_a_product_that_was_searched_is_the_same(rng, format, out_dtype) -> None
     assert other.choice(5, out_dtype=out_dtype) == found
     twice = spmm(a, b, out=before.copy(), beta=1.0)
     assert np.array_equal(twice, 2 * before)
+    assert a.estimates(5, out_dtype=out_dtype) == (None, None)  # of a device, not of the host
     assert a.search(np.empty((257, 0), np.float16)) == 0.0
     with pytest.raises(FlashLLMError, match="ways = -1 is negative"):
         a.search(b, ways=-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from contextlib import nullcontext
-from ctypes import byref, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p, sizeof
+from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p, sizeof
 from typing import Any, ContextManager, Literal, Optional, Union
 
 import numpy as np
@@ -21,6 +21,8 @@ from ._library import (
     PLAN_ALG_ID,
     PLAN_BIAS,
     PLAN_BIAS_TYPE,
+    PLAN_DENSE_ESTIMATE,
+    PLAN_ESTIMATE,
     PLAN_PROGRAMMATIC_LAUNCH,
     PLAN_RESIDUAL,
     PLAN_SPLITS,
@@ -151,17 +153,21 @@ class _Plan:
     def _set(self, attribute: int, value: Any) -> None:
         library().call("flashllmSpMMPlanSetAttribute", self.key, attribute, byref(value), sizeof(value))
 
-    def _get(self, attribute: int) -> int:
-        value = c_int32()
+    def _get(self, attribute: int, value: Any) -> Any:
         library().call("flashllmSpMMPlanGetAttribute", self.key, attribute, byref(value), sizeof(value))
         return value.value
+
+    def estimates(self) -> tuple[Optional[float], Optional[float]]:
+        """Microseconds of this product, and of cuBLAS with dense weights."""
+        times = [self._get(attribute, c_double()) for attribute in (PLAN_ESTIMATE, PLAN_DENSE_ESTIMATE)]
+        return times[0] or None, times[1] or None
 
     def search(self, handle: Handle, a: c_void_p, b: c_void_p, ways: int) -> tuple[float, tuple[int, int]]:
         """Takes the fastest of so many ways: its microseconds, and the algorithm and splits that it is."""
         us = c_float()
         handle.call("flashllmSpMMPlanSearch", self.key, a, b, ways, byref(us))
         self._measure(handle)
-        return us.value, (self._get(PLAN_ALG_ID), self._get(PLAN_SPLITS))
+        return us.value, (self._get(PLAN_ALG_ID, c_int32()), self._get(PLAN_SPLITS, c_int32()))
 
     def _measure(self, handle: Handle) -> None:
         size = c_size_t()
@@ -435,11 +441,28 @@ class SparseMatrix:
             choice: what choice() gave.
             out_dtype: "float32" or the matrix's type (the default).
         """
-        rows, cols = self.shape
-        # As of C, nobody looks at B but for its shape and type.
-        b = DenseDescr(dn.pointer(self.buffer), cols, n, cols, int(dn.type_named(self.dtype)), Order.COL)
-        with b as source:
+        with self._some_columns(n) as source:
             self._decide(source, n, out_dtype, choice, 0)
+
+    def estimates(self, n: int, *, out_dtype: Optional[str] = None) -> tuple[Optional[float], Optional[float]]:
+        """Microseconds that a product with `n` columns is estimated to take, and that cuBLAS is with dense weights, which are not
+        in the L2: where the second number is smaller, keep the weights dense for speed.
+
+        Either is None where nobody measured it: on the host, on other devices than the library has tables for, for matrices
+        below 16 million weights, and for more columns than were timed (512 on an H200).
+        """
+        c_type = int(dn.type_named(self._output_type(out_dtype)))
+        rows, device = self.shape[0], self._device
+        handle = handle_for(device)
+        c = DenseDescr(dn.pointer(self.buffer), rows, n, rows, c_type, Order.COL)
+        with _on_device(device), self._some_columns(n) as source, c as target, handle.lock:
+            way = self._ways.get((n, c_type))
+            return _Plan(handle, self._descriptor.key, source, target, "none", False, way).estimates()
+
+    def _some_columns(self, n: int) -> DenseDescr:
+        """A B for plans, which look at nothing of it but shape and type."""
+        cols = self.shape[1]
+        return DenseDescr(dn.pointer(self.buffer), cols, n, cols, int(dn.type_named(self.dtype)), Order.COL)
 
     def _decide(
         self, b: c_void_p, n: int, out_dtype: Optional[str], choice: Optional[tuple[int, int]], ways: int
