@@ -448,8 +448,8 @@ class SparseMatrix:
         """Microseconds that a product with `n` columns is estimated to take, and that cuBLAS is with dense weights, which are not
         in the L2: where the second number is smaller, keep the weights dense for speed.
 
-        Either is None where nobody measured it: on the host, on other devices than the library has tables for, for matrices
-        below 16 million weights, and for more columns than were timed (512 on an H200).
+        Both are None on the host and on devices that the library has no table of, the second one also for matrices below 16
+        million weights and for more columns than were timed (512 on an H200, 64 on an H100).
         """
         c_type = int(dn.type_named(self._output_type(out_dtype)))
         rows, device = self.shape[0], self._device
