@@ -43,11 +43,14 @@ constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
 constexpr uint32_t kOrderWords = 16;  // u64
 constexpr uint32_t kSparse = 1024;  // elements of a block up to which groups of one element are looked for
 constexpr int kSweeps = 8;
-// Where the search mends single columns: with how few elements beyond a limit of one or two it begins, how often it does, and after
-// how many times at most kHope are left, or it ends.
-constexpr uint32_t kFewOfOne = 24, kFewOfTwo = 12;
-constexpr int kMendingsOfOne = 24, kMendingsOfTwo = 16;
-constexpr int kHopefulOfOne = 8, kHopefulOfTwo = 4;
+constexpr uint32_t kNumbers = 0b1110;  // of the columns of a group that the search exchanges, a bit each
+// Where the search goes over from sweeps to mending single columns, for groups of one element and of two, as src/format/arrangement.rs has it.
+struct Mending {
+    uint32_t few;  // elements beyond the limit from which on it does
+    int most;      // times that it mends
+    int hopeful;   // after so many at most kHope elements are left, or the search ends
+};
+constexpr Mending kOfOne = {24, 24, 8}, kOfTwo = {12, 16, 4};
 constexpr uint32_t kHope = 4;
 // CTAs of an analysis that share a multiprocessor: with more of them the compiler spills.
 constexpr int kSearching = 6;
@@ -208,22 +211,21 @@ __device__ __forceinline__ void mend(uint32_t (&c)[4], uint32_t (&from)[4], uint
 // Looks for an order in which groups have at most `limit` elements: src/format/arrangement.rs says how. A lane has the
 // columns of one half of an octet, and `from` where they come from.
 __device__ __forceinline__ bool arrange(uint32_t (&c)[4], uint32_t (&from)[4], uint32_t limit, uint32_t lane) {
-    const uint32_t few = limit == 1 ? kFewOfOne : kFewOfTwo;
-    const int mendings = limit == 1 ? kMendingsOfOne : kMendingsOfTwo, hopeful = limit == 1 ? kHopefulOfOne : kHopefulOfTwo;
+    const Mending mending = limit == 1 ? kOfOne : kOfTwo;
     auto beyond = [&] { return __reduce_add_sync(kAll, excess(c, limit)); };
     uint32_t left = beyond();
 #pragma unroll 1
-    for (int i = 0; i < kSweeps && left != 0 && (i == 0 || left > few); ++i) {
-        sweep(c, from, limit, 14);
+    for (int i = 0; i < kSweeps && left != 0 && (i == 0 || left > mending.few); ++i) {
+        sweep(c, from, limit, kNumbers);
         const uint32_t before = left;
         left = beyond();
         if (16 * (before - left) + 4 < left) break;
     }
-    if (left > few) return false;
+    if (left > mending.few) return false;
     uint32_t random = 1, number = 3;
 #pragma unroll 1
-    for (int i = 0; i < mendings && left != 0; ++i) {
-        if (i == hopeful && left > kHope) break;
+    for (int i = 0; i < mending.most && left != 0; ++i) {
+        if (i == mending.hopeful && left > kHope) break;
         if (i % 2 == 1) {
             sweep(c, from, limit, 1u << number);
             number = number == 1 ? 3 : number - 1;

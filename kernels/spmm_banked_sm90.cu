@@ -308,14 +308,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p, const FlTensorMap& m
 }  // namespace
 
 #define FL_SPMM_BANKED(NT)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(Geometry<NT>::kThreads, 1)                                                                \
+    extern "C" __global__ void __launch_bounds__(Geometry<NT>::kThreads, 1)                                             \
         FL_ENTRY(fl_spmm_banked_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
         spmm<NT>(p, map);                                                                                               \
     }
 
 // As above for products of a group, each with columns of its own number.
 #define FL_SPMM_BANKED_GROUP(NT)                                                                                        \
-    extern "C" __global__ void __launch_bounds__(Geometry<NT>::kThreads, 1)                                                                \
+    extern "C" __global__ void __launch_bounds__(Geometry<NT>::kThreads, 1)                                             \
         FL_ENTRY(fl_spmm_banked_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmMappedGroup g) {                    \
         const FlSpmmParams& p = g.p[blockIdx.z];                                                                        \
         if (blockIdx.y * (NT * 8) < p.n) spmm<NT>(p, g.maps[blockIdx.z]);                                               \

@@ -7,7 +7,7 @@ use super::spmm::{SpmmArgs, planned};
 use super::sys::{self, RawEvent, RawStream};
 use crate::error::Result;
 use crate::plan::search::{copies, rounds};
-use crate::plan::{Planned, WORKSPACE_ALIGN};
+use crate::plan::{Planned, checked_aligned};
 use crate::types::{checked_add, checked_mul};
 
 /// Launches ahead of those that are timed: while they run the stream fills, so that none that is timed waits for the host.
@@ -48,9 +48,7 @@ struct Stand<'a> {
 impl<'a> Stand<'a> {
     fn new(ctx: &'a DeviceContext, args: &SpmmArgs<'a>, ways: &'a [Planned]) -> Result<Self> {
         let what = "memory of the search";
-        let align = |bytes: usize| {
-            checked_add(bytes, WORKSPACE_ALIGN - 1, what).map(|v| v & !(WORKSPACE_ALIGN - 1))
-        };
+        let align = |bytes: usize| checked_aligned(bytes, what);
         let workspace = align(ways.iter().map(|way| way.workspace_bytes).max().unwrap_or(0))?;
         let rows = args.header.rows as usize;
         let c = checked_mul(checked_mul(rows, args.n, what)?, args.c_dtype.size(), what)?;

@@ -1,8 +1,8 @@
 //! Algorithm ids, forced choices, and plans of a product with everything around it.
 
 use super::{
-    BAccess, CLASSES, Candidate, DeviceProps, Estimates, KernelId, LaunchPlan, Problem,
-    WORKSPACE_ALIGN, candidates, dense_estimate, estimate, select, select_chosen,
+    BAccess, CLASSES, Candidate, DeviceProps, Estimates, KernelId, LaunchPlan, Problem, candidates,
+    checked_aligned, dense_estimate, estimate, select, select_chosen,
 };
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
@@ -353,13 +353,13 @@ pub fn group_workspace_bytes(
 /// Bytes of the activated product with a gate.
 pub fn gate_bytes(m: usize, n: usize) -> Result<usize> {
     let bytes = checked_mul(checked_mul(m, n, "workspace")?, 4, "workspace")?;
-    checked_add(bytes, WORKSPACE_ALIGN - 1, "workspace").map(|v| v & !(WORKSPACE_ALIGN - 1))
+    checked_aligned(bytes, "workspace")
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::devices::h100;
-    use super::super::header;
+    use super::super::{WORKSPACE_ALIGN, header};
     use super::*;
     use crate::types::Format;
 

@@ -163,6 +163,11 @@ impl LaunchPlan {
 /// Alignment of the workspace and of every part of it.
 pub const WORKSPACE_ALIGN: usize = 256;
 
+/// `bytes` up to the next multiple of [`WORKSPACE_ALIGN`], or SIZE_OVERFLOW naming `what`.
+pub fn checked_aligned(bytes: usize, what: &str) -> Result<usize> {
+    checked_add(bytes, WORKSPACE_ALIGN - 1, what).map(|bytes| bytes & !(WORKSPACE_ALIGN - 1))
+}
+
 /// Rows of B that the staged kernels load at once.
 pub const CHUNK_COLS: u32 = 256;
 /// Bytes of a unit of a block.
@@ -332,9 +337,7 @@ pub fn select_chosen(
         ));
     }
 
-    let align = |v: usize| {
-        checked_add(v, WORKSPACE_ALIGN - 1, "workspace").map(|v| v & !(WORKSPACE_ALIGN - 1))
-    };
+    let align = |bytes: usize| checked_aligned(bytes, "workspace");
     let counters = checked_mul(
         checked_mul((line.groups * best.warps()) as usize, slices as usize, "workspace")?,
         8,
