@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p, sizeof
-from typing import Any, ContextManager, Literal, Optional, Union
+from typing import Any, ContextManager, Iterator, Literal, Optional, Union
 
 import numpy as np
 
@@ -452,12 +452,8 @@ class SparseMatrix:
         million weights and for more columns than were timed (512 on an H200, 64 on an H100).
         """
         c_type = int(dn.type_named(self._output_type(out_dtype)))
-        rows, device = self.shape[0], self._device
-        handle = handle_for(device)
-        c = DenseDescr(dn.pointer(self.buffer), rows, n, rows, c_type, Order.COL)
-        with _on_device(device), self._some_columns(n) as source, c as target, handle.lock:
-            way = self._ways.get((n, c_type))
-            return _Plan(handle, self._descriptor.key, source, target, "none", False, way).estimates()
+        with self._some_columns(n) as b, self._plan_of(b, n, c_type, self._ways.get((n, c_type))) as (_, plan):
+            return plan.estimates()
 
     def _some_columns(self, n: int) -> DenseDescr:
         """A B for plans, which look at nothing of it but shape and type."""
@@ -469,15 +465,8 @@ class SparseMatrix:
     ) -> float:
         """How to multiply by `n` columns from now on: by the choice, or else by what a search finds, whose time it gives."""
         c_type = int(dn.type_named(self._output_type(out_dtype)))
-        device = self._device
-        handle = handle_for(device)
-        # Neither a plan nor a search looks at C but for its shape and type.
-        rows = self.shape[0]
-        c = DenseDescr(dn.pointer(self.buffer), rows, n, rows, c_type, Order.COL)
         us = 0.0
-        with _on_device(device), c as target, handle.lock:
-            handle.use_stream(_current_stream(device))
-            plan = _Plan(handle, self._descriptor.key, b, target, "none", False, choice)
+        with self._plan_of(b, n, c_type, choice) as (handle, plan):
             if choice is None:
                 us, choice = plan.search(handle, self._descriptor.key, b, ways)
             self._ways[n, c_type] = choice
@@ -485,6 +474,19 @@ class SparseMatrix:
             for key in [key for key in self._plans if key[:2] == (n, c_type)]:
                 del self._plans[key]
         return us
+
+    @contextmanager
+    def _plan_of(
+        self, b: c_void_p, n: int, c_type: int, way: Optional[tuple[int, int]]
+    ) -> Iterator[tuple[Handle, _Plan]]:
+        """A plan of the plain product, and its handle, which is this thread's meanwhile and has the current stream."""
+        rows, device = self.shape[0], self._device
+        handle = handle_for(device)
+        # Neither a plan nor a search looks at C but for its shape and type.
+        c = DenseDescr(dn.pointer(self.buffer), rows, n, rows, c_type, Order.COL)
+        with _on_device(device), c as target, handle.lock:
+            handle.use_stream(_current_stream(device))
+            yield handle, _Plan(handle, self._descriptor.key, b, target, "none", False, way)
 
     def _check_input(self, b: Any) -> None:
         rows, cols = self.shape

@@ -90,7 +90,6 @@ class SparseLinear:
 
     def __init__(self, matrix: SparseMatrix) -> None:
         self.matrix = matrix
-        self._decided: set[int] = set()
 
     @property
     def nbytes(self) -> int:
@@ -99,9 +98,8 @@ class SparseLinear:
     def decide(self, x: Tensor) -> None:
         """Finds the fastest way for so many tokens, once for all matrices of a shape. It waits, and is not for a capture."""
         tokens = x.shape[0]
-        if not x.is_cuda or tokens in self._decided:
+        if not x.is_cuda or self.matrix.choice(tokens) is not None:
             return
-        self._decided.add(tokens)
         key = (*self.matrix.shape, self.matrix.format, tokens)
         if key in self._choices:
             try:
