@@ -157,10 +157,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             }
         }
         parts.begin(group);
-        if (tile < p.row_tiles && parts.reduce(acc, lane))
-            store_tile<2 * NT>(acc, [&](int i, const float4& v) {
-                store_m16n8(p, tile * kTileRows + i / NT * 16, n0 + i % NT * 8, v, lane);
-            });
+        if (tile < p.row_tiles && parts.reduce(acc, lane)) store_m32<NT, (NT < 2 ? 1 : 2)>(p, tile * kTileRows, n0, acc, lane);
 #pragma unroll
         for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
     }

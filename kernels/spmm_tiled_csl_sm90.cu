@@ -188,7 +188,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             // By way of the dense tile, which is nobody else's and zero before and after.
 #pragma unroll
             for (int i = 0; i < 8 * NT; ++i) sts128(dense + sums_place(i, lane), bits(acc[i]));
-            store_m16n8_sums<2, true>(
+            store_m16n8_sums<2 * NT, true>(
                 p, dense, 8 * NT, lane, [&](uint32_t i) { return row_tile * kTileRows + i / NT * 16; },
                 [&](uint32_t i) { return n0 + i % NT * 8; });
 #pragma unroll

@@ -30,14 +30,12 @@ __device__ __forceinline__ float value_of(uint32_t bits, uint32_t type) {
     return __half2float(__ushort_as_half(static_cast<uint16_t>(bits)));
 }
 
-// v times the normal distribution's function of v: half of the complementary error function by Abramowitz and Stegun 7.1.26, which is
-// off by 1.5e-7 at most and, since its polynomial is multiplied by the exponential, small where it is. In place of erff() because each
-// value's code comes from memory when the product ends: 25 instructions for 32.
-__device__ __forceinline__ float gelu_erf(float v) {
-    const float x = fabsf(v) * 0.70710678f, t = __fdividef(1.f, 1.f + 0.3275911f * x);
-    const float series = t * (0.127414796f + t * (-0.142248368f + t * (0.710706871f + t * (-0.726576014f + t * 0.530702715f))));
-    const float tail = series * __expf(-x * x);
-    return v * (v < 0.f ? tail : 1.f - tail);
+// The binary exponent z of a sigmoid 1 / (1 + 2^-z) that is the normal distribution's function of x: x times a polynomial of x^2, which
+// is a fit of log2(P(x) / P(-x)) / x up to 6.5, weighted so that x * P(x) is off by 7e-8 at most. In place of erff(), twice as long: each
+// value's code comes from memory when the product ends.
+__device__ __forceinline__ float normal_exponent(float x) {
+    const float u = x * x;
+    return x * (2.3022072f + u * (0.10483859f + u * (-9.5595822e-5f + u * (-1.5938849e-4f + u * (1.1452291e-5f + u * (-3.8503561e-7f + u * 5.2096778e-9f))))));
 }
 
 // A NaN stays one in each of them.
@@ -46,18 +44,18 @@ __device__ __forceinline__ void activate(uint32_t activation, float (&v)[kCount]
     if (activation == FL_ACTIVATION_RELU) {
 #pragma unroll
         for (int i = 0; i < kCount; ++i) v[i] = v[i] < 0.f ? 0.f : v[i];
-    } else if (activation == FL_ACTIVATION_GELU_ERF) {
-#pragma unroll
-        for (int i = 0; i < kCount; ++i) v[i] = gelu_erf(v[i]);
-    } else {
-        // SiLU is v * sigmoid(v); with tanh as a sigmoid, GELU's other form is v * sigmoid of a cubic.
-#pragma unroll
-        for (int i = 0; i < kCount; ++i) {
-            const float x = v[i];
-            const float z = activation == FL_ACTIVATION_SILU ? x : x * (1.5957691f + 0.071354816f * x * x);
-            v[i] = __fdividef(x, 1.f + __expf(-z));
-        }
+        return;
     }
+    auto times_sigmoid = [&](auto exponent) {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) v[i] *= reciprocal(1.f + exp2_approx(-exponent(v[i])));
+    };
+    if (activation == FL_ACTIVATION_GELU_ERF)
+        times_sigmoid(normal_exponent);
+    else if (activation == FL_ACTIVATION_SILU)
+        times_sigmoid([](float x) { return x * 1.442695f; });
+    else  // GELU's 0.5 + 0.5 tanh(y) is the sigmoid of 2 y
+        times_sigmoid([](float x) { return x * (2.3022082f + 0.10294324f * x * x); });
 }
 
 __device__ __forceinline__ void store_element(const FlSpmmParams& p, int64_t at, float v) {
@@ -366,6 +364,21 @@ __device__ __forceinline__ void store_m16n8_sums(const FlSpmmParams& p, uint32_t
     __syncwarp();
 }
 
+// Transposes the 8 x 8 values that eight lanes have, lanes 4 apart: lane r of them gives its v[j] for what lane j had as v[r].
+__device__ __forceinline__ void transpose_8x8(float (&v)[8], uint32_t r) {
+#pragma unroll
+    for (uint32_t s = 4; s != 0; s /= 2) {
+        const bool upper = (r & s) != 0;
+#pragma unroll
+        for (uint32_t j = 0; j < 8; ++j) {
+            if ((j & s) != 0) continue;
+            const float other = __shfl_xor_sync(~0u, upper ? v[j] : v[j + s], s * 4);
+            v[j] = upper ? other : v[j];
+            v[j + s] = upper ? v[j + s] : other;
+        }
+    }
+}
+
 // Calls store(i, v) with sums that are in registers, in a loop: with code for each of them, the end of a product is
 // mostly the time that its instructions take to come, once a CTA. The sums move up, because registers have no index.
 template <int kVectors, typename Store>
@@ -375,6 +388,39 @@ __device__ __forceinline__ void store_tile(float4* acc, Store store) {
         store(i, acc[0]);
 #pragma unroll
         for (int j = 0; j + 1 < kVectors; ++j) acc[j] = acc[j + 1];
+    }
+}
+
+// Stores 32 rows from m on of 8 * NT columns from n on, whose m16n8 accumulators are in registers: the upper rows' first, then the
+// lower ones', each from left to right. kTogether eights of columns at a time, as store_m16n8_sums() does.
+template <int NT, int kTogether>
+__device__ __forceinline__ void store_m32(const FlSpmmParams& p, uint32_t m, uint32_t n, float4 (&acc)[2 * NT], uint32_t lane) {
+    static_assert(NT % kTogether == 0);
+    if (!has_runs(p)) {
+        store_tile<2 * NT>(acc, [&](int i, const float4& v) { store_m16n8(p, m + i / NT * 16, n + i % NT * 8, v, lane); });
+        return;
+    }
+    const uint32_t octet = lane / 4;
+#pragma unroll 1
+    for (uint32_t nt = 0; nt < NT; nt += kTogether) {
+        uint32_t rows[kTogether], columns[kTogether];
+        float v[kTogether][kRun];
+#pragma unroll
+        for (uint32_t t = 0; t < kTogether; ++t) {
+            const float4 upper = acc[t], lower = acc[NT + t];
+            const float sums[kRun] = {upper.x, upper.y, upper.z, upper.w, lower.x, lower.y, lower.z, lower.w};
+#pragma unroll
+            for (uint32_t j = 0; j < kRun; ++j) v[t][j] = sums[j];
+            transpose_8x8(v[t], octet);
+            rows[t] = m + octet / 2 * 8;
+            columns[t] = n + (nt + t) * 8 + lane % 4 * 2 + octet % 2;
+        }
+        store_runs<true>(p, rows, columns, v);
+#pragma unroll
+        for (int j = 0; j + kTogether < NT; ++j) {
+            acc[j] = acc[j + kTogether];
+            acc[NT + j] = acc[NT + j + kTogether];
+        }
     }
 }
 

@@ -36,6 +36,19 @@ __device__ __forceinline__ uint32_t kept(uint32_t value) {
     return value;
 }
 
+// 2^x and 1/x of the special function unit, within 2 ulp; what is smaller than 2^-126 is zero.
+__device__ __forceinline__ float exp2_approx(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+__device__ __forceinline__ float reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 __device__ __forceinline__ uint32_t lds8(uint32_t addr) {
     uint16_t v;
     asm volatile("ld.shared.u8 %0, [%1];" : "=h"(v) : "r"(addr));
