@@ -8,7 +8,7 @@
 //
 // Blocks:   one CTA of 256 threads a block of 64 x 256 elements; a warp has a half of a section, 16 rows x 128 columns, and
 //           a lane its 32 words of it in registers.
-// Shared:   `Deal`, and 34816 bytes that are first the stages of the warps and then the block (34304 bytes at most). A
+// Shared:   `Deal`, and 34816 bytes that are first the stages of the warps and then the block (34048 bytes at most). A
 //           stage is the warp's 16 rows in 272 bytes each: the memory's order goes in or out in 16-byte pieces or, at
 //           edges and of column-major matrices, in words, and the lanes' order in words; neither has bank conflicts,
 //           but for two rows of a column-major matrix in one.
@@ -37,12 +37,15 @@ constexpr uint32_t kStage = kSectionRows * kPitch;
 constexpr uint32_t kSharedBytes = kWarps * kStage;
 static_assert(kMostUnits * kUnit <= kSharedBytes, "a block lies where the stages were");
 
-// Which rows of words the lanes have: rows of a section, and what the banks hold.
+// Which words the banks have.
 struct Deal {
-    uint8_t order[kSections][kLanes];  // banks, the longest first
-    uint8_t first[kSections][kLanes];  // words of half 0 in each
-    uint32_t rows[kSections];          // of words
-    uint32_t stored[kWarps];           // elements
+    uint8_t first[kSections][kLanes];   // words of each lane's half 0
+    uint8_t lane[kSections][kLanes];    // lanes by their words of half 1, fewest first
+    uint8_t second[kSections][kLanes];  // and those words
+    uint8_t row[kSections][kLanes];     // what each bank has before the section
+    uint8_t bank[kSections][kLanes];    // of each lane's half 1
+    uint32_t rows;                      // of words, of the block
+    uint32_t stored[kWarps];            // elements
 };
 
 // What this thread has, and where that lies in the dense matrix.
@@ -134,35 +137,39 @@ __device__ __forceinline__ uint32_t take(uint32_t (&e)[kHalfWords], uint32_t& st
     return mask;
 }
 
-// Deals the lanes' words to the banks; where a lane's words begin, in bytes from the section's first row. Synchronises
-// between and last.
+// Deals the lanes' words to the banks; the row at which a lane's words begin. Synchronises between and last.
 __device__ __forceinline__ uint32_t deal(Deal& s, const Place& at, uint32_t words, uint32_t stored) {
-    // The longest banks go to the lanes that add least.
-    const uint32_t mine = rank(at.half == 0 ? kHalfWords - words : words, 6, at.lane);
     if (at.half == 0) {
-        s.order[at.section][mine] = static_cast<uint8_t>(at.lane);
         s.first[at.section][at.lane] = static_cast<uint8_t>(words);
+    } else {
+        const uint32_t mine = rank(words, 6, at.lane);
+        s.lane[at.section][mine] = static_cast<uint8_t>(at.lane);
+        s.second[at.section][mine] = static_cast<uint8_t>(words);
     }
     stored = __reduce_add_sync(kAll, stored);
     if (at.lane == 0) s.stored[at.warp()] = stored;
     __syncthreads();
-    uint32_t begin = 4 * at.lane;
-    if (at.half == 1) {
-        const uint32_t bank = s.order[at.section][mine], row = s.first[at.section][bank];
-        begin = 4 * bank + kUnit * row;
-        // Every bank is some lane's.
-        const uint32_t rows = __reduce_max_sync(kAll, row + words);
-        if (at.lane == 0) s.rows[at.section] = rows;
+    if (at.warp() == 0) {
+        // Lane b has what bank b holds. The fullest banks go to the lanes that add least.
+        uint32_t filled = 0;
+#pragma unroll 1
+        for (uint32_t w = 0; w < kSections; ++w) {
+            s.row[w][at.lane] = static_cast<uint8_t>(filled);
+            filled += s.first[w][at.lane];
+            const uint32_t mine = rank(255 - filled, 8, at.lane);
+            s.bank[w][s.lane[w][mine]] = static_cast<uint8_t>(at.lane);
+            filled += s.second[w][mine];
+        }
+        const uint32_t rows = __reduce_max_sync(kAll, filled);
+        if (at.lane == 0) s.rows = rows;
     }
     __syncthreads();
-    return begin;
+    if (at.half == 0) return s.row[at.section][at.lane];
+    const uint32_t bank = s.bank[at.section][at.lane];
+    return s.row[at.section][bank] + s.first[at.section][bank];
 }
 
-__device__ __forceinline__ uint32_t units_of(const Deal& s) {
-    uint32_t units = kHeadUnits;
-    for (uint32_t w = 0; w < kSections; ++w) units += s.rows[w];
-    return units;
-}
+__device__ __forceinline__ uint32_t units_of(const Deal& s) { return kHeadUnits + s.rows; }
 
 __device__ __forceinline__ uint32_t stored_of(const Deal& s) {
     uint32_t stored = 0;
@@ -172,13 +179,14 @@ __device__ __forceinline__ uint32_t stored_of(const Deal& s) {
 
 // Puts this thread's part of the block into `block`: every byte of its units_of() units is some thread's.
 __device__ __forceinline__ void encode(const Deal& s, uint8_t* block, const Place& at, const uint32_t (&e)[kHalfWords],
-                                       uint32_t mask, uint32_t begin) {
-    uint32_t first = kHead;
-    for (uint32_t w = 0; w < at.section; ++w) first += kUnit * s.rows[w];
-    const uint32_t index = lane_index(at.section, at.half, at.lane);
-    uint32_t to = first + begin;
-    reinterpret_cast<uint32_t*>(block)[index] = mask;
-    reinterpret_cast<uint16_t*>(block + kStarts)[index] = static_cast<uint16_t>(to);
+                                       uint32_t mask, uint32_t row) {
+    const uint32_t bank = at.half == 0 ? at.lane : s.bank[at.section][at.lane];
+    uint32_t to = kHead + 4 * bank + kUnit * row;
+    reinterpret_cast<uint32_t*>(block)[mask_index(at.section, at.half, at.lane)] = mask;
+    if (at.half == 0) {
+        reinterpret_cast<uint16_t*>(block + kStarts)[start_index(at.section, at.lane)] =
+            static_cast<uint16_t>(start_of(row, s.bank[at.section][at.lane]));
+    }
 #pragma unroll
     for (uint32_t i = 0; i < kHalfWords; ++i) {
         if (mask >> mask_bit(i / kRegisters, i % kRegisters) & 1) {
@@ -186,17 +194,24 @@ __device__ __forceinline__ void encode(const Deal& s, uint8_t* block, const Plac
             to += kUnit;
         }
     }
-    if (at.half == 0) return;
-    // Half 1 ends its bank.
-    const uint32_t end = first + kUnit * s.rows[at.section];
+    if (at.half == 0 || at.section + 1 < kSections) return;
+    // The last half ends its bank.
+    const uint32_t end = kHead + kUnit * s.rows;
     for (; to < end; to += kUnit) *reinterpret_cast<uint32_t*>(block + to) = 0;
 }
 
 // This lane's words of the block.
 __device__ __forceinline__ void decode(const uint8_t* block, uint32_t units, const Place& at, uint32_t (&e)[kHalfWords]) {
-    const uint32_t index = lane_index(at.section, at.half, at.lane), last = units * kUnit - 4;
-    const uint32_t mask = reinterpret_cast<const uint32_t*>(block)[index];
-    uint32_t from = reinterpret_cast<const uint16_t*>(block + kStarts)[index] & ~3u;
+    const uint32_t* masks = reinterpret_cast<const uint32_t*>(block);
+    const uint16_t* starts = reinterpret_cast<const uint16_t*>(block + kStarts);
+    const uint32_t mask = masks[mask_index(at.section, at.half, at.lane)], start = starts[start_index(at.section, at.lane)];
+    uint32_t bank = at.lane, row = start_row(start);
+    if (at.half == 1) {
+        bank = start_bank(start) % kLanes;
+        row = start_row(starts[start_index(at.section, bank)]) + __popc(masks[mask_index(at.section, 0, bank)]);
+    }
+    const uint32_t last = units * kUnit - 4;
+    uint32_t from = kHead + 4 * bank + kUnit * row;
 #pragma unroll
     for (uint32_t i = 0; i < kHalfWords; ++i) {
         e[i] = 0;
@@ -295,16 +310,16 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     uint32_t e[kHalfWords], stored;
     load_words(p, at, shared, e);
     uint32_t mask = take(e, stored);
-    uint32_t begin = deal(s, at, __popc(mask), stored);
+    uint32_t row = deal(s, at, __popc(mask), stored);
     if (units_of(s) != units) {
         // No word is left, and what is behind the head is zeros.
         mask = 0;
-        begin = deal(s, at, 0, 0);
+        row = deal(s, at, 0, 0);
         for (uint32_t i = kHead / 16 + threadIdx.x; i < units * (kUnit / 16); i += kThreads) {
             shared[i] = make_uint4(0, 0, 0, 0);
         }
     }
-    encode(s, reinterpret_cast<uint8_t*>(shared), at, e, mask, begin);
+    encode(s, reinterpret_cast<uint8_t*>(shared), at, e, mask, row);
     __syncthreads();
     uint4* out = reinterpret_cast<uint4*>(p.data + uint64_t{start} * kUnit);
     for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) out[i] = shared[i];
@@ -332,13 +347,13 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     good = front_is_good(p, index) && inside_only(p, at, e);
     uint32_t stored;
     const uint32_t mask = take(e, stored);
-    const uint32_t begin = deal(s, at, __popc(mask), stored);
+    const uint32_t row = deal(s, at, __popc(mask), stored);
     good &= units_of(s) == units;
     if (__syncthreads_or(!good)) {
         if (threadIdx.x == 0) report(p, index);
         return;
     }
-    encode(s, reinterpret_cast<uint8_t*>(shared), at, e, mask, begin);
+    encode(s, reinterpret_cast<uint8_t*>(shared), at, e, mask, row);
     __syncthreads();
     const uint4* in = reinterpret_cast<const uint4*>(bytes);
     for (uint32_t i = threadIdx.x; i < units * (kUnit / 16); i += kThreads) {

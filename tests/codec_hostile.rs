@@ -92,7 +92,7 @@ fn header_lies_are_named() {
         let current = u32_at(&good, 8);
         let known = match format {
             Format::Slots => 4,
-            Format::Banked => 2,
+            Format::Banked => 3,
             Format::Bitmap | Format::Sell | Format::TiledCsl => 1,
         };
         assert_eq!(current, known);
@@ -506,17 +506,16 @@ fn banked_lies_are_named() {
     let block = |index: usize| data + u32_at(&good, 256 + 4 * index) as usize * 128;
     let first = block(0);
     let mask_at = |w: usize, lane: usize, half: usize| first + 256 * w + 8 * lane + 4 * half;
-    let start_at = |w: usize, lane: usize| first + 1024 + 128 * w + 4 * lane;
+    let start_at = |w: usize, lane: usize| first + 1024 + 64 * w + 2 * lane;
     let mask = |w: usize, lane: usize, half: usize| u32_at(&good, mask_at(w, lane, half));
-    let start = |w: usize, lane: usize, half: usize| {
-        (u32_at(&good, start_at(w, lane)) >> (16 * half) & 0xffff) as usize
-    };
     let count = |w: usize, lane: usize, half: usize| mask(w, lane, half).count_ones() as usize;
+    let row = |w: usize, lane: usize| usize::from(good[start_at(w, lane)]);
+    let bank = |w: usize, lane: usize| usize::from(good[start_at(w, lane) + 1]);
 
     // Sizes that no block has, in a table and in a header that would fit it, and a row more and fewer than needed.
-    corrupt(&good, &["table", "block 0", "12 to 268"], |b| put32(b, 260, 11));
-    corrupt(&good, &["max block", "12 to 268"], |b| put32(b, 96, 269));
-    corrupt(&good, &["max block", "12 to 268"], |b| put32(b, 96, 11));
+    corrupt(&good, &["table", "block 0", "10 to 266"], |b| put32(b, 260, 9));
+    corrupt(&good, &["max block", "10 to 266"], |b| put32(b, 96, 267));
+    corrupt(&good, &["max block", "10 to 266"], |b| put32(b, 96, 9));
     corrupt(&good, &["table", "block 0"], |b| put32(b, 260, u32_at(&good, 260) + 1));
     corrupt(&good, &["block 0"], |b| put32(b, 260, u32_at(&good, 260) - 1));
 
@@ -529,22 +528,17 @@ fn banked_lies_are_named() {
                 });
             }
         }
-        // Starts: another bank, another row, behind the block, and bytes between words.
-        for bit in 0..32 {
-            corrupt(&good, &["block 0"], |b| {
-                put32(b, start_at(w, lane), u32_at(&good, start_at(w, lane)) ^ 1 << bit);
-            });
+        // Starts: another row, another bank, one that there is not, and behind the block.
+        for bit in 0..16 {
+            corrupt(&good, &["block 0"], |b| b[start_at(w, lane) + bit / 8] ^= 1 << (bit % 8));
         }
-        corrupt(&good, &["block 0", "before its words"], |b| b[start_at(w, lane) + 1] = 0xff);
-        corrupt(&good, &["block 0", "before its words"], |b| b[start_at(w, lane) + 3] = 0xff);
+        corrupt(&good, &["starts: block 0", "out of it"], |b| b[start_at(w, lane)] = 0xff);
+        corrupt(&good, &["starts: block 0", "out of it"], |b| b[start_at(w, lane) + 1] = 32);
     }
-    let empty = (0..32).flat_map(|lane| [(lane, 0), (lane, 1)]);
     let (ragged, blocks) = compressed(Format::Banked, 20, 40, |r, c| r < 16 && c < 8);
     // Section 1 has no words, and its lanes have starts all the same.
-    for (lane, half) in empty {
-        corrupt(&ragged, &["starts: block 0", "byte"], |b| {
-            b[blocks[0] + 1024 + 128 + 4 * lane + 2 * half] ^= 4;
-        });
+    for byte in 0..64 {
+        corrupt(&ragged, &["starts: block 0", "byte"], |b| b[blocks[0] + 1024 + 64 + byte] ^= 4);
     }
 
     // Beyond the rows of the matrix, of which the second tile has 6: a word's second register is 8 rows below.
@@ -556,8 +550,8 @@ fn banked_lies_are_named() {
     corrupt(&good, &["block 2", "outside rows x cols"], |b| put32(b, at, moved));
 
     // Words: without an element, and with a zero of the other sign.
-    let pair = |lane: usize, half: usize| (start(0, lane, half), count(0, lane, half));
-    let (from, words) = pair(3, 1);
+    let words = count(0, 3, 1);
+    let from = 1280 + 4 * bank(0, 3) + 128 * (row(0, bank(0, 3)) + count(0, bank(0, 3), 0));
     assert!(words > 0, "lane 3 has words");
     corrupt(&good, &["block 0"], |b| put32(b, first + from, 0));
     corrupt(&good, &["block 0"], |b| put32(b, first + from, 0x8000_8000));
@@ -572,17 +566,16 @@ fn banked_lies_are_named() {
         put32(b, at, u32_at(&good, at) | 0x8000 << shift);
     });
 
-    // A word that nobody uses, in a bank that ends before the section does.
-    let rows = (start(1, 0, 0) - start(0, 0, 0)) / 128;
-    let used = |bank: usize| {
-        let own = count(0, bank, 0);
-        let second = (0..32).find(|&lane| start(0, lane, 1) == 1536 + 4 * bank + 128 * own);
-        own + count(0, second.expect("a lane"), 1)
+    // A word that nobody uses, in a bank that ends before the block does.
+    let rows = u32_at(&good, 260) as usize - 10;
+    let used = |of: usize| {
+        let last = (0..32).find(|&lane| bank(3, lane) == of).expect("a lane");
+        row(3, of) + count(3, of, 0) + count(3, last, 1)
     };
     let free = (0..32).find(|&bank| used(bank) < rows).expect("a bank that ends early");
     for byte in 0..4 {
         corrupt(&good, &["words: block 0", "need 0x00"], |b| {
-            b[first + 1536 + 128 * (rows - 1) + 4 * free + byte] = 1;
+            b[first + 1280 + 128 * (rows - 1) + 4 * free + byte] = 1;
         });
     }
 }

@@ -11,13 +11,15 @@ namespace fl::banked {
 struct Streams {
     uint32_t mask[2], at[2];
 
+    // By a warp.
     __device__ __forceinline__ Streams(uint32_t block, uint32_t section, uint32_t lane) {
-        const uint2 masks = lds64(block + section * (2 * kUnit) + lane * 8);
-        const uint32_t starts = lds32(block + kStarts + section * kUnit + lane * 4);
+        const uint2 masks = lds64(block + 4 * mask_index(section, 0, lane));
+        const uint32_t start = lds16(block + kStarts + 2 * start_index(section, lane));
         mask[0] = masks.x;
         mask[1] = masks.y;
-        at[0] = block + (starts & 0xffff);
-        at[1] = block + (starts >> 16);
+        at[0] = block + kHead + lane * 4 + start_row(start) * kUnit;
+        // Behind what its bank's lane has of half 0.
+        at[1] = __shfl_sync(~0u, at[0] + __popc(masks.x) * kUnit, start_bank(start));
     }
     __device__ __forceinline__ Streams() : mask{0, 0}, at{0, 0} {}
 

@@ -3,9 +3,6 @@
 /// Lanes of a warp, and banks.
 pub(crate) const LANES: usize = 32;
 
-/// Entries of a lane in a part, at most.
-const MOST: usize = 32;
-
 /// Where the lanes' second parts lie, if the first are in the banks of their own numbers.
 pub(crate) struct Deal {
     /// Bank of each lane's second part, which begins behind what that bank has.
@@ -15,10 +12,12 @@ pub(crate) struct Deal {
 }
 
 impl Deal {
-    /// Of the entries of each lane. The fullest banks go to the lanes that add least, so that all end close together; equals in order.
+    /// Of what each bank has, the first part being the last of it, and each lane adds. The fullest banks go to the lanes that add
+    /// least, so that all end close together; equals in order.
     pub(crate) fn of(first: &[u8; LANES], second: &[u8; LANES]) -> Self {
-        let fullest = order(|bank| MOST - usize::from(first[bank]).min(MOST));
-        let least = order(|lane| usize::from(second[lane]).min(MOST));
+        let longest = first.iter().copied().max().unwrap_or(0);
+        let fullest = order(&first.map(|entries| longest - entries));
+        let least = order(second);
         let mut deal = Self { bank: [0; LANES], rows: 0 };
         for (its, lane) in fullest.into_iter().zip(least) {
             deal.bank[usize::from(lane)] = its;
@@ -30,18 +29,20 @@ impl Deal {
     }
 }
 
-/// Numbers sorted by their keys, which are [`MOST`] at most; equals in order. Counting sort.
-fn order(key: impl Fn(usize) -> usize) -> [u8; LANES] {
-    let mut at = [0u8; MOST + 2];
-    for i in 0..LANES {
-        at[key(i) + 1] += 1;
+/// Numbers sorted by their keys; equals in order. Counting sort.
+fn order(keys: &[u8; LANES]) -> [u8; LANES] {
+    let mut at = [0u8; 1 + u8::MAX as usize + 1];
+    let mut largest = 0;
+    for &key in keys {
+        at[usize::from(key) + 1] += 1;
+        largest = largest.max(usize::from(key));
     }
-    for k in 1..at.len() {
+    for k in 1..=largest {
         at[k] += at[k - 1];
     }
     let mut sorted = [0; LANES];
-    for i in 0..LANES {
-        let place = &mut at[key(i)];
+    for (i, &key) in keys.iter().enumerate() {
+        let place = &mut at[usize::from(key)];
         sorted[usize::from(*place) % LANES] = i as u8;
         *place += 1;
     }
@@ -60,5 +61,8 @@ mod tests {
         assert_eq!((deal.bank[0], deal.bank[31]), (3, 9));
         assert_eq!((deal.bank[1], deal.bank[2], deal.bank[30]), (0, 1, 31));
         assert_eq!(deal.rows, 33);
+        first[17] = u8::MAX;
+        let deal = Deal::of(&first, &second);
+        assert_eq!((deal.bank[0], deal.bank[1], deal.rows), (17, 3, 256));
     }
 }

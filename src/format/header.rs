@@ -32,7 +32,7 @@ use super::{banked, bitmap, sell, slots, tiled_csl};
 pub const fn version(format: Format) -> u32 {
     match format {
         Format::Bitmap | Format::Sell | Format::TiledCsl => 1,
-        Format::Banked => 2,
+        Format::Banked => 3,
         Format::Slots => 4,
     }
 }

@@ -482,7 +482,7 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
                     usize::from(bad[72]) + 256 * usize::from(bad[73]) + 1024 + rng.below(512)
                 }
                 3 if format == api::FORMAT_BANKED => {
-                    usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(1536)
+                    usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(1280)
                 }
                 3 if format == api::FORMAT_SELL => {
                     usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(64)
