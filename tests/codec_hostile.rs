@@ -93,7 +93,8 @@ fn header_lies_are_named() {
         let known = match format {
             Format::Slots => 4,
             Format::Banked => 3,
-            Format::Bitmap | Format::Sell | Format::TiledCsl => 1,
+            Format::Bitmap => 2,
+            Format::Sell | Format::TiledCsl => 1,
         };
         assert_eq!(current, known);
         for version in [0, current - 1, current + 1, u32::MAX] {
@@ -154,10 +155,12 @@ fn table_lies_are_named() {
         corrupt(&good, &["table padding"], |b| b[256 + 4 * entries] = 7);
     }
     let good = buffer(Format::Bitmap, false);
-    // A block without room for its masks; one with a value row too many, one too few.
+    // A block without room for its masks; one with a row of values too many, one too few.
     corrupt(&good, &["table", "block 0"], |b| put32(b, 260, 7));
-    corrupt(&good, &["table", "value rows"], |b| put32(b, 260, u32_at(&good, 260) + 1));
-    corrupt(&good, &["table", "value rows"], |b| put32(b, 260, u32_at(&good, 260) - 1));
+    corrupt(&good, &["table", "block 0", "elements need"], |b| {
+        put32(b, 260, u32_at(&good, 260) + 1);
+    });
+    corrupt(&good, &["starts: block 0", "out of it"], |b| put32(b, 260, u32_at(&good, 260) - 1));
 }
 
 #[test]
@@ -170,42 +173,90 @@ fn a_value_row_nobody_needs_is_refused() {
     put32(&mut bytes, last, u32_at(&good, last) + 1);
     put64(&mut bytes, 80, u64_at(&good, 80) + 128);
     put64(&mut bytes, 88, u64_at(&good, 88) + 128);
-    refused(&bytes, Kind::CorruptData, &["value rows", "masks need"]);
+    refused(&bytes, Kind::CorruptData, &["table", "elements need"]);
 }
 
 #[test]
 fn bitmap_lies_are_named() {
     let good = buffer(Format::Bitmap, false);
-    assert_eq!(u32_at(&good, 52), 512);
     let data = u64_at(&good, 72) as usize;
     let block = |index: usize| data + u32_at(&good, 256 + 4 * index) as usize * 128;
-    let masks = 16 * 128;
-    // Rows 64..96 are block 2: row 70 is lane 4 * 6, slot 0; its first column is bit 7.
-    corrupt(&good, &["masks", "(70, 0)", "outside"], |b| b[block(2) + 24 * 16] |= 0x80);
-    // Column 300 of block 0: step 9, columns 288 + 8 t, t = 1, pair 2 of row 0: bit 6.
-    corrupt(&good, &["masks", "(0, 300)", "outside"], |b| b[block(0) + 2 * 512 + 16 + 4] |= 0x40);
-    // One stored element more or less: the streams' counts no longer fit.
-    let mask = (block(0)..block(0) + masks).find(|&at| good[at] != 0).unwrap();
-    assert!(
-        validate(&{
-            let mut bytes = good.clone();
-            bytes[mask] &= bytes[mask] - 1;
-            bytes
-        })
-        .is_err()
-    );
-    // A stored zero, and a padding half that is not zero.
-    corrupt(&good, &["values", "stored but zero"], |b| {
-        b[block(0) + masks..block(0) + masks + 2].fill(0);
+    let first = block(0);
+    let mask_at = |w: usize, lane: usize, half: usize| first + 512 * w + 16 * lane + 8 * half;
+    let start_at =
+        |w: usize, lane: usize, half: usize| first + 2048 + 128 * w + 4 * lane + 2 * half;
+    let count = |w: usize, lane: usize, half: usize| {
+        u64_at(&good, mask_at(w, lane, half)).count_ones() as usize
+    };
+    let row = |w: usize, lane: usize, half: usize| usize::from(good[start_at(w, lane, half)]);
+    let bank = |w: usize, lane: usize, half: usize| usize::from(good[start_at(w, lane, half) + 1]);
+
+    // Sizes that no block has, in a table and in a header that would fit it.
+    corrupt(&good, &["table", "block 0", "20 to 276"], |b| put32(b, 260, 19));
+    corrupt(&good, &["max block", "20 to 276"], |b| put32(b, 96, 277));
+    corrupt(&good, &["max block", "20 to 276"], |b| put32(b, 96, 19));
+    corrupt(&good, &["tile rows", "64"], |b| put32(b, 48, 32));
+    for width in [512, 1024] {
+        corrupt(&good, &["tile cols", "256"], |b| put32(b, 52, width));
+    }
+
+    for (w, lane) in [(0, 0), (1, 13), (3, 31)] {
+        for half in 0..2 {
+            // Masks: an element more or less.
+            for bit in 0..64 {
+                corrupt(&good, &["block 0"], |b| {
+                    b[mask_at(w, lane, half) + bit / 8] ^= 1 << (bit % 8);
+                });
+            }
+            // Starts: another row, another bank, one that there is not, and behind the block.
+            let at = start_at(w, lane, half);
+            for bit in 0..16 {
+                corrupt(&good, &["block 0"], |b| b[at + bit / 8] ^= 1 << (bit % 8));
+            }
+            corrupt(&good, &["starts: block 0", "out of it"], |b| b[at] = 0xff);
+            corrupt(&good, &["starts: block 0", "out of it"], |b| b[at + 1] = 32);
+        }
+    }
+    let (ragged, blocks) = compressed(Format::Bitmap, 20, 40, |r, c| r < 16 && c < 8);
+    // Section 1 has no elements, and its lanes have starts all the same.
+    for byte in 0..128 {
+        corrupt(&ragged, &["starts: block 0", "byte"], |b| b[blocks[0] + 2048 + 128 + byte] ^= 4);
+    }
+
+    // Beyond the rows of the matrix, of which the second tile has 6: register 1 is 8 rows below register 0.
+    let below = block(2);
+    let lane = (0..32).find(|&lane| good[below + 16 * lane] != 0).expect("a lane with elements");
+    corrupt(&good, &["block 2", "outside rows x cols"], |b| {
+        b.swap(below + 16 * lane, below + 16 * lane + 1);
     });
-    corrupt(&good, &["values", "stored but zero"], |b| {
-        b[block(0) + masks] = 0;
-        b[block(0) + masks + 1] = 0x80;
+    // Beyond its columns, of which the second block has 44: step 3 is behind step 2.
+    let beside = block(1);
+    let lane = (0..32).find(|&lane| good[beside + 16 * lane] & 0x30 != 0).expect("one in step 2");
+    corrupt(&good, &["block 1", "outside rows x cols"], |b| {
+        let mask = b[beside + 16 * lane];
+        b[beside + 16 * lane] = mask & 0x0f | (mask & 0x30) << 2;
     });
-    let end = block(1);
-    let free = (block(0) + masks..end).step_by(2).find(|&at| good[at..at + 2] == [0, 0]).unwrap();
-    corrupt(&good, &["padding", "needs zero"], |b| b[free] = 1);
-    corrupt(&good, &["padding", "0x8000"], |b| b[free + 1] = 0x80);
+
+    // Values: zeros of either sign where an element is.
+    assert!(count(0, 3, 1) > 0, "lane 3 has elements");
+    let from = first + 2560 + 128 * row(0, 3, 1) + 4 * bank(0, 3, 1) + 2;
+    for zero in [0_u16, 0x8000] {
+        corrupt(&good, &["block 0"], |b| b[from..from + 2].copy_from_slice(&zero.to_le_bytes()));
+    }
+
+    // A value that nobody uses, in a bank that ends before the block does.
+    let rows = u32_at(&good, 260) as usize - 20;
+    for half in 0..2 {
+        let used = |of: usize| {
+            let last = (0..32).find(|&lane| bank(3, lane, half) == of).expect("a lane");
+            row(3, last, half) + count(3, last, half)
+        };
+        let free = (0..32).find(|&bank| used(bank) < rows).expect("a bank that ends early");
+        let at = first + 2560 + 128 * (rows - 1) + 4 * free + 2 * half;
+        for byte in [at, at + 1] {
+            corrupt(&good, &["values: block 0", "need 0x00"], |b| b[byte] = 1);
+        }
+    }
 }
 
 #[test]

@@ -159,49 +159,56 @@ fn kept(value: u16) -> u16 {
     if value & 0x7fff == 0 { 0 } else { value }
 }
 
-/// Bitmap v1, written down element by element from docs/format-bitmap.md.
-fn naive_bitmap(matrix: &Dense, width: usize) -> Vec<u8> {
+/// Bitmap v2, written down element by element from docs/format-bitmap.md.
+fn naive_bitmap(matrix: &Dense) -> Vec<u8> {
     let DenseLayout { rows, cols, .. } = matrix.layout;
-    let steps = width / 32;
     let mut table = vec![0u32];
     let mut data = Vec::new();
-    for r0 in (0..rows).step_by(32) {
-        for c0 in (0..cols).step_by(width) {
-            let mut masks = vec![0u8; steps * 128];
-            let mut streams = vec![Vec::new(); 32];
-            for i in 0..steps {
-                for l in 0..32 {
-                    let mut word = 0u32;
-                    for rho in 0..4 {
-                        for k in 0..8 {
-                            let (r, c) = (r0 + l / 4 + 8 * rho, c0 + 32 * i + 8 * (l % 4) + k);
-                            let value = if r < rows && c < cols {
-                                matrix.values[matrix.layout.index(r, c)]
-                            } else {
-                                0
-                            };
-                            if value & 0x7fff != 0 {
-                                let j = rho * 4 + k / 2;
-                                word |= 1
-                                    << (16 * (j & 1) + if k % 2 == 0 { 7 } else { 15 } - (j >> 1));
-                                streams[l ^ (((i & 7) << 2) | (i & 3))].push(value);
+    for r0 in (0..rows).step_by(64) {
+        for c0 in (0..cols).step_by(256) {
+            let element = |r: usize, k: usize| {
+                if r0 + r >= rows || c0 + k >= cols {
+                    return 0;
+                }
+                kept(matrix.values[matrix.layout.index(r0 + r, c0 + k)])
+            };
+            let (mut masks, mut starts) = ([0u32; 512], [0u16; 256]);
+            // Values of each plane and bank.
+            let mut planes = vec![vec![Vec::new(); 32]; 2];
+            for w in 0..4 {
+                for (h, banks) in planes.iter_mut().enumerate() {
+                    let mut values = vec![Vec::new(); 32];
+                    for (l, values) in values.iter_mut().enumerate() {
+                        for (q, r, e) in (0..64).map(|i| (i / 8, i / 2 % 4, i % 2)) {
+                            let row = 16 * w + l / 4 + 8 * (r % 2);
+                            let col = 128 * h + 16 * q + 8 * (r / 2) + 2 * (l % 4) + e;
+                            let value = element(row, col);
+                            if value != 0 {
+                                values.push(value);
+                                let at = (512 * w + 16 * l + 4 * (2 * h + q / 4)) / 4;
+                                masks[at] |= 1 << (8 * r + 2 * (q % 4) + e);
                             }
                         }
                     }
-                    let at = (i / 4) * 512 + l * 16 + (i % 4) * 4;
-                    masks[at..at + 4].copy_from_slice(&word.to_le_bytes());
+                    let mut fullest: Vec<usize> = (0..32).collect();
+                    fullest.sort_by_key(|&bank| std::cmp::Reverse(banks[bank].len()));
+                    let mut lanes: Vec<usize> = (0..32).collect();
+                    lanes.sort_by_key(|&lane| values[lane].len());
+                    for (bank, lane) in fullest.into_iter().zip(lanes) {
+                        starts[64 * w + 2 * lane + h] = (banks[bank].len() + 256 * bank) as u16;
+                        banks[bank].append(&mut values[lane]);
+                    }
                 }
             }
-            let value_rows = streams.iter().map(|s| s.len().div_ceil(2)).max().unwrap();
-            let mut values = vec![0u8; value_rows * 128];
-            for (s, stream) in streams.iter().enumerate() {
-                for (q, value) in stream.iter().enumerate() {
-                    let at = (q / 2) * 128 + s * 4 + (q % 2) * 2;
-                    values[at..at + 2].copy_from_slice(&value.to_le_bytes());
+            data.extend(masks.iter().flat_map(|mask| mask.to_le_bytes()));
+            data.extend(starts.iter().flat_map(|start| start.to_le_bytes()));
+            for row in 0..planes.iter().flatten().map(Vec::len).max().unwrap() {
+                for bank in 0..32 {
+                    for plane in &planes {
+                        data.extend(plane[bank].get(row).copied().unwrap_or(0).to_le_bytes());
+                    }
                 }
             }
-            data.extend(masks);
-            data.extend(values);
             table.push((data.len() / 128) as u32);
         }
     }
@@ -582,9 +589,8 @@ proptest! {
 
     #[test]
     fn bitmap_bytes_are_those_of_the_specification(matrix in any_dense()) {
-        let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Bitmap), false));
-        let expected = naive_bitmap(&matrix, analysis.header.tile_cols as usize);
-        prop_assert!(buffer[Header::BYTES..] == expected);
+        let (_, buffer) = compress(&matrix.layout, &matrix.values, &options(Some(Format::Bitmap), false));
+        prop_assert!(buffer[Header::BYTES..] == naive_bitmap(&matrix));
     }
 
     #[test]
@@ -802,13 +808,8 @@ fn every_single_byte_of_a_small_buffer_can_be_damaged() {
 
 #[test]
 fn all_zero_and_all_dense_have_the_sizes_of_the_specification() {
-    for (keep, bitmap_units, csl_units) in [(0, 2 * 8, 0), (1000, 2 * (8 + 128), 2 * 64 * 64 / 4)] {
+    for (keep, csl_units) in [(0, 0), (1000, 2 * 64 * 64 / 4)] {
         let matrix = dense(64, 128, 0, Order::Row, keep, 9);
-        let (_, bitmap) =
-            compress(&matrix.layout, &matrix.values, &options(Some(Format::Bitmap), false));
-        let half = if keep == 1000 { 2 * (8 + 64) } else { bitmap_units };
-        // A block is 256 wide: only half of its columns exist here.
-        assert_eq!(bitmap.len(), 512 + half * 128);
         let (_, csl) =
             compress(&matrix.layout, &matrix.values, &options(Some(Format::TiledCsl), true));
         assert_eq!(csl.len(), 512 + csl_units * 16);
@@ -824,6 +825,13 @@ fn all_zero_and_all_dense_have_the_sizes_of_the_specification() {
         let (_, sell) =
             compress(&matrix.layout, &matrix.values, &options(Some(Format::Sell), false));
         assert_eq!(sell.len(), 512 + 2 * units * 128);
+    }
+    for (keep, units) in [(0, 20), (1000, 20 + 4 * 64)] {
+        // A block is 64 x 256; the second has half of its columns, of which one plane is as long as if it had all.
+        let matrix = dense(64, 384, 0, Order::Row, keep, 9);
+        let (_, bitmap) =
+            compress(&matrix.layout, &matrix.values, &options(Some(Format::Bitmap), false));
+        assert_eq!(bitmap.len(), 512 + 2 * units * 128);
     }
     for (keep, units) in [(0, 10), (1000, 10 + 4 * 64)] {
         let matrix = dense(128, 256, 0, Order::Row, keep, 9);

@@ -30,16 +30,10 @@ fn dense(rows: usize, cols: usize, permille: u32) -> Vec<u16> {
         .collect()
 }
 
-fn compress(
-    rows: usize,
-    cols: usize,
-    values: &[u16],
-    format: (Format, bool),
-    small: bool,
-) -> Vec<u8> {
+fn compress(rows: usize, cols: usize, values: &[u16], format: (Format, bool)) -> Vec<u8> {
     let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
-    let preference = if small { Preference::Footprint } else { Preference::Speed };
-    let options = EncodeOptions { format: Some(format.0), reorder: format.1, preference };
+    let options =
+        EncodeOptions { format: Some(format.0), reorder: format.1, preference: Preference::Speed };
     let analysis = analyse(&layout, values, &options).unwrap();
     let mut out = vec![0; analysis.bytes()];
     encode(&analysis, &layout, values, &mut out).unwrap();
@@ -65,14 +59,11 @@ fn cut(buffer: &[u8], r: &Range<usize>, c: &Range<usize>) -> Vec<u8> {
 #[test]
 fn parts_decode_to_the_parts_of_the_dense_matrix() {
     for format in FORMATS {
-        for (rows, cols, permille, small) in [
-            (300, 1100, 200, false),
-            (129, 600, 0, false),
-            (128, 512, 1000, false),
-            (260, 2100, 20, true),
-        ] {
+        for (rows, cols, permille) in
+            [(300, 1100, 200), (129, 600, 0), (128, 512, 1000), (260, 2100, 20)]
+        {
             let values = dense(rows, cols, permille);
-            let buffer = compress(rows, cols, &values, format, small);
+            let buffer = compress(rows, cols, &values, format);
             let header = validate(&buffer).unwrap();
             let (tr, tc) = (header.tile_rows as usize, header.tile_cols as usize);
             let cuts = |size: usize, tile: usize| {
@@ -102,15 +93,14 @@ fn parts_decode_to_the_parts_of_the_dense_matrix() {
 #[test]
 fn a_part_has_the_bytes_of_the_part_compressed_by_itself() {
     for format in FORMATS {
-        // At this density Bitmap has blocks of 256 columns whatever the shape.
         let tile = if format.0 == Format::Sell { 2048 } else { 256 };
         let (rows, cols) = (389, 3 * tile + 20);
         let values = dense(rows, cols, 300);
-        let buffer = compress(rows, cols, &values, format, false);
+        let buffer = compress(rows, cols, &values, format);
         let header = Header::from_bytes(&buffer).unwrap();
         assert!(tile % header.tile_cols as usize == 0);
         for (r, c) in [(128..389, tile..cols), (0..256, 2 * tile..3 * tile), (256..384, 0..tile)] {
-            let alone = compress(r.len(), c.len(), &part_of(&values, cols, &r, &c), format, false);
+            let alone = compress(r.len(), c.len(), &part_of(&values, cols, &r, &c), format);
             assert!(cut(&buffer, &r, &c) == alone, "{format:?} {r:?} {c:?}");
         }
     }
@@ -125,7 +115,7 @@ fn parts_of_a_slots_matrix_keep_the_dense_rows_of_their_tiles() {
         values[row * cols..row * cols + full].fill(0x3c00);
     }
     let format = (Format::Slots, false);
-    let buffer = compress(rows, cols, &values, format, false);
+    let buffer = compress(rows, cols, &values, format);
     let dense_rows = |bytes: &[u8]| -> Vec<u8> {
         let header = Header::from_bytes(bytes).unwrap();
         let start = |index: usize| {
@@ -154,7 +144,7 @@ fn parts_of_a_slots_matrix_keep_the_dense_rows_of_their_tiles() {
         let part = cut(&buffer, &r, &c);
         assert_eq!(dense_rows(&part), expected, "{r:?} {c:?}");
         let wanted = part_of(&values, cols, &r, &c);
-        let alone = compress(r.len(), c.len(), &wanted, format, false);
+        let alone = compress(r.len(), c.len(), &wanted, format);
         assert_eq!(part == alone, same, "{r:?} {c:?}");
         let layout = DenseLayout::new(r.len(), c.len(), c.len(), Order::Row).unwrap();
         let mut got = vec![1; r.len() * c.len()];
@@ -167,7 +157,7 @@ fn parts_of_a_slots_matrix_keep_the_dense_rows_of_their_tiles() {
 fn ranges_that_are_no_whole_tiles_are_named() {
     for format in FORMATS {
         let cols = if format.0 == Format::Sell { 2100 } else { 700 };
-        let buffer = compress(300, cols, &dense(300, cols, 300), format, false);
+        let buffer = compress(300, cols, &dense(300, cols, 300), format);
         let cols = cols as u64;
         let header = Header::from_bytes(&buffer).unwrap();
         let (tr, tc) = (u64::from(header.tile_rows), u64::from(header.tile_cols));
@@ -210,7 +200,7 @@ proptest! {
         for row in values.chunks_mut(600).step_by(11) {
             row.fill(0x3c00);
         }
-        let mut buffer = compress(390, 600, &values, FORMATS[which], false);
+        let mut buffer = compress(390, 600, &values, FORMATS[which]);
         // The header is checked before anything else; damage what lies behind it.
         let len = buffer.len() - Header::BYTES;
         for (at, byte) in damage {

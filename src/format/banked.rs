@@ -8,48 +8,24 @@
 use std::array::from_fn;
 
 use super::banks::{Deal, LANES};
-use super::header::{Header, corrupt};
-use super::list::stored_bits;
-use super::tile::{Tile, check_edge, reduce, scatter};
-use super::{Analysis, block, blocks, changed, word};
-use crate::error::Result;
-use crate::types::{DenseLayout, Format};
+use super::fragments::{
+    self, BlockTile, HALF_COLS, HALF_REGISTERS, HALVES, REGISTERS, SECTION_ROWS, SECTIONS, element,
+    step_bits,
+};
+use super::word;
+use crate::types::Format;
 
-/// Rows of a block.
-pub const TILE_ROWS: usize = SECTIONS * SECTION_ROWS;
-/// Columns of a block.
-pub const TILE_COLS: usize = HALVES * HALF_COLS;
-/// Bytes of a row of words, and of one step of the table's offsets.
-pub const UNIT: usize = 128;
+pub use super::fragments::{TILE_COLS, TILE_ROWS, UNIT};
+
 /// Units of a block without elements.
 pub const LEAST_UNITS: u32 = (HEAD / UNIT) as u32;
 /// Units of a block without a word left out.
-pub const MOST_UNITS: u32 = LEAST_UNITS + (SECTIONS * HALVES * HALF_WORDS) as u32;
+pub const MOST_UNITS: u32 = LEAST_UNITS + (SECTIONS * HALVES * HALF_REGISTERS) as u32;
 
-/// Parts of a block that one warp decodes.
-const SECTIONS: usize = 4;
-const SECTION_ROWS: usize = 16;
-const HALVES: usize = 2;
-const HALF_COLS: usize = 128;
-/// MMAs of a half: 16 columns each.
-const STEPS: usize = 8;
-/// Words of a lane and MMA.
-const REGISTERS: usize = 4;
-/// Words of a lane and half.
-const HALF_WORDS: usize = STEPS * REGISTERS;
 /// Byte offset of the starts; the masks are before them.
 const STARTS: usize = 4 * SECTIONS * LANES * HALVES;
 /// Bytes of masks and starts.
 const HEAD: usize = STARTS + 2 * SECTIONS * LANES;
-
-/// One block, dense.
-pub(crate) type BlockTile = Tile<TILE_ROWS, TILE_COLS>;
-
-/// (row, column) in its section and half of a lane's word.
-#[inline]
-const fn element(lane: usize, step: usize, register: usize) -> (usize, usize) {
-    (lane / 4 + 8 * (register % 2), 16 * step + 8 * (register / 2) + 2 * (lane % 4))
-}
 
 /// Bits 0, 4, 8 and so on for those of a byte.
 const SPREAD: [u32; 256] = {
@@ -98,15 +74,7 @@ impl Section {
         let mut nnz = 0;
         for (r, row) in rows.iter().enumerate() {
             for (masks, half) in masks.iter_mut().zip(row.chunks_exact(HALF_COLS)) {
-                // Bytes of the left and of the right eight columns of each step, two bits a word.
-                let mut pairs = [[0u8; STEPS]; 2];
-                for (octet, values) in half.chunks_exact(8).enumerate() {
-                    if let Some(values) = values.first_chunk() {
-                        pairs[octet % 2][octet / 2] = stored_bits(values);
-                    }
-                }
-                for (right, pairs) in pairs.into_iter().enumerate() {
-                    let bits = u64::from_le_bytes(pairs);
+                for (right, bits) in step_bits(half).into_iter().enumerate() {
                     nnz += bits.count_ones();
                     let either = bits | bits >> 1;
                     for t in 0..4 {
@@ -170,16 +138,23 @@ impl Section {
     }
 }
 
+/// Zeros of either sign are +0.
+const fn kept(bits: u16) -> u32 {
+    if bits & 0x7fff == 0 { 0 } else { bits as u32 }
+}
+
 /// The sections of a block.
-struct Sections {
+pub(crate) struct Block {
     sections: [Section; SECTIONS],
-    /// Stored elements.
     nnz: u32,
     /// Rows of words that the longest bank needs.
     rows: usize,
 }
 
-impl Sections {
+impl fragments::Block for Block {
+    const FORMAT: Format = Format::Banked;
+    const LEAST_UNITS: u32 = LEAST_UNITS;
+
     fn of(tile: &BlockTile) -> Self {
         let mut sections = [Section::default(); SECTIONS];
         let mut nnz = 0;
@@ -192,178 +167,70 @@ impl Sections {
         Self { sections, nnz, rows: filled.into_iter().max().unwrap_or(0) }
     }
 
+    fn nnz(&self) -> u32 {
+        self.nnz
+    }
+
     fn units(&self) -> u32 {
         LEAST_UNITS + self.rows as u32
     }
-}
 
-/// Zeros of either sign are +0.
-const fn kept(bits: u16) -> u32 {
-    if bits & 0x7fff == 0 { 0 } else { bits as u32 }
-}
-
-/// Writes one block over whatever `out` held; `out` is as long as the analysis said.
-fn encode_block(tile: &BlockTile, block: &Sections, out: &mut [u8]) -> Result<()> {
-    if block.units() as usize * UNIT != out.len() {
-        return Err(changed());
-    }
-    out.fill(0);
-    for (w, section) in block.sections.iter().enumerate() {
-        let rows = &tile[SECTION_ROWS * w..][..SECTION_ROWS];
-        for lane in 0..LANES {
-            let index = LANES * w + lane;
-            out[STARTS + 2 * index..][..2].copy_from_slice(&section.start(lane).to_le_bytes());
-            for half in 0..HALVES {
-                let mask = section.masks[half][lane];
-                let mut to = section.begin(half, lane);
-                out[4 * (HALVES * index + half)..][..4].copy_from_slice(&mask.to_le_bytes());
-                for (step, register) in words(mask) {
-                    let (row, col) = element(lane, step, register);
-                    let pair = &rows[row][HALF_COLS * half + col..][..2];
-                    let word = kept(pair[0]) | kept(pair[1]) << 16;
-                    out[to..to + 4].copy_from_slice(&word.to_le_bytes());
-                    to += UNIT;
+    fn write(&self, tile: &BlockTile, out: &mut [u8]) {
+        for (w, section) in self.sections.iter().enumerate() {
+            let rows = &tile[SECTION_ROWS * w..][..SECTION_ROWS];
+            for lane in 0..LANES {
+                let index = LANES * w + lane;
+                out[STARTS + 2 * index..][..2].copy_from_slice(&section.start(lane).to_le_bytes());
+                for half in 0..HALVES {
+                    let mask = section.masks[half][lane];
+                    let mut to = section.begin(half, lane);
+                    out[4 * (HALVES * index + half)..][..4].copy_from_slice(&mask.to_le_bytes());
+                    for (step, register) in words(mask) {
+                        let (row, col) = element(lane, step, register);
+                        let pair = &rows[row][HALF_COLS * half + col..][..2];
+                        let word = kept(pair[0]) | kept(pair[1]) << 16;
+                        out[to..to + 4].copy_from_slice(&word.to_le_bytes());
+                        to += UNIT;
+                    }
                 }
             }
         }
     }
-    Ok(())
-}
 
-fn new_tile() -> Box<BlockTile> {
-    Box::new([[0; TILE_COLS]; TILE_ROWS])
-}
-
-/// First pass: counts and sizes every block.
-pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    let size = |_, tile: &BlockTile| {
-        let block = Sections::of(tile);
-        (block.nnz, block.units(), ())
-    };
-    Ok(blocks::analyse(Format::Banked, layout, values, 4, size)?.0)
-}
-
-/// Second pass: writes the data section, whose length is the header's.
-pub(crate) fn encode(
-    analysis: &Analysis,
-    layout: &DenseLayout,
-    values: &[u16],
-    data: &mut [u8],
-) -> Result<()> {
-    let encode = |_: &mut (), _, tile: &BlockTile, out: &mut [u8]| {
-        encode_block(tile, &Sections::of(tile), out)
-    };
-    blocks::encode(analysis, layout, values, data, 4, || (), encode)
-}
-
-/// Writes block `index` over `tile`.
-pub(crate) fn unpack(
-    buffer: &[u8],
-    header: &Header,
-    index: usize,
-    tile: &mut BlockTile,
-) -> Result<()> {
-    let bytes = block(buffer, header, index, LEAST_UNITS)?;
-    unpack_block(bytes, tile)
-        .ok_or_else(|| corrupt(format!("starts: block {index}: they lead out of it")))
-}
-
-fn unpack_block(bytes: &[u8], tile: &mut BlockTile) -> Option<()> {
-    *tile = [[0; TILE_COLS]; TILE_ROWS];
-    for (w, rows) in tile.chunks_exact_mut(SECTION_ROWS).enumerate() {
-        let section = Section::read(bytes, w)?;
-        for lane in 0..LANES {
-            for half in 0..HALVES {
-                let mut from = section.begin(half, lane);
-                for (step, register) in words(section.masks[half][lane]) {
-                    let (row, col) = element(lane, step, register);
-                    let two = word(bytes, from)?;
-                    let pair = rows[row][HALF_COLS * half + col..].first_chunk_mut()?;
-                    *pair = [two as u16, (two >> 16) as u16];
-                    from += UNIT;
+    fn read(bytes: &[u8], tile: &mut BlockTile) -> Option<()> {
+        for (w, rows) in tile.chunks_exact_mut(SECTION_ROWS).enumerate() {
+            let section = Section::read(bytes, w)?;
+            for lane in 0..LANES {
+                for half in 0..HALVES {
+                    let mut from = section.begin(half, lane);
+                    for (step, register) in words(section.masks[half][lane]) {
+                        let (row, col) = element(lane, step, register);
+                        let two = word(bytes, from)?;
+                        let pair = rows[row][HALF_COLS * half + col..].first_chunk_mut()?;
+                        *pair = [two as u16, (two >> 16) as u16];
+                        from += UNIT;
+                    }
                 }
             }
         }
+        Some(())
     }
-    Some(())
-}
 
-/// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
-/// The encoding of a block is unique: what it decodes to must give the same bytes again.
-pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
-    let visit = |range: std::ops::Range<usize>| {
-        let mut tile = new_tile();
-        let mut again = Vec::new();
-        let mut sum = (0u64, 0u32);
-        for index in range {
-            let bytes = block(buffer, header, index, LEAST_UNITS)?;
-            unpack(buffer, header, index, &mut tile)?;
-            check_edge(header, index, &tile)?;
-            let block = Sections::of(&tile);
-            let units = block.units();
-            if units as usize * UNIT != bytes.len() {
-                return Err(corrupt(format!(
-                    "table: block {index} has {} units, its elements need {units}",
-                    bytes.len() / UNIT
-                )));
-            }
-            again.resize(bytes.len(), 0);
-            encode_block(&tile, &block, &mut again)?;
-            if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
-                let part = match at {
-                    0..STARTS => "masks",
-                    STARTS..HEAD => "starts",
-                    _ => "words",
-                };
-                return Err(corrupt(format!(
-                    "{part}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
-                    bytes[at], again[at]
-                )));
-            }
-            sum = (sum.0 + u64::from(block.nnz), sum.1.max(units));
+    fn part(at: usize) -> &'static str {
+        match at {
+            0..STARTS => "masks",
+            STARTS..HEAD => "starts",
+            _ => "words",
         }
-        Ok(sum)
-    };
-    reduce(0..header.table_entries as usize - 1, 16, &visit, &|a, b| (a.0 + b.0, a.1.max(b.1)))
-}
-
-/// Decodes the block at tile row `tile`, block column `block` into `out`, which begins at element `base`.
-pub(crate) fn decode_block(
-    buffer: &[u8],
-    header: &Header,
-    layout: &DenseLayout,
-    (tile, block): (usize, usize),
-    out: &mut [u16],
-    base: usize,
-) -> Result<()> {
-    let (_, blocks) = header.grid();
-    let mut dense = new_tile();
-    unpack(buffer, header, tile * blocks as usize + block, &mut dense)?;
-    scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
-    Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// (section, half, lane, step, register) of the word of an element.
-    fn place(row: usize, col: usize) -> (usize, usize, usize, usize, usize) {
-        let lane = row % 8 * 4 + col % 8 / 2;
-        let register = row / 8 % 2 + 2 * (col / 8 % 2);
-        (row / SECTION_ROWS, col / HALF_COLS, lane, col % HALF_COLS / 16, register)
-    }
-
-    /// One element in `keep_one_of` is kept.
-    fn random(keep_one_of: u64) -> Box<BlockTile> {
-        let mut tile = new_tile();
-        for (i, value) in tile.iter_mut().flatten().enumerate() {
-            let mut x = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            *value = if (x >> 33) % keep_one_of == 0 { 0x3c00 } else { 0 };
-        }
-        tile
-    }
+    use crate::format::fragments::Block as _;
+    use crate::format::fragments::tests::{place, random, round_trips};
+    use crate::format::fragments::{STEPS, new_tile};
 
     #[test]
     fn an_element_is_in_the_word_that_holds_it() {
@@ -371,10 +238,8 @@ mod tests {
         for row in 0..TILE_ROWS {
             for col in 0..TILE_COLS {
                 let (w, half, lane, step, register) = place(row, col);
-                let (r, c) = element(lane, step, register);
-                assert_eq!((SECTION_ROWS * w + r, HALF_COLS * half + c), (row, col & !1));
                 tile[row][col] = 1;
-                let found = Sections::of(&tile);
+                let found = Block::of(&tile);
                 tile[row][col] = 0;
                 assert_eq!(found.nnz, 1);
                 assert_eq!(found.rows, 1);
@@ -402,18 +267,18 @@ mod tests {
 
     #[test]
     fn a_dense_block_is_the_largest() {
-        let units = |value| Sections::of(&[[value; TILE_COLS]; TILE_ROWS]).units();
+        let units = |value| Block::of(&[[value; TILE_COLS]; TILE_ROWS]).units();
         assert_eq!(units(0x3c00), MOST_UNITS);
         assert_eq!(units(0x8000), LEAST_UNITS);
         assert_eq!((LEAST_UNITS, MOST_UNITS), (10, 266));
-        let before_the_last = (SECTIONS - 1) * HALVES * HALF_WORDS + HALF_WORDS;
+        let before_the_last = (SECTIONS - 1) * HALVES * HALF_REGISTERS + HALF_REGISTERS;
         assert!(before_the_last <= usize::from(u8::MAX), "a start's row has 8 bits");
     }
 
     #[test]
     fn banks_of_a_random_block_end_close_together() {
         for keep_one_of in [2, 3, 5] {
-            let block = Sections::of(&random(keep_one_of));
+            let block = Block::of(&random(keep_one_of));
             let masks = block.sections.iter().flat_map(|section| section.masks.iter().flatten());
             let words: u32 = masks.map(|mask| mask.count_ones()).sum();
             let (mean, rows) = (f64::from(words) / LANES as f64, block.units() - LEAST_UNITS);
@@ -426,16 +291,6 @@ mod tests {
 
     #[test]
     fn a_block_decodes_to_what_was_encoded() {
-        for keep_one_of in [1, 2, 7, 100, u64::MAX] {
-            let mut tile = random(keep_one_of);
-            tile[5][9] = 0x8000;
-            let block = Sections::of(&tile);
-            let mut bytes = vec![0xa5; block.units() as usize * UNIT];
-            encode_block(&tile, &block, &mut bytes).unwrap();
-            let mut back = new_tile();
-            unpack_block(&bytes, &mut back).unwrap();
-            tile[5][9] = 0;
-            assert!(back == tile, "1 of {keep_one_of}");
-        }
+        round_trips::<Block>();
     }
 }

@@ -1,19 +1,19 @@
-//! Streams of a lane in two parts, dealt to the banks of shared memory (Banked, Slots).
+//! Streams of lanes, dealt to the banks of shared memory (Banked, Bitmap, Slots).
 
 /// Lanes of a warp, and banks.
 pub(crate) const LANES: usize = 32;
 
-/// Where the lanes' second parts lie, if the first are in the banks of their own numbers.
+/// Which bank each lane adds to, one lane a bank.
 pub(crate) struct Deal {
-    /// Bank of each lane's second part, which begins behind what that bank has.
+    /// Bank of each lane, which begins behind what that bank has.
     pub bank: [u8; LANES],
     /// Entries of the longest bank.
     pub rows: usize,
 }
 
 impl Deal {
-    /// Of what each bank has, the first part being the last of it, and each lane adds. The fullest banks go to the lanes that add
-    /// least, so that all end close together; equals in order.
+    /// Of what each bank has and each lane adds. The fullest banks go to the lanes that add least, so that all end close together;
+    /// equals in order.
     pub(crate) fn of(first: &[u8; LANES], second: &[u8; LANES]) -> Self {
         let longest = first.iter().copied().max().unwrap_or(0);
         let fullest = order(&first.map(|entries| longest - entries));

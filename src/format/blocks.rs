@@ -1,5 +1,5 @@
 //! The two passes of the formats whose blocks are tiles of one size, each encoded by itself into units of 128 bytes:
-//! Banked, SELL and Slots.
+//! all but Tiled-CSL.
 
 use rayon::prelude::*;
 
@@ -43,7 +43,6 @@ pub(super) fn analyse<N: Send, const R: usize, const C: usize>(
         rows: layout.rows,
         cols: layout.cols,
         nnz: sizes.iter().map(|&(stored, _): &(u32, u32)| u64::from(stored)).sum(),
-        width: C,
         units,
         max_block,
     }

@@ -31,9 +31,21 @@ use super::{banked, bitmap, sell, slots, tiled_csl};
 /// The version of a format this library writes, and the only one it reads.
 pub const fn version(format: Format) -> u32 {
     match format {
-        Format::Bitmap | Format::Sell | Format::TiledCsl => 1,
+        Format::Sell | Format::TiledCsl => 1,
+        Format::Bitmap => 2,
         Format::Banked => 3,
         Format::Slots => 4,
+    }
+}
+
+/// Rows and columns of a tile or block.
+pub const fn tile(format: Format) -> (usize, usize) {
+    match format {
+        Format::Banked => (banked::TILE_ROWS, banked::TILE_COLS),
+        Format::Bitmap => (bitmap::TILE_ROWS, bitmap::TILE_COLS),
+        Format::Sell => (sell::TILE_ROWS, sell::TILE_COLS),
+        Format::Slots => (slots::TILE_ROWS, slots::TILE_COLS),
+        Format::TiledCsl => (tiled_csl::TILE_ROWS, tiled_csl::TILE_COLS),
     }
 }
 
@@ -88,7 +100,6 @@ pub(crate) struct Content {
     pub rows: u64,
     pub cols: u64,
     pub nnz: u64,
-    pub tile_cols: u32,
     pub data_bytes: u64,
     pub max_block: u32,
 }
@@ -99,6 +110,7 @@ impl Header {
 
     /// Completes `content` with the derived offsets.
     pub(crate) fn new(content: &Content) -> Result<Self> {
+        let (tile_rows, tile_cols) = tile(content.format);
         let mut header = Self {
             format: content.format,
             dtype: DType::F16,
@@ -106,14 +118,8 @@ impl Header {
             rows: content.rows,
             cols: content.cols,
             nnz: content.nnz,
-            tile_rows: match content.format {
-                Format::Bitmap => bitmap::TILE_ROWS as u32,
-                Format::Slots => slots::TILE_ROWS as u32,
-                Format::Banked => banked::TILE_ROWS as u32,
-                Format::Sell => sell::TILE_ROWS as u32,
-                Format::TiledCsl => tiled_csl::TILE_ROWS as u32,
-            },
-            tile_cols: content.tile_cols,
+            tile_rows: tile_rows as u32,
+            tile_cols: tile_cols as u32,
             table_offset: Self::BYTES as u64,
             table_entries: 0,
             data_offset: 0,
@@ -189,18 +195,12 @@ impl Header {
                 return Err(wrong(name, value, "at least 1"));
             }
         }
-        let (tile_rows, tile_cols): (usize, &[usize]) = match self.format {
-            Format::Bitmap => (bitmap::TILE_ROWS, &bitmap::WIDTHS),
-            Format::Slots => (slots::TILE_ROWS, &[slots::TILE_COLS]),
-            Format::Banked => (banked::TILE_ROWS, &[banked::TILE_COLS]),
-            Format::Sell => (sell::TILE_ROWS, &[sell::TILE_COLS]),
-            Format::TiledCsl => (tiled_csl::TILE_ROWS, &[tiled_csl::TILE_COLS]),
-        };
+        let (tile_rows, tile_cols) = tile(self.format);
         if self.tile_rows as usize != tile_rows {
             return Err(wrong("tile rows", self.tile_rows, tile_rows));
         }
-        if !tile_cols.contains(&(self.tile_cols as usize)) {
-            return Err(wrong("tile cols", self.tile_cols, format!("one of {tile_cols:?}")));
+        if self.tile_cols as usize != tile_cols {
+            return Err(wrong("tile cols", self.tile_cols, tile_cols));
         }
         let elements = self
             .rows
@@ -238,7 +238,7 @@ impl Header {
             None => return Err(wrong("data bytes", self.data_bytes, "a total within 64 bits")),
         }
         let (low, high, step) = match self.format {
-            Format::Bitmap => (self.tile_cols / 32, self.tile_cols / 32 * 17, 1),
+            Format::Bitmap => (bitmap::LEAST_UNITS, bitmap::MOST_UNITS, 1),
             Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS, 1),
             Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS, 1),
             Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS, 1),
@@ -388,12 +388,11 @@ mod tests {
         Header::new(&Content {
             format: Format::Bitmap,
             reordered: false,
-            rows: 33,
+            rows: 65,
             cols: 300,
             nnz: 1000,
-            tile_cols: 256,
-            data_bytes: 4 * 20 * 128,
-            max_block: 20,
+            data_bytes: 4 * 30 * 128,
+            max_block: 30,
         })
         .unwrap()
     }
@@ -409,7 +408,6 @@ mod tests {
             rows: 129,
             cols: 65,
             nnz: 7,
-            tile_cols: 64,
             data_bytes: 32,
             max_block: 8,
         })
@@ -455,7 +453,7 @@ mod tests {
     #[test]
     fn a_future_version_is_a_version_mismatch() {
         let mut bytes = sample().to_bytes();
-        bytes[8] = 2;
+        bytes[8] = 3;
         assert_eq!(Header::from_bytes(&bytes).unwrap_err().kind(), Kind::VersionMismatch);
     }
 }

@@ -23,16 +23,6 @@ const POSITIONS: [u64; 256] = {
     table
 };
 
-const ONES: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = (byte as u8).count_ones() as u8;
-        byte += 1;
-    }
-    table
-};
-
 /// Which of eight values are stored, bit k for value k.
 #[inline]
 pub(crate) fn stored_bits(values: &[u16; 8]) -> u8 {
@@ -77,30 +67,13 @@ impl RowList {
         &self.bits[..self.len.min(SPAN)]
     }
 
-    /// Appends the elements at columns `first + position` for the bits of `stored`; their values are the
-    /// first ones of `values`. Returns how many.
-    #[inline]
-    pub(crate) fn append_packed(&mut self, first: u8, stored: u8, values: &[u16; 8]) -> usize {
-        let cols =
-            POSITIONS[usize::from(stored)].wrapping_add(u64::from(first) * 0x0101_0101_0101_0101);
-        let count = usize::from(ONES[usize::from(stored)]);
-        if let Some(to) = self.cols[self.len.min(SPAN)..].first_chunk_mut::<8>() {
-            *to = cols.to_le_bytes();
-        }
-        if let Some(to) = self.bits[self.len.min(SPAN)..].first_chunk_mut::<8>() {
-            *to = *values;
-        }
-        self.len += count;
-        count
-    }
-
     /// Appends the stored elements of a whole row.
     pub(crate) fn append_row(&mut self, values: &[u16; SPAN]) {
         for (octet, values) in values.chunks_exact(8).enumerate() {
             if let Some(values) = values.first_chunk() {
                 let stored = stored_bits(values);
                 if stored != 0 {
-                    self.append_spread((8 * octet) as u8, stored, values);
+                    self.append((8 * octet) as u8, stored, values);
                 }
             }
         }
@@ -108,14 +81,22 @@ impl RowList {
 
     /// Appends those of eight neighbouring elements that `stored` has bits for.
     #[inline]
-    pub(crate) fn append_spread(&mut self, first: u8, stored: u8, values: &[u16; 8]) {
+    fn append(&mut self, first: u8, stored: u8, values: &[u16; 8]) {
         let mut packed = [0u16; 8];
         let mut at = 0;
         for (k, &value) in values.iter().enumerate() {
             packed[at & 7] = value;
             at += usize::from(stored >> k & 1);
         }
-        self.append_packed(first, stored, &packed);
+        let cols =
+            POSITIONS[usize::from(stored)].wrapping_add(u64::from(first) * 0x0101_0101_0101_0101);
+        if let Some(to) = self.cols[self.len.min(SPAN)..].first_chunk_mut::<8>() {
+            *to = cols.to_le_bytes();
+        }
+        if let Some(to) = self.bits[self.len.min(SPAN)..].first_chunk_mut::<8>() {
+            *to = packed;
+        }
+        self.len += at;
     }
 }
 
@@ -140,27 +121,21 @@ mod tests {
         let mut list = RowList::new();
         let values: [u16; 8] = std::array::from_fn(|k| k as u16 + 1);
         for octet in 0..SPAN / 8 {
-            list.append_spread((octet * 8) as u8, 0xff, &values);
+            list.append((octet * 8) as u8, 0xff, &values);
         }
         assert_eq!(list.cols(), (0..=255).collect::<Vec<u8>>());
         assert!(list.bits().chunks(8).all(|chunk| chunk == values));
     }
 
     #[test]
-    fn spread_and_packed_agree() {
+    fn what_is_stored_of_eight_is_appended() {
         let values: [u16; 8] = std::array::from_fn(|k| 100 + k as u16);
         for stored in 0..=255u8 {
             let chosen: Vec<usize> = (0..8).filter(|k| stored >> k & 1 == 1).collect();
-            let mut packed = [0; 8];
-            for (to, &k) in packed.iter_mut().zip(&chosen) {
-                *to = values[k];
-            }
-            let (mut a, mut b) = (RowList::new(), RowList::new());
-            a.append_spread(40, stored, &values);
-            b.append_packed(40, stored, &packed);
-            assert_eq!(a.cols(), chosen.iter().map(|&k| 40 + k as u8).collect::<Vec<_>>());
-            assert_eq!(a.bits(), chosen.iter().map(|&k| values[k]).collect::<Vec<_>>());
-            assert_eq!((a.cols(), a.bits()), (b.cols(), b.bits()));
+            let mut list = RowList::new();
+            list.append(40, stored, &values);
+            assert_eq!(list.cols(), chosen.iter().map(|&k| 40 + k as u8).collect::<Vec<_>>());
+            assert_eq!(list.bits(), chosen.iter().map(|&k| values[k]).collect::<Vec<_>>());
         }
     }
 }

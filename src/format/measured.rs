@@ -18,8 +18,6 @@ pub struct Measured {
     pub cols: usize,
     /// Stored elements.
     pub nnz: u64,
-    /// Bitmap: columns of a block.
-    pub width: usize,
     /// Units of all blocks.
     pub units: u64,
     /// Units (items of Tiled-CSL) of the largest block.
@@ -29,33 +27,28 @@ pub struct Measured {
 impl Measured {
     /// The header, or SIZE_OVERFLOW if the table's offsets cannot hold the units.
     pub fn header(&self) -> Result<Header> {
-        let (tile_cols, unit, limit, sentence) = match self.format {
+        let (unit, limit, sentence) = match self.format {
             Format::Bitmap => (
-                self.width,
                 bitmap::UNIT,
                 u64::from(u32::MAX),
                 "Bitmap: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
             ),
             Format::Slots => (
-                slots::TILE_COLS,
                 slots::UNIT,
                 u64::from(u32::MAX),
                 "Slots: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
             ),
             Format::Banked => (
-                banked::TILE_COLS,
                 banked::UNIT,
                 u64::from(u32::MAX),
                 "Banked: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
             ),
             Format::Sell => (
-                sell::TILE_COLS,
                 sell::UNIT,
                 u64::from(u32::MAX),
                 "SELL: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
             ),
             Format::TiledCsl => (
-                tiled_csl::TILE_COLS,
                 tiled_csl::UNIT,
                 i32::MAX as u64,
                 "Tiled-CSL: the tiles exceed 31-bit offsets of 16 bytes (32 GiB)",
@@ -70,7 +63,6 @@ impl Measured {
             rows: self.rows as u64,
             cols: self.cols as u64,
             nnz: self.nnz,
-            tile_cols: tile_cols as u32,
             data_bytes: self.units * unit as u64,
             max_block: self.max_block,
         })
@@ -90,11 +82,6 @@ pub(super) fn offsets(units: impl ExactSizeIterator<Item = u32>) -> (Vec<u32>, u
         table.push(end as u32);
     }
     (table, end, largest)
-}
-
-/// The width of Bitmap's blocks for a matrix of `nnz` stored elements.
-pub fn bitmap_width(rows: usize, cols: usize, nnz: u64, prefer_footprint: bool) -> usize {
-    bitmap::choose_width(rows as u64, cols as u64, nnz, prefer_footprint)
 }
 
 #[cfg(test)]
@@ -117,7 +104,6 @@ mod tests {
                 rows: 70,
                 cols: 700,
                 nnz: 0,
-                width: 256,
                 units,
                 max_block,
             };
@@ -145,7 +131,6 @@ mod tests {
                 rows: 70,
                 cols: 700,
                 nnz: header.nnz,
-                width: bitmap_width(70, 700, header.nnz, false),
                 units: header.data_bytes / header.unit_bytes(),
                 max_block: header.max_block,
             };
@@ -161,7 +146,6 @@ mod tests {
             rows: 1 << 20,
             cols: 1 << 20,
             nnz: 1 << 33,
-            width: 0,
             units: 1 << 31,
             max_block: 8,
         };

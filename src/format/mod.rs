@@ -11,6 +11,7 @@ mod banks;
 pub mod bitmap;
 mod blocks;
 pub mod csr;
+pub(crate) mod fragments;
 pub mod header;
 pub(crate) mod list;
 mod measured;
@@ -23,7 +24,7 @@ pub mod tiled_csl;
 use rayon::prelude::*;
 
 pub use header::Header;
-pub use measured::{Measured, bitmap_width};
+pub use measured::Measured;
 
 use arrangement::Arrangement;
 
@@ -38,7 +39,7 @@ pub struct EncodeOptions {
     pub format: Option<Format>,
     /// Tiled-CSL: order items so that the 32 lanes of a store hit different banks.
     pub reorder: bool,
-    /// AUTO's choice of format, and Bitmap's block width.
+    /// AUTO's choice of format.
     pub preference: Preference,
 }
 
@@ -105,17 +106,16 @@ impl Analysis {
 /// First pass over dense fp16 bits: chooses the format, counts, sizes every block.
 pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> Result<Analysis> {
     check_dense(layout, values.len())?;
-    let bitmap = || bitmap::analyse(layout, values, options.preference == Preference::Footprint);
     let one = |format| match format {
-        Format::Bitmap => bitmap(),
+        Format::Bitmap => fragments::analyse::<bitmap::Block>(layout, values),
         Format::TiledCsl => tiled_csl::analyse(layout, values, options.reorder),
         Format::Slots => slots::analyse(layout, values),
-        Format::Banked => banked::analyse(layout, values),
+        Format::Banked => fragments::analyse::<banked::Block>(layout, values),
         Format::Sell => sell::analyse(layout, values),
     };
     match options.format {
         Some(format) => one(format),
-        None => choose(bitmap()?, one, options.preference),
+        None => choose(one(Format::Bitmap)?, one, options.preference),
     }
 }
 
@@ -176,10 +176,10 @@ pub fn encode(
     }
     gap.fill(0);
     match analysis.header.format {
-        Format::Bitmap => bitmap::encode(analysis, layout, values, data),
+        Format::Bitmap => fragments::encode::<bitmap::Block>(analysis, layout, values, data),
         Format::TiledCsl => tiled_csl::encode(analysis, layout, values, data),
         Format::Slots => slots::encode(analysis, layout, values, data),
-        Format::Banked => banked::encode(analysis, layout, values, data),
+        Format::Banked => fragments::encode::<banked::Block>(analysis, layout, values, data),
         Format::Sell => sell::encode(analysis, layout, values, data),
     }
 }
@@ -214,10 +214,10 @@ pub enum Verify {
 pub fn validate(buffer: &[u8]) -> Result<Header> {
     let header = validate_front(buffer)?;
     let (nnz, max_block) = match header.format {
-        Format::Bitmap => bitmap::validate(buffer, &header)?,
+        Format::Bitmap => fragments::validate::<bitmap::Block>(buffer, &header)?,
         Format::TiledCsl => tiled_csl::validate(buffer, &header)?,
         Format::Slots => slots::validate(buffer, &header)?,
-        Format::Banked => banked::validate(buffer, &header)?,
+        Format::Banked => fragments::validate::<banked::Block>(buffer, &header)?,
         Format::Sell => sell::validate(buffer, &header)?,
     };
     if nnz != header.nnz {
@@ -256,9 +256,8 @@ pub fn least_units(header: &Header) -> u32 {
 
 /// Fewest and most units a block can have.
 fn block_units(header: &Header) -> (u32, u32) {
-    let steps = header.tile_cols / bitmap::STEP as u32;
     match header.format {
-        Format::Bitmap => (steps, 17 * steps),
+        Format::Bitmap => (bitmap::LEAST_UNITS, bitmap::MOST_UNITS),
         Format::TiledCsl => (0, header.tile_rows * header.tile_cols / tiled_csl::VECTOR as u32),
         Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS),
         Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS),
@@ -314,10 +313,14 @@ pub fn decode(buffer: &[u8], layout: &DenseLayout, out: &mut [u16]) -> Result<()
     let (tiles, blocks) = header.grid();
     let (tiles, blocks) = (tiles as usize, blocks as usize);
     let one = |at: (usize, usize), out: &mut [u16], base: usize| match header.format {
-        Format::Bitmap => bitmap::decode_block(buffer, &header, layout, at, out, base),
+        Format::Bitmap => {
+            fragments::decode_block::<bitmap::Block>(buffer, &header, layout, at, out, base)
+        }
         Format::TiledCsl => tiled_csl::decode_block(buffer, &header, layout, at, out, base),
         Format::Slots => slots::decode_block(buffer, &header, layout, at, out, base),
-        Format::Banked => banked::decode_block(buffer, &header, layout, at, out, base),
+        Format::Banked => {
+            fragments::decode_block::<banked::Block>(buffer, &header, layout, at, out, base)
+        }
         Format::Sell => sell::decode_block(buffer, &header, layout, at, out, base),
     };
     // A strip of whole rows (or columns) of tiles is contiguous in the dense matrix.

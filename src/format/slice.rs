@@ -1,11 +1,11 @@
 //! A part of a compressed matrix as a matrix of its own: whole blocks are copied, and header and table are
-//! made anew. The bytes are those that compressing the part of the dense matrix with the same tile gives; of Slots with the same
+//! made anew. The bytes are those that compressing the part of the dense matrix gives; of Slots with the same
 //! dense rows, which are chosen by all columns.
 
 use std::ops::Range;
 
 use super::header::{Content, Header};
-use super::{banked, bitmap, corrupt, sell, slots, table_entry, tiled_csl};
+use super::{banked, bitmap, corrupt, fragments, sell, slots, table_entry, tiled_csl};
 use crate::error::{Error, Kind, Result};
 use crate::types::Format;
 
@@ -110,7 +110,6 @@ impl Part {
             rows: self.rows,
             cols: self.cols,
             nnz: 0,
-            tile_cols: header.tile_cols,
             data_bytes: units * header.unit_bytes(),
             max_block: max_block.ok_or_else(|| corrupt("table: a block is too large"))?,
         })?;
@@ -172,10 +171,10 @@ impl Part {
             put(end);
         }
         let (nnz, _) = match part.format {
-            Format::Bitmap => bitmap::validate(out, &part)?,
+            Format::Bitmap => fragments::validate::<bitmap::Block>(out, &part)?,
             Format::TiledCsl => tiled_csl::validate(out, &part)?,
             Format::Slots => slots::validate(out, &part)?,
-            Format::Banked => banked::validate(out, &part)?,
+            Format::Banked => fragments::validate::<banked::Block>(out, &part)?,
             Format::Sell => sell::validate(out, &part)?,
         };
         part.nnz = nnz;

@@ -116,7 +116,6 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> 
         rows: layout.rows,
         cols: layout.cols,
         nnz,
-        width: TILE_COLS,
         units,
         max_block: largest * VECTOR as u32,
     }

@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::slice::Part;
 use crate::format::{self, Analysis, EncodeOptions, Header, Measured};
 use crate::plan::convert::{ConvertKernel, Workspace, size_tile};
-use crate::types::{DenseLayout, Format, Order, Preference, zeros};
+use crate::types::{DenseLayout, Format, Order, zeros};
 
 /// Copies device memory to new host memory.
 ///
@@ -272,31 +272,16 @@ unsafe fn measure(
         // SAFETY: the workspace begins with the result.
         unsafe { read_result(cuda, stream, base) }
     };
-    let mut result = run(scan)?;
-    let mut width = tile.1;
     if format == Format::Bitmap {
-        width = format::bitmap_width(
-            rows,
-            cols,
-            result.nnz,
-            options.preference == Preference::Footprint,
-        );
-        loop {
-            scan.width = width as u32;
-            scan.blocks_across = across(width)?;
-            scan.blocks = (tiles * cols.div_ceil(width)) as u64;
-            result = run(scan)?;
-            let Some(narrow) = format::bitmap::narrower(width, result.max_block) else { break };
-            width = narrow;
-        }
+        scan.width = tile.1 as u32;
     }
+    let result = run(scan)?;
     let header = Measured {
         format,
         reordered: options.reorder,
         rows,
         cols,
         nnz: result.nnz,
-        width,
         units: result.units,
         max_block: result.max_block,
     }

@@ -24,7 +24,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Kind, Result};
 use crate::format::list::{RowList, SPAN};
-use crate::format::{self, Header, banked, bitmap, sell, slots, tiled_csl};
+use crate::format::{self, Header, banked, bitmap, fragments, sell, slots, tiled_csl};
 use crate::types::{Activation, DType, Format};
 
 use row::{Isa, PANEL, Panel};
@@ -32,7 +32,7 @@ use row::{Isa, PANEL, Panel};
 /// Columns of A that are expanded at a time.
 const CHUNK: usize = SPAN;
 /// Rows of A that are listed at a time.
-const STRIPE: usize = bitmap::TILE_ROWS;
+const STRIPE: usize = slots::TILE_ROWS;
 /// Chunks of a block of SELL.
 const SELL_CHUNKS: usize = sell::TILE_COLS / CHUNK;
 /// Rows of C a task holds.
@@ -277,15 +277,12 @@ struct Scratch {
     rows: Box<[RowList; STRIPE]>,
     /// Values of `rows` as f32.
     values: Box<[[f32; CHUNK]; STRIPE]>,
-    /// How far each tile of the group has read its streams (Bitmap).
-    positions: Vec<[u32; bitmap::LANES]>,
-    streams: Box<bitmap::Streams>,
     /// One chunk of a tile (Tiled-CSL).
     dense: Box<tiled_csl::DenseChunk>,
     /// One block (Slots).
     block: Box<slots::BlockTile>,
-    /// One block (Banked).
-    banked: Box<banked::BlockTile>,
+    /// One block (Banked, Bitmap).
+    fragments: Box<fragments::BlockTile>,
     /// One block of each tile of the group (SELL).
     sell: Vec<sell::BlockTile>,
 }
@@ -299,11 +296,9 @@ impl Scratch {
             sums: vec![[0.0; PANEL]; panels * group * header.tile_rows as usize],
             rows: Box::new(std::array::from_fn(|_| RowList::new())),
             values: Box::new([[0.0; CHUNK]; STRIPE]),
-            positions: vec![[0; bitmap::LANES]; group],
-            streams: bitmap::Streams::new(),
             dense: Box::new([[0; CHUNK]; tiled_csl::TILE_ROWS]),
             block: Box::new([[0; CHUNK]; slots::TILE_ROWS]),
-            banked: Box::new([[0; CHUNK]; banked::TILE_ROWS]),
+            fragments: fragments::new_tile(),
             sell: vec![[[0; sell::TILE_COLS]; sell::TILE_ROWS]; wide],
         }
     }
@@ -337,8 +332,10 @@ impl Job<'_> {
                 match self.header.format {
                     Format::TiledCsl => self.unpack(tile, chunk, &mut scratch.dense)?,
                     Format::Banked => {
-                        let index = tile * self.k.div_ceil(CHUNK) + chunk;
-                        banked::unpack(self.args.a, self.header, index, &mut scratch.banked)?;
+                        self.unpack_fragments::<banked::Block>(tile, chunk, scratch)?;
+                    }
+                    Format::Bitmap => {
+                        self.unpack_fragments::<bitmap::Block>(tile, chunk, scratch)?;
                     }
                     // A block is unpacked where its first chunk is asked for.
                     Format::Sell if chunk % SELL_CHUNKS == 0 => {
@@ -346,7 +343,7 @@ impl Job<'_> {
                         let index = tile * blocks + chunk / SELL_CHUNKS;
                         sell::unpack(self.args.a, self.header, index, &mut scratch.sell[local])?;
                     }
-                    Format::Bitmap | Format::Sell | Format::Slots => {}
+                    Format::Sell | Format::Slots => {}
                 }
                 for stripe in 0..self.tile_rows / STRIPE {
                     self.list(tile, local, chunk, stripe, scratch)?;
@@ -366,6 +363,17 @@ impl Job<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Unpacks the block of one chunk.
+    fn unpack_fragments<B: fragments::Block>(
+        &self,
+        tile: usize,
+        chunk: usize,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let index = tile * self.k.div_ceil(CHUNK) + chunk;
+        fragments::unpack::<B>(self.args.a, self.header, index, &mut scratch.fragments)
     }
 
     /// Unpacks the Tiled-CSL tiles of one chunk.
@@ -388,22 +396,11 @@ impl Job<'_> {
         stripe: usize,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let Scratch { rows, positions, streams, dense, block, banked, sell, .. } = scratch;
+        let Scratch { rows, dense, block, fragments, sell, .. } = scratch;
         for row in rows.iter_mut() {
             row.clear();
         }
         match self.header.format {
-            Format::Bitmap => {
-                let width = self.header.tile_cols as usize;
-                let (chunks, blocks) = (width / CHUNK, self.k.div_ceil(width));
-                let block =
-                    bitmap::Block::new(self.args.a, self.header, tile * blocks + chunk / chunks)?;
-                let positions = &mut positions[local];
-                if chunk % chunks == 0 {
-                    *positions = [0; bitmap::LANES];
-                }
-                block.list_chunk(chunk % chunks, positions, streams, rows)?;
-            }
             Format::Slots => {
                 let index = tile * self.k.div_ceil(CHUNK) + chunk;
                 slots::unpack(self.args.a, self.header, index, block)?;
@@ -419,8 +416,8 @@ impl Job<'_> {
                     }
                 }
             }
-            Format::Banked => {
-                for (list, values) in rows.iter_mut().zip(&banked[stripe * STRIPE..]) {
+            Format::Banked | Format::Bitmap => {
+                for (list, values) in rows.iter_mut().zip(&fragments[stripe * STRIPE..]) {
                     list.append_row(values);
                 }
             }

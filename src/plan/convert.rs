@@ -202,7 +202,7 @@ pub const fn size_tile(format: Format) -> (usize, usize) {
         Format::Slots => (slots::TILE_ROWS, slots::TILE_COLS),
         Format::Banked => (banked::TILE_ROWS, banked::TILE_COLS),
         Format::Sell => (sell::TILE_ROWS, sell::TILE_COLS),
-        Format::Bitmap => (bitmap::TILE_ROWS, bitmap::WIDTHS[0]),
+        Format::Bitmap => (bitmap::TILE_ROWS, bitmap::TILE_COLS),
         Format::TiledCsl => (tiled_csl::TILE_ROWS, tiled_csl::TILE_COLS),
     }
 }
@@ -247,7 +247,7 @@ impl Workspace {
         let (mut groups, mut bitmap_table, mut table) = (0, 0, 0);
         if matches!(format, None | Some(Format::Bitmap)) {
             groups = part(blocks(size_tile(Format::Bitmap))?, GROUP_BYTES)?;
-            let narrow = blocks((bitmap::TILE_ROWS, bitmap::WIDTHS[2]))?;
+            let narrow = blocks(size_tile(Format::Bitmap))?;
             bitmap_table = part(checked_add(narrow, 1, "blocks")?, 4)?;
         }
         let others: &[Format] = match format {
@@ -357,10 +357,10 @@ mod tests {
         let bitmap = Workspace::new(33, 300, Some(Format::Bitmap)).unwrap();
         assert_eq!((bitmap.groups, bitmap.bitmap_table, bitmap.bytes), (256, 512, 768));
         let auto = Workspace::new(1 << 14, 1 << 14, None).unwrap();
-        // 512 x 16 groups, 512 x 64 blocks, 128 x 256 tiles.
-        let groups_end = 256 + 512 * 16 * 20;
+        // 256 x 64 blocks of Bitmap, 512 x 64 of Slots, 128 x 256 tiles.
+        let groups_end = 256 + 256 * 64 * 20;
         assert_eq!((auto.groups, auto.bitmap_table), (256, groups_end));
-        assert_eq!(auto.table, groups_end + 512 * 64 * 4 + 256);
+        assert_eq!(auto.table, groups_end + 256 * 64 * 4 + 256);
         assert_eq!(auto.orders, auto.table + 128 * 256 * 4 + 256);
         assert_eq!(auto.dense_rows, auto.orders + 512 * 64 * 128);
         assert_eq!(auto.bytes, auto.dense_rows + 512 * 4);

@@ -1,0 +1,218 @@
+//! What Banked and Bitmap have in common: blocks of 64 rows x 256 columns in the order of Tensor Core fragments.
+//!
+//! A block has four sections of 16 rows, each of two halves of 128 columns. A half of a section is eight steps, each an A fragment
+//! of `mma.m16n8k16`: lane `l = 4 g + t` has four registers of it, of two neighbouring elements each.
+
+use super::header::{Header, corrupt};
+use super::list::stored_bits;
+use super::tile::{Tile, check_edge, reduce, scatter};
+use super::{Analysis, block, blocks, changed};
+use crate::error::Result;
+use crate::types::{DenseLayout, Format};
+
+/// Rows of a block.
+pub const TILE_ROWS: usize = SECTIONS * SECTION_ROWS;
+/// Columns of a block.
+pub const TILE_COLS: usize = HALVES * HALF_COLS;
+/// Bytes of a row of all banks, and of one step of the table's offsets.
+pub const UNIT: usize = 128;
+
+/// Parts of a block that one warp decodes.
+pub(super) const SECTIONS: usize = 4;
+pub(super) const SECTION_ROWS: usize = 16;
+pub(super) const HALVES: usize = 2;
+pub(super) const HALF_COLS: usize = 128;
+/// MMAs of a half: 16 columns each.
+pub(super) const STEPS: usize = 8;
+/// Registers of a lane and MMA.
+pub(super) const REGISTERS: usize = 4;
+/// Registers of a lane and half.
+pub(super) const HALF_REGISTERS: usize = STEPS * REGISTERS;
+
+/// One block, dense.
+pub(crate) type BlockTile = Tile<TILE_ROWS, TILE_COLS>;
+
+pub(crate) fn new_tile() -> Box<BlockTile> {
+    Box::new([[0; TILE_COLS]; TILE_ROWS])
+}
+
+/// (row, column) in its section and half of the first element of a lane's register; the other one is in the next column.
+#[inline]
+pub(super) const fn element(lane: usize, step: usize, register: usize) -> (usize, usize) {
+    (lane / 4 + 8 * (register % 2), 16 * step + 8 * (register / 2) + 2 * (lane % 4))
+}
+
+/// Which elements of a row of a half are stored: of the left (registers 0 and 1) and of the right eight columns of each step, a byte
+/// a step.
+#[inline]
+pub(super) fn step_bits(half: &[u16]) -> [u64; 2] {
+    let mut bits = [[0u8; STEPS]; 2];
+    for (octet, values) in half.chunks_exact(8).enumerate() {
+        if let Some(values) = values.first_chunk() {
+            bits[octet % 2][octet / 2] = stored_bits(values);
+        }
+    }
+    bits.map(u64::from_le_bytes)
+}
+
+/// What a format of such blocks knows of one. Its encoding is unique.
+pub(crate) trait Block: Sized {
+    const FORMAT: Format;
+    /// Units of a block without elements.
+    const LEAST_UNITS: u32;
+
+    fn of(tile: &BlockTile) -> Self;
+    /// Stored elements.
+    fn nnz(&self) -> u32;
+    fn units(&self) -> u32;
+    /// Writes it over zeros, as many as its units; `tile` is what it was made of.
+    fn write(&self, tile: &BlockTile, out: &mut [u8]);
+    /// Writes what the bytes of a block decode to over zeros. None if they lead out of it.
+    fn read(bytes: &[u8], tile: &mut BlockTile) -> Option<()>;
+    /// What the byte at an offset belongs to.
+    fn part(at: usize) -> &'static str;
+}
+
+fn encode_block<B: Block>(tile: &BlockTile, block: &B, out: &mut [u8]) -> Result<()> {
+    if block.units() as usize * UNIT != out.len() {
+        return Err(changed());
+    }
+    out.fill(0);
+    block.write(tile, out);
+    Ok(())
+}
+
+/// First pass: counts and sizes every block.
+pub(super) fn analyse<B: Block>(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
+    let size = |_, tile: &BlockTile| {
+        let block = B::of(tile);
+        (block.nnz(), block.units(), ())
+    };
+    Ok(blocks::analyse(B::FORMAT, layout, values, 4, size)?.0)
+}
+
+/// Second pass: writes the data section, whose length is the header's.
+pub(super) fn encode<B: Block>(
+    analysis: &Analysis,
+    layout: &DenseLayout,
+    values: &[u16],
+    data: &mut [u8],
+) -> Result<()> {
+    let encode =
+        |_: &mut (), _, tile: &BlockTile, out: &mut [u8]| encode_block(tile, &B::of(tile), out);
+    blocks::encode(analysis, layout, values, data, 4, || (), encode)
+}
+
+/// Writes block `index` over `tile`.
+pub(crate) fn unpack<B: Block>(
+    buffer: &[u8],
+    header: &Header,
+    index: usize,
+    tile: &mut BlockTile,
+) -> Result<()> {
+    let bytes = block(buffer, header, index, B::LEAST_UNITS)?;
+    *tile = [[0; TILE_COLS]; TILE_ROWS];
+    B::read(bytes, tile)
+        .ok_or_else(|| corrupt(format!("starts: block {index}: they lead out of it")))
+}
+
+/// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
+/// The encoding of a block is unique: what it decodes to must give the same bytes again.
+pub(super) fn validate<B: Block>(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
+    let visit = |range: std::ops::Range<usize>| {
+        let mut tile = new_tile();
+        let mut again = Vec::new();
+        let mut sum = (0u64, 0u32);
+        for index in range {
+            let bytes = block(buffer, header, index, B::LEAST_UNITS)?;
+            unpack::<B>(buffer, header, index, &mut tile)?;
+            check_edge(header, index, &tile)?;
+            let block = B::of(&tile);
+            let units = block.units();
+            if units as usize * UNIT != bytes.len() {
+                return Err(corrupt(format!(
+                    "table: block {index} has {} units, its elements need {units}",
+                    bytes.len() / UNIT
+                )));
+            }
+            again.resize(bytes.len(), 0);
+            encode_block(&tile, &block, &mut again)?;
+            if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
+                return Err(corrupt(format!(
+                    "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
+                    B::part(at),
+                    bytes[at],
+                    again[at]
+                )));
+            }
+            sum = (sum.0 + u64::from(block.nnz()), sum.1.max(units));
+        }
+        Ok(sum)
+    };
+    reduce(0..header.table_entries as usize - 1, 16, &visit, &|a, b| (a.0 + b.0, a.1.max(b.1)))
+}
+
+/// Decodes the block at tile row `tile`, block column `block` into `out`, which begins at element `base`.
+pub(super) fn decode_block<B: Block>(
+    buffer: &[u8],
+    header: &Header,
+    layout: &DenseLayout,
+    (tile, block): (usize, usize),
+    out: &mut [u16],
+    base: usize,
+) -> Result<()> {
+    let (_, blocks) = header.grid();
+    let mut dense = new_tile();
+    unpack::<B>(buffer, header, tile * blocks as usize + block, &mut dense)?;
+    scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// (section, half, lane, step, register) of an element.
+    pub(in crate::format) fn place(row: usize, col: usize) -> (usize, usize, usize, usize, usize) {
+        let lane = row % 8 * 4 + col % 8 / 2;
+        let register = row / 8 % 2 + 2 * (col / 8 % 2);
+        (row / SECTION_ROWS, col / HALF_COLS, lane, col % HALF_COLS / 16, register)
+    }
+
+    /// One element in `keep_one_of` is kept.
+    pub(in crate::format) fn random(keep_one_of: u64) -> Box<BlockTile> {
+        let mut tile = new_tile();
+        for (i, value) in tile.iter_mut().flatten().enumerate() {
+            let mut x = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            *value = if (x >> 33) % keep_one_of == 0 { 0x3c00 } else { 0 };
+        }
+        tile
+    }
+
+    /// Blocks of `B` decode to what was encoded.
+    pub(in crate::format) fn round_trips<B: Block>() {
+        for keep_one_of in [1, 2, 7, 100, u64::MAX] {
+            let mut tile = random(keep_one_of);
+            tile[5][9] = 0x8000;
+            let block = B::of(&tile);
+            let mut bytes = vec![0xa5; block.units() as usize * UNIT];
+            encode_block(&tile, &block, &mut bytes).unwrap();
+            let mut back = new_tile();
+            B::read(&bytes, &mut back).unwrap();
+            tile[5][9] = 0;
+            assert!(back == tile, "1 of {keep_one_of}");
+        }
+    }
+
+    #[test]
+    fn an_element_is_in_the_register_that_holds_it() {
+        for row in 0..TILE_ROWS {
+            for col in 0..TILE_COLS {
+                let (w, half, lane, step, register) = place(row, col);
+                let (r, c) = element(lane, step, register);
+                assert_eq!((SECTION_ROWS * w + r, HALF_COLS * half + c), (row, col & !1));
+            }
+        }
+    }
+}
