@@ -3,7 +3,7 @@
 #include "cuda_emulation.h"
 
 #include "fl_banked.cuh"
-#include "fl_convert.cuh"
+#include "fl_convert_fragments.cuh"
 #include "fl_sell.cuh"
 
 // Each kernel file has its own names for its own things.
