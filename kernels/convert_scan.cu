@@ -20,23 +20,12 @@ struct Size {
 };
 
 __device__ __forceinline__ Size size_of(const FlScanParams& p, uint64_t i) {
-    if (p.format == 2) {
-        const uint32_t* groups = reinterpret_cast<const uint32_t*>(p.groups);
-        if (p.width == 0) return {0, groups[FL_GROUP_WORDS * i], 0};
-        const uint32_t each = 1024 / p.width, block = static_cast<uint32_t>(i % p.blocks_across);
-        const uint64_t at = i / p.blocks_across * p.groups_across + block / each;
-        const uint32_t k = (p.width == 256 ? 0 : p.width == 512 ? 4 : 6) + block % each;
-        const uint32_t rows = groups[FL_GROUP_WORDS * at + 1 + k / 2] >> (16 * (k % 2)) & 0xffff;
-        const uint32_t units = p.width / 32 + rows;
-        // A group's non-zeros count once.
-        return {units, block % each == 0 ? groups[FL_GROUP_WORDS * at] : 0, units};
-    }
     const uint32_t packed = reinterpret_cast<const uint32_t*>(p.table)[i];
     if (p.format == 5) {
         const uint32_t units = packed >> FL_SELL_UNITS_SHIFT;
         return {units, packed & ((1u << FL_SELL_UNITS_SHIFT) - 1), units};
     }
-    if (p.format >= 3) return {packed >> 16, packed & 0xffff, packed >> 16};
+    if (p.format >= 2) return {packed >> 16, packed & 0xffff, packed >> 16};
     const uint32_t vectors = (packed + 3) / 4;
     return {vectors, packed, 4 * vectors};
 }
@@ -48,7 +37,6 @@ extern "C" __global__ void __launch_bounds__(kScanThreads) fl_convert_scan(const
     __shared__ uint64_t totals[32];
     const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     uint32_t* table = reinterpret_cast<uint32_t*>(p.table);
-    const bool write = p.format != 2 || p.width != 0;
     uint64_t carry = 0, nnz = 0;
     uint32_t largest = 0;
     for (uint64_t base = 0; base < p.blocks; base += kScanThreads * kEach) {
@@ -65,12 +53,10 @@ extern "C" __global__ void __launch_bounds__(kScanThreads) fl_convert_scan(const
         }
         uint32_t all;
         uint64_t at = carry + exclusive(mine, sums, all);
-        if (write) {
 #pragma unroll
-            for (uint32_t i = 0; i < kEach; ++i) {
-                if (first + i < p.blocks) table[first + i] = static_cast<uint32_t>(at);
-                at += units[i];
-            }
+        for (uint32_t i = 0; i < kEach; ++i) {
+            if (first + i < p.blocks) table[first + i] = static_cast<uint32_t>(at);
+            at += units[i];
         }
         carry += all;
     }
@@ -90,7 +76,6 @@ extern "C" __global__ void __launch_bounds__(kScanThreads) fl_convert_scan(const
     result->bad = ~uint64_t{0};
     result->max_block = largest;
     result->different = 0;
-    if (!write) return;
     table[p.blocks] = static_cast<uint32_t>(carry);
     if (p.format == 1) table[p.blocks + 1] = static_cast<uint32_t>(carry);
 }

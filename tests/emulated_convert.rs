@@ -66,21 +66,37 @@ fn conversions_are_the_hosts() {
     });
 }
 
+/// Banked and Bitmap, whose blocks are of the same elements.
+fn fragment_conversions_are_the_hosts(device: &Handle, format: i32) {
+    for percent in (0..=100).step_by(10).chain([1, 99]) {
+        convert_cases::converts_as_the_host_does(device, (64, 256), percent, 0, 0, &[format]);
+    }
+    for shape in [(1, 257), (65, 1), (63, 129), (80, 384), (130, 520)] {
+        for (percent, extra, offset) in [(55, 0, 0), (80, 8, 0), (93, 3, 1)] {
+            convert_cases::converts_as_the_host_does(
+                device,
+                shape,
+                percent,
+                extra,
+                offset,
+                &[format],
+            );
+        }
+    }
+    convert_cases::banks_of_every_length_are_the_hosts(device, format);
+}
+
 #[test]
 fn banked_conversions_are_the_hosts() {
     emulated("banked_conversions_are_the_hosts", |device| {
-        let formats = &[api::FORMAT_BANKED];
-        for percent in (0..=100).step_by(10).chain([1, 99]) {
-            convert_cases::converts_as_the_host_does(device, (64, 256), percent, 0, 0, formats);
-        }
-        for shape in [(1, 257), (65, 1), (63, 129), (80, 384), (130, 520)] {
-            for (percent, extra, offset) in [(55, 0, 0), (80, 8, 0), (93, 3, 1)] {
-                convert_cases::converts_as_the_host_does(
-                    device, shape, percent, extra, offset, formats,
-                );
-            }
-        }
-        convert_cases::banked_banks_of_every_length_are_the_hosts(device);
+        fragment_conversions_are_the_hosts(device, api::FORMAT_BANKED);
+    });
+}
+
+#[test]
+fn bitmap_conversions_are_the_hosts() {
+    emulated("bitmap_conversions_are_the_hosts", |device| {
+        fragment_conversions_are_the_hosts(device, api::FORMAT_BITMAP);
     });
 }
 
@@ -99,13 +115,6 @@ fn sell_conversions_are_the_hosts() {
             }
         }
         convert_cases::sell_rows_of_every_length_are_the_hosts(device);
-    });
-}
-
-#[test]
-fn bitmap_blocks_of_dense_rows_are_the_hosts() {
-    emulated("bitmap_blocks_of_dense_rows_are_the_hosts", |device| {
-        convert_cases::bitmap_blocks_of_dense_rows_are_the_hosts(device);
     });
 }
 

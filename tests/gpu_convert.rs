@@ -45,12 +45,12 @@ fn conversions_of_large_matrices_are_the_hosts() {
 
 #[test]
 fn banked_banks_of_every_length_are_the_hosts() {
-    convert_cases::banked_banks_of_every_length_are_the_hosts(&device());
+    convert_cases::banks_of_every_length_are_the_hosts(&device(), api::FORMAT_BANKED);
 }
 
 #[test]
-fn bitmap_blocks_of_dense_rows_are_the_hosts() {
-    convert_cases::bitmap_blocks_of_dense_rows_are_the_hosts(&device());
+fn bitmap_banks_of_every_length_are_the_hosts() {
+    convert_cases::banks_of_every_length_are_the_hosts(&device(), api::FORMAT_BITMAP);
 }
 
 #[test]

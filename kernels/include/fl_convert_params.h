@@ -32,10 +32,9 @@ typedef struct FlConvertParams {
     uint32_t col_major;     /* element (r, c) at r + c * ld, else at r * ld + c */
     uint32_t vectors;       /* whether every row begins at a multiple of 16 bytes (row-major) */
     uint32_t reordered;     /* Tiled-CSL: items in bank order */
-    uint32_t width;         /* Bitmap: columns of a block */
     uint32_t use;           /* FL_UNPACK_* */
     uint32_t extra_entries; /* entries of the table beyond one a block */
-    uint32_t room;          /* units of the largest block, for which there is shared memory */
+    uint32_t room;          /* units of the largest block */
     uint32_t header[64];    /* the header to write */
 } FlConvertParams;
 
@@ -50,14 +49,10 @@ typedef struct FlConvertResult {
 
 /* Sizes of the blocks -> their offsets, and the sums. */
 typedef struct FlScanParams {
-    uint64_t table;   /* in: sizes of the blocks (not Bitmap); out: offsets, one more than blocks or two */
-    uint64_t groups;  /* Bitmap: FL_GROUP_WORDS words for 32 rows x 1024 columns each */
+    uint64_t table;   /* in: sizes of the blocks; out: offsets, one more than blocks or two */
     uint64_t result;  /* FlConvertResult */
-    uint64_t blocks;  /* Bitmap with width = 0: groups, of which only the non-zeros are summed */
+    uint64_t blocks;
     uint32_t format;  /* src/types.rs has the numbers: 1 Tiled-CSL, 2 Bitmap, 3 Slots, 4 Banked, 5 SELL */
-    uint32_t width;   /* Bitmap: columns of a block */
-    uint32_t blocks_across;
-    uint32_t groups_across;
 } FlScanParams;
 
 /* The table of an analysis, and what the header says of it. */
@@ -69,11 +64,8 @@ typedef struct FlTableParams {
     uint32_t most;
 } FlTableParams;
 
-/* The size of a SELL block is its units, shifted, and its non-zeros, which may be 65536. Slots and Banked: by 16. */
+/* The size of a SELL block is its units, shifted, and its non-zeros, which may be 65536. Bitmap, Slots and Banked: by 16. */
 #define FL_SELL_UNITS_SHIFT 20
-
-/* A group: nnz, then value rows (16 bits each) of its blocks of 256 (4), 512 (2) and 1024 columns. */
-#define FL_GROUP_WORDS 5
 
 /* A dense matrix of 16-bit elements; the fields have the names of FlConvertParams. */
 typedef struct FlView {

@@ -203,7 +203,6 @@ fn strip_params(
         col_major: u32::from(!row_major),
         vectors: u32::from(vectors),
         reordered: 0,
-        width: 0,
         usage: UNPACK_STORE,
         extra_entries: 1,
         room: 0,
@@ -233,11 +232,10 @@ unsafe fn measure(
     let tile = size_tile(format);
     let (kernel, _, _) = ConvertKernel::of(format);
     let table = base + parts.table_of(format);
-    let sizes = if format == Format::Bitmap { base + parts.groups } else { table };
     for index in 0..source.strips() {
         let strip = source.strip(cuda, stream, index)?;
         let params = ConvertParams {
-            table: sizes as u64,
+            table: table as u64,
             orders: (base + parts.orders) as u64,
             dense_rows: (base + parts.dense_rows) as u64,
             ..strip_params(&strip, tile, None)?
@@ -251,31 +249,16 @@ unsafe fn measure(
         // SAFETY: the source's strip is readable, and the workspace has room for all blocks' sizes and orders.
         unsafe { start(cuda, stream, kernel, thread_blocks, 0, params) }?;
     }
-    let across = |width: usize| {
-        u32::try_from(cols.div_ceil(width))
-            .map_err(|_| Error::new(Kind::SizeOverflow, format!("cols = {cols} are too many")))
-    };
-    let tiles = rows.div_ceil(tile.0);
-    let mut scan = ScanParams {
+    let scan = ScanParams {
         table: table as u64,
-        groups: sizes as u64,
         result: base as u64,
-        blocks: (tiles * cols.div_ceil(tile.1)) as u64,
+        blocks: (rows.div_ceil(tile.0) * cols.div_ceil(tile.1)) as u64,
         format: format as u32,
-        width: 0,
-        blocks_across: across(tile.1)?,
-        groups_across: across(tile.1)?,
     };
-    let run = |scan: ScanParams| -> Result<ConvertResult> {
-        // SAFETY: sizes, table and result lie in the workspace.
-        unsafe { start(cuda, stream, ConvertKernel::Scan, 1, 0, scan) }?;
-        // SAFETY: the workspace begins with the result.
-        unsafe { read_result(cuda, stream, base) }
-    };
-    if format == Format::Bitmap {
-        scan.width = tile.1 as u32;
-    }
-    let result = run(scan)?;
+    // SAFETY: sizes, table and result lie in the workspace.
+    unsafe { start(cuda, stream, ConvertKernel::Scan, 1, 0, scan) }?;
+    // SAFETY: the workspace begins with the result.
+    let result = unsafe { read_result(cuda, stream, base) }?;
     let header = Measured {
         format,
         reordered: options.reorder,
@@ -350,7 +333,6 @@ fn buffer_params(params: ConvertParams, header: &Header, buffer: usize) -> Conve
         data_units: header.data_bytes / unit,
         table_entries: header.table_entries,
         reordered: u32::from(header.reordered),
-        width: header.tile_cols,
         extra_entries: extra as u32,
         room: room(header),
         ..params

@@ -58,8 +58,7 @@ impl Kernels {
             this.groups.push(groups);
         }
         for &kernel in ConvertKernel::ALL {
-            let smem = kernel.max_dynamic_smem(props.smem_per_block_optin);
-            let function = this.load_function(kernel.image(), kernel.symbol(), smem)?;
+            let function = this.load_function(kernel.image(), kernel.symbol(), 0)?;
             this.conversions.push(function);
         }
         Ok(this)

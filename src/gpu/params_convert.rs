@@ -47,8 +47,6 @@ pub struct ConvertParams {
     pub vectors: u32,
     /// 1 for items in bank order.
     pub reordered: u32,
-    /// Columns of a Bitmap block.
-    pub width: u32,
     /// `UNPACK_*`.
     pub usage: u32,
     /// Entries of the table beyond one a block.
@@ -86,20 +84,12 @@ impl ConvertResult {
 pub struct ScanParams {
     /// Sizes, then offsets.
     pub table: u64,
-    /// Bitmap: sizes of the groups.
-    pub groups: u64,
     /// [`ConvertResult`].
     pub result: u64,
-    /// Blocks, or groups.
+    /// Blocks.
     pub blocks: u64,
     /// [`crate::types::Format`].
     pub format: u32,
-    /// Columns of a Bitmap block, or 0.
-    pub width: u32,
-    /// Blocks of a row of tiles.
-    pub blocks_across: u32,
-    /// Groups of a row of tiles.
-    pub groups_across: u32,
 }
 
 /// `FlTableParams`.
@@ -210,9 +200,9 @@ const _: () = {
     assert!(size_of::<ConvertParams>() == 392);
     assert!(offset_of!(ConvertParams, ld) == 80);
     assert!(offset_of!(ConvertParams, blocks_across) == 104);
-    assert!(offset_of!(ConvertParams, header) == 136);
+    assert!(offset_of!(ConvertParams, header) == 132);
     assert!(size_of::<ConvertResult>() == 32);
     assert!(offset_of!(ConvertResult, max_block) == 24);
-    assert!(size_of::<ScanParams>() == 48);
+    assert!(size_of::<ScanParams>() == 32);
     assert!(size_of::<TableParams>() == 32);
 };

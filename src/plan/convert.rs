@@ -167,18 +167,9 @@ impl ConvertKernel {
         }
     }
 
-    /// Dynamic shared memory that the kernel opts in to on a device that offers `optin` bytes a block.
-    pub const fn max_dynamic_smem(self, optin: u32) -> u32 {
-        match self {
-            BitmapEncode | BitmapUnpack => optin,
-            _ => 0,
-        }
-    }
-
-    /// Dynamic shared memory for a matrix: kernels that have some hold its largest block in it.
+    /// Dynamic shared memory for a matrix: kernels that have some hold its largest block in it. It needs no opting in.
     pub const fn dynamic_smem(self, header: &Header) -> u32 {
         match self {
-            BitmapEncode | BitmapUnpack => 1664 + header.max_block * bitmap::UNIT as u32,
             TiledCslEncode => 6480 + header.max_block * 4,
             _ => 0,
         }
@@ -209,15 +200,11 @@ pub const fn size_tile(format: Format) -> (usize, usize) {
 
 /// Alignment of the workspace and of its parts.
 pub const ALIGN: usize = 256;
-/// Bytes of a Bitmap group's sizes.
-pub const GROUP_BYTES: usize = 20;
 
-/// Offsets into the workspace of an analysis: first what the kernels report, then sizes and tables.
+/// Offsets into the workspace of an analysis: first what the kernels report, then tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workspace {
-    /// Bitmap: sizes of the groups.
-    pub groups: usize,
-    /// Bitmap: the table, long enough for the narrowest blocks.
+    /// Bitmap: the table, which stays while AUTO measures another format.
     pub bitmap_table: usize,
     /// The table of another format.
     pub table: usize,
@@ -244,11 +231,10 @@ impl Workspace {
         let blocks = |tile: (usize, usize)| {
             checked_mul(rows.div_ceil(tile.0), cols.div_ceil(tile.1), "blocks")
         };
-        let (mut groups, mut bitmap_table, mut table) = (0, 0, 0);
+        let (mut bitmap_table, mut table) = (0, 0);
         if matches!(format, None | Some(Format::Bitmap)) {
-            groups = part(blocks(size_tile(Format::Bitmap))?, GROUP_BYTES)?;
-            let narrow = blocks(size_tile(Format::Bitmap))?;
-            bitmap_table = part(checked_add(narrow, 1, "blocks")?, 4)?;
+            let count = blocks(size_tile(Format::Bitmap))?;
+            bitmap_table = part(checked_add(count, 1, "blocks")?, 4)?;
         }
         let others: &[Format] = match format {
             // One of them is measured beside Bitmap.
@@ -271,7 +257,7 @@ impl Workspace {
             orders = part(blocks(size_tile(Format::Slots))?, slots::ORDER_BYTES)?;
             dense_rows = part(rows.div_ceil(slots::TILE_ROWS), 4)?;
         }
-        Ok(Self { groups, bitmap_table, table, orders, dense_rows, bytes: end })
+        Ok(Self { bitmap_table, table, orders, dense_rows, bytes: end })
     }
 
     /// Where the table of `format` is.
@@ -355,12 +341,11 @@ mod tests {
         assert_eq!((slots.table, slots.orders, slots.dense_rows), (256, 512, 1024));
         assert_eq!(slots.bytes, 1280);
         let bitmap = Workspace::new(33, 300, Some(Format::Bitmap)).unwrap();
-        assert_eq!((bitmap.groups, bitmap.bitmap_table, bitmap.bytes), (256, 512, 768));
+        assert_eq!((bitmap.bitmap_table, bitmap.bytes), (256, 512));
         let auto = Workspace::new(1 << 14, 1 << 14, None).unwrap();
-        // 256 x 64 blocks of Bitmap, 512 x 64 of Slots, 128 x 256 tiles.
-        let groups_end = 256 + 256 * 64 * 20;
-        assert_eq!((auto.groups, auto.bitmap_table), (256, groups_end));
-        assert_eq!(auto.table, groups_end + 256 * 64 * 4 + 256);
+        // 256 x 64 blocks of Bitmap, 128 x 256 tiles of Tiled-CSL, 512 x 64 blocks of Slots.
+        assert_eq!(auto.bitmap_table, 256);
+        assert_eq!(auto.table, 256 + 256 * 64 * 4 + 256);
         assert_eq!(auto.orders, auto.table + 128 * 256 * 4 + 256);
         assert_eq!(auto.dense_rows, auto.orders + 512 * 64 * 128);
         assert_eq!(auto.bytes, auto.dense_rows + 512 * 4);

@@ -189,9 +189,9 @@ fn values_convert_as_the_host_does(
     }
 }
 
-/// Banked blocks whose banks are as uneven as they can be: lanes with all of their words of a half, lanes with none,
-/// halves and sections without any, in ragged tiles as well.
-pub fn banked_banks_of_every_length_are_the_hosts(device: &Handle) {
+/// Banked or Bitmap blocks whose banks are as uneven as they can be: lanes with all of their words of a half, lanes with
+/// none, halves and sections without any, in ragged tiles as well.
+pub fn banks_of_every_length_are_the_hosts(device: &Handle, format: i32) {
     // Section, half and lane of an element, and the number of its word among theirs.
     let owner = |row: usize, col: usize| {
         let lane = row % 8 * 4 + col % 8 / 2;
@@ -199,11 +199,12 @@ pub fn banked_banks_of_every_length_are_the_hosts(device: &Handle) {
         (row / 16 % 4, col / 128 % 2, lane, word)
     };
     type Kept = fn(usize, usize, usize, usize) -> bool;
-    let cases: [(&str, Kept); 9] = [
+    let cases: [(&str, Kept); 10] = [
+        ("every lane", |_, _, _, _| true),
         ("one lane", |_, _, lane, _| lane == 5),
         ("one lane of the second half", |_, half, lane, _| lane == 31 && half == 1),
         ("all but one lane", |_, _, lane, _| lane != 0),
-        // The longest block: a full second half behind a full first one.
+        // The longest block of Banked: a full second half behind a full first one.
         ("first half and one lane", |_, half, lane, _| half == 0 || lane == 7),
         ("longer from lane to lane", |w, half, lane, word| word < lane + w + 3 * half),
         ("other sections, other halves", |w, half, _, _| w % 2 == half),
@@ -222,26 +223,8 @@ pub fn banked_banks_of_every_length_are_the_hosts(device: &Handle) {
                     *value = 0x8000 * (at % 3 == 0) as u16;
                 }
             }
-            let formats = &[api::FORMAT_BANKED];
-            values_convert_as_the_host_does(device, shape, &values, what, 0, 0, formats);
+            values_convert_as_the_host_does(device, shape, &values, what, 0, 0, &[format]);
         }
-    }
-}
-
-/// Dense rows in a matrix of few non-zeros narrow all blocks, twice if there are many.
-pub fn bitmap_blocks_of_dense_rows_are_the_hosts(device: &Handle) {
-    let shape = (640, 2048);
-    for dense_columns in [192, 224, 256] {
-        let mut values = weights(shape.0, shape.1, 0, 79);
-        for (at, value) in values.iter_mut().enumerate() {
-            let (row, col) = (at / shape.1, at % shape.1);
-            if row / 32 != 3 || col >= dense_columns {
-                *value = 0;
-            }
-        }
-        let what = format!("{dense_columns} columns of 32 rows");
-        let formats = &[api::FORMAT_BITMAP];
-        values_convert_as_the_host_does(device, shape, &values, &what, 0, 0, formats);
     }
 }
 
@@ -475,7 +458,7 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
             }
             let at = match damage % 4 {
                 // The header, the table, and anywhere; of Slots the starts, the arrangement and values of the first block, of
-                // Banked the masks and the starts, of SELL the ends and the order.
+                // Banked and Bitmap the masks and the starts, of SELL the ends and the order.
                 0 => rng.below(104),
                 1 => 256 + rng.below((bad.len() - 256).min(64)),
                 3 if format == api::FORMAT_SLOTS => {
@@ -483,6 +466,9 @@ pub fn refuses_what_the_host_refuses(device: &Handle, shape: (usize, usize), dam
                 }
                 3 if format == api::FORMAT_BANKED => {
                     usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(1280)
+                }
+                3 if format == api::FORMAT_BITMAP => {
+                    usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(2560)
                 }
                 3 if format == api::FORMAT_SELL => {
                     usize::from(bad[72]) + 256 * usize::from(bad[73]) + rng.below(64)

@@ -2,7 +2,7 @@
 // The conversion kernels as a host library: `fl_emulate` runs one by its name.
 #include "cuda_emulation.h"
 
-#include "fl_banked.cuh"
+#include "fl_bitmap.cuh"
 #include "fl_convert_fragments.cuh"
 #include "fl_sell.cuh"
 
