@@ -64,10 +64,10 @@ fn model(program: &mut Program, path: &CStr) -> Result<(), flashllmStatus_t> {
         // A part of the rows, and the whole matrix to memory and back.
         let mut size = 0;
         let (m, k) = (ROWS as i64, COLS as i64);
-        ok(flashllmSpMatSlice_bufferSize(h, s, 32, m, 0, k, &raw mut size))?;
+        ok(flashllmSpMatSlice_bufferSize(h, s, 64, m, 0, k, &raw mut size))?;
         let part_buffer = program.malloc(size)?;
         let mut part = ptr::null_mut();
-        ok(flashllmSpMatSlice(h, s, 32, m, 0, k, &raw mut part, part_buffer, size))?;
+        ok(flashllmSpMatSlice(h, s, 64, m, 0, k, &raw mut part, part_buffer, size))?;
         program.sparse.push(part);
         ok(flashllmSpMatSerializedSize(h, s, &raw mut size))?;
         let mut stored = vec![0_u8; size];
