@@ -22,6 +22,8 @@ struct Streams {
         at[1] = __shfl_sync(~0u, at[0] + __popc(masks.x) * kUnit, start_bank(start));
     }
     __device__ __forceinline__ Streams() : mask{0, 0}, at{0, 0} {}
+    // Of no block.
+    static __device__ __forceinline__ Streams none(uint32_t) { return Streams(); }
 
     // kCount steps of a half from `first` on: A of m16n8k16, registers 4 i to 4 i + 3 those of the i-th.
     //

@@ -72,11 +72,14 @@ __device__ __forceinline__ void wgmma_k16(float4* d, const uint32_t* a, uint64_t
         FL_WGMMA("96", FL_R16_0 "," FL_R16_1 "," FL_R16_2, "{%48,%49,%50,%51}, %52") : FL_D4(0), FL_D4(4), FL_D4(8) : FL_A_B);
     } else if constexpr (NT == 16) {
         FL_WGMMA("128", FL_R64_0, "{%64,%65,%66,%67}, %68") : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12) : FL_A_B);
+    } else if constexpr (NT == 20) {
+        FL_WGMMA("160", FL_R64_0 "," FL_R16_4, "{%80,%81,%82,%83}, %84")
+            : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12), FL_D4(16) : FL_A_B);
     } else if constexpr (NT == 24) {
         FL_WGMMA("192", FL_R64_0 "," FL_R16_4 "," FL_R16_5, "{%96,%97,%98,%99}, %100")
             : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12), FL_D4(16), FL_D4(20) : FL_A_B);
     } else {
-        static_assert(NT == 32, "8, 16, 32, 48, 64, 96, 128, 192 or 256 columns");
+        static_assert(NT == 32, "8, 16, 32, 48, 64, 96, 128, 160, 192 or 256 columns");
         FL_WGMMA("256", FL_R64_0 "," FL_R16_4 "," FL_R16_5 "," FL_R16_6 "," FL_R16_7, "{%128,%129,%130,%131}, %132")
             : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12), FL_D4(16), FL_D4(20), FL_D4(24), FL_D4(28) : FL_A_B);
     }

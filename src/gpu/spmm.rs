@@ -179,7 +179,8 @@ pub struct Group<'a> {
 impl<'a> Group<'a> {
     /// How many of `count` products of a format share a launch: as few launches as can be, and all about as large.
     pub const fn together(count: usize, format: Format) -> usize {
-        let most = if matches!(format, Format::Banked) { MAPPED_GROUP } else { GROUP };
+        let mapped = matches!(format, Format::Banked | Format::Bitmap);
+        let most = if mapped { MAPPED_GROUP } else { GROUP };
         match count {
             0 => 1,
             _ => count.div_ceil(count.div_ceil(most)),
@@ -211,13 +212,7 @@ impl<'a> Group<'a> {
     pub fn push(&mut self, args: &SpmmArgs<'_>) -> Result<()> {
         let problem = Problem::new(args.header, args.n, args.access())?;
         let b = ready_b(self.ctx, args, &problem, self.plan)?;
-        let mut params = spmm_params(args, &problem, self.plan, b)?;
-        if args.header.format == Format::Bitmap {
-            // The one format with blocks of several widths, which this matrix chose for itself.
-            params.k_blocks = problem.k.div_ceil(problem.block_cols);
-            params.parts = params.k_blocks;
-            params.deal(self.plan.ctas);
-        }
+        let params = spmm_params(args, &problem, self.plan, b)?;
         if self.plan.kernel.takes_map() {
             self.maps[self.filled] = map_of_b(&params, self.plan.kernel)?;
         }

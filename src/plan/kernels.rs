@@ -6,20 +6,26 @@ use crate::types::DType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum KernelId {
-    /// Bitmap SpMM, Hopper, 8 columns, 15 warps.
-    BitmapN1W15Sm90,
-    /// Bitmap SpMM, Hopper, 16 columns, 15 warps.
-    BitmapN2W15Sm90,
-    /// Bitmap SpMM, Hopper, 32 columns, 11 warps.
-    BitmapN4W11Sm90,
-    /// Bitmap SpMM, Hopper, 64 columns, 7 warps.
-    BitmapN8W7Sm90,
-    /// Bitmap SpMM, Hopper, 8 columns, 7 warps.
-    BitmapN1W7Sm90,
-    /// Bitmap SpMM, Hopper, 16 columns, 7 warps.
-    BitmapN2W7Sm90,
-    /// Bitmap SpMM, Hopper, 32 columns, 7 warps.
-    BitmapN4W7Sm90,
+    /// Bitmap SpMM, Hopper, 8 columns.
+    BitmapN1Sm90,
+    /// Bitmap SpMM, Hopper, 16 columns.
+    BitmapN2Sm90,
+    /// Bitmap SpMM, Hopper, 32 columns.
+    BitmapN4Sm90,
+    /// Bitmap SpMM, Hopper, 48 columns.
+    BitmapN6Sm90,
+    /// Bitmap SpMM, Hopper, 64 columns.
+    BitmapN8Sm90,
+    /// Bitmap SpMM, Hopper, 96 columns.
+    BitmapN12Sm90,
+    /// Bitmap SpMM, Hopper, 128 columns.
+    BitmapN16Sm90,
+    /// Bitmap SpMM, Hopper, 160 columns.
+    BitmapN20Sm90,
+    /// Bitmap SpMM, Hopper, 192 columns.
+    BitmapN24Sm90,
+    /// Bitmap SpMM, Hopper, 256 columns.
+    BitmapN32Sm90,
     /// Bitmap SpMM, Ampere and later, 8 columns.
     BitmapN1Sm80,
     /// Bitmap SpMM, Ampere and later, 16 columns.
@@ -78,6 +84,8 @@ pub enum KernelId {
     BankedN12Sm90,
     /// Banked SpMM, Hopper, 128 columns.
     BankedN16Sm90,
+    /// Banked SpMM, Hopper, 160 columns.
+    BankedN20Sm90,
     /// Banked SpMM, Hopper, 192 columns.
     BankedN24Sm90,
     /// Banked SpMM, Hopper, 256 columns.
@@ -102,13 +110,14 @@ pub enum KernelId {
 
 use KernelId::{
     BankedN1Sm80, BankedN1Sm90, BankedN2Sm80, BankedN2Sm90, BankedN4Sm80, BankedN4Sm90,
-    BankedN6Sm90, BankedN8Sm80, BankedN8Sm90, BankedN12Sm90, BankedN16Sm90, BankedN24Sm90,
-    BankedN32Sm90, BitmapN1Sm80, BitmapN1W7Sm90, BitmapN1W15Sm90, BitmapN2Sm80, BitmapN2W7Sm90,
-    BitmapN2W15Sm90, BitmapN4Sm80, BitmapN4W7Sm90, BitmapN4W11Sm90, BitmapN8Sm80, BitmapN8W7Sm90,
-    PackBPlanesSm90, PackBSm80, SellN1Sm80, SellN1Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80,
-    SlotsN2Sm90, SlotsN3Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN6Sm90, SlotsN8Sm80, SlotsN8Sm90,
-    TiledCslN1Sm80, TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90,
-    TiledCslN2W7Sm90, TiledCslN4Sm80, TiledCslN8Sm80,
+    BankedN6Sm90, BankedN8Sm80, BankedN8Sm90, BankedN12Sm90, BankedN16Sm90, BankedN20Sm90,
+    BankedN24Sm90, BankedN32Sm90, BitmapN1Sm80, BitmapN1Sm90, BitmapN2Sm80, BitmapN2Sm90,
+    BitmapN4Sm80, BitmapN4Sm90, BitmapN6Sm90, BitmapN8Sm80, BitmapN8Sm90, BitmapN12Sm90,
+    BitmapN16Sm90, BitmapN20Sm90, BitmapN24Sm90, BitmapN32Sm90, PackBPlanesSm90, PackBSm80,
+    SellN1Sm80, SellN1Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN3Sm90,
+    SlotsN4Sm80, SlotsN4Sm90, SlotsN6Sm90, SlotsN8Sm80, SlotsN8Sm90, TiledCslN1Sm80,
+    TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90,
+    TiledCslN4Sm80, TiledCslN8Sm80,
 };
 
 /// The kernel files, one fatbin for each element type.
@@ -145,6 +154,11 @@ impl Family {
     /// tiles can be dealt one by one.
     pub const fn warps_roam(self) -> bool {
         matches!(self, Self::SellSm90)
+    }
+
+    /// Whether its kernels are kernels/include/fl_fragments_sm90.cuh, whatever gives them A's fragments.
+    pub const fn is_fragments(self) -> bool {
+        matches!(self, Self::BankedSm90 | Self::BitmapSm90)
     }
 
     /// Whether its kernels multiply: the others prepare B for those.
@@ -189,13 +203,16 @@ impl Facts {
 impl KernelId {
     /// Every kernel, in declaration order.
     pub const ALL: &'static [KernelId] = &[
-        BitmapN1W15Sm90,
-        BitmapN2W15Sm90,
-        BitmapN4W11Sm90,
-        BitmapN8W7Sm90,
-        BitmapN1W7Sm90,
-        BitmapN2W7Sm90,
-        BitmapN4W7Sm90,
+        BitmapN1Sm90,
+        BitmapN2Sm90,
+        BitmapN4Sm90,
+        BitmapN6Sm90,
+        BitmapN8Sm90,
+        BitmapN12Sm90,
+        BitmapN16Sm90,
+        BitmapN20Sm90,
+        BitmapN24Sm90,
+        BitmapN32Sm90,
         BitmapN1Sm80,
         BitmapN2Sm80,
         BitmapN4Sm80,
@@ -225,6 +242,7 @@ impl KernelId {
         BankedN8Sm90,
         BankedN12Sm90,
         BankedN16Sm90,
+        BankedN20Sm90,
         BankedN24Sm90,
         BankedN32Sm90,
         BankedN1Sm80,
@@ -244,17 +262,20 @@ impl KernelId {
             SlotsSm80, SlotsSm90, TiledCslSm80, TiledCslSm90,
         };
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
-            BitmapN1W15Sm90 => (BitmapSm90, 1, 15, 1, "fl_spmm_bitmap_f16_n1w15_sm90"),
-            BitmapN2W15Sm90 => (BitmapSm90, 2, 15, 1, "fl_spmm_bitmap_f16_n2w15_sm90"),
-            BitmapN4W11Sm90 => (BitmapSm90, 4, 11, 1, "fl_spmm_bitmap_f16_n4w11_sm90"),
-            BitmapN8W7Sm90 => (BitmapSm90, 8, 7, 1, "fl_spmm_bitmap_f16_n8w7_sm90"),
-            BitmapN1W7Sm90 => (BitmapSm90, 1, 7, 1, "fl_spmm_bitmap_f16_n1w7_sm90"),
-            BitmapN2W7Sm90 => (BitmapSm90, 2, 7, 1, "fl_spmm_bitmap_f16_n2w7_sm90"),
-            BitmapN4W7Sm90 => (BitmapSm90, 4, 7, 1, "fl_spmm_bitmap_f16_n4w7_sm90"),
-            BitmapN1Sm80 => (BitmapSm80, 1, 4, 3, "fl_spmm_bitmap_f16_n1w4_sm80"),
-            BitmapN2Sm80 => (BitmapSm80, 2, 4, 3, "fl_spmm_bitmap_f16_n2w4_sm80"),
-            BitmapN4Sm80 => (BitmapSm80, 4, 4, 3, "fl_spmm_bitmap_f16_n4w4_sm80"),
-            BitmapN8Sm80 => (BitmapSm80, 8, 4, 2, "fl_spmm_bitmap_f16_n8w4_sm80"),
+            BitmapN1Sm90 => (BitmapSm90, 1, 16, 1, "fl_spmm_bitmap_f16_n1_sm90"),
+            BitmapN2Sm90 => (BitmapSm90, 2, 16, 1, "fl_spmm_bitmap_f16_n2_sm90"),
+            BitmapN4Sm90 => (BitmapSm90, 4, 16, 1, "fl_spmm_bitmap_f16_n4_sm90"),
+            BitmapN6Sm90 => (BitmapSm90, 6, 16, 1, "fl_spmm_bitmap_f16_n6_sm90"),
+            BitmapN8Sm90 => (BitmapSm90, 8, 16, 1, "fl_spmm_bitmap_f16_n8_sm90"),
+            BitmapN12Sm90 => (BitmapSm90, 12, 16, 1, "fl_spmm_bitmap_f16_n12_sm90"),
+            BitmapN16Sm90 => (BitmapSm90, 16, 16, 1, "fl_spmm_bitmap_f16_n16_sm90"),
+            BitmapN20Sm90 => (BitmapSm90, 20, 12, 1, "fl_spmm_bitmap_f16_n20_sm90"),
+            BitmapN24Sm90 => (BitmapSm90, 24, 12, 1, "fl_spmm_bitmap_f16_n24_sm90"),
+            BitmapN32Sm90 => (BitmapSm90, 32, 8, 1, "fl_spmm_bitmap_f16_n32_sm90"),
+            BitmapN1Sm80 => (BitmapSm80, 1, 4, 3, "fl_spmm_bitmap_f16_n1_sm80"),
+            BitmapN2Sm80 => (BitmapSm80, 2, 4, 3, "fl_spmm_bitmap_f16_n2_sm80"),
+            BitmapN4Sm80 => (BitmapSm80, 4, 4, 3, "fl_spmm_bitmap_f16_n4_sm80"),
+            BitmapN8Sm80 => (BitmapSm80, 8, 4, 2, "fl_spmm_bitmap_f16_n8_sm80"),
             TiledCslN1W7Sm90 => (TiledCslSm90, 1, 7, 1, "fl_spmm_tiled_csl_f16_n1w7_sm90"),
             TiledCslN2W7Sm90 => (TiledCslSm90, 2, 7, 1, "fl_spmm_tiled_csl_f16_n2w7_sm90"),
             TiledCslN1W4Sm90 => (TiledCslSm90, 1, 4, 1, "fl_spmm_tiled_csl_f16_n1w4_sm90"),
@@ -280,6 +301,7 @@ impl KernelId {
             BankedN8Sm90 => (BankedSm90, 8, 16, 1, "fl_spmm_banked_f16_n8_sm90"),
             BankedN12Sm90 => (BankedSm90, 12, 16, 1, "fl_spmm_banked_f16_n12_sm90"),
             BankedN16Sm90 => (BankedSm90, 16, 16, 1, "fl_spmm_banked_f16_n16_sm90"),
+            BankedN20Sm90 => (BankedSm90, 20, 12, 1, "fl_spmm_banked_f16_n20_sm90"),
             BankedN24Sm90 => (BankedSm90, 24, 12, 1, "fl_spmm_banked_f16_n24_sm90"),
             BankedN32Sm90 => (BankedSm90, 32, 8, 1, "fl_spmm_banked_f16_n32_sm90"),
             BankedN1Sm80 => (BankedSm80, 1, 4, 5, "fl_spmm_banked_f16_n1_sm80"),
@@ -293,11 +315,11 @@ impl KernelId {
         };
         let tile_rows = match family {
             TiledCslSm90 => 128,
-            BankedSm80 | BankedSm90 => 64,
+            BankedSm80 | BankedSm90 | BitmapSm80 | BitmapSm90 => 64,
             _ => 32,
         };
         let warps_a_tile = match family {
-            BankedSm80 | BankedSm90 => 4,
+            BankedSm80 | BankedSm90 | BitmapSm80 | BitmapSm90 => 4,
             SlotsSm90 => 2,
             // A slice each.
             SellSm80 => 8,
@@ -307,8 +329,8 @@ impl KernelId {
             // One for A and one to three for B, and where registers change hands a whole warpgroup.
             SlotsSm90 if n_tiles >= 3 => 4,
             SlotsSm90 => 2,
-            BitmapSm90 | TiledCslSm90 => 1,
-            BankedSm90 | SellSm90 => 4,
+            TiledCslSm90 => 1,
+            BankedSm90 | BitmapSm90 | SellSm90 => 4,
             BankedSm80 | BitmapSm80 | SellSm80 | SlotsSm80 | TiledCslSm80 | PackB | PackBPlanes => {
                 0
             }
@@ -360,8 +382,8 @@ impl KernelId {
     pub const fn has_group(self) -> bool {
         matches!(
             self,
-            BitmapN2W15Sm90
-                | BitmapN8W7Sm90
+            BitmapN2Sm90
+                | BitmapN8Sm90
                 | BitmapN2Sm80
                 | BitmapN8Sm80
                 | TiledCslN2W7Sm90
@@ -386,13 +408,13 @@ impl KernelId {
 
     /// Whether a map of B for TMA is among its parameters.
     pub const fn takes_map(self) -> bool {
-        matches!(self.facts().family, Family::BankedSm90)
+        self.facts().family.is_fragments()
     }
 
     /// Whether the two CTAs that share a row group may be a cluster, which adds up in shared memory what others add up by way of
     /// the workspace.
     pub const fn takes_pairs(self) -> bool {
-        matches!(self.facts().family, Family::BankedSm90)
+        self.facts().family.is_fragments()
     }
 
     /// Exported name of the entry point for groups.

@@ -172,8 +172,8 @@ pub fn checked_aligned(bytes: usize, what: &str) -> Result<usize> {
 pub const CHUNK_COLS: u32 = 256;
 /// Bytes of a unit of a block.
 const UNIT_BYTES: u32 = 128;
-/// Shared memory for the sums of a tile of Banked, which lie in the slot of a block.
-const BANKED_SUMS_BYTES: u32 = 4 * 2048;
+/// Shared memory for the sums of a tile of Banked or Bitmap, which lie in the slot of a block.
+const FRAGMENT_SUMS_BYTES: u32 = 4 * 2048;
 /// Shared memory of a warp for a round of overflow of Slots.
 const ROUND_TILE_BYTES: u32 = 1024;
 /// Shared memory that the driver keeps for itself in every CTA.
@@ -242,7 +242,7 @@ impl Candidate {
 pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result<usize> {
     // The kernel changes with N; the maximum over the classes below makes the size monotone.
     let mut bytes = 0;
-    for class in [1, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512, n] {
+    for class in [1, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, n] {
         let problem = Problem::new(header, class.min(n), BAccess::Packed)?;
         bytes = bytes.max(select(&problem, props)?.workspace_bytes);
     }
@@ -446,8 +446,8 @@ impl Line {
             groups: row_tiles.div_ceil(group_tiles),
             k_blocks: k.div_ceil(unit_cols),
             deals_tiles: false,
-            // With fewer columns one of Banked's warps counts parts for the others.
-            ends_together: facts.family == Family::BankedSm90 && facts.n_tiles >= 12,
+            // With fewer columns one of the warps counts parts for the others.
+            ends_together: facts.family.is_fragments() && facts.n_tiles >= 12,
             takes_pairs: kernel.takes_pairs(),
         }
     }
@@ -540,25 +540,27 @@ impl Line {
 /// Columns of SELL up to which the Hopper kernels hold where every slice of a row group is.
 const SELL_COLS: u32 = 256 * 2048;
 
-/// Columns over 8 of the kernels that are compared: what 256 or 192 columns of one CTA take, and 128 twice.
-const CLASSES: [&[u32]; 6] = [&[32, 24, 16, 12, 8], &[6], &[4], &[3], &[2], &[1]];
+/// Columns over 8 of the kernels that are compared: what 256 or fewer columns of one CTA take, and 128 twice.
+const CLASSES: [&[u32]; 6] = [&[32, 24, 20, 16, 12, 8], &[6], &[4], &[3], &[2], &[1]];
 
 /// Columns over 8 of the kernels that a product is for.
 fn width(problem: &Problem, props: &DeviceProps) -> u32 {
     let widest = match problem.format {
-        Format::Banked if is_hopper(props) => 32,
-        Format::Banked => 16,
+        Format::Banked | Format::Bitmap if is_hopper(props) => 32,
+        Format::Banked | Format::Bitmap => 16,
         Format::Sell => 1,
-        Format::Bitmap | Format::Slots | Format::TiledCsl => 8,
+        Format::Slots | Format::TiledCsl => 8,
     };
-    let on_hopper = |format| problem.format == format && is_hopper(props);
+    let slots = problem.format == Format::Slots && is_hopper(props);
+    let fragments = matches!(problem.format, Format::Banked | Format::Bitmap) && is_hopper(props);
     match problem.n.div_ceil(8) {
-        3 if on_hopper(Format::Slots) => 3,
-        5 | 6 if on_hopper(Format::Slots) || on_hopper(Format::Banked) => 6,
-        9..=12 if on_hopper(Format::Banked) => 12,
-        17..=24 if on_hopper(Format::Banked) => 24,
+        3 if slots => 3,
+        5 | 6 if slots || fragments => 6,
+        9..=12 if fragments => 12,
+        17..=20 if fragments => 20,
+        21..=24 if fragments => 24,
         // Which of them makes the best slices depends on how many columns are left for the last one, but less and less.
-        eights @ 33.. if on_hopper(Format::Banked) => eights.next_multiple_of(8).min(64),
+        eights @ 33.. if fragments => eights.next_multiple_of(8).min(64),
         eights => eights.next_power_of_two().min(widest),
     }
 }
@@ -659,7 +661,7 @@ fn candidates<'a>(
 
 /// Whether the device runs the Hopper kernels.
 fn is_hopper(props: &DeviceProps) -> bool {
-    KernelId::BitmapN1W7Sm90.runs_on(props.cc)
+    KernelId::BitmapN1Sm90.runs_on(props.cc)
 }
 
 /// Whether the kernel is for this format, this width and this device.
@@ -696,21 +698,17 @@ fn stagings<'a>(
     // Row tiles of a CTA. Where registers change hands between warpgroups, two have the warps of one.
     let (fewest_tiles, step) = match facts.family {
         Family::SlotsSm90 if facts.n_tiles >= 3 => (2, 2),
-        Family::SlotsSm90 | Family::BankedSm90 | Family::SellSm90 => (1, 1),
+        Family::SlotsSm90 | Family::BankedSm90 | Family::BitmapSm90 | Family::SellSm90 => (1, 1),
         _ => (most_tiles, 1),
     };
     let tiles = (fewest_tiles..=most_tiles).step_by(step);
     // Kernels of Slots read up to two rows behind a block's values, the first of which is overflow if the block is so large.
     let behind = if problem.max_block > slots::MOST_WITHOUT_OVERFLOW { 1 } else { 2 };
     let slots_bytes = (problem.max_block + behind) * UNIT_BYTES;
+    // Values of Bitmap are loaded up to two rows behind a lane's last.
+    let fragments_behind = if problem.format == Format::Bitmap { 2 } else { 0 };
+    let fragment_bytes = (problem.max_block + fragments_behind) * UNIT_BYTES;
     let (fixed, slot_bytes, max_slots) = match facts.family {
-        // One unit more than the block: the last pair of a stream is read with the word after it.
-        Family::BitmapSm90 => {
-            (1024 + 3 * rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 3)
-        }
-        Family::BitmapSm80 => {
-            (rows * (CHUNK_COLS * 2 + 64), (problem.max_block + 1) * UNIT_BYTES, 2)
-        }
         Family::SlotsSm80 => {
             (rows * (2 * CHUNK_COLS * 2 + 16) + facts.warps * ROUND_TILE_BYTES, slots_bytes, 2)
         }
@@ -734,13 +732,13 @@ fn stagings<'a>(
             (1024 + rings, slots_bytes, 3)
         }
         // What aligns the rest, barriers, and the ring of B.
-        Family::BankedSm90 => {
+        Family::BankedSm90 | Family::BitmapSm90 => {
             let pieces = match facts.n_tiles {
                 24.. => 2,
                 12.. => 3,
                 _ => 4,
             };
-            let slot_bytes = (problem.max_block * UNIT_BYTES).max(BANKED_SUMS_BYTES);
+            let slot_bytes = fragment_bytes.max(FRAGMENT_SUMS_BYTES);
             (2048 + pieces * rows * 128 * 2, slot_bytes, 4)
         }
         // Barriers, B of two blocks of K twice, two packets a warp, and two barriers a block of K; what aligns B.
@@ -749,7 +747,7 @@ fn stagings<'a>(
         }
         // B, and the sums of a tile.
         Family::SellSm80 => ((32 << 10) + 1024, 0, 0),
-        Family::BankedSm80 => (2 * rows * (128 * 2 + 16), problem.max_block * UNIT_BYTES, 2),
+        Family::BankedSm80 | Family::BitmapSm80 => (2 * rows * (128 * 2 + 16), fragment_bytes, 2),
         _ => (2 * 128 * 64 * 2 + 2 * rows * (64 * 2 + 16), 0, 0),
     };
     let stagings = max_slots.min(1)..=max_slots;
@@ -770,7 +768,7 @@ fn stagings<'a>(
             let smem_bytes =
                 u32::try_from(bytes).ok().filter(|&bytes| bytes <= props.smem_per_block_optin)?;
             // One warp copies A, a lane each staged block.
-            let copied = matches!(facts.family, Family::SlotsSm90 | Family::BankedSm90);
+            let copied = facts.family == Family::SlotsSm90 || facts.family.is_fragments();
             if copied && blocks > 32 {
                 return None;
             }
@@ -836,8 +834,8 @@ fn header(format: Format, rows: u64, cols: u64) -> Header {
         nnz: 0,
         tile_rows: match format {
             Format::TiledCsl => 128,
-            Format::Banked => 64,
-            Format::Bitmap | Format::Sell | Format::Slots => 32,
+            Format::Banked | Format::Bitmap => 64,
+            Format::Sell | Format::Slots => 32,
         },
         tile_cols: match format {
             Format::TiledCsl => 64,

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C of formats that are fragments of wgmma's A (Banked, Bitmap), 16-bit in, fp32 accumulation,
+// Hopper. Load as sparse, compute as dense: every warp makes A's fragments in registers, and wgmma takes B as it lies.
+//
+// Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is T = p.group_tiles tiles of 64 rows, at most four, of 160 and 192 columns
+//           three and of 256 two; a warpgroup multiplies each, 16 rows a warp. One warp copies A, one B, one counts the parts of row groups, one has
+//           nothing to do: a whole warpgroup gives registers to those that multiply. The units (row group, block of 256 columns)
+//           are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next group. Where a row group is
+//           one part each of two CTAs, these may be a cluster, and nothing goes by way of the workspace.
+// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T][slots] of A, from kEmpty on empty[T][slots]; at the end Counting
+//           [1024, ..)  B ring, pieces of 8*NT columns x 128 of K in two halves, swizzled by TMA
+//           [.., ..)    A ring, T x slots x slot_bytes: blocks exactly as stored; at the end of a row group a tile's last block
+//                       gives its slot to the sums, kSums bytes a warp. Two CTAs of a cluster exchange sums in the B ring
+//           All of it begins at the first multiple of 1024, as the swizzle wants.
+// Pipeline: warp A      slot free: next block of that tile | ...    the first of a tile comes by one of its warps
+//           warp B      piece free: next piece | ...
+//           warpgroup   wait A | words of steps 0..3 -> registers | wait B | wgmma 0..3 | steps 4..7 -> other registers | wgmma
+//                       4..7 | 0..3 done? next words -> their registers | ...
+//           The part that a CTA begins with is stored and counted while it goes on to the next row group (NT < 12).
+//           While the wgmma of four steps are at work, or of two with NT >= 12, the registers of the next ones are filled.
+// A format:  `Streams`, made of a block in shared memory, of a section and a lane, gives the registers of steps in turn.
+// Assumes:  of the format, what validate() checks; `map` is of B, 64 of K x 8*NT columns a box, 128-byte swizzle;
+//           slot_bytes >= the largest block, with what its streams may be read beyond it, and 4 kSums; T * slots <= 32; a cluster is two
+//           CTAs that have a part each of one row group.
+#pragma once
+
+#include "fl_a_ring.cuh"
+#include "fl_banked.cuh"
+#include "fl_wgmma.cuh"
+
+namespace fl {
+
+using banked::kHalfCols;
+using banked::kSectionRows;
+using banked::kSteps;
+using banked::kTileCols;
+using banked::kTileRows;
+
+constexpr uint32_t kAlign = 1024;
+constexpr uint32_t kWarps = 4;    // that share a tile
+constexpr uint32_t kSums = 2048;
+constexpr uint32_t kPieceCols = kHalfCols;
+constexpr int kLoading = 32;  // registers of a thread that loads
+
+template <int NT>
+struct Geometry {
+    // At most: more have not the registers for their sums.
+    static constexpr int kTiles = NT >= 32 ? 2 : NT >= 20 ? 3 : 4;
+    static constexpr int kThreads = (kTiles + 1) * 128;
+    // Registers of a thread that multiplies: what those that load leave of their share.
+    static constexpr int kMultiplying = NT >= 32 ? 232 : NT >= 20 ? 160 : 112;
+    static constexpr uint32_t kPieces = NT >= 24 ? 2 : NT >= 12 ? 3 : 4;
+    static constexpr uint32_t kPieceHalf = NT * 8 * kWgmmaRow;
+    static constexpr uint32_t kPieceBytes = 2 * kPieceHalf;
+    static constexpr uint32_t kTogether = NT >= 12 ? 2 : 4;  // steps of A whose wgmma are one group
+    // Whether a warp of its own counts parts, and two are added in registers: the sums of 96 columns and more leave none for it.
+    static constexpr bool kCounted = NT < 12;
+};
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+// Brings B. By one lane.
+template <int NT>
+__device__ __forceinline__ void load_b(const FlSpmmParams& p, const FlTensorMap& map, const ABRings& at, uint32_t unit0, uint32_t unit1,
+                                       uint32_t n0) {
+    using G = Geometry<NT>;
+    uint32_t k = block_of(p, unit0) * kTileCols, bar = at.b_full, to = at.b, phase = 1;
+    wait_for_earlier_work();
+#pragma unroll 1
+    for (uint32_t pieces = (unit1 - unit0) * (kTileCols / kPieceCols); pieces > 0; --pieces) {
+        mbar_wait(bar + 8 * G::kPieces, phase);
+        mbar_expect_tx(bar, G::kPieceBytes);
+        // What lies beyond K or N comes as zeros.
+        tensor_load(to, map, k, n0, bar);
+        tensor_load(to + G::kPieceHalf, map, k + kPieceCols / 2, n0, bar);
+        bar += 8;
+        to += G::kPieceBytes;
+        if (bar == at.b_empty) {
+            bar = at.b_full;
+            to = at.b;
+            phase ^= 1;
+        }
+        k += kPieceCols;
+        if (k == p.k_blocks * kTileCols) k = 0;
+    }
+}
+#endif
+
+template <int NT, typename Streams>
+__device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const FlTensorMap& map) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    using G = Geometry<NT>;
+    let_dependents_begin();
+    extern __shared__ __align__(kAlign) unsigned char smem[];
+    const uint32_t base = kept((smem_addr(smem) + kAlign - 1) & ~(kAlign - 1));
+    const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
+    const uint32_t consumers = p.group_tiles * kWarps;
+    ABRings at(base, G::kPieces);
+    const Counting counting(base + kBarrierBytes - Counting::kBytes);
+    at.a = at.b + G::kPieces * G::kPieceBytes;
+    const uint32_t slice = blockIdx.y, n0 = slice * (NT * 8);
+    const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
+    const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
+    const uint32_t r = warp / kWarps, section = warp % kWarps;
+    const uint32_t a_full = at.a_full + 8 * p.a_slots * r;
+    LoadA load_a(p, unit0, unit1);
+    if (warp == consumers) {
+        if (lane == 0) {
+            for (uint32_t i = 0; i < G::kPieces; ++i) {
+                mbar_init(at.b_full + 8 * i, 1);
+                mbar_init(at.b_empty + 8 * i, kWarpLanes * consumers);
+            }
+            mbar_init_fence();
+        }
+    } else if (warp == consumers + 1) {
+        if (lane == 0) counting.init(consumers);
+        mbar_init_fence();
+    } else if (warp < consumers) {
+        if (section == 0) {
+            load_a.first(at, r, lane);
+        } else if (section == 1 && lane < p.a_slots) {
+            mbar_init(a_full + kEmpty + 8 * lane, kWarpLanes * kWarps);
+            mbar_init_fence();
+        }
+    }
+    __syncwarp();
+    __syncthreads();
+    if (warp >= consumers) {
+        give_registers<kLoading>();
+        if (warp == consumers) {
+            load_a.run(at, lane);
+        } else if (warp == consumers + 1) {
+            if (lane == 0) load_b<NT>(p, map, at, unit0, unit1, n0);
+        } else if (warp == consumers + 2) {
+            wait_for_earlier_work();
+            if (cluster_ctas() > 1) return;
+            if constexpr (G::kCounted)
+                count_parts(line, slice, consumers, kWarps, lane, counting);
+            else
+                prepare_counters(line, slice, consumers, lane, counting.ready);
+        }
+        return;
+    }
+    take_registers<G::kMultiplying>();
+
+    float4 acc[NT];
+    auto clear = [&] {
+#pragma unroll
+        for (int i = 0; i < NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+    };
+    clear();
+    uint32_t a[2][4 * G::kTogether];
+    // Where this unit's barriers, A and B are: numbers of slots would have to be multiplied in every unit.
+    uint32_t a_bar = a_full, block = at.a + r * p.a_slots * p.slot_bytes, a_phase = 0, slots_left = p.a_slots;
+    uint32_t b_bar = at.b_full, b_phase = 0, freed = 0;
+    auto next_slot = [&] {
+        a_bar += 8;
+        block += p.slot_bytes;
+        if (--slots_left == 0) {
+            slots_left = p.a_slots;
+            a_bar -= 8 * slots_left;
+            block -= slots_left * p.slot_bytes;
+            a_phase ^= 1;
+        }
+    };
+    uint64_t b = wgmma_descriptor_k_major(at.b);
+    // The pieces' distance; it never carries into the descriptor's other half.
+    constexpr uint32_t kStep = G::kPieceBytes >> 4;
+    auto free_piece = [&] {
+        if (freed != 0) mbar_arrive(freed);
+        freed = 0;
+    };
+    constexpr int kAdded = NT > 8 ? 4 : NT;  // vectors of a part that are asked for at once
+    auto row_of = [&](uint32_t tile) { return tile * kTileRows + section * kSectionRows; };
+    // What follows from the lane would be kept through the loop, for which 128 columns leave no register.
+    auto lane_now = [&] { return NT < 16 ? lane : kept(lane); };
+    Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice, counting.ready);
+    for (uint32_t unit = unit0, group = group_of(p, unit0); unit < unit1; ++group) {
+        const uint32_t tile = group * p.group_tiles + r, end = min(unit1, (group + 1) * p.k_blocks);
+        const uint32_t row0 = row_of(tile);
+        const bool there = tile < p.row_tiles;
+        for (; unit < end; ++unit) {
+            if (unit + 1 == end) prefetch_end<kSectionRows, NT * 8>(p, row0, n0, lane);
+            mbar_wait(a_bar, a_phase);
+            Streams streams = there ? Streams(block, section, lane) : Streams::none(block);
+#pragma unroll
+            for (uint32_t half = 0; half < 2; ++half) {
+#pragma unroll
+                for (uint32_t first = 0; first < kSteps; first += G::kTogether) {
+                    uint32_t(&these)[4 * G::kTogether] = a[first / G::kTogether % 2];
+                    streams.template steps<G::kTogether>(these, half, first);
+                    if (first == 0) mbar_wait(b_bar, b_phase);
+                    // The last block of a row group gives its slot back when the sums were there.
+                    const bool read = half == 1 && first + G::kTogether == kSteps;
+                    if (read && unit + 1 != end) mbar_arrive(a_bar + kEmpty);
+                    wgmma_fence();
+#pragma unroll
+                    for (uint32_t i = 0; i < G::kTogether; ++i) {
+                        const uint32_t step = first + i;
+                        wgmma_k16<NT>(acc, these + 4 * i, b + ((step / 4 * G::kPieceHalf + step % 4 * 32) >> 4));
+                    }
+                    wgmma_commit();
+                    // Those of the steps before are over, whose registers are the next ones'.
+                    wgmma_wait<1>();
+                    if (first == 0) free_piece();
+                }
+                freed = b_bar + 8 * G::kPieces;
+                b_bar += 8;
+                b += kStep;
+                if (b_bar == at.b_empty) {
+                    b_bar = at.b_full;
+                    b -= G::kPieces * kStep;
+                    b_phase ^= 1;
+                }
+            }
+            if (unit + 1 != end) next_slot();
+        }
+        wgmma_wait<0>();
+        free_piece();
+#pragma unroll
+        for (int i = 0; i < NT; ++i) wgmma_read(acc[i]);
+        // Before the loop it would take registers that it needs.
+        parts.begin(group);
+        auto mine = [&](int i) { return acc[i]; };
+        bool complete = there, more = false;
+        // Accumulators that the first of two CTAs stores; the second one stores the others.
+        constexpr int kHalf = (NT + 1) / 2;
+        static_assert(4 * kWarps * kHalf * 512 <= G::kPieces * G::kPieceBytes);
+        if (cluster_ctas() > 1) {
+            // Nobody reads B any more: what the other CTA adds up goes there.
+            named_barrier(1, consumers * 32);
+            const uint32_t exchanged = at.b + warp * (kHalf * 512) + lane_now() * 16;
+            const bool upper = cluster_rank() != 0;
+#pragma unroll
+            for (int i = 0; i < kHalf; ++i)
+                if (kHalf + i < NT || upper) sts128(exchanged + i * 512, bits(select(upper, acc[i], acc[min(kHalf + i, NT - 1)])));
+            cluster_arrive();
+            cluster_wait();
+#pragma unroll
+            for (int i = 0; i < kHalf; ++i) {
+                acc[i] = select(upper, acc[min(kHalf + i, NT - 1)], acc[i]);
+                // Of two it does not matter which is first.
+                if (there && (kHalf + i < NT || !upper)) plus(acc[i], lds_float4_of(exchanged + i * 512, !upper));
+            }
+        } else if (G::kCounted && unit != unit1 && parts.first != parts.last) {
+            // The end of what another CTA began: nobody waits here until it is counted.
+            if (there) parts.template store<NT>(lane, mine);
+            mbar_arrive(counting.stored);
+            complete = false;
+        } else {
+            // All four have read the block.
+            named_barrier(1 + r, kWarps * 32);
+            if (there && parts.first != parts.last) {
+                complete = parts.template publish<NT>(lane_now(), mine);
+                // As above.
+                const bool two = G::kCounted && parts.first + 1 == parts.last;
+                if (complete && two)
+                    parts.template add_stored<kAdded>(acc, parts.first == blockIdx.x ? parts.last : parts.first, lane);
+                else if (complete && NT < 6)
+                    parts.template sum<NT>(lane, mine, [&](int i, const float4& v) { acc[i] = v; });
+                else if (complete)
+                    parts.template sum_stored<kAdded>(acc, lane_now());
+            }
+            // In the end also the part that this CTA began with, if nobody came later.
+            const uint32_t begin = line.first_unit(blockIdx.x);
+            more = G::kCounted && unit == unit1 && block_of(p, begin) != 0 && group_of(p, begin) != group;
+        }
+        for (uint32_t row = row0;;) {
+            // From shared memory, where a lane finds eight rows of a column.
+            constexpr int kStored = NT < 4 ? NT : NT % 4 == 0 ? 4 : 3;
+            static_assert(NT % kStored == 0 && kStored * 512 <= kSums);
+            const uint32_t sums = block + section * kSums;
+            const bool pairs = cluster_ctas() > 1, upper = pairs && cluster_rank() != 0;
+            const uint32_t columns = upper ? n0 + kHalf * 8 : n0, stored = upper ? NT - kHalf : pairs ? kHalf : NT;
+            if (complete) {
+#pragma unroll 1
+                for (uint32_t first = 0; first < stored; first += kStored) {
+                    __syncwarp();
+#pragma unroll
+                    for (int i = 0; i < kStored; ++i) sts128(sums + sums_place(i, lane), bits(acc[i]));
+                    // Registers have no index.
+#pragma unroll
+                    for (int i = 0; i + kStored < NT; ++i) acc[i] = acc[i + kStored];
+                    store_m16n8_sums<1, true, (NT < 4)>(
+                        p, sums, min(stored - first, uint32_t{kStored}), lane, [&](uint32_t) { return row; },
+                        [&](uint32_t i) { return columns + (first + i) * 8; });
+                }
+            }
+            if (!more) break;
+            more = false;
+            const uint32_t of = group_of(p, line.first_unit(blockIdx.x));
+            mbar_wait(counting.counted, 0);
+            complete = lds32(counting.complete + 4 * warp);
+            parts.begin(of);
+            if (complete) parts.template sum_stored<kAdded>(acc, lane_now());
+            row = row_of(of * p.group_tiles + r);
+        }
+        clear();
+        // What comes into the slot next is written by another proxy.
+        fence_proxy_async();
+        mbar_arrive(a_bar + kEmpty);
+        next_slot();
+    }
+    // The other CTA may still read what is here; what this one has read of it, it has stored.
+    if (cluster_ctas() > 1) {
+        cluster_arrive_relaxed();
+        cluster_wait();
+    }
+#endif
+}
+
+}  // namespace fl
