@@ -228,6 +228,12 @@ __device__ __forceinline__ bool has_runs(const FlSpmmParams& p) {
     return p.m % kRun == 0 && c && residual && ((p.bias | p.gate) & 15) == 0;
 }
 
+// Value i of a run of a 16-bit type.
+__device__ __forceinline__ float value_of_run(const uint4& raw, uint32_t i, uint32_t type) {
+    const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+    return value_of(i % 2 == 0 ? words[i / 2] & 0xffff : words[i / 2] >> 16, type);
+}
+
 __device__ __forceinline__ void load_run(float (&v)[kRun], uint64_t base, int64_t at, uint32_t type) {
     if (type == FL_TYPE_F32) {
         const float4* from = reinterpret_cast<const float4*>(base + at * 4);
@@ -235,9 +241,8 @@ __device__ __forceinline__ void load_run(float (&v)[kRun], uint64_t base, int64_
         v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w, v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
     } else {
         const uint4 raw = *reinterpret_cast<const uint4*>(base + at * 2);
-        const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
 #pragma unroll
-        for (uint32_t i = 0; i < kRun; ++i) v[i] = value_of(i % 2 == 0 ? words[i / 2] & 0xffff : words[i / 2] >> 16, type);
+        for (uint32_t i = 0; i < kRun; ++i) v[i] = value_of_run(raw, i, type);
     }
 }
 
@@ -250,24 +255,36 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
     return *reinterpret_cast<const uint32_t*>(&v);
 }
 
-// Stores the sums of kCount runs, the i-th at row m[i] and column n[i], where has_runs(): the same values as store_2x2, with
-// a sixteenth of its instructions. What all of them read of one matrix is asked for before any of it is used; if kAhead, also the
-// residual before the bias is waited for: both come from far away, and there is nothing else to do. It takes registers.
+// Bias and residual of kCount runs, the i-th at row m[i] and column n[i], as they are, if of 16 bits: both come from far away, and are
+// asked for before either is waited for. It takes registers.
+template <uint32_t kCount>
+struct Ahead {
+    uint4 bias[kCount], residual[kCount];
+
+    static __device__ __forceinline__ bool of_bias(const FlSpmmParams& p) { return p.fused && p.bias != 0 && p.bias_type != FL_TYPE_F32; }
+    static __device__ __forceinline__ bool of_residual(const FlSpmmParams& p) {
+        return p.fused && p.residual != 0 && p.residual_type != FL_TYPE_F32;
+    }
+
+    __device__ __forceinline__ void ask(const FlSpmmParams& p, const uint32_t (&m)[kCount], const uint32_t (&n)[kCount]) {
+#pragma unroll
+        for (uint32_t i = 0; i < kCount; ++i) {
+            const bool has = m[i] < p.m && n[i] < p.n;
+            bias[i] = residual[i] = make_uint4(0, 0, 0, 0);
+            if (has && of_bias(p)) bias[i] = *reinterpret_cast<const uint4*>(p.bias + static_cast<uint64_t>(m[i]) * 2);
+            if (has && of_residual(p)) residual[i] = *reinterpret_cast<const uint4*>(p.residual + (m[i] + n[i] * p.residual_stride_n) * 2);
+        }
+    }
+};
+
+// Stores the sums of kCount runs where has_runs(): the same values as store_2x2, with a sixteenth of its instructions. What all of them
+// read of one matrix is asked for before any of it is used, if kAhead some of it has been.
 template <bool kAhead, uint32_t kCount>
 __device__ __forceinline__ void store_runs(const FlSpmmParams& p, const uint32_t (&m)[kCount], const uint32_t (&n)[kCount],
-                                           float (&v)[kCount][kRun]) {
+                                           float (&v)[kCount][kRun], const Ahead<kCount>& ahead) {
     const float alpha = p.alpha_at ? *reinterpret_cast<const float*>(p.alpha_at) : p.alpha;
     const float beta = p.beta_at ? *reinterpret_cast<const float*>(p.beta_at) : p.beta;
     auto has = [&](uint32_t i) { return m[i] < p.m && n[i] < p.n; };
-    const bool ahead = kAhead && p.residual != 0 && p.residual_type != FL_TYPE_F32;
-    uint4 residual[kCount];
-    if constexpr (kAhead) {
-#pragma unroll
-        for (uint32_t i = 0; i < kCount; ++i) {
-            residual[i] = make_uint4(0, 0, 0, 0);
-            if (ahead && has(i)) residual[i] = *reinterpret_cast<const uint4*>(p.residual + (m[i] + n[i] * p.residual_stride_n) * 2);
-        }
-    }
     auto at = [&](uint32_t i) { return m[i] + n[i] * p.c_stride_n; };
     // Calls use(value, other element) for every element.
     auto with = [&](uint64_t base, uint32_t type, auto from, auto use) {
@@ -291,24 +308,27 @@ __device__ __forceinline__ void store_runs(const FlSpmmParams& p, const uint32_t
         for (uint32_t j = 0; j < kRun; ++j) v[i][j] *= alpha;
     if (beta != 0.f) with(p.c, p.c_is_f32 ? FL_TYPE_F32 : kType, at, [&](float& x, float old) { x += beta * old; });
     if (p.fused) {
-        if (p.bias) with(p.bias, p.bias_type, [&](uint32_t i) { return m[i]; }, [](float& x, float bias) { x += bias; });
+        auto add = [&](const uint4 (&raw)[kCount], uint32_t type) {
+#pragma unroll
+            for (uint32_t i = 0; i < kCount; ++i)
+#pragma unroll
+                for (uint32_t j = 0; j < kRun; ++j) v[i][j] += value_of_run(raw[i], j, type);
+        };
+        auto sum = [](float& x, float other) { x += other; };
+        if (kAhead && ahead.of_bias(p))
+            add(ahead.bias, p.bias_type);
+        else if (p.bias)
+            with(p.bias, p.bias_type, [&](uint32_t i) { return m[i]; }, sum);
         if (p.activation != FL_ACTIVATION_NONE) {
 #pragma unroll
             for (uint32_t i = 0; i < kCount; ++i) activate(p.activation, v[i]);
         }
         if (p.gate)
             with(p.gate, FL_TYPE_F32, [&](uint32_t i) { return static_cast<int64_t>(n[i]) * p.m + m[i]; }, [](float& x, float gate) { x *= gate; });
-        if (ahead) {
-#pragma unroll
-            for (uint32_t i = 0; i < kCount; ++i) {
-                const uint32_t words[4] = {residual[i].x, residual[i].y, residual[i].z, residual[i].w};
-#pragma unroll
-                for (uint32_t j = 0; j < kRun; ++j)
-                    v[i][j] += value_of(j % 2 == 0 ? words[j / 2] & 0xffff : words[j / 2] >> 16, p.residual_type);
-            }
-        } else if (p.residual) {
-            with(p.residual, p.residual_type, [&](uint32_t i) { return m[i] + n[i] * p.residual_stride_n; }, [](float& x, float other) { x += other; });
-        }
+        if (kAhead && ahead.of_residual(p))
+            add(ahead.residual, p.residual_type);
+        else if (p.residual)
+            with(p.residual, p.residual_type, [&](uint32_t i) { return m[i] + n[i] * p.residual_stride_n; }, sum);
     }
 #pragma unroll
     for (uint32_t i = 0; i < kCount; ++i) {
@@ -328,9 +348,9 @@ __device__ __forceinline__ void store_runs(const FlSpmmParams& p, const uint32_t
 __device__ __forceinline__ uint32_t sums_place(uint32_t i, uint32_t lane) { return i * 512 + (lane * 16 ^ i % 4 * 64); }
 
 // Stores m16n8 accumulators that the warp has put into shared memory, at sums_place() from `sums` on or, if not kSpread, 512 i + 16
-// lane bytes: `count` of them, the i-th at rows row(i) and columns column(i) on. kTogether of them at a time: more take registers, and
-// wait less. kAhead: as store_runs().
-template <uint32_t kTogether, bool kSpread, bool kAhead = true, typename Row, typename Column>
+// lane bytes: `count` of them, the i-th at rows row(i) and columns column(i) on, four at a time. If kAhead, what a turn reads is asked for
+// before its sums are looked at; with a kTurns of more than 1, so many are all there may be, and what they read is asked for before the first.
+template <uint32_t kTurns, bool kSpread, bool kAhead = true, typename Row, typename Column>
 __device__ __forceinline__ void store_m16n8_sums(const FlSpmmParams& p, uint32_t sums, uint32_t count, uint32_t lane, Row row,
                                                  Column column) {
     auto place = [&](uint32_t i, uint32_t of_lane) { return sums + (kSpread ? sums_place(i, of_lane) : i * 512 + of_lane * 16); };
@@ -342,41 +362,38 @@ __device__ __forceinline__ void store_m16n8_sums(const FlSpmmParams& p, uint32_t
     }
     __syncwarp();
     // A lane takes two runs of eight lanes' sums: those of two columns of one upper or lower half.
-    const uint32_t quad = lane % 4, lower = lane / 4 % 2;
-#pragma unroll 1
-    for (uint32_t first = lane / 8; first < count; first += 4 * kTogether) {
-        uint32_t m[2 * kTogether], n[2 * kTogether];
-        float v[2 * kTogether][kRun];
+    const uint32_t quad = lane % 4, lower = lane / 4 % 2, first = lane / 8;
+    uint32_t m[2], n[2];
+    auto find = [&](uint32_t i) {
+        // Beyond the last there are no rows.
+        m[0] = m[1] = i < count ? row(i) + lower * 8 : p.m;
+        n[0] = column(i) + quad * 2;
+        n[1] = n[0] + 1;
+    };
+    Ahead<2> ahead[kTurns];
+    if constexpr (kAhead && kTurns > 1) {
 #pragma unroll
-        for (uint32_t t = 0; t < kTogether; ++t) {
-            const uint32_t i = first + 4 * t;
-            m[2 * t] = m[2 * t + 1] = row(i) + lower * 8;
-            n[2 * t] = column(i) + quad * 2;
-            n[2 * t + 1] = n[2 * t] + 1;
-#pragma unroll
-            for (uint32_t r = 0; r < kRun; ++r) {
-                const uint2 two = lds64(place(i, r * 4 + quad) + lower * 8);
-                v[2 * t][r] = __uint_as_float(two.x), v[2 * t + 1][r] = __uint_as_float(two.y);
-            }
+        for (uint32_t t = 0; t < kTurns; ++t) {
+            find(first + 4 * t);
+            ahead[t].ask(p, m, n);
         }
-        store_runs<kAhead>(p, m, n, v);
+    }
+#pragma unroll 1
+    for (uint32_t i = first; i < count; i += 4) {
+        find(i);
+        if constexpr (kAhead && kTurns == 1) ahead[0].ask(p, m, n);
+        float v[2][kRun];
+#pragma unroll
+        for (uint32_t r = 0; r < kRun; ++r) {
+            const uint2 two = lds64(place(i, r * 4 + quad) + lower * 8);
+            v[0][r] = __uint_as_float(two.x), v[1][r] = __uint_as_float(two.y);
+        }
+        store_runs<kAhead>(p, m, n, v, ahead[0]);
+        // Registers have no index.
+#pragma unroll
+        for (uint32_t t = 0; t + 1 < kTurns; ++t) ahead[t] = ahead[t + 1];
     }
     __syncwarp();
-}
-
-// Transposes the 8 x 8 values that eight lanes have, lanes 4 apart: lane r of them gives its v[j] for what lane j had as v[r].
-__device__ __forceinline__ void transpose_8x8(float (&v)[8], uint32_t r) {
-#pragma unroll
-    for (uint32_t s = 4; s != 0; s /= 2) {
-        const bool upper = (r & s) != 0;
-#pragma unroll
-        for (uint32_t j = 0; j < 8; ++j) {
-            if ((j & s) != 0) continue;
-            const float other = __shfl_xor_sync(~0u, upper ? v[j] : v[j + s], s * 4);
-            v[j] = upper ? other : v[j];
-            v[j + s] = upper ? v[j + s] : other;
-        }
-    }
 }
 
 // Calls store(i, v) with sums that are in registers, in a loop: with code for each of them, the end of a product is
@@ -388,39 +405,6 @@ __device__ __forceinline__ void store_tile(float4* acc, Store store) {
         store(i, acc[0]);
 #pragma unroll
         for (int j = 0; j + 1 < kVectors; ++j) acc[j] = acc[j + 1];
-    }
-}
-
-// Stores 32 rows from m on of 8 * NT columns from n on, whose m16n8 accumulators are in registers: the upper rows' first, then the
-// lower ones', each from left to right. kTogether eights of columns at a time, as store_m16n8_sums() does.
-template <int NT, int kTogether>
-__device__ __forceinline__ void store_m32(const FlSpmmParams& p, uint32_t m, uint32_t n, float4 (&acc)[2 * NT], uint32_t lane) {
-    static_assert(NT % kTogether == 0);
-    if (!has_runs(p)) {
-        store_tile<2 * NT>(acc, [&](int i, const float4& v) { store_m16n8(p, m + i / NT * 16, n + i % NT * 8, v, lane); });
-        return;
-    }
-    const uint32_t octet = lane / 4;
-#pragma unroll 1
-    for (uint32_t nt = 0; nt < NT; nt += kTogether) {
-        uint32_t rows[kTogether], columns[kTogether];
-        float v[kTogether][kRun];
-#pragma unroll
-        for (uint32_t t = 0; t < kTogether; ++t) {
-            const float4 upper = acc[t], lower = acc[NT + t];
-            const float sums[kRun] = {upper.x, upper.y, upper.z, upper.w, lower.x, lower.y, lower.z, lower.w};
-#pragma unroll
-            for (uint32_t j = 0; j < kRun; ++j) v[t][j] = sums[j];
-            transpose_8x8(v[t], octet);
-            rows[t] = m + octet / 2 * 8;
-            columns[t] = n + (nt + t) * 8 + lane % 4 * 2 + octet % 2;
-        }
-        store_runs<true>(p, rows, columns, v);
-#pragma unroll
-        for (int j = 0; j + kTogether < NT; ++j) {
-            acc[j] = acc[j + kTogether];
-            acc[NT + j] = acc[NT + j + kTogether];
-        }
     }
 }
 
