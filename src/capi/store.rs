@@ -664,9 +664,8 @@ pub unsafe extern "C" fn flashllmSpMatLoad(
 /// Gives the shape of the blocks that a compressed matrix consists of: flashllmSpMatSlice() cuts between them.
 ///
 /// @param spMatDescr     The matrix, analysed or with compressed data.
-/// @param[out] tileRows  Receives the rows of a block: 32 (Bitmap, SELL, Slots), 64 (Banked) or 128 (Tiled-CSL).
-/// @param[out] tileCols  Receives its columns: 64 (Tiled-CSL), 256 (Banked, Slots), 2048 (SELL), 256, 512 or 1024 (Bitmap,
-///   chosen by the analysis: the sparser the matrix, the wider).
+/// @param[out] tileRows  Receives the rows of a block: 32 (SELL, Slots), 64 (Banked, Bitmap) or 128 (Tiled-CSL).
+/// @param[out] tileCols  Receives its columns: 64 (Tiled-CSL), 256 (Banked, Bitmap, Slots) or 2048 (SELL).
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, or neither analysed nor with data;
 ///   FLASHLLM_STATUS_NULL_POINTER: an out-parameter is NULL.
