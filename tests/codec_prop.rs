@@ -852,21 +852,18 @@ fn automatic_choice_follows_sparsity_and_preference() {
     };
     let (speed, footprint, columns, few) =
         (Preference::Speed, Preference::Footprint, Preference::Columns, Preference::FewColumns);
-    assert_eq!(choose(550, speed), Format::Bitmap);
-    assert_eq!(choose(500, speed), Format::Slots);
+    assert_eq!(choose(400, speed), Format::Bitmap);
+    assert_eq!(choose(360, speed), Format::Slots);
     assert_eq!(choose(500, footprint), Format::Bitmap);
-    assert_eq!(choose(730, columns), Format::Bitmap);
-    assert_eq!(choose(670, columns), Format::Banked);
-    assert_eq!(choose(400, speed), Format::Slots);
-    assert_eq!(choose(400, columns), Format::Banked);
+    assert_eq!(choose(390, columns), Format::Bitmap);
+    assert_eq!(choose(350, columns), Format::Banked);
     assert_eq!(choose(300, speed), Format::Slots);
     assert_eq!(choose(200, footprint), Format::Bitmap);
     assert_eq!(choose(10, speed), Format::Slots);
     assert_eq!(choose(10, footprint), Format::TiledCsl);
     assert_eq!(choose(10, columns), Format::Banked);
-    assert_eq!(choose(550, few), Format::Bitmap);
-    assert_eq!(choose(500, few), Format::Slots);
-    assert_eq!(choose(320, few), Format::Slots);
+    assert_eq!(choose(400, few), Format::Bitmap);
+    assert_eq!(choose(360, few), Format::Slots);
     assert_eq!(choose(90, few), Format::Slots);
     assert_eq!(choose(70, few), Format::Sell);
     assert_eq!(choose(10, few), Format::Sell);

@@ -314,9 +314,9 @@ impl Program {
         s
     }
 
-    /// Compresses weights on the device, as Bitmap, and prepares a product.
+    /// Compresses weights on the device, as Slots, and prepares a product.
     fn prepare(&mut self) -> Result<Ready, flashllmStatus_t> {
-        self.prepare_as(RawFormat(2))
+        self.prepare_as(RawFormat(3))
     }
 
     fn prepare_as(&mut self, format: RawFormat) -> Result<Ready, flashllmStatus_t> {

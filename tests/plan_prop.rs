@@ -32,38 +32,39 @@ fn any_format() -> impl Strategy<Value = Format> {
         Just(Format::Bitmap),
         Just(Format::TiledCsl),
         Just(Format::Slots),
-        Just(Format::Banked)
+        Just(Format::Banked),
+        Just(Format::Sell)
     ]
 }
 
 fn header() -> impl Strategy<Value = Header> {
     let dim = || prop_oneof![1_u64..300, 1_u64..70_000];
-    (dim(), dim(), any_format(), prop_oneof![Just(256_u32), Just(512), Just(1024)], 0_u32..=1000)
-        .prop_map(|(rows, cols, format, width, fill)| {
-            // Up to a dense block; a dense 1024-column one fits no device.
-            let (tile_rows, tile_cols, max_block) = match format {
-                Format::TiledCsl => (128, 64, 8192 * fill / 1000 / 4 * 4),
-                Format::Slots => (32, 256, 10 + 280 * fill / 1000),
-                Format::Banked => (128, 128, 1 + 3 * (128 * fill / 1000)),
-                _ => (32, width, width / 32 * (1000 + 16 * fill) / 1000),
-            };
-            Header {
-                format,
-                dtype: DType::F16,
-                reordered: false,
-                rows,
-                cols,
-                nnz: 0,
-                tile_rows,
-                tile_cols,
-                table_offset: 256,
-                table_entries: 0,
-                data_offset: 0,
-                data_bytes: 0,
-                total_bytes: 0,
-                max_block,
-            }
-        })
+    (dim(), dim(), any_format(), 0_u32..=1000).prop_map(|(rows, cols, format, fill)| {
+        // Up to a dense block.
+        let (tile_rows, tile_cols, max_block) = match format {
+            Format::TiledCsl => (128, 64, 8192 * fill / 1000 / 4 * 4),
+            Format::Slots => (32, 256, 10 + 195 * fill / 1000),
+            Format::Banked => (64, 256, 10 + 256 * fill / 1000),
+            Format::Bitmap => (64, 256, 20 + 256 * fill / 1000),
+            Format::Sell => (32, 2048, 1 + 1408 * fill / 1000),
+        };
+        Header {
+            format,
+            dtype: DType::F16,
+            reordered: false,
+            rows,
+            cols,
+            nnz: 0,
+            tile_rows,
+            tile_cols,
+            table_offset: 256,
+            table_entries: 0,
+            data_offset: 0,
+            data_bytes: 0,
+            total_bytes: 0,
+            max_block,
+        }
+    })
 }
 
 proptest! {

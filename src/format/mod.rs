@@ -119,8 +119,8 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
     }
 }
 
-/// FORMAT_AUTO. For speed, Bitmap below 48 % zeros and from there on Slots, which overtakes it between 40 and 50 %
-/// (docs/kernels.md); for more than 24 columns, Banked from 30 % on. With 8 columns at most, SELL from 92 % on. For
+/// FORMAT_AUTO. For speed, Bitmap below 62 % zeros and from there on Slots, which overtakes it between 56 and 65 %
+/// (docs/kernels.md); for more than 24 columns, Banked from 63 % on. With 8 columns at most, SELL from 92 % on. For
 /// footprint, the smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
 pub fn choose(
     bitmap: Analysis,
@@ -133,8 +133,8 @@ pub fn choose(
     let found = match preference {
         Preference::Footprint => other(Format::TiledCsl),
         Preference::FewColumns if most(8) => other(Format::Sell),
-        Preference::Speed | Preference::FewColumns if most(52) => other(Format::Slots),
-        Preference::Columns if most(70) => other(Format::Banked),
+        Preference::Speed | Preference::FewColumns if most(38) => other(Format::Slots),
+        Preference::Columns if most(37) => other(Format::Banked),
         _ => return Ok(bitmap),
     };
     match found {

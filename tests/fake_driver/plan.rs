@@ -281,14 +281,15 @@ fn b_of_banked_is_described_to_the_driver_where_its_kernel_reads_it() {
 }
 
 #[test]
-fn two_ctas_that_share_a_row_group_of_banked_are_launched_as_a_cluster() {
-    test("two_ctas_that_share_a_row_group_of_banked_are_launched_as_a_cluster", |fake| {
-        // Bitmap has no such kernel; nor has Ampere.
+fn two_ctas_that_share_a_row_group_are_launched_as_a_cluster() {
+    test("two_ctas_that_share_a_row_group_are_launched_as_a_cluster", |fake| {
+        // Slots has no such kernel; nor has Ampere.
         for (format, major, splits, early, expected) in [
             (4, 9, 1, 0, (2, 0)),
             (4, 9, 2, 0, (1, 1)),
             (4, 9, 2, 1, (1, 1)),
-            (2, 9, 2, 0, (2, 0)),
+            (2, 9, 2, 0, (1, 1)),
+            (3, 9, 2, 0, (2, 0)),
             (4, 8, 2, 0, (2, 0)),
         ] {
             fake.set_attribute(75, major);
@@ -428,8 +429,8 @@ fn sixteen_products_of_a_batch_share_a_launch() {
             ok(flashllmFree(program.handle(), workspace)).unwrap();
         }
         // What continues is one product, packed once.
-        ok(flashllmDnMatSetStridedBatch(ready.b, 40, (COLS * N) as i64)).unwrap();
-        ok(flashllmDnMatSetStridedBatch(ready.c, 40, (ROWS * N) as i64)).unwrap();
+        ok(flashllmDnMatSetStridedBatch(ready.b, 4, (COLS * N) as i64)).unwrap();
+        ok(flashllmDnMatSetStridedBatch(ready.c, 4, (ROWS * N) as i64)).unwrap();
         let workspace = program.malloc(size_of_product(&program, &ready)).unwrap();
         fake.reset();
         program.multiply(&Ready { workspace, ..ready }, false).unwrap();

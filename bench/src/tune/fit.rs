@@ -39,8 +39,13 @@ impl Fitted {
         self.laws.get(&kernel).map_or_else(|| (self.base)(kernel), |law| Law::Units(law.0))
     }
 
-    /// A smaller error is not always a better choice: kernels with whose last coefficients choices are faster keep them.
+    /// A smaller error is not always a better choice: kernels with whose last coefficients choices are faster keep them, unless these are
+    /// twice as far off, because plans tell the times too.
     fn keep_what_chose_better(&mut self, samples: &[Sample]) {
+        let off = |kernel: KernelId, law: Law| {
+            let of_kernel = samples.iter().filter(|s| s.features.kernel == kernel);
+            of_kernel.map(|s| (law.time(&s.features) / s.us).ln().abs()).sum::<f64>()
+        };
         let total = |fitted: &Self| -> f64 { regrets(samples, &|k| fitted.law(k)).iter().sum() };
         let mut kernels: Vec<KernelId> = self.laws.keys().copied().collect();
         kernels.sort_by_key(|kernel| *kernel as usize);
@@ -50,8 +55,9 @@ impl Fitted {
                 continue;
             }
             let Some(law) = self.laws.remove(&kernel) else { continue };
+            let near = off(kernel, (self.base)(kernel)) <= 2.0 * off(kernel, Law::Units(law.0));
             let kept = total(self);
-            if kept < least {
+            if near && kept < least {
                 least = kept;
             } else {
                 self.laws.insert(kernel, law);

@@ -93,6 +93,9 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// Times the best way of a product that another may take to be kept: what is slower nobody would choose, and there are many.
+const WORTH: f64 = 1.75;
+
 struct Tuning<'d> {
     gpu: Gpu<'d>,
     props: DeviceProps,
@@ -247,6 +250,7 @@ impl Tuning<'_> {
         let (first, _) = matrix.copies.first().ok_or("no copies")?;
         let plan = Plan::new(handle, first, &b_descr, &c_descr).map_err(text)?;
         let mut workspace = driver.alloc(0)?;
+        let mut found = Vec::new();
         for way in plan::ways(&problem, &self.props) {
             if Instant::now() >= self.end {
                 return Ok(());
@@ -277,7 +281,7 @@ impl Tuning<'_> {
                 }
             }
             let us = Summary::of(&samples).ok_or("nothing was timed")?;
-            self.done.push(Timing {
+            found.push(Timing {
                 format: format_name(matrix.format).to_owned(),
                 m,
                 k,
@@ -288,6 +292,8 @@ impl Tuning<'_> {
                 ..self.template.clone()
             });
         }
+        let best = found.iter().map(|timing| timing.us).fold(f64::INFINITY, f64::min);
+        self.done.extend(found.into_iter().filter(|timing| timing.us <= WORTH * best));
         Ok(())
     }
 }
