@@ -69,6 +69,7 @@ elif [ "$gib" -ge 120 ]; then
     row opt-30b-most 60 --model opt-30b --dense --batch 128 $sampled
     row opt-30b-profile 90 --model opt-30b --dense --sparse --sparsity 0.8 --batch 8,16,32 --steps 16 --context 320 --profile --no-overlap
     row opt-30b-profile 60 --model opt-30b --sparsity 0.8 --format sell --batch 8 --steps 16 --context 320 --profile --no-overlap
+    row opt-30b-half 120 --model opt-30b --sparsity 0.5,0.6 --format bitmap --batch 8,16,32,64
     row opt-30b-more 220 --model opt-30b --sparsity 0.6,0.7 --batch 8,16,32,64,128
     row opt-30b-banked-more 100 --model opt-30b --sparsity 0.6,0.7 --format banked --batch 32,64,128
     row llama-2-70b-banked 60 --model llama-2-70b --sparsity 0.8 --format banked --batch 16,64 $sampled
