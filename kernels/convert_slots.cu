@@ -42,16 +42,21 @@ constexpr uint32_t kMostForSingle = 5;
 constexpr int kTileStride = 264;  // halves; rows begin at multiples of 16 bytes
 constexpr uint32_t kOrderWords = 16;  // u64
 constexpr uint32_t kSparse = 1024;  // elements of a block up to which groups of one element are looked for
-constexpr int kSweeps = 8;
 constexpr uint32_t kNumbers = 0b1110;  // of the columns of a group that the search exchanges, a bit each
-// Where the search goes over from sweeps to mending single columns, for groups of one element and of two, as src/format/arrangement.rs has it.
-struct Mending {
-    uint32_t few;  // elements beyond the limit from which on it does
-    int most;      // times that it mends
-    int hopeful;   // after so many at most kHope elements are left, or the search ends
+// How long the search goes on, for groups of one element and of two, as src/format/arrangement.rs has it.
+struct Effort {
+    int sweeps;     // times that it goes through all pairs
+    uint32_t few;   // elements beyond the limit from which on it goes over to mending single columns
+    int mendings;   // times that it mends
+    int hopeful;    // after so many at most `hope` elements are left, or the search ends
+    uint32_t hope;
 };
-constexpr Mending kOfOne = {24, 24, 8}, kOfTwo = {12, 16, 4};
-constexpr uint32_t kHope = 4;
+constexpr uint32_t kDense = 2500;  // elements of a block beyond which something more than two a group is always left
+__device__ __forceinline__ Effort effort_for(uint32_t limit, uint32_t elements) {
+    if (limit == 1) return {8, 24, 24, 8, 4};
+    if (elements <= kDense) return {8, 12, 16, 4, 4};
+    return {5, 10, 16, 3, 3};
+}
 // CTAs of an analysis that share a multiprocessor: with more of them the compiler spills.
 constexpr int kSearching = 6;
 
@@ -210,22 +215,22 @@ __device__ __forceinline__ void mend(uint32_t (&c)[4], uint32_t (&from)[4], uint
 
 // Looks for an order in which groups have at most `limit` elements: src/format/arrangement.rs says how. A lane has the
 // columns of one half of an octet, and `from` where they come from.
-__device__ __forceinline__ bool arrange(uint32_t (&c)[4], uint32_t (&from)[4], uint32_t limit, uint32_t lane) {
-    const Mending mending = limit == 1 ? kOfOne : kOfTwo;
+__device__ __forceinline__ bool arrange(uint32_t (&c)[4], uint32_t (&from)[4], uint32_t limit, uint32_t elements, uint32_t lane) {
+    const Effort effort = effort_for(limit, elements);
     auto beyond = [&] { return __reduce_add_sync(kAll, excess(c, limit)); };
     uint32_t left = beyond();
 #pragma unroll 1
-    for (int i = 0; i < kSweeps && left != 0 && (i == 0 || left > mending.few); ++i) {
+    for (int i = 0; i < effort.sweeps && left != 0 && (i == 0 || left > effort.few); ++i) {
         sweep(c, from, limit, kNumbers);
         const uint32_t before = left;
         left = beyond();
         if (16 * (before - left) + 4 < left) break;
     }
-    if (left > mending.few) return false;
+    if (left > effort.few) return false;
     uint32_t random = 1, number = 3;
 #pragma unroll 1
-    for (int i = 0; i < mending.most && left != 0; ++i) {
-        if (i == mending.hopeful && left > kHope) break;
+    for (int i = 0; i < effort.mendings && left != 0; ++i) {
+        if (i == effort.hopeful && left > effort.hope) break;
         if (i % 2 == 1) {
             sweep(c, from, limit, 1u << number);
             number = number == 1 ? 3 : number - 1;
@@ -264,7 +269,7 @@ __device__ __forceinline__ void search(Encoder& s, uint32_t half, uint32_t lane)
     for (int i = 0; i < 8; ++i) elements += s.sums[i];
 #pragma unroll
     for (int n = 0; n < 4; ++n) c[n] = s.columns_of[8 * lane + 4 * half + n], from[n] = lane;
-    if (elements > kSparse || !arrange(c, from, 1, lane)) arrange(c, from, 2, lane);
+    if (elements > kSparse || !arrange(c, from, 1, elements, lane)) arrange(c, from, 2, elements, lane);
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
         s.columns_of[8 * lane + 4 * half + n] = c[n];

@@ -9,7 +9,7 @@
 //! block's *excess*, the elements beyond the limit, no larger. That equals are exchanged, too, is what lets it leave a local
 //! minimum. Where little is left, going through all pairs is much for little: each column that has some of it is exchanged
 //! with the best of its 31 others, and in between one number's pairs are gone through, which mixes them. At 72 % zeros that
-//! leaves no excess, at 70 % in three blocks of five; at 60 % 139 elements of 422 are left.
+//! leaves no excess, at 70 % in three blocks of five; at 60 % 140 elements of 422 are left.
 
 use std::array::from_fn;
 
@@ -27,24 +27,26 @@ pub(crate) const BYTES: usize = 128;
 
 /// Elements of a block up to which an order with one element a group is looked for.
 const SPARSE: u32 = 1024;
-/// Times that the search goes through all pairs, for one limit.
-const SWEEPS: usize = 8;
-/// Elements beyond the limit of which mendings leave no more, or the search ends.
-const HOPE: u32 = 4;
-
-/// Where the search goes over from sweeps to mending single columns.
-struct Mending {
-    /// Elements beyond the limit from which on it does.
+/// How long the search goes on.
+struct Effort {
+    /// Times that it goes through all pairs.
+    sweeps: usize,
+    /// Elements beyond the limit from which on it goes over to mending single columns.
     few: u32,
     /// Times that it mends.
-    most: usize,
-    /// After so many at most `HOPE` elements are left, or the search ends.
+    mendings: usize,
+    /// After so many at most `hope` elements are left, or the search ends.
     hopeful: usize,
+    hope: u32,
 }
 
 /// For one element a group. It is worth more than an order for two: the kernels have a shorter way for such blocks.
-const OF_ONE: Mending = Mending { few: 24, most: 24, hopeful: 8 };
-const OF_TWO: Mending = Mending { few: 12, most: 16, hopeful: 4 };
+const OF_ONE: Effort = Effort { sweeps: 8, few: 24, mendings: 24, hopeful: 8, hope: 4 };
+const OF_TWO: Effort = Effort { sweeps: 8, few: 12, mendings: 16, hopeful: 4, hope: 4 };
+/// A block in which something is left has a round of overflow, whether these are two elements or twelve: in one of more than `DENSE`
+/// elements something always is.
+const OF_DENSE: Effort = Effort { sweeps: 5, few: 10, mendings: 16, hopeful: 3, hope: 3 };
+const DENSE: u32 = 2500;
 
 /// By number mod 8 and octet of a place: the octet of its column.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,9 +79,11 @@ impl Arrangement {
                 }
             }
         }
-        let fewest = if elements <= SPARSE { 1 } else { 2 };
+        let of_two = if elements <= DENSE { OF_TWO } else { OF_DENSE };
         for (columns, octets) in columns.iter_mut().zip(found.octets.chunks_exact_mut(GROUP)) {
-            let _ = (fewest..=2).any(|limit| arrange(columns, octets, limit));
+            if elements > SPARSE || !arrange(columns, octets, 1, &OF_ONE) {
+                arrange(columns, octets, 2, &of_two);
+            }
         }
         found
     }
@@ -156,11 +160,10 @@ fn place(i: usize, step: usize, number: usize) -> usize {
 
 /// Looks for an order in which groups have at most `limit` elements, beginning with the one that there is; whether it
 /// was found. `octets` are moved as `columns` are.
-fn arrange(columns: &mut Half, octets: &mut [[u8; OCTETS]], limit: u32) -> bool {
-    let mending = if limit == 1 { OF_ONE } else { OF_TWO };
+fn arrange(columns: &mut Half, octets: &mut [[u8; OCTETS]], limit: u32, effort: &Effort) -> bool {
     let mut left = excess_of(columns, limit);
-    for i in 0..SWEEPS {
-        if left == 0 || i > 0 && left <= mending.few {
+    for i in 0..effort.sweeps {
+        if left == 0 || i > 0 && left <= effort.few {
             break;
         }
         for number in (1..GROUP).rev() {
@@ -173,14 +176,14 @@ fn arrange(columns: &mut Half, octets: &mut [[u8; OCTETS]], limit: u32) -> bool 
             break;
         }
     }
-    if left > mending.few {
+    if left > effort.few {
         return false;
     }
     // Of numbers that are not random at all.
     let mut random = 1u32;
     let mut number = GROUP - 1;
-    for i in 0..mending.most {
-        if left == 0 || i == mending.hopeful && left > HOPE {
+    for i in 0..effort.mendings {
+        if left == 0 || i == effort.hopeful && left > effort.hope {
             break;
         }
         if i % 2 == 1 {
