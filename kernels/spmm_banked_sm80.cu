@@ -5,26 +5,4 @@
 #include "fl_banked_product.cuh"
 #include "fl_fragments_sm80.cuh"
 
-using fl::banked::Streams;
-
-#define FL_SPMM_BANKED(NT)                                                                 \
-    extern "C" __global__ void __launch_bounds__(fl::kThreads, 2)                          \
-        FL_ENTRY(fl_spmm_banked_, _n##NT##_sm80)(const __grid_constant__ FlSpmmParams p) { \
-        fl::multiply_fragments<NT, Streams>(p);                                            \
-    }
-
-// As above for products of a group, each with columns of its own number.
-#define FL_SPMM_BANKED_GROUP(NT)                                                                \
-    extern "C" __global__ void __launch_bounds__(fl::kThreads, 2)                               \
-        FL_ENTRY(fl_spmm_banked_, _n##NT##_sm80_group)(const __grid_constant__ FlSpmmGroup g) { \
-        const FlSpmmParams& p = g.p[blockIdx.z];                                                \
-        if (blockIdx.y * (NT * 8) < p.n) fl::multiply_fragments<NT, Streams>(p);                \
-    }
-
-FL_SPMM_BANKED(1)
-FL_SPMM_BANKED(2)
-FL_SPMM_BANKED(4)
-FL_SPMM_BANKED(8)
-
-FL_SPMM_BANKED_GROUP(2)
-FL_SPMM_BANKED_GROUP(8)
+FL_FRAGMENTS_ALL(banked)

@@ -8,32 +8,4 @@
 #include "fl_bitmap_product.cuh"
 #include "fl_fragments_sm90.cuh"
 
-using fl::bitmap::Streams;
-
-#define FL_SPMM_BITMAP(NT)                                                                                                          \
-    extern "C" __global__ void __launch_bounds__(fl::Geometry<NT>::kThreads, 1)                                                     \
-        FL_ENTRY(fl_spmm_bitmap_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
-        fl::multiply_fragments<NT, Streams>(p, map);                                                                                \
-    }
-
-// As above for products of a group, each with columns of its own number.
-#define FL_SPMM_BITMAP_GROUP(NT)                                                                      \
-    extern "C" __global__ void __launch_bounds__(fl::Geometry<NT>::kThreads, 1)                       \
-        FL_ENTRY(fl_spmm_bitmap_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmMappedGroup g) { \
-        const FlSpmmParams& p = g.p[blockIdx.z];                                                      \
-        if (blockIdx.y * (NT * 8) < p.n) fl::multiply_fragments<NT, Streams>(p, g.maps[blockIdx.z]);  \
-    }
-
-FL_SPMM_BITMAP(1)
-FL_SPMM_BITMAP(2)
-FL_SPMM_BITMAP(4)
-FL_SPMM_BITMAP(6)
-FL_SPMM_BITMAP(8)
-FL_SPMM_BITMAP(12)
-FL_SPMM_BITMAP(16)
-FL_SPMM_BITMAP(20)
-FL_SPMM_BITMAP(24)
-FL_SPMM_BITMAP(32)
-
-FL_SPMM_BITMAP_GROUP(2)
-FL_SPMM_BITMAP_GROUP(8)
+FL_FRAGMENTS_ALL(bitmap)

@@ -124,3 +124,25 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p) {
 }
 
 }  // namespace fl
+
+// The kernels of a format, as in fl_fragments_sm90.cuh.
+#define FL_FRAGMENTS(FORMAT, NT)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(fl::kThreads, 2)                                                      \
+        FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##_sm80)(const __grid_constant__ FlSpmmParams p) {                         \
+        fl::multiply_fragments<NT, fl::FORMAT::Streams>(p);                                                            \
+    }
+
+#define FL_FRAGMENTS_GROUP(FORMAT, NT)                                                                                 \
+    extern "C" __global__ void __launch_bounds__(fl::kThreads, 2)                                                      \
+        FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##_sm80_group)(const __grid_constant__ FlSpmmGroup g) {                    \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                                       \
+        if (blockIdx.y * (NT * 8) < p.n) fl::multiply_fragments<NT, fl::FORMAT::Streams>(p);                           \
+    }
+
+#define FL_FRAGMENTS_ALL(FORMAT)                                                                                       \
+    FL_FRAGMENTS(FORMAT, 1)                                                                                            \
+    FL_FRAGMENTS(FORMAT, 2)                                                                                            \
+    FL_FRAGMENTS(FORMAT, 4)                                                                                            \
+    FL_FRAGMENTS(FORMAT, 8)                                                                                            \
+    FL_FRAGMENTS_GROUP(FORMAT, 2)                                                                                      \
+    FL_FRAGMENTS_GROUP(FORMAT, 8)

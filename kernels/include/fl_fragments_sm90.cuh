@@ -310,3 +310,32 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
 }
 
 }  // namespace fl
+
+// The kernels of a format whose Streams are fl::FORMAT::Streams: NT of each, and those that also take products of a group, each with
+// columns of its own number.
+#define FL_FRAGMENTS(FORMAT, NT)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(fl::Geometry<NT>::kThreads, 1)                                        \
+        FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
+        fl::multiply_fragments<NT, fl::FORMAT::Streams>(p, map);                                                       \
+    }
+
+#define FL_FRAGMENTS_GROUP(FORMAT, NT)                                                                                 \
+    extern "C" __global__ void __launch_bounds__(fl::Geometry<NT>::kThreads, 1)                                        \
+        FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmMappedGroup g) {              \
+        const FlSpmmParams& p = g.p[blockIdx.z];                                                                       \
+        if (blockIdx.y * (NT * 8) < p.n) fl::multiply_fragments<NT, fl::FORMAT::Streams>(p, g.maps[blockIdx.z]);       \
+    }
+
+#define FL_FRAGMENTS_ALL(FORMAT)                                                                                       \
+    FL_FRAGMENTS(FORMAT, 1)                                                                                            \
+    FL_FRAGMENTS(FORMAT, 2)                                                                                            \
+    FL_FRAGMENTS(FORMAT, 4)                                                                                            \
+    FL_FRAGMENTS(FORMAT, 6)                                                                                            \
+    FL_FRAGMENTS(FORMAT, 8)                                                                                            \
+    FL_FRAGMENTS(FORMAT, 12)                                                                                           \
+    FL_FRAGMENTS(FORMAT, 16)                                                                                           \
+    FL_FRAGMENTS(FORMAT, 20)                                                                                           \
+    FL_FRAGMENTS(FORMAT, 24)                                                                                           \
+    FL_FRAGMENTS(FORMAT, 32)                                                                                           \
+    FL_FRAGMENTS_GROUP(FORMAT, 2)                                                                                      \
+    FL_FRAGMENTS_GROUP(FORMAT, 8)

@@ -43,7 +43,7 @@ typedef struct FlSpmmParams {
     uint32_t k;
     uint32_t row_tiles;      /* tiles of A along M */
     uint32_t k_blocks;       /* blocks of A along K */
-    uint32_t block_cols;     /* columns of a block */
+    uint32_t deals_tiles;    /* whether tiles are dealt by their bytes, and not row groups by their number (SELL) */
     uint32_t slot_bytes;     /* shared memory of one staged block of A */
     uint32_t a_slots;        /* staged blocks a warp */
     uint32_t c_is_f32;
@@ -62,7 +62,6 @@ typedef struct FlSpmmParams {
     uint32_t bias_type;
     uint32_t residual_type;
     uint32_t activation;
-    uint32_t deals_tiles;    /* whether tiles are dealt by their bytes, and not row groups by their number (SELL) */
     /* Who takes which units, see fl_streamk.cuh. */
     uint32_t share;          /* pieces of every CTA */
     uint32_t share_rest;     /* the first CTAs, so many, have one more */
@@ -84,7 +83,7 @@ typedef struct FlTensorMap {
     uint64_t words[16];
 } __attribute__((aligned(64))) FlTensorMap;
 
-/* As FlSpmmGroup, each with the map of its B (Banked). */
+/* As FlSpmmGroup, each with the map of its B (Banked, Bitmap). */
 #define FL_MAPPED_GROUP 10
 
 typedef struct FlSpmmMappedGroup {

@@ -32,12 +32,12 @@ pub struct SpmmParams {
     pub n: u32,
     /// Columns of A.
     pub k: u32,
-    /// Tiles of 32 rows.
+    /// Row tiles.
     pub row_tiles: u32,
     /// Blocks along K.
     pub k_blocks: u32,
-    /// Columns of a block.
-    pub block_cols: u32,
+    /// Whether tiles are dealt by their bytes, and not row groups by their number (SELL).
+    pub deals_tiles: u32,
     /// Shared memory of a staged block.
     pub slot_bytes: u32,
     /// Staged blocks a warp.
@@ -74,8 +74,6 @@ pub struct SpmmParams {
     pub residual_type: u32,
     /// [`crate::types::Activation`].
     pub activation: u32,
-    /// Whether tiles are dealt by their bytes, and not row groups by their number (SELL).
-    pub deals_tiles: u32,
     /// Pieces of every CTA.
     pub share: u32,
     /// CTAs that have one more.
@@ -180,7 +178,7 @@ const _: () = {
     assert!(offset_of!(SpmmParams, alpha) == 116);
     assert!(offset_of!(SpmmParams, bias) == 136);
     assert!(offset_of!(SpmmParams, bias_type) == 192);
-    assert!(offset_of!(SpmmParams, by_k_blocks) == 224);
+    assert!(offset_of!(SpmmParams, by_k_blocks) == 220);
     assert!(size_of::<SpmmGroup>() == GROUP * 240);
     // What a kernel takes by value on every driver.
     assert!(size_of::<SpmmGroup>() <= 4096);

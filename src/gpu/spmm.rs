@@ -370,7 +370,6 @@ fn spmm_params(
         // Of this matrix: a plan for a group is for the largest one.
         row_tiles: problem.m.div_ceil(plan.kernel.facts().tile_rows),
         k_blocks: plan.k_blocks,
-        block_cols: problem.block_cols,
         slot_bytes: plan.slot_bytes,
         a_slots: plan.a_slots,
         c_is_f32: u32::from(args.c_dtype == DType::F32),
