@@ -116,13 +116,9 @@ impl Section {
     fn deal(&mut self, filled: &[u8; LANES]) -> [usize; LANES] {
         let first = from_fn(|lane| filled[lane] + self.count(0, lane));
         let second = from_fn(|lane| self.count(1, lane));
-        self.row = *filled;
-        self.bank = Deal::of(&first, &second).bank;
-        let mut filled = first.map(usize::from);
-        for (&bank, words) in self.bank.iter().zip(second) {
-            filled[usize::from(bank)] += usize::from(words);
-        }
-        filled
+        let deal = Deal::of(&first, &second);
+        (self.row, self.bank) = (*filled, deal.bank);
+        deal.filled
     }
 
     /// Byte offset in the block of a lane's words of a half.

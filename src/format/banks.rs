@@ -7,8 +7,8 @@ pub(crate) const LANES: usize = 32;
 pub(crate) struct Deal {
     /// Bank of each lane, which begins behind what that bank has.
     pub bank: [u8; LANES],
-    /// Entries of the longest bank.
-    pub rows: usize,
+    /// Entries of each bank then.
+    pub filled: [usize; LANES],
 }
 
 impl Deal {
@@ -18,14 +18,17 @@ impl Deal {
         let longest = first.iter().copied().max().unwrap_or(0);
         let fullest = order(&first.map(|entries| longest - entries));
         let least = order(second);
-        let mut deal = Self { bank: [0; LANES], rows: 0 };
+        let mut deal = Self { bank: [0; LANES], filled: first.map(usize::from) };
         for (its, lane) in fullest.into_iter().zip(least) {
             deal.bank[usize::from(lane)] = its;
-            let rows =
-                usize::from(first[usize::from(its)]) + usize::from(second[usize::from(lane)]);
-            deal.rows = deal.rows.max(rows);
+            deal.filled[usize::from(its)] += usize::from(second[usize::from(lane)]);
         }
         deal
+    }
+
+    /// Entries of the longest bank.
+    pub(crate) fn rows(&self) -> usize {
+        self.filled.iter().copied().max().unwrap_or(0)
     }
 }
 
@@ -60,9 +63,9 @@ mod tests {
         let deal = Deal::of(&first, &second);
         assert_eq!((deal.bank[0], deal.bank[31]), (3, 9));
         assert_eq!((deal.bank[1], deal.bank[2], deal.bank[30]), (0, 1, 31));
-        assert_eq!(deal.rows, 33);
+        assert_eq!(deal.rows(), 33);
         first[17] = u8::MAX;
         let deal = Deal::of(&first, &second);
-        assert_eq!((deal.bank[0], deal.bank[1], deal.rows), (17, 3, 256));
+        assert_eq!((deal.bank[0], deal.bank[1], deal.rows()), (17, 3, 256));
     }
 }

@@ -79,13 +79,10 @@ impl Lanes {
         // At most 192 before the last section.
         let before = filled.map(|rows| rows as u8);
         let counts = self.masks.map(|mask| mask.count_ones() as u8);
-        self.bank = Deal::of(&before, &counts).bank;
+        let deal = Deal::of(&before, &counts);
+        self.bank = deal.bank;
         self.row = self.bank.map(|bank| before[usize::from(bank)]);
-        let mut after = *filled;
-        for (&bank, count) in self.bank.iter().zip(counts) {
-            after[usize::from(bank)] += usize::from(count);
-        }
-        after
+        deal.filled
     }
 
     /// Byte offset in the block of a lane's values.

@@ -356,12 +356,12 @@ impl Plane {
     /// A lane's first sub-block is in the stream of its own number.
     fn of(masks: &Masks, plane: usize) -> Self {
         let (first, second) = (&masks.counts[2 * plane], &masks.counts[2 * plane + 1]);
-        let Deal { bank, rows } = Deal::of(first, second);
-        let starts = bank.map(|stream| {
+        let deal = Deal::of(first, second);
+        let starts = deal.bank.map(|stream| {
             let stream = usize::from(stream);
             (usize::from(first[stream]) * LANES + stream) as u16
         });
-        Self { starts, rows }
+        Self { starts, rows: deal.rows() }
     }
 }
 
