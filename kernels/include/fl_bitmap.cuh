@@ -20,6 +20,10 @@ using banked::kSteps;
 using banked::kTileCols;
 using banked::kTileRows;
 using banked::kUnit;
+// A start is the row and the bank of a lane's first value of a half.
+using banked::start_bank;
+using banked::start_of;
+using banked::start_row;
 using banked::word_col;
 using banked::word_row;
 
@@ -43,11 +47,6 @@ __host__ __device__ constexpr uint32_t mask_index(uint32_t section, uint32_t hal
 
 // Bit, in mask step / kMaskSteps, of a word's low element; the high one's is the next.
 __host__ __device__ constexpr uint32_t mask_bit(uint32_t step, uint32_t reg) { return 8 * reg + 2 * (step % kMaskSteps); }
-
-// A start: the row and the bank of a lane's first value of a half.
-__host__ __device__ constexpr uint32_t start_of(uint32_t row, uint32_t bank) { return row | bank << 8; }
-__host__ __device__ constexpr uint32_t start_row(uint32_t start) { return start & 0xff; }
-__host__ __device__ constexpr uint32_t start_bank(uint32_t start) { return start >> 8; }
 
 // Byte of a value in its block: a plane has a half of each bank.
 __host__ __device__ constexpr uint32_t value_byte(uint32_t row, uint32_t bank, uint32_t half) { return kHead + kUnit * row + 4 * bank + 2 * half; }

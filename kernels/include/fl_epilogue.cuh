@@ -210,12 +210,6 @@ __device__ __forceinline__ void store_m16n8(const FlSpmmParams& p, uint32_t m, u
     store_2x2<kCount, kAhead>(p, row, row + 8, col, col + 1, v);
 }
 
-// As above, of the transposed product: rows m + 2*(lane%4) (+1), columns n + lane/4 (+8).
-__device__ __forceinline__ void store_m8n16(const FlSpmmParams& p, uint32_t m, uint32_t n, const float4& v, uint32_t lane) {
-    const uint32_t row = m + lane % 4 * 2, col = n + lane / 4;
-    store_2x2<4, true>(p, row, row + 1, col, col + 8, make_float4(v.x, v.z, v.y, v.w));
-}
-
 // Eight rows of a column, from a multiple of 8 on.
 constexpr uint32_t kRun = 8;
 
