@@ -166,6 +166,19 @@ impl Header {
         }
     }
 
+    /// Fewest and most units a block can have.
+    pub fn block_units(&self) -> (u32, u32) {
+        match self.format {
+            Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS),
+            Format::Bitmap => (bitmap::LEAST_UNITS, bitmap::MOST_UNITS),
+            Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS),
+            Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS),
+            Format::TiledCsl => {
+                (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS / tiled_csl::VECTOR) as u32)
+            }
+        }
+    }
+
     fn expected_entries(&self) -> Option<u64> {
         let (tiles, blocks) = self.grid();
         let extra = match self.format {
@@ -237,13 +250,10 @@ impl Header {
             Some(total) => return Err(wrong("total bytes", self.total_bytes, total)),
             None => return Err(wrong("data bytes", self.data_bytes, "a total within 64 bits")),
         }
-        let (low, high, step) = match self.format {
-            Format::Bitmap => (bitmap::LEAST_UNITS, bitmap::MOST_UNITS, 1),
-            Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS, 1),
-            Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS, 1),
-            Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS, 1),
-            Format::TiledCsl => (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS) as u32, 4),
-        };
+        // Tiled-CSL counts items.
+        let step = if self.format == Format::TiledCsl { tiled_csl::VECTOR as u32 } else { 1 };
+        let (low, high) = self.block_units();
+        let (low, high) = (low * step, high * step);
         if self.max_block < low || self.max_block > high || (self.max_block - low) % step != 0 {
             return Err(wrong(
                 "max block",

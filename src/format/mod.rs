@@ -84,7 +84,7 @@ impl Analysis {
             && self.table.is_sorted()
             && self.table.first() == Some(&0)
             && self.table.last().is_some_and(|&end| u64::from(end) == units);
-        let (least, _) = block_units(&self.header);
+        let (least, _) = self.header.block_units();
         let room = self
             .table
             .windows(2)
@@ -249,26 +249,10 @@ pub fn validate_front(buffer: &[u8]) -> Result<Header> {
     Ok(header)
 }
 
-/// Fewest units a block can have.
-pub fn least_units(header: &Header) -> u32 {
-    block_units(header).0
-}
-
-/// Fewest and most units a block can have.
-fn block_units(header: &Header) -> (u32, u32) {
-    match header.format {
-        Format::Bitmap => (bitmap::LEAST_UNITS, bitmap::MOST_UNITS),
-        Format::TiledCsl => (0, header.tile_rows * header.tile_cols / tiled_csl::VECTOR as u32),
-        Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS),
-        Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS),
-        Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS),
-    }
-}
-
 /// The table starts at 0, never falls, ends with the data, and gives each block a size it can have.
 fn check_table(buffer: &[u8], header: &Header) -> Result<()> {
     let units = header.data_bytes / header.unit_bytes();
-    let (least, most) = block_units(header);
+    let (least, most) = header.block_units();
     let last = header.table_entries as usize - 1;
     let blocks = header.blocks();
     let mut previous = table_entry(buffer, 0)?;

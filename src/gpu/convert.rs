@@ -17,7 +17,7 @@ use super::sys::RawStream;
 use crate::error::{Error, Kind, Result};
 use crate::format::slice::Part;
 use crate::format::{self, Analysis, EncodeOptions, Header, Measured};
-use crate::plan::convert::{ConvertKernel, Workspace, size_tile};
+use crate::plan::convert::{ConvertKernel, Workspace};
 use crate::types::{DenseLayout, Format, Order, zeros};
 
 /// Copies device memory to new host memory.
@@ -229,7 +229,7 @@ unsafe fn measure(
 ) -> Result<Analysis> {
     let (rows, cols) = source.shape();
     let (base, parts) = workspace;
-    let tile = size_tile(format);
+    let tile = format::header::tile(format);
     let (kernel, _, _) = ConvertKernel::of(format);
     let table = base + parts.table_of(format);
     for index in 0..source.strips() {
@@ -359,7 +359,7 @@ pub(super) unsafe fn encode_source(
         table: table as u64,
         blocks: header.blocks() as u64,
         data_units: header.data_bytes / header.unit_bytes(),
-        least: format::least_units(header),
+        least: header.block_units().0,
         most: room(header),
     };
     // SAFETY: table and orders lie in the workspace of the analysis, which the caller still has.

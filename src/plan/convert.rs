@@ -1,7 +1,8 @@
 //! The conversion kernels, and how the workspace of a conversion is divided.
 
 use crate::error::{Error, Kind, Result};
-use crate::format::{Header, banked, bitmap, sell, slots, tiled_csl};
+use crate::format::header::tile;
+use crate::format::{Header, slots, tiled_csl};
 use crate::types::{Format, checked_add, checked_mul};
 
 /// One compiled conversion kernel.
@@ -187,17 +188,6 @@ impl ConvertKernel {
     }
 }
 
-/// Rows of a tile, and columns of what one thread block sizes.
-pub const fn size_tile(format: Format) -> (usize, usize) {
-    match format {
-        Format::Slots => (slots::TILE_ROWS, slots::TILE_COLS),
-        Format::Banked => (banked::TILE_ROWS, banked::TILE_COLS),
-        Format::Sell => (sell::TILE_ROWS, sell::TILE_COLS),
-        Format::Bitmap => (bitmap::TILE_ROWS, bitmap::TILE_COLS),
-        Format::TiledCsl => (tiled_csl::TILE_ROWS, tiled_csl::TILE_COLS),
-    }
-}
-
 /// Alignment of the workspace and of its parts.
 pub const ALIGN: usize = 256;
 
@@ -233,7 +223,7 @@ impl Workspace {
         };
         let (mut bitmap_table, mut table) = (0, 0);
         if matches!(format, None | Some(Format::Bitmap)) {
-            let count = blocks(size_tile(Format::Bitmap))?;
+            let count = blocks(tile(Format::Bitmap))?;
             bitmap_table = part(checked_add(count, 1, "blocks")?, 4)?;
         }
         let others: &[Format] = match format {
@@ -247,14 +237,14 @@ impl Workspace {
         };
         let mut most = None;
         for &format in others {
-            most = most.max(Some(blocks(size_tile(format))?));
+            most = most.max(Some(blocks(tile(format))?));
         }
         if let Some(most) = most {
             table = part(checked_add(most, 2, "blocks")?, 4)?;
         }
         let (mut orders, mut dense_rows) = (0, 0);
         if matches!(format, None | Some(Format::Slots)) {
-            orders = part(blocks(size_tile(Format::Slots))?, slots::ORDER_BYTES)?;
+            orders = part(blocks(tile(Format::Slots))?, slots::ORDER_BYTES)?;
             dense_rows = part(rows.div_ceil(slots::TILE_ROWS), 4)?;
         }
         Ok(Self { bitmap_table, table, orders, dense_rows, bytes: end })

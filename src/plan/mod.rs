@@ -545,14 +545,13 @@ const CLASSES: [&[u32]; 6] = [&[32, 24, 20, 16, 12, 8], &[6], &[4], &[3], &[2], 
 
 /// Columns over 8 of the kernels that a product is for.
 fn width(problem: &Problem, props: &DeviceProps) -> u32 {
-    let widest = match problem.format {
-        Format::Banked | Format::Bitmap if is_hopper(props) => 32,
-        Format::Banked | Format::Bitmap => 16,
-        Format::Sell => 1,
-        Format::Slots | Format::TiledCsl => 8,
+    let hopper = is_hopper(props);
+    let (slots, fragments, widest) = match problem.format {
+        Format::Banked | Format::Bitmap => (false, hopper, if hopper { 32 } else { 16 }),
+        Format::Sell => (false, false, 1),
+        Format::Slots => (hopper, false, 8),
+        Format::TiledCsl => (false, false, 8),
     };
-    let slots = problem.format == Format::Slots && is_hopper(props);
-    let fragments = matches!(problem.format, Format::Banked | Format::Bitmap) && is_hopper(props);
     match problem.n.div_ceil(8) {
         3 if slots => 3,
         5 | 6 if slots || fragments => 6,
@@ -825,6 +824,7 @@ mod devices;
 /// The header of a matrix as the tests of this module plan it.
 #[cfg(test)]
 fn header(format: Format, rows: u64, cols: u64) -> Header {
+    let (tile_rows, tile_cols) = crate::format::header::tile(format);
     Header {
         format,
         dtype: crate::types::DType::F16,
@@ -832,16 +832,8 @@ fn header(format: Format, rows: u64, cols: u64) -> Header {
         rows,
         cols,
         nnz: 0,
-        tile_rows: match format {
-            Format::TiledCsl => 128,
-            Format::Banked | Format::Bitmap => 64,
-            Format::Sell | Format::Slots => 32,
-        },
-        tile_cols: match format {
-            Format::TiledCsl => 64,
-            Format::Sell => 2048,
-            Format::Banked | Format::Bitmap | Format::Slots => 256,
-        },
+        tile_rows: tile_rows as u32,
+        tile_cols: tile_cols as u32,
         table_offset: 256,
         table_entries: 0,
         data_offset: 0,
