@@ -71,6 +71,26 @@ fn row_groups_in_turn_are_exact() {
 }
 
 #[test]
+fn slices_of_k_are_exact() {
+    plan_cases::slices_of_k(&device(), &[1, 3], small());
+}
+
+#[test]
+fn slices_of_k_in_clusters_are_exact() {
+    plan_cases::slices_of_k(&device(), &[2], small());
+}
+
+#[test]
+fn row_groups_of_clusters_are_exact() {
+    plan_cases::pairs_of_ctas(&device(), small());
+}
+
+#[test]
+fn sliced_k_of_too_many_row_groups_is_refused() {
+    plan_cases::too_many_row_groups_to_slice(&device());
+}
+
+#[test]
 fn uneven_rows_are_exact() {
     plan_cases::uneven_rows(&device(), small());
 }

@@ -86,6 +86,8 @@ impl<'h> Plan<'h> {
 
     /// Fixes the algorithm and the pieces of a row group.
     pub fn force(&self, algorithm: i32, splits: i32) -> api::Result<()> {
+        // Not every algorithm takes the pieces of the one before.
+        self.set(SPLITS, 0)?;
         self.set(ALG_ID, algorithm)?;
         self.set(SPLITS, splits)
     }

@@ -33,36 +33,43 @@ struct ABRings : ARing {
 // Copies A. A warp of every tile asks for its first block; then one warp copies for all, lane r the blocks of the group's r-th
 // tile, each as soon as its own slot is free, so that neither a slow tile nor B holds up the others. What a CTA asks for first comes
 // first: all slots at once would have the first blocks, and B, wait for the last ones.
+// Where a tile's blocks are taken in 2^way_bits ways, the w-th has ring r << way_bits | w, and of the blocks each so many-th from the w-th on.
 struct LoadA {
     const FlSpmmParams& p;
     const uint32_t* table;
-    uint32_t unit0, unit1, begin = 0, bytes = 0;
+    uint32_t unit0, unit1, way_bits, begin = 0, bytes = 0;
 
-    __device__ __forceinline__ LoadA(const FlSpmmParams& params, uint32_t first_unit, uint32_t last_unit)
-        : p(params), table(reinterpret_cast<const uint32_t*>(params.table)), unit0(first_unit), unit1(last_unit) {}
+    __device__ __forceinline__ LoadA(const FlSpmmParams& params, uint32_t first_unit, uint32_t last_unit, uint32_t bits = 0)
+        : p(params), table(reinterpret_cast<const uint32_t*>(params.table)), unit0(first_unit), unit1(last_unit), way_bits(bits) {}
+
+    __device__ __forceinline__ uint32_t ways() const { return 1u << way_bits; }
+    // Of a ring: its way, and its tile's number in the group.
+    __device__ __forceinline__ uint32_t way(uint32_t ring) const { return ring & (ways() - 1); }
+    __device__ __forceinline__ uint32_t row(uint32_t ring) const { return ring >> way_bits; }
 
     // Where a tile's block of a unit lies; nothing for tiles beyond M and units beyond this CTA's.
     __device__ __forceinline__ void find(uint32_t r, uint32_t unit) {
         const uint32_t tile = group_of(p, unit) * p.group_tiles + r;
         begin = bytes = 0;
-        if (r < p.group_tiles && unit < unit1 && tile < p.row_tiles) {
+        if (unit < unit1 && tile < p.row_tiles) {
             const uint64_t block = static_cast<uint64_t>(tile) * p.k_blocks + block_of(p, unit);
             begin = table[block];
             bytes = (table[block + 1] - begin) * kBlockUnit;
         }
     }
 
-    // The first block of tile r. The slots' full barriers are initialised meanwhile.
-    __device__ __forceinline__ void first(const ARing& at, uint32_t r, uint32_t lane) {
-        find(r, lane == 0 ? unit0 : unit1);
-        if (lane < p.a_slots) mbar_init(at.a_full + 8 * (r * p.a_slots + lane), 1);
+    // The first block of a ring. The slots' full barriers are initialised meanwhile.
+    __device__ __forceinline__ void first(const ARing& at, uint32_t ring, uint32_t lane) {
+        const uint32_t unit = unit0 + way(ring);
+        find(row(ring), lane == 0 ? unit : unit1);
+        if (lane < p.a_slots) mbar_init(at.a_full + 8 * (ring * p.a_slots + lane), 1);
         mbar_init_fence();
         __syncwarp();
-        if (lane == 0 && unit0 < unit1) copy(at, r, 0);
+        if (lane == 0 && unit < unit1) copy(at, ring, 0);
     }
 
-    __device__ __forceinline__ void copy(const ARing& at, uint32_t r, uint32_t slot) const {
-        const uint32_t index = r * p.a_slots + slot;
+    __device__ __forceinline__ void copy(const ARing& at, uint32_t ring, uint32_t slot) const {
+        const uint32_t index = ring * p.a_slots + slot;
         mbar_expect_tx(at.a_full + 8 * index, bytes);
         if (bytes != 0)
             bulk_load(at.a + index * p.slot_bytes,
@@ -73,7 +80,8 @@ struct LoadA {
     // All further ones.
     __device__ __forceinline__ void run(const ARing& at, uint32_t lane) {
         // A slot that nothing was in yet has, as it were, been emptied in the phase before its barrier's first.
-        uint32_t unit = lane < p.group_tiles ? unit0 + 1 : unit1, slot = 0, phase = 1;
+        const uint32_t r = row(lane);
+        uint32_t unit = r < p.group_tiles ? unit0 + way(lane) + ways() : unit1, slot = 0, phase = 1;
         auto next_slot = [&] {
             if (++slot == p.a_slots) {
                 slot = 0;
@@ -81,12 +89,15 @@ struct LoadA {
             }
         };
         next_slot();
-        find(lane, unit);
+        find(r, unit);
         while (__any_sync(~0u, unit < unit1)) {
-            if (unit < unit1 && mbar_test(at.a_empty + 8 * (lane * p.a_slots + slot), phase)) {
+            const bool free = unit < unit1 && mbar_test(at.a_empty + 8 * (lane * p.a_slots + slot), phase);
+            // A copy's operands are the warp's: which lane asks for it is not said, so it comes after what every lane has waited for.
+            if (way_bits != 0) __syncwarp();
+            if (free) {
                 copy(at, lane, slot);
                 next_slot();
-                find(lane, ++unit);
+                find(r, unit += ways());
             }
         }
     }

@@ -8,9 +8,9 @@
 //           nothing to do: a whole warpgroup gives registers to those that multiply. The units (row group, block of 256 columns)
 //           are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next group. Where a row group is
 //           one part each of two CTAs, these may be a cluster, and nothing goes by way of the workspace.
-// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T][slots] of A, from kEmpty on empty[T][slots]; at the end Counting
+// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T W][slots] of A, from kEmpty on empty[T W][slots]; at the end Counting
 //           [1024, ..)  B ring, pieces of 8*NT columns x 128 of K in two halves, swizzled by TMA
-//           [.., ..)    A ring, T x slots x slot_bytes: blocks exactly as stored; at the end of a row group a tile's last block
+//           [.., ..)    A ring, T W x slots x slot_bytes: blocks exactly as stored; at the end of a row group a tile's last block
 //                       gives its slot to the sums, kSums bytes a warp. Two CTAs of a cluster exchange sums in the B ring
 //           All of it begins at the first multiple of 1024, as the swizzle wants.
 // Pipeline: warp A      slot free: next block of that tile | ...    the first of a tile comes by one of its warps
@@ -19,9 +19,14 @@
 //                       4..7 | 0..3 done? next words -> their registers | ...
 //           The part that a CTA begins with is stored and counted while it goes on to the next row group (NT < 12).
 //           While the wgmma of four steps are at work, or of two with NT >= 12, the registers of the next ones are filled.
+// Sliced-K: the second mapping, for matrices of which every CTA has one piece of one row group, NT <= 8. Four warpgroups share T = 1 or 2
+//           row tiles: of the blocks along K the w-th of a tile's takes each W-th from the w-th on, W = 4 / T (otherwise 1). Each has
+//           a ring of A, and of B's 2 W pieces, or 4 W where they are small, its own two in turn. In the end their sums go to where B was, and
+//           a tile's first warpgroup adds them up in order: what CTAs need not share does not go by way of the workspace, and all warps
+//           have work where there are few row tiles.
 // A format:  `Streams`, made of a block in shared memory, of a section and a lane, gives the registers of steps in turn.
 // Assumes:  of the format, what validate() checks; `map` is of B, 64 of K x 8*NT columns a box, 128-byte swizzle;
-//           slot_bytes >= the largest block, with what its streams may be read beyond it, and 4 kSums; T * slots <= 32; a cluster is two
+//           slot_bytes >= the largest block, with what its streams may be read beyond it, and 4 kSums; T * W * slots <= 32; a cluster is two
 //           CTAs that have a part each of one row group.
 #pragma once
 
@@ -41,6 +46,7 @@ constexpr uint32_t kAlign = 1024;
 constexpr uint32_t kWarps = 4;    // that share a tile
 constexpr uint32_t kSums = 2048;
 constexpr uint32_t kPieceCols = kHalfCols;
+constexpr uint32_t kSlicesBarrier = 6;  // of all that multiply; 1 to 4 are those of row tiles
 constexpr int kLoading = 32;  // registers of a thread that loads
 
 template <int NT>
@@ -58,24 +64,35 @@ struct Geometry {
     static constexpr bool kCounted = NT < 12;
 };
 
+// What sliced-K changes.
+template <int NT, bool kSliced>
+struct Slicing {
+    // Bits of W.
+    static __device__ __forceinline__ uint32_t bits(const FlSpmmParams& p) { return kSliced ? 3 - p.group_tiles : 0; }
+    // Blocks of each whose B has room.
+    static __device__ __forceinline__ uint32_t turns(uint32_t bits) { return NT << bits <= 8 ? 2 : 1; }
+    static __device__ __forceinline__ uint32_t pieces(uint32_t bits) { return kSliced ? 2 * turns(bits) << bits : Geometry<NT>::kPieces; }
+    static constexpr uint32_t kMostPieces = !kSliced ? Geometry<NT>::kPieces : NT <= 2 ? 16 : 8;
+};
+
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 // Brings B. By one lane.
-template <int NT>
+template <int NT, bool kSliced>
 __device__ __forceinline__ void load_b(const FlSpmmParams& p, const FlTensorMap& map, const ABRings& at, uint32_t unit0, uint32_t unit1,
-                                       uint32_t n0) {
+                                       uint32_t n0, uint32_t pieces_end) {
     using G = Geometry<NT>;
     uint32_t k = block_of(p, unit0) * kTileCols, bar = at.b_full, to = at.b, phase = 1;
     wait_for_earlier_work();
 #pragma unroll 1
     for (uint32_t pieces = (unit1 - unit0) * (kTileCols / kPieceCols); pieces > 0; --pieces) {
-        mbar_wait(bar + 8 * G::kPieces, phase);
+        mbar_wait(bar + 8 * Slicing<NT, kSliced>::kMostPieces, phase);
         mbar_expect_tx(bar, G::kPieceBytes);
         // What lies beyond K or N comes as zeros.
         tensor_load(to, map, k, n0, bar);
         tensor_load(to + G::kPieceHalf, map, k + kPieceCols / 2, n0, bar);
         bar += 8;
         to += G::kPieceBytes;
-        if (bar == at.b_empty) {
+        if (bar == pieces_end) {
             bar = at.b_full;
             to = at.b;
             phase ^= 1;
@@ -86,38 +103,40 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const FlTensorMap&
 }
 #endif
 
-template <int NT, typename Streams>
+template <int NT, typename Streams, bool kSliced = false>
 __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const FlTensorMap& map) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using G = Geometry<NT>;
+    using S = Slicing<NT, kSliced>;
+    constexpr bool kCounted = G::kCounted && !kSliced;
     let_dependents_begin();
     extern __shared__ __align__(kAlign) unsigned char smem[];
     const uint32_t base = kept((smem_addr(smem) + kAlign - 1) & ~(kAlign - 1));
     const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
-    const uint32_t consumers = p.group_tiles * kWarps;
-    ABRings at(base, G::kPieces);
+    const uint32_t way_bits = S::bits(p), ways = 1u << way_bits, summing = p.group_tiles * kWarps, consumers = summing << way_bits;
+    ABRings at(base, S::kMostPieces);
     const Counting counting(base + kBarrierBytes - Counting::kBytes);
-    at.a = at.b + G::kPieces * G::kPieceBytes;
+    at.a = at.b + S::pieces(way_bits) * G::kPieceBytes;
     const uint32_t slice = blockIdx.y, n0 = slice * (NT * 8);
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
     const uint32_t unit0 = line.first_unit(blockIdx.x), unit1 = line.first_unit(blockIdx.x + 1);
-    const uint32_t r = warp / kWarps, section = warp % kWarps;
-    const uint32_t a_full = at.a_full + 8 * p.a_slots * r;
-    LoadA load_a(p, unit0, unit1);
+    const uint32_t ring = warp / kWarps, section = warp % kWarps;
+    const uint32_t a_full = at.a_full + 8 * p.a_slots * ring;
+    LoadA load_a(p, unit0, unit1, way_bits);
     if (warp == consumers) {
         if (lane == 0) {
-            for (uint32_t i = 0; i < G::kPieces; ++i) {
+            for (uint32_t i = 0; i < S::kMostPieces; ++i) {
                 mbar_init(at.b_full + 8 * i, 1);
-                mbar_init(at.b_empty + 8 * i, kWarpLanes * consumers);
+                mbar_init(at.b_empty + 8 * i, kWarpLanes * summing);
             }
             mbar_init_fence();
         }
     } else if (warp == consumers + 1) {
-        if (lane == 0) counting.init(consumers);
+        if (lane == 0) counting.init(summing);
         mbar_init_fence();
     } else if (warp < consumers) {
         if (section == 0) {
-            load_a.first(at, r, lane);
+            load_a.first(at, ring, lane);
         } else if (section == 1 && lane < p.a_slots) {
             mbar_init(a_full + kEmpty + 8 * lane, kWarpLanes * kWarps);
             mbar_init_fence();
@@ -130,14 +149,14 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
         if (warp == consumers) {
             load_a.run(at, lane);
         } else if (warp == consumers + 1) {
-            if (lane == 0) load_b<NT>(p, map, at, unit0, unit1, n0);
+            if (lane == 0) load_b<NT, kSliced>(p, map, at, unit0, unit1, n0, at.b_full + 8 * S::pieces(way_bits));
         } else if (warp == consumers + 2) {
             wait_for_earlier_work();
             if (cluster_ctas() > 1) return;
-            if constexpr (G::kCounted)
-                count_parts(line, slice, consumers, kWarps, lane, counting);
+            if constexpr (kCounted)
+                count_parts(line, slice, summing, kWarps, lane, counting);
             else
-                prepare_counters(line, slice, consumers, lane, counting.ready);
+                prepare_counters(line, slice, summing, lane, counting.ready);
         }
         return;
     }
@@ -151,8 +170,9 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
     clear();
     uint32_t a[2][4 * G::kTogether];
     // Where this unit's barriers, A and B are: numbers of slots would have to be multiplied in every unit.
-    uint32_t a_bar = a_full, block = at.a + r * p.a_slots * p.slot_bytes, a_phase = 0, slots_left = p.a_slots;
-    uint32_t b_bar = at.b_full, b_phase = 0, freed = 0;
+    uint32_t a_bar = a_full, block = at.a + ring * p.a_slots * p.slot_bytes, a_phase = 0, slots_left = p.a_slots;
+    const uint32_t way = load_a.way(ring), r = load_a.row(ring), summer = kSliced ? r * kWarps + section : warp;
+    uint32_t b_bar = at.b_full + 16 * way, b_phase = 0, freed = 0;
     auto next_slot = [&] {
         a_bar += 8;
         block += p.slot_bytes;
@@ -163,9 +183,11 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
             a_phase ^= 1;
         }
     };
-    uint64_t b = wgmma_descriptor_k_major(at.b);
     // The pieces' distance; it never carries into the descriptor's other half.
     constexpr uint32_t kStep = G::kPieceBytes >> 4;
+    uint64_t b = wgmma_descriptor_k_major(at.b) + 2 * way * kStep;
+    // Pieces from a block's to those of the warpgroup's next one, and back again; none if it waits for the same ones.
+    int turn = S::turns(way_bits) == 1 ? 0 : static_cast<int>(2 * ways);
     auto free_piece = [&] {
         if (freed != 0) mbar_arrive(freed);
         freed = 0;
@@ -174,13 +196,15 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
     auto row_of = [&](uint32_t tile) { return tile * kTileRows + section * kSectionRows; };
     // What follows from the lane would be kept through the loop, for which 128 columns leave no register.
     auto lane_now = [&] { return NT < 16 ? lane : kept(lane); };
-    Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice, counting.ready);
-    for (uint32_t unit = unit0, group = group_of(p, unit0); unit < unit1; ++group) {
+    Parts<NT> parts(p, line, blockIdx.x, summer, summing, slice, counting.ready);
+    // With sliced-K all units are of one row group. A warpgroup may have none of them, but not a tile's first.
+    for (uint32_t unit = unit0 + way, group = group_of(p, unit0); unit < unit1 || way != 0; ++group) {
         const uint32_t tile = group * p.group_tiles + r, end = min(unit1, (group + 1) * p.k_blocks);
         const uint32_t row0 = row_of(tile);
         const bool there = tile < p.row_tiles;
-        for (; unit < end; ++unit) {
-            if (unit + 1 == end) prefetch_end<kSectionRows, NT * 8>(p, row0, n0, lane);
+        for (; unit < end; unit += ways) {
+            const bool last = kSliced ? unit + ways >= end : unit + 1 == end;
+            if (last && way == 0) prefetch_end<kSectionRows, NT * 8>(p, row0, n0, lane);
             mbar_wait(a_bar, a_phase);
             Streams streams = there ? Streams(block, section, lane) : Streams::none(block);
 #pragma unroll
@@ -189,47 +213,75 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
                 for (uint32_t first = 0; first < kSteps; first += G::kTogether) {
                     uint32_t(&these)[4 * G::kTogether] = a[first / G::kTogether % 2];
                     streams.template steps<G::kTogether>(these, half, first);
-                    if (first == 0) mbar_wait(b_bar, b_phase);
+                    const uint32_t piece = kSliced ? half : 0;
+                    if (first == 0) mbar_wait(b_bar + 8 * piece, b_phase);
                     // The last block of a row group gives its slot back when the sums were there.
                     const bool read = half == 1 && first + G::kTogether == kSteps;
-                    if (read && unit + 1 != end) mbar_arrive(a_bar + kEmpty);
+                    if (read && !last) mbar_arrive(a_bar + kEmpty);
                     wgmma_fence();
 #pragma unroll
                     for (uint32_t i = 0; i < G::kTogether; ++i) {
                         const uint32_t step = first + i;
-                        wgmma_k16<NT>(acc, these + 4 * i, b + ((step / 4 * G::kPieceHalf + step % 4 * 32) >> 4));
+                        wgmma_k16<NT>(acc, these + 4 * i, b + piece * kStep + ((step / 4 * G::kPieceHalf + step % 4 * 32) >> 4));
                     }
                     wgmma_commit();
                     // Those of the steps before are over, whose registers are the next ones'.
                     wgmma_wait<1>();
                     if (first == 0) free_piece();
                 }
-                freed = b_bar + 8 * G::kPieces;
-                b_bar += 8;
-                b += kStep;
-                if (b_bar == at.b_empty) {
-                    b_bar = at.b_full;
-                    b -= G::kPieces * kStep;
-                    b_phase ^= 1;
+                freed = b_bar + 8 * (kSliced ? half : 0) + 8 * S::kMostPieces;
+                if constexpr (!kSliced) {
+                    b_bar += 8;
+                    b += kStep;
+                    if (b_bar == at.b_empty) {
+                        b_bar = at.b_full;
+                        b -= G::kPieces * kStep;
+                        b_phase ^= 1;
+                    }
                 }
             }
-            if (unit + 1 != end) next_slot();
+            if constexpr (kSliced) {
+                b_bar += 8 * turn;
+                b += turn * static_cast<int>(kStep);
+                turn = -turn;
+                b_phase ^= turn >= 0;
+            }
+            if (!last) next_slot();
         }
         wgmma_wait<0>();
         free_piece();
 #pragma unroll
         for (int i = 0; i < NT; ++i) wgmma_read(acc[i]);
+        if constexpr (kSliced) {
+            // Nobody reads B any more.
+            constexpr uint32_t kRing = kWarps * NT * 512;
+            named_barrier(kSlicesBarrier, consumers * 32);
+            if (way != 0) {
+#pragma unroll
+                for (int i = 0; i < NT; ++i) sts128(at.b + ring * kRing + section * (NT * 512) + i * 512 + lane * 16, bits(acc[i]));
+            }
+            named_barrier(kSlicesBarrier, consumers * 32);
+            if (way != 0) return;
+#pragma unroll 1
+            for (uint32_t other = ring + 1; other < ring + ways; ++other) {
+#pragma unroll
+                for (int i = 0; i < NT; ++i) plus(acc[i], lds_float4(at.b + other * kRing + section * (NT * 512) + i * 512 + lane * 16));
+            }
+            unit = unit1;
+        }
         // Before the loop it would take registers that it needs.
         parts.begin(group);
         auto mine = [&](int i) { return acc[i]; };
         bool complete = there, more = false;
         // Accumulators that the first of two CTAs stores; the second one stores the others.
         constexpr int kHalf = (NT + 1) / 2;
-        static_assert(4 * kWarps * kHalf * 512 <= G::kPieces * G::kPieceBytes);
+        // With sliced-K where the sums of a tile's first warpgroup would be: those of others may still be read.
+        constexpr uint32_t kExchanged = (kSliced ? NT : kHalf) * 512;
+        static_assert(4 * kWarps * kExchanged <= G::kPieces * G::kPieceBytes);
         if (cluster_ctas() > 1) {
             // Nobody reads B any more: what the other CTA adds up goes there.
-            named_barrier(1, consumers * 32);
-            const uint32_t exchanged = at.b + warp * (kHalf * 512) + lane_now() * 16;
+            named_barrier(1, summing * 32);
+            const uint32_t exchanged = at.b + warp * kExchanged + lane_now() * 16;
             const bool upper = cluster_rank() != 0;
 #pragma unroll
             for (int i = 0; i < kHalf; ++i)
@@ -242,7 +294,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
                 // Of two it does not matter which is first.
                 if (there && (kHalf + i < NT || !upper)) plus(acc[i], lds_float4_of(exchanged + i * 512, !upper));
             }
-        } else if (G::kCounted && unit != unit1 && parts.first != parts.last) {
+        } else if (kCounted && unit != unit1 && parts.first != parts.last) {
             // The end of what another CTA began: nobody waits here until it is counted.
             if (there) parts.template store<NT>(lane, mine);
             mbar_arrive(counting.stored);
@@ -263,7 +315,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
             }
             // In the end also the part that this CTA began with, if nobody came later.
             const uint32_t begin = line.first_unit(blockIdx.x);
-            more = G::kCounted && unit == unit1 && block_of(p, begin) != 0 && group_of(p, begin) != group;
+            more = kCounted && unit == unit1 && block_of(p, begin) != 0 && group_of(p, begin) != group;
         }
         for (uint32_t row = row0;;) {
             // From shared memory, where a lane finds eight rows of a column.
@@ -290,7 +342,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
             more = false;
             const uint32_t of = group_of(p, line.first_unit(blockIdx.x));
             mbar_wait(counting.counted, 0);
-            complete = lds32(counting.complete + 4 * warp);
+            complete = lds32(counting.complete + 4 * summer);
             parts.begin(of);
             if (complete) parts.template sum_stored<kAdded>(acc, lane_now());
             row = row_of(of * p.group_tiles + r);
@@ -319,6 +371,12 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
         fl::multiply_fragments<NT, fl::FORMAT::Streams>(p, map);                                                       \
     }
 
+#define FL_FRAGMENTS_SLICED(FORMAT, NT)                                                                                \
+    extern "C" __global__ void __launch_bounds__(640, 1)                                                               \
+        FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##_slicedk_sm90)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
+        fl::multiply_fragments<NT, fl::FORMAT::Streams, true>(p, map);                                                 \
+    }
+
 #define FL_FRAGMENTS_GROUP(FORMAT, NT)                                                                                 \
     extern "C" __global__ void __launch_bounds__(fl::Geometry<NT>::kThreads, 1)                                        \
         FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmMappedGroup g) {              \
@@ -337,5 +395,10 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
     FL_FRAGMENTS(FORMAT, 20)                                                                                           \
     FL_FRAGMENTS(FORMAT, 24)                                                                                           \
     FL_FRAGMENTS(FORMAT, 32)                                                                                           \
+    FL_FRAGMENTS_SLICED(FORMAT, 1)                                                                                     \
+    FL_FRAGMENTS_SLICED(FORMAT, 2)                                                                                     \
+    FL_FRAGMENTS_SLICED(FORMAT, 4)                                                                                     \
+    FL_FRAGMENTS_SLICED(FORMAT, 6)                                                                                     \
+    FL_FRAGMENTS_SLICED(FORMAT, 8)                                                                                     \
     FL_FRAGMENTS_GROUP(FORMAT, 2)                                                                                      \
     FL_FRAGMENTS_GROUP(FORMAT, 8)

@@ -265,11 +265,15 @@ impl Shape {
                         p.a_slots
                     ));
                     line(format!(
-                        "  splits: {} pieces of each of {} row groups, {} row tiles a group, {} blocks along K{}; with row tiles and staged blocks it is algorithm {}",
+                        "  splits: {} pieces of each of {} row groups, {} row tiles a group, {} blocks along K{}{}; with row tiles and staged blocks it is algorithm {}",
                         p.parts,
                         p.row_tiles.div_ceil(p.group_tiles),
                         p.group_tiles,
                         p.k_blocks,
+                        match p.kernel.k_slices(p.group_tiles) {
+                            1 => String::new(),
+                            slices => format!(", which {slices} warpgroups take in turn"),
+                        },
                         if p.deals_tiles {
                             "; rows are uneven, tiles are dealt by their bytes"
                         } else if p.pairs {

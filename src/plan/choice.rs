@@ -172,23 +172,33 @@ impl Planned {
         choice: &Choice,
         limit: usize,
     ) -> Result<Self> {
+        let too_much = |least: usize| {
+            Error::new(
+                Kind::InsufficientResources,
+                format!(
+                    "the product needs at least {least} bytes of workspace, the limit is {limit}"
+                ),
+            )
+        };
         let mut max_ctas = choice.max_ctas.unwrap_or(u32::MAX);
+        let mut least = None;
         loop {
             let bounded = Choice { max_ctas: Some(max_ctas), ..*choice };
-            let planned = Self::unlimited(props, header, gate, n, &bounded)?;
+            let planned = match (Self::unlimited(props, header, gate, n, &bounded), least) {
+                // An algorithm that was asked for may not run on fewer.
+                (Err(refused), Some(least)) if refused.kind() == Kind::NotSupported => {
+                    return Err(too_much(least));
+                }
+                (planned, _) => planned?,
+            };
             if planned.workspace_bytes <= limit {
                 return Ok(planned);
             }
             let widest = planned.product.ctas.max(planned.gate.map_or(0, |g| g.ctas));
             if widest <= 1 {
-                return Err(Error::new(
-                    Kind::InsufficientResources,
-                    format!(
-                        "the product needs at least {} bytes of workspace, the limit is {limit}",
-                        planned.workspace_bytes
-                    ),
-                ));
+                return Err(too_much(planned.workspace_bytes));
             }
+            least = Some(planned.workspace_bytes);
             max_ctas = widest.div_ceil(2).min(widest - 1);
         }
     }

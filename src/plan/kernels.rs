@@ -26,6 +26,16 @@ pub enum KernelId {
     BitmapN24Sm90,
     /// Bitmap SpMM, Hopper, 256 columns.
     BitmapN32Sm90,
+    /// Bitmap SpMM, Hopper, 8 columns, sliced-K.
+    BitmapN1SlicedSm90,
+    /// Bitmap SpMM, Hopper, 16 columns, sliced-K.
+    BitmapN2SlicedSm90,
+    /// Bitmap SpMM, Hopper, 32 columns, sliced-K.
+    BitmapN4SlicedSm90,
+    /// Bitmap SpMM, Hopper, 48 columns, sliced-K.
+    BitmapN6SlicedSm90,
+    /// Bitmap SpMM, Hopper, 64 columns, sliced-K.
+    BitmapN8SlicedSm90,
     /// Bitmap SpMM, Ampere and later, 8 columns.
     BitmapN1Sm80,
     /// Bitmap SpMM, Ampere and later, 16 columns.
@@ -90,6 +100,16 @@ pub enum KernelId {
     BankedN24Sm90,
     /// Banked SpMM, Hopper, 256 columns.
     BankedN32Sm90,
+    /// Banked SpMM, Hopper, 8 columns, sliced-K.
+    BankedN1SlicedSm90,
+    /// Banked SpMM, Hopper, 16 columns, sliced-K.
+    BankedN2SlicedSm90,
+    /// Banked SpMM, Hopper, 32 columns, sliced-K.
+    BankedN4SlicedSm90,
+    /// Banked SpMM, Hopper, 48 columns, sliced-K.
+    BankedN6SlicedSm90,
+    /// Banked SpMM, Hopper, 64 columns, sliced-K.
+    BankedN8SlicedSm90,
     /// Banked SpMM, Ampere and later, 8 columns.
     BankedN1Sm80,
     /// Banked SpMM, Ampere and later, 16 columns.
@@ -109,13 +129,15 @@ pub enum KernelId {
 }
 
 use KernelId::{
-    BankedN1Sm80, BankedN1Sm90, BankedN2Sm80, BankedN2Sm90, BankedN4Sm80, BankedN4Sm90,
-    BankedN6Sm90, BankedN8Sm80, BankedN8Sm90, BankedN12Sm90, BankedN16Sm90, BankedN20Sm90,
-    BankedN24Sm90, BankedN32Sm90, BitmapN1Sm80, BitmapN1Sm90, BitmapN2Sm80, BitmapN2Sm90,
-    BitmapN4Sm80, BitmapN4Sm90, BitmapN6Sm90, BitmapN8Sm80, BitmapN8Sm90, BitmapN12Sm90,
-    BitmapN16Sm90, BitmapN20Sm90, BitmapN24Sm90, BitmapN32Sm90, PackBPlanesSm90, PackBSm80,
-    SellN1Sm80, SellN1Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90, SlotsN3Sm90,
-    SlotsN4Sm80, SlotsN4Sm90, SlotsN6Sm90, SlotsN8Sm80, SlotsN8Sm90, TiledCslN1Sm80,
+    BankedN1SlicedSm90, BankedN1Sm80, BankedN1Sm90, BankedN2SlicedSm90, BankedN2Sm80, BankedN2Sm90,
+    BankedN4SlicedSm90, BankedN4Sm80, BankedN4Sm90, BankedN6SlicedSm90, BankedN6Sm90,
+    BankedN8SlicedSm90, BankedN8Sm80, BankedN8Sm90, BankedN12Sm90, BankedN16Sm90, BankedN20Sm90,
+    BankedN24Sm90, BankedN32Sm90, BitmapN1SlicedSm90, BitmapN1Sm80, BitmapN1Sm90,
+    BitmapN2SlicedSm90, BitmapN2Sm80, BitmapN2Sm90, BitmapN4SlicedSm90, BitmapN4Sm80, BitmapN4Sm90,
+    BitmapN6SlicedSm90, BitmapN6Sm90, BitmapN8SlicedSm90, BitmapN8Sm80, BitmapN8Sm90,
+    BitmapN12Sm90, BitmapN16Sm90, BitmapN20Sm90, BitmapN24Sm90, BitmapN32Sm90, PackBPlanesSm90,
+    PackBSm80, SellN1Sm80, SellN1Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90,
+    SlotsN3Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN6Sm90, SlotsN8Sm80, SlotsN8Sm90, TiledCslN1Sm80,
     TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90,
     TiledCslN4Sm80, TiledCslN8Sm80,
 };
@@ -147,6 +169,10 @@ pub enum Family {
     SellSm80,
     /// kernels/pack_b_planes_sm90.cu
     PackBPlanes,
+    /// kernels/spmm_bitmap_sm90.cu, sliced-K
+    BitmapSlicedSm90,
+    /// kernels/spmm_banked_sm90.cu, sliced-K
+    BankedSlicedSm90,
 }
 
 impl Family {
@@ -158,7 +184,12 @@ impl Family {
 
     /// Whether its kernels are kernels/include/fl_fragments_sm90.cuh, whatever gives them A's fragments.
     pub const fn is_fragments(self) -> bool {
-        matches!(self, Self::BankedSm90 | Self::BitmapSm90)
+        matches!(self, Self::BankedSm90 | Self::BitmapSm90) || self.is_sliced()
+    }
+
+    /// Whether warpgroups that share a row tile take its blocks in turn, and a CTA has one piece of a row group.
+    pub const fn is_sliced(self) -> bool {
+        matches!(self, Self::BankedSlicedSm90 | Self::BitmapSlicedSm90)
     }
 
     /// Whether its kernels multiply: the others prepare B for those.
@@ -171,6 +202,9 @@ impl Family {
         matches!(self, Self::SellSm90)
     }
 }
+
+/// Warpgroups of a CTA of a sliced-K kernel, which share one row tile or two.
+pub const SLICED_WARPGROUPS: u32 = 4;
 
 /// What selection knows of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +247,11 @@ impl KernelId {
         BitmapN20Sm90,
         BitmapN24Sm90,
         BitmapN32Sm90,
+        BitmapN1SlicedSm90,
+        BitmapN2SlicedSm90,
+        BitmapN4SlicedSm90,
+        BitmapN6SlicedSm90,
+        BitmapN8SlicedSm90,
         BitmapN1Sm80,
         BitmapN2Sm80,
         BitmapN4Sm80,
@@ -245,6 +284,11 @@ impl KernelId {
         BankedN20Sm90,
         BankedN24Sm90,
         BankedN32Sm90,
+        BankedN1SlicedSm90,
+        BankedN2SlicedSm90,
+        BankedN4SlicedSm90,
+        BankedN6SlicedSm90,
+        BankedN8SlicedSm90,
         BankedN1Sm80,
         BankedN2Sm80,
         BankedN4Sm80,
@@ -258,8 +302,9 @@ impl KernelId {
     /// The kernel's facts.
     pub const fn facts(self) -> Facts {
         use Family::{
-            BankedSm80, BankedSm90, BitmapSm80, BitmapSm90, PackB, PackBPlanes, SellSm80, SellSm90,
-            SlotsSm80, SlotsSm90, TiledCslSm80, TiledCslSm90,
+            BankedSlicedSm90, BankedSm80, BankedSm90, BitmapSlicedSm90, BitmapSm80, BitmapSm90,
+            PackB, PackBPlanes, SellSm80, SellSm90, SlotsSm80, SlotsSm90, TiledCslSm80,
+            TiledCslSm90,
         };
         let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
             BitmapN1Sm90 => (BitmapSm90, 1, 16, 1, "fl_spmm_bitmap_f16_n1_sm90"),
@@ -272,6 +317,11 @@ impl KernelId {
             BitmapN20Sm90 => (BitmapSm90, 20, 12, 1, "fl_spmm_bitmap_f16_n20_sm90"),
             BitmapN24Sm90 => (BitmapSm90, 24, 12, 1, "fl_spmm_bitmap_f16_n24_sm90"),
             BitmapN32Sm90 => (BitmapSm90, 32, 8, 1, "fl_spmm_bitmap_f16_n32_sm90"),
+            BitmapN1SlicedSm90 => (BitmapSlicedSm90, 1, 8, 1, "fl_spmm_bitmap_f16_n1_slicedk_sm90"),
+            BitmapN2SlicedSm90 => (BitmapSlicedSm90, 2, 8, 1, "fl_spmm_bitmap_f16_n2_slicedk_sm90"),
+            BitmapN4SlicedSm90 => (BitmapSlicedSm90, 4, 8, 1, "fl_spmm_bitmap_f16_n4_slicedk_sm90"),
+            BitmapN6SlicedSm90 => (BitmapSlicedSm90, 6, 8, 1, "fl_spmm_bitmap_f16_n6_slicedk_sm90"),
+            BitmapN8SlicedSm90 => (BitmapSlicedSm90, 8, 8, 1, "fl_spmm_bitmap_f16_n8_slicedk_sm90"),
             BitmapN1Sm80 => (BitmapSm80, 1, 4, 3, "fl_spmm_bitmap_f16_n1_sm80"),
             BitmapN2Sm80 => (BitmapSm80, 2, 4, 3, "fl_spmm_bitmap_f16_n2_sm80"),
             BitmapN4Sm80 => (BitmapSm80, 4, 4, 3, "fl_spmm_bitmap_f16_n4_sm80"),
@@ -304,6 +354,11 @@ impl KernelId {
             BankedN20Sm90 => (BankedSm90, 20, 12, 1, "fl_spmm_banked_f16_n20_sm90"),
             BankedN24Sm90 => (BankedSm90, 24, 12, 1, "fl_spmm_banked_f16_n24_sm90"),
             BankedN32Sm90 => (BankedSm90, 32, 8, 1, "fl_spmm_banked_f16_n32_sm90"),
+            BankedN1SlicedSm90 => (BankedSlicedSm90, 1, 8, 1, "fl_spmm_banked_f16_n1_slicedk_sm90"),
+            BankedN2SlicedSm90 => (BankedSlicedSm90, 2, 8, 1, "fl_spmm_banked_f16_n2_slicedk_sm90"),
+            BankedN4SlicedSm90 => (BankedSlicedSm90, 4, 8, 1, "fl_spmm_banked_f16_n4_slicedk_sm90"),
+            BankedN6SlicedSm90 => (BankedSlicedSm90, 6, 8, 1, "fl_spmm_banked_f16_n6_slicedk_sm90"),
+            BankedN8SlicedSm90 => (BankedSlicedSm90, 8, 8, 1, "fl_spmm_banked_f16_n8_slicedk_sm90"),
             BankedN1Sm80 => (BankedSm80, 1, 4, 5, "fl_spmm_banked_f16_n1_sm80"),
             BankedN2Sm80 => (BankedSm80, 2, 4, 5, "fl_spmm_banked_f16_n2_sm80"),
             BankedN4Sm80 => (BankedSm80, 4, 4, 5, "fl_spmm_banked_f16_n4_sm80"),
@@ -315,11 +370,13 @@ impl KernelId {
         };
         let tile_rows = match family {
             TiledCslSm90 => 128,
-            BankedSm80 | BankedSm90 | BitmapSm80 | BitmapSm90 => 64,
+            BankedSm80 | BankedSm90 | BankedSlicedSm90 | BitmapSm80 | BitmapSm90
+            | BitmapSlicedSm90 => 64,
             _ => 32,
         };
         let warps_a_tile = match family {
-            BankedSm80 | BankedSm90 | BitmapSm80 | BitmapSm90 => 4,
+            BankedSm80 | BankedSm90 | BankedSlicedSm90 | BitmapSm80 | BitmapSm90
+            | BitmapSlicedSm90 => 4,
             SlotsSm90 => 2,
             // A slice each.
             SellSm80 => 8,
@@ -330,7 +387,7 @@ impl KernelId {
             SlotsSm90 if n_tiles >= 3 => 4,
             SlotsSm90 => 2,
             TiledCslSm90 => 1,
-            BankedSm90 | BitmapSm90 | SellSm90 => 4,
+            BankedSm90 | BankedSlicedSm90 | BitmapSm90 | BitmapSlicedSm90 | SellSm90 => 4,
             BankedSm80 | BitmapSm80 | SellSm80 | SlotsSm80 | TiledCslSm80 | PackB | PackBPlanes => {
                 0
             }
@@ -356,13 +413,13 @@ impl KernelId {
     /// Name of the embedded fatbin: the file stem of the source, and the element type if it is not fp16.
     pub fn image(self, dtype: DType) -> String {
         let stem = match self.facts().family {
-            Family::BitmapSm90 => "spmm_bitmap_sm90",
+            Family::BitmapSm90 | Family::BitmapSlicedSm90 => "spmm_bitmap_sm90",
             Family::BitmapSm80 => "spmm_bitmap_sm80",
             Family::TiledCslSm90 => "spmm_tiled_csl_sm90",
             Family::TiledCslSm80 => "spmm_tiled_csl_sm80",
             Family::SlotsSm90 => "spmm_slots_sm90",
             Family::SlotsSm80 => "spmm_slots_sm80",
-            Family::BankedSm90 => "spmm_banked_sm90",
+            Family::BankedSm90 | Family::BankedSlicedSm90 => "spmm_banked_sm90",
             Family::BankedSm80 => "spmm_banked_sm80",
             Family::SellSm90 => "spmm_sell_sm90",
             Family::SellSm80 => "spmm_sell_sm80",
@@ -417,6 +474,11 @@ impl KernelId {
         self.facts().family.is_fragments()
     }
 
+    /// Warpgroups that share a row tile where a CTA works on so many at a time (fl_fragments_sm90.cuh).
+    pub const fn k_slices(self, group_tiles: u32) -> u32 {
+        if self.facts().family.is_sliced() { SLICED_WARPGROUPS >> (group_tiles / 2) } else { 1 }
+    }
+
     /// Exported name of the entry point for groups.
     pub fn group_symbol(self, dtype: DType) -> String {
         self.symbol(dtype) + "_group"
@@ -430,6 +492,8 @@ impl KernelId {
             | Family::SlotsSm90
             | Family::TiledCslSm90
             | Family::BankedSm90
+            | Family::BitmapSlicedSm90
+            | Family::BankedSlicedSm90
             | Family::SellSm90
             | Family::PackBPlanes => true,
             Family::BitmapSm80

@@ -197,7 +197,11 @@ impl Candidate {
     /// Threads of a CTA.
     fn threads(&self) -> u32 {
         let facts = self.kernel.facts();
-        let warps = if facts.family.warps_roam() { facts.warps } else { self.warps() };
+        let warps = if facts.family.warps_roam() {
+            facts.warps
+        } else {
+            self.warps() * self.kernel.k_slices(self.group_tiles)
+        };
         32 * (warps + facts.loaders)
     }
 
@@ -272,11 +276,18 @@ pub fn select_chosen(
     let mut widths = CLASSES
         .into_iter()
         .map(|class| class.iter().copied().filter(|&w| w <= wanted || choice.kernel.is_some()));
+    let sms_of = |c: &Candidate| {
+        c.ctas_at_a_time(props, c.slices(problem)).min(choice.max_ctas.unwrap_or(u32::MAX)).max(1)
+    };
+    let runs = |c: &Candidate| {
+        let line = Line::new(c, problem);
+        line.takes(choice.parts.map_or(1, |parts| parts.clamp(1, line.k_blocks)), sms_of(c))
+    };
     let best = widths
         .find_map(|class| {
             class
                 .flat_map(|n_tiles| candidates(problem, props, n_tiles))
-                .filter(|c| choice.allows(c))
+                .filter(|c| choice.allows(c) && runs(c))
                 .map(|c| (estimates.time(&c), c))
                 .min_by(|a, b| a.0.total_cmp(&b.0))
                 .map(|(_, c)| c)
@@ -285,7 +296,7 @@ pub fn select_chosen(
             Some(kernel) => Error::new(
                 Kind::NotSupported,
                 format!(
-                    "algorithm {} does not multiply a {:?} matrix with these blocks on {} (compute capability {}.{})",
+                    "algorithm {} does not multiply a {:?} matrix of this size with these blocks on {} (compute capability {}.{})",
                     choice.algorithm(kernel).id(), problem.format, props.name, props.cc.0, props.cc.1
                 ),
             ),
@@ -311,7 +322,7 @@ pub fn select_chosen(
         ));
     }
     let slices = best.slices(problem);
-    let sms = best.ctas_at_a_time(props, slices).min(choice.max_ctas.unwrap_or(u32::MAX)).max(1);
+    let sms = sms_of(&best);
     let parts = match choice.parts {
         Some(parts) => parts.clamp(1, line.k_blocks),
         None => estimates.best_parts(&best, &line, sms).0,
@@ -424,6 +435,8 @@ struct Line {
     ends_together: bool,
     /// Whether two CTAs that share a row group can be a cluster.
     takes_pairs: bool,
+    /// Whether a CTA can have one piece only.
+    one_piece: bool,
 }
 
 impl Line {
@@ -449,7 +462,13 @@ impl Line {
             // With fewer columns one of the warps counts parts for the others.
             ends_together: facts.family.is_fragments() && facts.n_tiles >= 12,
             takes_pairs: kernel.takes_pairs(),
+            one_piece: facts.family.is_sliced(),
         }
+    }
+
+    /// Whether so many CTAs at a time can be dealt row groups of so many pieces.
+    fn takes(&self, parts: u32, sms: u32) -> bool {
+        !self.one_piece || u64::from(self.groups) * u64::from(parts) <= u64::from(sms)
     }
 
     /// Whether CTAs have whole tiles, as many as have about the same bytes.
@@ -625,6 +644,9 @@ fn ways_of(problem: &Problem, props: &DeviceProps, choice: &Choice) -> Vec<Way> 
         for parts in fixed.into_iter().chain(free.into_iter().flatten()) {
             let slices = c.slices(problem);
             let sms = c.ctas_at_a_time(props, slices);
+            if !line.takes(parts, sms) {
+                continue;
+            }
             let features = c.features(&line, problem, props, parts, sms, slices);
             if !found.iter().any(|w| w.algorithm == algorithm && w.features == features) {
                 found.push(Way { algorithm, parts, features });
@@ -668,10 +690,10 @@ fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32
     let facts = kernel.facts();
     let hopper = is_hopper(props);
     let wanted = match (problem.format, facts.family) {
-        (Format::Bitmap, Family::BitmapSm90)
+        (Format::Bitmap, Family::BitmapSm90 | Family::BitmapSlicedSm90)
         | (Format::TiledCsl, Family::TiledCslSm90)
         | (Format::Slots, Family::SlotsSm90)
-        | (Format::Banked, Family::BankedSm90) => true,
+        | (Format::Banked, Family::BankedSm90 | Family::BankedSlicedSm90) => true,
         (Format::Sell, Family::SellSm90) => problem.k <= SELL_COLS,
         (Format::Bitmap, Family::BitmapSm80)
         | (Format::Slots, Family::SlotsSm80)
@@ -687,7 +709,7 @@ fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32
 /// The kernel with each number of staged blocks that fits the device's shared memory.
 fn stagings<'a>(
     kernel: KernelId,
-    problem: &Problem,
+    problem: &'a Problem,
     props: &'a DeviceProps,
 ) -> impl Iterator<Item = Candidate> + 'a {
     let facts = kernel.facts();
@@ -697,7 +719,8 @@ fn stagings<'a>(
     // Row tiles of a CTA. Where registers change hands between warpgroups, two have the warps of one.
     let (fewest_tiles, step) = match facts.family {
         Family::SlotsSm90 if facts.n_tiles >= 3 => (2, 2),
-        Family::SlotsSm90 | Family::BankedSm90 | Family::BitmapSm90 | Family::SellSm90 => (1, 1),
+        Family::SlotsSm90 | Family::SellSm90 => (1, 1),
+        family if family.is_fragments() => (1, 1),
         _ => (most_tiles, 1),
     };
     let tiles = (fewest_tiles..=most_tiles).step_by(step);
@@ -707,6 +730,7 @@ fn stagings<'a>(
     // Values of Bitmap are loaded up to two rows behind a lane's last.
     let fragments_behind = if problem.format == Format::Bitmap { 2 } else { 0 };
     let fragment_bytes = (problem.max_block + fragments_behind) * UNIT_BYTES;
+    let piece_bytes = rows * 128 * 2;
     let (fixed, slot_bytes, max_slots) = match facts.family {
         Family::SlotsSm80 => {
             (rows * (2 * CHUNK_COLS * 2 + 16) + facts.warps * ROUND_TILE_BYTES, slots_bytes, 2)
@@ -731,14 +755,15 @@ fn stagings<'a>(
             (1024 + rings, slots_bytes, 3)
         }
         // What aligns the rest, barriers, and the ring of B.
-        Family::BankedSm90 | Family::BitmapSm90 => {
+        family if family.is_fragments() => {
             let pieces = match facts.n_tiles {
+                _ if family.is_sliced() => 0,
                 24.. => 2,
                 12.. => 3,
                 _ => 4,
             };
             let slot_bytes = fragment_bytes.max(FRAGMENT_SUMS_BYTES);
-            (2048 + pieces * rows * 128 * 2, slot_bytes, 4)
+            (2048 + pieces * piece_bytes, slot_bytes, 4)
         }
         // Barriers, B of two blocks of K twice, two packets a warp, and two barriers a block of K; what aligns B.
         Family::SellSm90 => {
@@ -759,9 +784,17 @@ fn stagings<'a>(
                 Family::SellSm90 => 2 * 1024 + 64 * k_blocks,
                 _ => 0,
             };
-            // A block for every tile of the group.
-            let blocks = group_tiles * a_slots;
+            // A block for every tile of the group, or for each of the warpgroups that share it.
+            let k_slices = kernel.k_slices(group_tiles);
+            let blocks = group_tiles * k_slices * a_slots;
+            // Sliced-K: two pieces of B for each of those and, where they are small, two more.
+            let pieces = match k_slices {
+                1 => 0,
+                _ if facts.n_tiles * k_slices <= 8 => 4 * k_slices,
+                _ => 2 * k_slices,
+            };
             let bytes = u64::from(fixed)
+                + u64::from(pieces * piece_bytes)
                 + u64::from(group_tiles * facts.warps_a_tile * per_warp)
                 + u64::from(blocks) * u64::from(slot_bytes);
             let smem_bytes =
@@ -773,7 +806,10 @@ fn stagings<'a>(
             }
             let by_smem = props.smem_per_sm / (smem_bytes + RESERVED_SMEM);
             let ctas_per_sm = by_smem.min(facts.ctas_by_registers).max(1);
-            Some(Candidate { kernel, group_tiles, a_slots, slot_bytes, smem_bytes, ctas_per_sm })
+            let c = Candidate { kernel, group_tiles, a_slots, slot_bytes, smem_bytes, ctas_per_sm };
+            let line = Line::of(kernel, group_tiles, problem.m, problem.k, problem.block_cols);
+            let sms = c.ctas_at_a_time(props, facts.slices(problem.n));
+            Some(c).filter(|_| line.takes(1, sms))
         },
     )
 }
@@ -803,6 +839,7 @@ impl<'a> Estimates<'a> {
         let features = |parts| c.features(line, self.problem, self.props, parts, sms, slices);
         match (self.table.law)(c.kernel) {
             Law::Units(units) => splits(line)
+                .filter(|&parts| line.takes(parts, sms))
                 .map(|parts| (parts, units.time(&features(parts))))
                 .min_by(|a, b| a.1.total_cmp(&b.1))
                 .unwrap_or((line.k_blocks, f64::INFINITY)),
@@ -1039,7 +1076,7 @@ mod tests {
     fn hopper_kernels_are_chosen_on_hopper_alone() {
         for props in devices() {
             let plan = select(&problem(Format::Bitmap, 4096, 16, 4096, 40), &props).unwrap();
-            assert_eq!(plan.kernel.facts().family == Family::BitmapSm90, props.cc == (9, 0));
+            assert_eq!(plan.kernel.is_for_hopper(), props.cc == (9, 0));
             let plan = select(&problem(Format::Slots, 4096, 16, 4096, 40), &props).unwrap();
             assert_eq!(plan.kernel.facts().family == Family::SlotsSm90, props.cc == (9, 0));
             let plan = select(&problem(Format::TiledCsl, 4096, 16, 4096, 1700), &props).unwrap();

@@ -169,12 +169,16 @@ impl Units {
         let together = f64::from(f.together);
         let over = f64::from(f.max_block.saturating_sub(FULL));
         let tile = self.tile + self.fill * f64::from(f.max_block) + self.overflow * over * over;
-        let unit = self.unit + tiles * tile;
+        // Units that are multiplied at a time.
+        let slices = f.kernel.k_slices(f.group_tiles);
+        let unit = f64::from(slices) * (self.unit + tiles * tile);
         // A slot is asked for, filled and multiplied, while the others of its tile are. Who has none waits for none.
         let slots = if f.a_slots == 0 { f64::INFINITY } else { f64::from(f.a_slots) };
         let in_turn = (unit + self.latency + block) / slots;
         let busiest = together * f.busiest as f64;
-        let multiplied = busiest * unit.max(in_turn);
+        let turns = together * f.busiest.div_ceil(u64::from(slices)) as f64;
+        let multiplied = turns * unit.max(in_turn);
+        let slots = slots * f64::from(slices);
         let arrived =
             (tiles * block + self.latency / slots) * (f.fair as f64).max(busiest / SHARES);
         let either = longer(multiplied, arrived);

@@ -269,6 +269,71 @@ pub fn algorithms_and_splits(handle: &Handle, sample: bool) {
     }
 }
 
+/// Whether an algorithm is one of sliced-K, by the number of its family.
+fn is_sliced(algorithm: i32) -> bool {
+    [15, 16].contains(&(algorithm % 1_000_000 / 10_000))
+}
+
+/// Warpgroups that take the blocks of a row tile in turn, of one tile or two: fewer blocks than warpgroups, numbers of them that are no
+/// multiple of theirs, and so many pieces of a row group.
+pub fn slices_of_k(handle: &Handle, splits: &[c_int], sample: bool) {
+    let mut cases = Cases::new(handle, sample);
+    for (format, dtype) in [(api::FORMAT_BANKED, api::R_16F), (api::FORMAT_BITMAP, R_16BF)] {
+        for (m, k) in [(64, 100), (200, 1100), (1000, 5000)] {
+            for n in [3, 16, 30, 45, 64] {
+                let case = Case { format, dtype, m, k, n, ..Case::PLAIN };
+                let weights = integer_weights(m, k, 80, (m * 31 + k * 7 + n) as u64);
+                let (a, _buffer) = compressed(handle, (m, k), &weights, format, dtype);
+                let listed = algorithms(handle, &a, n);
+                let sliced: Vec<_> = listed.iter().copied().filter(|id| is_sliced(*id)).collect();
+                assert!(!sliced.is_empty(), "{listed:?}");
+                for (id, tiles) in sliced.into_iter().flat_map(|id| [(id, 1), (id, 2)]) {
+                    for &splits in splits {
+                        cases.check(&Case { algorithm: id + tiles * 1_000_000, splits, ..case });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sliced-K takes no more row groups than there are multiprocessors, however it is asked for.
+pub fn too_many_row_groups_to_slice(handle: &Handle) {
+    let (m, k, n) = (12_800, 256, 16);
+    let weights = integer_weights(m, k, 95, 5);
+    for format in [api::FORMAT_BANKED, api::FORMAT_BITMAP] {
+        let (a, _buffer) = compressed(handle, (m, k), &weights, format, api::R_16F);
+        let id = algorithms(handle, &a, n).into_iter().find(|id| is_sliced(*id)).unwrap();
+        let b = handle.upload(&vec![0_u16; k * n]).unwrap();
+        let c = handle.upload(&vec![0_u16; m * n]).unwrap();
+        let b = DnMat::new(k, n, k, b.pointer(), api::R_16F, api::ORDER_COL).unwrap();
+        let c = DnMat::new(m, n, m, c.pointer(), api::R_16F, api::ORDER_COL).unwrap();
+        let plan = Plan::new(handle, api::NON_TRANSPOSE, &a, &b, &c).unwrap();
+        // Two hundred row tiles, two at a time; and each alone, and twice as many pieces.
+        plan.set(ALG_ID, id + 2_000_000).unwrap();
+        assert_eq!(status_of(plan.set(ALG_ID, id + 1_000_000)), Some(NOT_SUPPORTED));
+        assert_eq!(status_of(plan.set(SPLITS, 2)), None, "one block is one piece");
+    }
+}
+
+/// Two CTAs that share a row group are a cluster where that is chosen for them: every kernel that takes pairs.
+pub fn pairs_of_ctas(handle: &Handle, sample: bool) {
+    let mut cases = Cases::new(handle, sample);
+    for (format, dtype) in [(api::FORMAT_BANKED, api::R_16F), (api::FORMAT_BITMAP, R_16BF)] {
+        for n in [3, 16, 30, 45, 64, 96, 128, 190, 250] {
+            let case = Case { format, dtype, m: 1000, k: 1100, n, splits: 2, ..Case::PLAIN };
+            let weights = integer_weights(case.m, case.k, 80, n as u64);
+            let (a, _buffer) = compressed(handle, (case.m, case.k), &weights, format, dtype);
+            let ids = algorithms(handle, &a, n);
+            for (id, tiles) in ids.into_iter().flat_map(|id| [(id, 1), (id, 2)]) {
+                if !is_sliced(id) {
+                    cases.check(&Case { algorithm: id + tiles * 1_000_000, ..case });
+                }
+            }
+        }
+    }
+}
+
 /// A CTA with more than one row group goes from one to the next, whole or cut.
 pub fn row_groups_in_turn(handle: &Handle) {
     let (m, k) = (9000, 2056);
@@ -284,7 +349,11 @@ pub fn row_groups_in_turn(handle: &Handle) {
         let case = Case { format, m, k, n, ..Case::PLAIN };
         let weights = integer_weights(m, k, 95, 5);
         let (a, _buffer) = compressed(handle, (m, k), &weights, format, case.dtype);
-        let algorithm = algorithms(handle, &a, n)[0] + tiles * 1_000_000;
+        let algorithm = algorithms(handle, &a, n)
+            .into_iter()
+            .find(|id| !is_sliced(*id))
+            .expect("a kernel that takes any number of row groups")
+            + tiles * 1_000_000;
         for splits in [1, 2] {
             check(handle, &Case { algorithm, splits, ..case });
         }
