@@ -59,7 +59,7 @@ elif [ "$gib" -ge 120 ]; then
     # Sixteen sequences fit with a shorter cache, eight with one of 576 positions.
     row opt-175b 120 --model opt-175b --sparsity 0.8 --batch 16 $sampled
     row opt-175b 180 --model opt-175b --sparsity 0.8 --batch 8 --prefill-tokens 2048
-    # SELL is the fastest of up to 8 columns, Slots of 16, Banked of many.
+    # Slots, the default, is the fastest of up to 8 columns, Banked of more.
     row opt-30b-sell 60 --model opt-30b --sparsity 0.8 --format sell --batch 8,4,1
     row opt-30b-banked 100 --model opt-30b --sparsity 0.8 --format banked --batch 16,32,64,128
     row opt-66b 200 --model opt-66b --dense --sparse --sparsity 0.8 --batch 8,16,32,64
