@@ -1,8 +1,9 @@
 //! Algorithm ids, forced choices, and plans of a product with everything around it.
 
+use super::candidates::{CLASSES, Candidate, candidates};
 use super::{
-    BAccess, CLASSES, Candidate, DeviceProps, Estimates, KernelId, LaunchPlan, Problem, candidates,
-    checked_aligned, dense_estimate, estimate, select, select_chosen,
+    BAccess, DeviceProps, Estimates, KernelId, LaunchPlan, Problem, checked_aligned,
+    dense_estimate, estimate, select, select_chosen,
 };
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;

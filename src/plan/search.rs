@@ -1,7 +1,8 @@
 //! What a search on a device times, how often, and which of the times decides. The clock is not here.
 
+use super::ways::ways_of;
 use super::{
-    Algorithm, BAccess, Choice, DeviceProps, Planned, Problem, WORKSPACE_ALIGN, Way, table, ways_of,
+    Algorithm, BAccess, Choice, DeviceProps, Planned, Problem, WORKSPACE_ALIGN, Way, table,
 };
 use crate::error::Result;
 use crate::format::Header;

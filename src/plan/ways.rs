@@ -1,0 +1,79 @@
+//! Every way to run a product, to be measured.
+
+use super::candidates::{CLASSES, candidates, ctas_of_a_slice, fair_slices, width};
+use super::line::Line;
+use super::model::Features;
+use super::{Algorithm, Choice, DeviceProps, Problem};
+
+/// Pieces of a row group that are worth trying. One piece a unit spreads the work most evenly; fewer may leave
+/// row groups whole, which saves adding up their parts.
+pub(super) fn splits(line: &Line) -> impl Iterator<Item = u32> {
+    let most = line.k_blocks;
+    [1, 2, 3, 4].into_iter().filter(move |&parts| parts < most).chain([most])
+}
+
+/// A way to run a product: what a tuning program measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Kernel, row tiles of a CTA and staged blocks.
+    pub algorithm: Algorithm,
+    /// Pieces of a row group.
+    pub parts: u32,
+    /// What its time depends on.
+    pub features: Features,
+}
+
+impl Algorithm {
+    /// [`Features::fair`] of a product with blocks of `block_cols` columns, on a device of so many multiprocessors.
+    pub fn fair(&self, m: u32, n: u32, k: u32, block_cols: u32, sms: u32) -> u64 {
+        let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
+        let slices = self.kernel.facts().slices(n);
+        line.fair(fair_slices(self.kernel, slices), sms)
+    }
+
+    /// [`Features::owners`] of one whose row groups are cut into `parts`.
+    pub fn owners(&self, (m, n, k): (u32, u32, u32), block_cols: u32, parts: u32, sms: u32) -> u32 {
+        let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
+        line.owners(parts, ctas_of_a_slice(self.kernel, sms, self.kernel.facts().slices(n)))
+    }
+}
+
+/// Every way to run a product with the kernels of its width, or of the widest that there are, each once: splits that deal
+/// the work alike are one.
+pub fn ways(problem: &Problem, props: &DeviceProps) -> Vec<Way> {
+    ways_of(problem, props, &Choice::default())
+}
+
+/// As [`ways`], those that have what `choice` fixes of the algorithm and the splits.
+pub(super) fn ways_of(problem: &Problem, props: &DeviceProps, choice: &Choice) -> Vec<Way> {
+    let mut found: Vec<Way> = Vec::new();
+    let wanted = width(problem, props);
+    let candidates = CLASSES.into_iter().find_map(|class| {
+        let fits = |n_tiles: &u32| *n_tiles <= wanted || choice.kernel.is_some();
+        let widths = class.iter().copied().filter(fits);
+        let of_class: Vec<_> = widths
+            .flat_map(|n| candidates(problem, props, n))
+            .filter(|c| choice.allows(c))
+            .collect();
+        Some(of_class).filter(|of_class| !of_class.is_empty())
+    });
+    for c in candidates.into_iter().flatten() {
+        let line = Line::new(&c, problem);
+        let algorithm =
+            Algorithm { kernel: c.kernel, group_tiles: c.group_tiles, a_slots: c.a_slots };
+        let fixed = choice.parts.map(|parts| parts.clamp(1, line.k_blocks));
+        let free = fixed.is_none().then(|| splits(&line));
+        for parts in fixed.into_iter().chain(free.into_iter().flatten()) {
+            let slices = c.slices(problem);
+            let sms = c.ctas_at_a_time(props, slices);
+            if !line.takes(parts, sms) {
+                continue;
+            }
+            let features = c.features(&line, problem, props, parts, sms, slices);
+            if !found.iter().any(|w| w.algorithm == algorithm && w.features == features) {
+                found.push(Way { algorithm, parts, features });
+            }
+        }
+    }
+    found
+}
