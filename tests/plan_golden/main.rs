@@ -6,19 +6,26 @@ mod devices;
 
 use std::fmt::Write as _;
 
+use flash_llm::format::header::tile;
 use flash_llm::plan::{self, BAccess, DeviceProps, Problem};
 use flash_llm::types::{DType, Format};
 
 use devices::{device, h100};
 
-/// Typical largest blocks at 50 and 80 % zeros: units of a 256-column Bitmap block, items of a Tiled-CSL tile,
-/// units of a Banked and of a SELL block.
-const BLOCKS: [(u32, u32, u32, u32, u32); 2] = [(50, 84, 4300, 217, 731), (80, 43, 1800, 97, 306)];
+/// Largest blocks of random 7168 x 7168 matrices with 50 and 80 % zeros: units, of Tiled-CSL items.
+const BLOCKS: [(Format, [u32; 2]); 5] = [
+    (Format::Bitmap, [161, 84]),
+    (Format::TiledCsl, [4300, 1800]),
+    (Format::Slots, [88, 44]),
+    (Format::Banked, [209, 111]),
+    (Format::Sell, [731, 306]),
+];
 
 #[test]
 fn plans_are_those_committed() {
     let devices = [
         h100(),
+        DeviceProps { name: "NVIDIA H200".to_owned(), ..h100() },
         device("A100", 108, (8, 0), (166_912, 167_936)),
         device("L40", 142, (8, 9), (101_376, 102_400)),
     ];
@@ -26,24 +33,16 @@ fn plans_are_those_committed() {
         "device format zeros MxK N: kernel, CTAs x slices, staged blocks, shared bytes, workspace\n",
     );
     for props in &devices {
-        for format in
-            [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell]
-        {
-            for (zeros, units, items, rows, wide) in BLOCKS {
+        for (format, max_blocks) in BLOCKS {
+            for (zeros, max_block) in [50, 80].into_iter().zip(max_blocks) {
                 for (m, k) in [(28672, 7168), (4096, 4096), (4096, 11008), (12288, 49152)] {
                     for n in [1, 16, 24, 32, 48, 64, 256] {
-                        let (block_cols, max_block) = match format {
-                            Format::Bitmap | Format::Slots => (256, units),
-                            Format::TiledCsl => (64, items),
-                            Format::Banked => (128, rows),
-                            Format::Sell => (2048, wide),
-                        };
                         let problem = Problem {
                             format,
                             m,
                             n,
                             k,
-                            block_cols,
+                            block_cols: tile(format).1 as u32,
                             max_block,
                             uneven: false,
                             b: BAccess::Direct,

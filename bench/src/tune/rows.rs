@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use flash_llm::format::header::tile;
 use flash_llm::plan::model::Features;
 use flash_llm::plan::{Algorithm, DeviceProps, KernelId, Way};
+use flash_llm::types::Format;
 
 use super::fit::Sample;
 
@@ -126,11 +128,15 @@ impl Timing {
         let algorithm = Algorithm::from_id(number(id)?)
             .filter(|algorithm| algorithm.group_tiles > 0)
             .ok_or_else(|| format!("algorithm {id}"))?;
-        let block_cols = match *format {
-            "tiled-csl" => 64,
-            "sell" => 2048,
-            _ => 256,
-        };
+        let block_cols = tile(match *format {
+            "banked" => Format::Banked,
+            "bitmap" => Format::Bitmap,
+            "sell" => Format::Sell,
+            "slots" => Format::Slots,
+            "tiled-csl" => Format::TiledCsl,
+            other => return Err(format!("format {other}")),
+        })
+        .1 as u32;
         let (rows, tokens, inner) = (number(m)?, number(n)?, number(k)?);
         let fair = algorithm.fair(rows, tokens, inner, block_cols, number(sms)?);
         let owners =
