@@ -337,7 +337,8 @@ pub fn pairs_of_ctas(handle: &Handle, sample: bool) {
 /// A CTA with more than one row group goes from one to the next, whole or cut.
 pub fn row_groups_in_turn(handle: &Handle) {
     let (m, k) = (9000, 2056);
-    // The fewest tiles a row group, so that there are more groups than multiprocessors.
+    // The fewest tiles a row group, so that there are more groups than multiprocessors; and several, each of whose blocks another
+    // lane asks for.
     for (format, n, tiles) in [
         (api::FORMAT_SELL, 5, 1),
         (api::FORMAT_BANKED, 5, 1),
@@ -345,6 +346,9 @@ pub fn row_groups_in_turn(handle: &Handle) {
         (api::FORMAT_BANKED, 190, 1),
         (api::FORMAT_BANKED, 250, 1),
         (api::FORMAT_SLOTS, 40, 2),
+        (api::FORMAT_BANKED, 5, 2),
+        (api::FORMAT_BANKED, 60, 4),
+        (api::FORMAT_SLOTS, 5, 3),
     ] {
         let case = Case { format, m, k, n, ..Case::PLAIN };
         let weights = integer_weights(m, k, 95, 5);
