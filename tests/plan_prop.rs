@@ -2,7 +2,8 @@
 
 use flash_llm::error::Kind;
 use flash_llm::format::Header;
-use flash_llm::plan::{self, BAccess, DeviceProps, KernelId, Problem, WORKSPACE_ALIGN};
+use flash_llm::format::header::tile;
+use flash_llm::plan::{self, BAccess, Choice, DeviceProps, KernelId, Problem, WORKSPACE_ALIGN};
 use flash_llm::types::{DType, Format};
 use proptest::prelude::*;
 
@@ -27,6 +28,26 @@ fn device() -> impl Strategy<Value = DeviceProps> {
     })
 }
 
+fn header_of(format: Format, (rows, cols): (u64, u64), max_block: u32) -> Header {
+    let (tile_rows, tile_cols) = tile(format);
+    Header {
+        format,
+        dtype: DType::F16,
+        reordered: false,
+        rows,
+        cols,
+        nnz: 0,
+        tile_rows: tile_rows as u32,
+        tile_cols: tile_cols as u32,
+        table_offset: 256,
+        table_entries: 0,
+        data_offset: 0,
+        data_bytes: 0,
+        total_bytes: 0,
+        max_block,
+    }
+}
+
 fn any_format() -> impl Strategy<Value = Format> {
     prop_oneof![
         Just(Format::Bitmap),
@@ -41,29 +62,14 @@ fn header() -> impl Strategy<Value = Header> {
     let dim = || prop_oneof![1_u64..300, 1_u64..70_000];
     (dim(), dim(), any_format(), 0_u32..=1000).prop_map(|(rows, cols, format, fill)| {
         // Up to a dense block.
-        let (tile_rows, tile_cols, max_block) = match format {
-            Format::TiledCsl => (128, 64, 8192 * fill / 1000 / 4 * 4),
-            Format::Slots => (32, 256, 10 + 195 * fill / 1000),
-            Format::Banked => (64, 256, 10 + 256 * fill / 1000),
-            Format::Bitmap => (64, 256, 20 + 256 * fill / 1000),
-            Format::Sell => (32, 2048, 1 + 1408 * fill / 1000),
+        let max_block = match format {
+            Format::TiledCsl => 8192 * fill / 1000 / 4 * 4,
+            Format::Slots => 10 + 195 * fill / 1000,
+            Format::Banked => 10 + 256 * fill / 1000,
+            Format::Bitmap => 20 + 256 * fill / 1000,
+            Format::Sell => 1 + 1408 * fill / 1000,
         };
-        Header {
-            format,
-            dtype: DType::F16,
-            reordered: false,
-            rows,
-            cols,
-            nnz: 0,
-            tile_rows,
-            tile_cols,
-            table_offset: 256,
-            table_entries: 0,
-            data_offset: 0,
-            data_bytes: 0,
-            total_bytes: 0,
-            max_block,
-        }
+        header_of(format, (rows, cols), max_block)
     })
 }
 
@@ -114,24 +120,42 @@ proptest! {
     }
 }
 
+proptest! {
+    // Its kernels would wait for each other for ever, or leave rows out, if a CTA had two pieces or none.
+    #[test]
+    fn sliced_k_gives_every_cta_one_piece_or_is_refused(
+        props in device(), rows in 1_u64..20_000, cols in 1_u64..20_000, n in 1_usize..300,
+        parts in proptest::option::of(1_u32..9), max_ctas in proptest::option::of(1_u32..200)
+    ) {
+        for &kernel in KernelId::ALL.iter().filter(|k| k.facts().family.is_sliced()) {
+            let format = if kernel.facts().symbol.contains("banked") { Format::Banked } else { Format::Bitmap };
+            let header = header_of(format, (rows, cols), 84);
+            let problem = Problem::new(&header, n, BAccess::Direct).expect("small dimensions");
+            let choice = Choice { kernel: Some(kernel), parts, max_ctas, ..Choice::default() };
+            match plan::select_chosen(&problem, &props, &choice) {
+                Ok(plan) => {
+                    prop_assert_eq!(plan.ctas, plan.row_tiles.div_ceil(plan.group_tiles) * plan.parts);
+                    prop_assert!(plan.ctas <= max_ctas.unwrap_or(u32::MAX).min(props.sm_count));
+                    prop_assert_eq!(plan.threads, 640);
+                    prop_assert!(plan.group_tiles <= 2);
+                }
+                Err(error) => {
+                    prop_assert_eq!(error.kind(), Kind::NotSupported);
+                    // Two tiles a group would have been few enough pieces.
+                    let pieces = header.rows.div_ceil(128) * u64::from(parts.unwrap_or(1));
+                    prop_assert!(
+                        !kernel.runs_on(props.cc) || pieces > u64::from(max_ctas.unwrap_or(u32::MAX).min(props.sm_count)),
+                        "{}", error
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn dimensions_beyond_the_kernels_are_refused_by_name() {
-    let header = Header {
-        format: Format::Bitmap,
-        dtype: DType::F16,
-        reordered: false,
-        rows: 1 << 32,
-        cols: 64,
-        nnz: 0,
-        tile_rows: 32,
-        tile_cols: 256,
-        table_offset: 256,
-        table_entries: 0,
-        data_offset: 0,
-        data_bytes: 0,
-        total_bytes: 0,
-        max_block: 8,
-    };
+    let header = header_of(Format::Bitmap, (1 << 32, 64), 8);
     let error = Problem::new(&header, 1, BAccess::Direct).unwrap_err();
     assert_eq!(error.kind(), Kind::NotSupported);
     assert!(error.message().contains("M = 4294967296"), "{error}");
