@@ -65,6 +65,7 @@ impl Candidate {
         sms: u32,
         slices: u32,
     ) -> Features {
+        let together = line.ctas(parts, sms).saturating_mul(slices).div_ceil(props.sm_count.max(1));
         let unit_bytes = if problem.format == Format::TiledCsl { 4 } else { UNIT_BYTES };
         Features {
             kernel: self.kernel,
@@ -74,8 +75,8 @@ impl Candidate {
             max_block: problem.max_block,
             block_bytes: problem.max_block.saturating_mul(unit_bytes),
             busiest: line.busiest(parts, sms),
-            fair: line.fair(fair_slices(self.kernel, slices), props.sm_count),
-            together: line.ctas(parts, sms).saturating_mul(slices).div_ceil(props.sm_count.max(1)),
+            fair: line.fair(fair_slices(self.kernel, slices, together), props.sm_count),
+            together,
             cut: line.cuts(parts, sms),
             owners: line.owners(parts, sms),
         }
@@ -108,9 +109,10 @@ pub(super) fn ctas_of_a_slice(kernel: KernelId, ctas: u32, slices: u32) -> u32 {
     if kernel.facts().family.slices_share_a() { (ctas / slices.max(1)).max(1) } else { ctas }
 }
 
-/// How often A comes from memory for so many slices.
-pub(super) fn fair_slices(kernel: KernelId, slices: u32) -> u32 {
-    if kernel.facts().family.slices_share_a() { 1 } else { slices }
+/// How often A comes from memory for so many slices of which so many CTAs share a multiprocessor: once where all slices run side
+/// by side.
+pub(super) fn fair_slices(kernel: KernelId, slices: u32, together: u32) -> u32 {
+    if kernel.facts().family.slices_share_a() || together <= 1 { 1 } else { slices }
 }
 
 /// Every way to run the product with `n_tiles` that fits the device. Lazy: planning is part of a compute call,

@@ -22,7 +22,7 @@ pub struct Features {
     pub block_bytes: u32,
     /// Units of the CTA that has most.
     pub busiest: u64,
-    /// Units of all CTAs of all slices, over the device's multiprocessors, rounded up.
+    /// Units of all CTAs, over the device's multiprocessors, rounded up; of all slices, unless they run side by side.
     pub fair: u64,
     /// CTAs that share a multiprocessor, at a time or one after the other.
     pub together: u32,

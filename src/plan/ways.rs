@@ -24,11 +24,18 @@ pub struct Way {
 }
 
 impl Algorithm {
-    /// [`Features::fair`] of a product with blocks of `block_cols` columns, on a device of so many multiprocessors.
-    pub fn fair(&self, m: u32, n: u32, k: u32, block_cols: u32, sms: u32) -> u64 {
+    /// [`Features::fair`] of a product with blocks of `block_cols` columns, on a device of so many multiprocessors, each shared by
+    /// `together` CTAs.
+    pub fn fair(
+        &self,
+        (m, n, k): (u32, u32, u32),
+        block_cols: u32,
+        sms: u32,
+        together: u32,
+    ) -> u64 {
         let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
         let slices = self.kernel.facts().slices(n);
-        line.fair(fair_slices(self.kernel, slices), sms)
+        line.fair(fair_slices(self.kernel, slices, together), sms)
     }
 
     /// [`Features::owners`] of one whose row groups are cut into `parts`.

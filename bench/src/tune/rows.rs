@@ -138,7 +138,8 @@ impl Timing {
         })
         .1 as u32;
         let (rows, tokens, inner) = (number(m)?, number(n)?, number(k)?);
-        let fair = algorithm.fair(rows, tokens, inner, block_cols, number(sms)?);
+        let fair =
+            algorithm.fair((rows, tokens, inner), block_cols, number(sms)?, number(together)?);
         let owners =
             algorithm.owners((rows, tokens, inner), block_cols, number(parts)?, number(sms)?);
         Ok(Self {
