@@ -408,8 +408,9 @@ typedef enum {
     /**
      * int32_t, default 0: the library chooses. Another number is one of flashllmSpMMAlgGetIds(), and may fix
      * more than that: + 1000000 * row tiles of a thread block + 100000000 * staged blocks of A, 0 leaving either
-     * to the library; flashllmSpMMPlanExplain() prints the whole number. Those of sliced-K take no more pieces of
-     * row groups than there are multiprocessors: FLASHLLM_STATUS_NOT_SUPPORTED. Reading gives the algorithm that will
+     * to the library; flashllmSpMMPlanExplain() prints the whole number. Some (sliced-K: warpgroups take the blocks
+     * of a row tile in turn) run only where there are no more pieces of row groups than multiprocessors, and are
+     * refused with FLASHLLM_STATUS_NOT_SUPPORTED elsewhere. Reading gives the algorithm that will
      * run, never 0: store it, and force it elsewhere. flashllmSpMMPlanSearch() finds one by measurement.
      */
     FLASHLLM_SPMM_PLAN_ALG_ID = 5,
