@@ -66,6 +66,10 @@ check-docs:
 test: cuda tools
 	@scripts/test.sh
 
+## test-asan: hostile bytes and arguments, the store and the host's executor under AddressSanitizer; part of make test
+test-asan:
+	@scripts/test-asan.sh
+
 ## test-gpu: the GPU tests and examples, from the bundle; fails where there is no GPU
 test-gpu: gpu-bundle
 	$(TARGET)/gpu-bundle/run.sh test
@@ -128,5 +132,5 @@ clean:
 help:
 	@sed -n 's/^## \([^:]*\): /\1	/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-.PHONY: all lib cuda sanitizer tools check docs check-docs test test-gpu gpu-bundle demo bench wheel test-python e2e header install \
+.PHONY: all lib cuda sanitizer tools check docs check-docs test test-asan test-gpu gpu-bundle demo bench wheel test-python e2e header install \
     install-files uninstall clean help

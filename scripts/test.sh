@@ -21,7 +21,7 @@ status=0
 read -r status <"$log.status"
 rm -f "$log.status"
 
-sum() { awk -v what="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i == what ";") n += $(i - 1) } END { print n + 0 }' "$log"; }
+sum() { awk -v what="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i == what ";") n += $(i - 1) } END { print n + 0 }' "${2:-$log}"; }
 passed=$(sum passed)
 failed=$(sum failed)
 ignored=$(sum ignored)
@@ -30,8 +30,20 @@ if [ "$ignored" -gt 0 ]; then
     skipped="${skipped:+$skipped; and }$ignored ignored tests (${reasons:-no reason given})"
 fi
 
-# The Python package, from a wheel around the library that has just been tested, which `cargo test` leaves in deps/.
 target=${CARGO_TARGET_DIR:-target}
+asan_log=$target/asan-test.log
+asan_status=0
+scripts/test-asan.sh >"$asan_log" 2>&1 || asan_status=$?
+cat "$asan_log"
+if [ "$asan_status" -eq 77 ]; then
+    skipped="${skipped:+$skipped; and }the tests under AddressSanitizer, of which this rustc has no runtime"
+else
+    passed=$((passed + $(sum passed "$asan_log")))
+    failed=$((failed + $(sum failed "$asan_log")))
+    [ "$asan_status" -eq 0 ] || status=$asan_status
+fi
+
+# The Python package, from a wheel around the library that has just been tested, which `cargo test` leaves in deps/.
 python_log=$target/python-test.log
 python_status=0
 scripts/test-python.sh "$target/debug/deps/libflash_llm.so" "$(cd "$target" && pwd)/python-test" -q >"$python_log" 2>&1 || python_status=$?
