@@ -253,7 +253,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
 #pragma unroll
         for (int i = 0; i < NT; ++i) wgmma_read(acc[i]);
         if constexpr (kSliced) {
-            // Nobody reads B any more.
+            // Nobody reads B any more: it is where a ring's sums go, those of the tile's first alone stay in registers.
             constexpr uint32_t kRing = kWarps * NT * 512;
             named_barrier(kSlicesBarrier, consumers * 32);
             if (way != 0) {
@@ -363,8 +363,8 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
 
 }  // namespace fl
 
-// The kernels of a format whose Streams are fl::FORMAT::Streams: NT of each, and those that also take products of a group, each with
-// columns of its own number.
+// The kernels of a format whose Streams are fl::FORMAT::Streams: NT of each, those of sliced-K, and those that also take products of a
+// group, each with columns of its own number.
 #define FL_FRAGMENTS(FORMAT, NT)                                                                                       \
     extern "C" __global__ void __launch_bounds__(fl::Geometry<NT>::kThreads, 1)                                        \
         FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
