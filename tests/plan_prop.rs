@@ -7,6 +7,10 @@ use flash_llm::plan::{self, BAccess, Choice, DeviceProps, KernelId, Problem, WOR
 use flash_llm::types::{DType, Format};
 use proptest::prelude::*;
 
+#[path = "support/headers.rs"]
+mod headers;
+use headers::header_of;
+
 fn device() -> impl Strategy<Value = DeviceProps> {
     let generation = prop_oneof![
         Just(((8, 0), 166_912, 167_936)),
@@ -26,26 +30,6 @@ fn device() -> impl Strategy<Value = DeviceProps> {
             name: "a device".into(),
         }
     })
-}
-
-fn header_of(format: Format, (rows, cols): (u64, u64), max_block: u32) -> Header {
-    let (tile_rows, tile_cols) = tile(format);
-    Header {
-        format,
-        dtype: DType::F16,
-        reordered: false,
-        rows,
-        cols,
-        nnz: 0,
-        tile_rows: tile_rows as u32,
-        tile_cols: tile_cols as u32,
-        table_offset: 256,
-        table_entries: 0,
-        data_offset: 0,
-        data_bytes: 0,
-        total_bytes: 0,
-        max_block,
-    }
 }
 
 fn any_format() -> impl Strategy<Value = Format> {

@@ -402,27 +402,16 @@ impl<'a> Estimates<'a> {
 #[cfg(test)]
 #[path = "../../tests/support/devices.rs"]
 mod devices;
+#[cfg(test)]
+#[path = "../../tests/support/headers.rs"]
+mod headers;
+#[cfg(test)]
+use crate::{format::header::tile, types::DType};
 
 /// The header of a matrix as the tests of this module plan it.
 #[cfg(test)]
 fn header(format: Format, rows: u64, cols: u64) -> Header {
-    let (tile_rows, tile_cols) = crate::format::header::tile(format);
-    Header {
-        format,
-        dtype: crate::types::DType::F16,
-        reordered: false,
-        rows,
-        cols,
-        nnz: 0,
-        tile_rows: tile_rows as u32,
-        tile_cols: tile_cols as u32,
-        table_offset: 256,
-        table_entries: 0,
-        data_offset: 0,
-        data_bytes: 0,
-        total_bytes: 0,
-        max_block: if format == Format::TiledCsl { 1800 } else { 43 },
-    }
+    headers::header_of(format, (rows, cols), if format == Format::TiledCsl { 1800 } else { 43 })
 }
 
 #[cfg(test)]
