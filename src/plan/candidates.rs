@@ -155,6 +155,20 @@ fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32
     wanted && facts.n_tiles == n_tiles && kernel.runs_on(props.cc)
 }
 
+/// Pieces of B's ring (fl_fragments_sm90.cuh): of sliced-K two for each warpgroup that shares a tile and, where they are small,
+/// two more.
+fn fragment_pieces(kernel: KernelId, k_slices: u32) -> u32 {
+    let facts = kernel.facts();
+    match facts.n_tiles {
+        _ if !facts.family.is_fragments() => 0,
+        n_tiles if facts.family.is_sliced() && n_tiles * k_slices <= 8 => 4 * k_slices,
+        _ if facts.family.is_sliced() => 2 * k_slices,
+        24.. => 2,
+        12.. => 3,
+        _ => 4,
+    }
+}
+
 /// The kernel with each number of staged blocks that fits the device's shared memory.
 pub(super) fn stagings<'a>(
     kernel: KernelId,
@@ -179,7 +193,6 @@ pub(super) fn stagings<'a>(
     // Values of Bitmap are loaded up to two rows behind a lane's last.
     let fragments_behind = if problem.format == Format::Bitmap { 2 } else { 0 };
     let fragment_bytes = (problem.max_block + fragments_behind) * UNIT_BYTES;
-    let piece_bytes = rows * 128 * 2;
     let (fixed, slot_bytes, max_slots) = match facts.family {
         Family::SlotsSm80 => {
             (rows * (2 * CHUNK_COLS * 2 + 16) + facts.warps * ROUND_TILE_BYTES, slots_bytes, 2)
@@ -203,17 +216,8 @@ pub(super) fn stagings<'a>(
             let rings = stages * rows * CHUNK_COLS * 2 + raw * rows * (128 * 2 + 16);
             (1024 + rings, slots_bytes, 3)
         }
-        // What aligns the rest, barriers, and the ring of B.
-        family if family.is_fragments() => {
-            let pieces = match facts.n_tiles {
-                _ if family.is_sliced() => 0,
-                24.. => 2,
-                12.. => 3,
-                _ => 4,
-            };
-            let slot_bytes = fragment_bytes.max(FRAGMENT_SUMS_BYTES);
-            (2048 + pieces * piece_bytes, slot_bytes, 4)
-        }
+        // What aligns the rest, and barriers; the ring of B is as long as row tiles say.
+        family if family.is_fragments() => (2048, fragment_bytes.max(FRAGMENT_SUMS_BYTES), 4),
         // Barriers, B of two blocks of K twice, two packets a warp, and two barriers a block of K; what aligns B.
         Family::SellSm90 => {
             (1024 + 128 + (128 << 10) + facts.warps * 2 * 1408 + 16 * k_blocks, 0, 0)
@@ -236,14 +240,8 @@ pub(super) fn stagings<'a>(
             // A block for every tile of the group, or for each of the warpgroups that share it.
             let k_slices = kernel.k_slices(group_tiles);
             let blocks = group_tiles * k_slices * a_slots;
-            // Sliced-K: two pieces of B for each of those and, where they are small, two more.
-            let pieces = match k_slices {
-                1 => 0,
-                _ if facts.n_tiles * k_slices <= 8 => 4 * k_slices,
-                _ => 2 * k_slices,
-            };
             let bytes = u64::from(fixed)
-                + u64::from(pieces * piece_bytes)
+                + u64::from(fragment_pieces(kernel, k_slices) * rows * 128 * 2)
                 + u64::from(group_tiles * facts.warps_a_tile * per_warp)
                 + u64::from(blocks) * u64::from(slot_bytes);
             let smem_bytes =
