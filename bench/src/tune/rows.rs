@@ -8,6 +8,10 @@ use flash_llm::plan::{Algorithm, DeviceProps, KernelId, Way};
 use flash_llm::types::Format;
 
 use super::fit::Sample;
+use crate::args::format_name;
+
+const FORMATS: [Format; 5] =
+    [Format::Banked, Format::Bitmap, Format::Sell, Format::Slots, Format::TiledCsl];
 
 const COLUMNS: &str = "date,commit,device,driver,toolkit,sms,format,m,k,n,sparsity,algorithm,parts,slot_bytes,\
                        max_block,block_bytes,busiest,together,cut,us";
@@ -128,15 +132,11 @@ impl Timing {
         let algorithm = Algorithm::from_id(number(id)?)
             .filter(|algorithm| algorithm.group_tiles > 0)
             .ok_or_else(|| format!("algorithm {id}"))?;
-        let block_cols = tile(match *format {
-            "banked" => Format::Banked,
-            "bitmap" => Format::Bitmap,
-            "sell" => Format::Sell,
-            "slots" => Format::Slots,
-            "tiled-csl" => Format::TiledCsl,
-            other => return Err(format!("format {other}")),
-        })
-        .1 as u32;
+        let block_cols = FORMATS
+            .into_iter()
+            .find(|known| format_name(*known as i32) == *format)
+            .map(|known| tile(known).1 as u32)
+            .ok_or_else(|| format!("format {format}"))?;
         let (rows, tokens, inner) = (number(m)?, number(n)?, number(k)?);
         let fair =
             algorithm.fair((rows, tokens, inner), block_cols, number(sms)?, number(together)?);
