@@ -372,7 +372,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
     }
 
 #define FL_FRAGMENTS_SLICED(FORMAT, NT)                                                                                \
-    extern "C" __global__ void __launch_bounds__(640, 1)                                                               \
+    extern "C" __global__ void __launch_bounds__(fl::Geometry<NT>::kThreads, 1)                                        \
         FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##_slicedk_sm90)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
         fl::multiply_fragments<NT, fl::FORMAT::Streams, true>(p, map);                                                 \
     }
