@@ -278,6 +278,10 @@ fn flags(stem: &str, archs: &[String]) -> Vec<String> {
     ]
     .map(String::from)
     .to_vec();
+    // Slower, and nothing but that: fl_ptx.cuh says what the tool cannot see otherwise.
+    if user_var("FLASHLLM_RACECHECK").is_some() {
+        flags.push("-DFL_RACECHECK".into());
+    }
     let mut gencode = |arch: &str, code: &str| {
         flags.push("-gencode".into());
         flags.push(format!("arch=compute_{arch},code={code}"));

@@ -37,6 +37,17 @@ if [ "${1:-test}" = sanitize ]; then
     FLASHLLM_GPU_TESTS_SMALL=1
     export FLASHLLM_GPU_TESTS_SMALL
     tool=${2:-}
+    tools='racecheck memcheck synccheck'
+    # What it would report of other kernels, docs/benchmarking.md says.
+    if [ ! -e "$here/racecheck" ]; then
+        if [ "$tool" = racecheck ]; then
+            echo "run.sh: this bundle's kernels are not for racecheck: FLASHLLM_RACECHECK=1 make gpu-bundle makes one with those that are." >&2
+            exit 1
+        elif [ -z "$tool" ]; then
+            echo "run.sh: racecheck is left out: this bundle's kernels are not for it (FLASHLLM_RACECHECK=1 make gpu-bundle)."
+            tools='memcheck synccheck'
+        fi
+    fi
     [ $# -lt 2 ] || shift
     [ $# -lt 1 ] || shift
     logs=${SANITIZE_LOGS:-}
@@ -58,7 +69,7 @@ if [ "${1:-test}" = sanitize ]; then
     if [ $# -gt 0 ]; then
         for test in "$@"; do add "$tool" "$test"; done
     else
-        for one in ${tool:-racecheck memcheck synccheck}; do
+        for one in ${tool:-$tools}; do
             tests='gpu_spmm gpu_plan gpu_convert'
             [ "$one" != memcheck ] || tests="$tests gpu_capi gpu_store"
             for test in $tests; do add "$one" "$test"; done

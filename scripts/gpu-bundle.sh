@@ -30,6 +30,7 @@ for file in "$directory"/examples/*; do
     if [ -x "$file" ] && [ -f "$file" ]; then strip "$file"; fi
 done
 cp scripts/gpu-bundle-run.sh "$directory/run.sh"
+[ -z "${FLASHLLM_RACECHECK:-}" ] || touch "$directory/racecheck"
 
 kib=$(du -sk "$directory" | cut -f 1)
 # Every test holds the same kernels, and xz looks back far enough to pack them once or twice: what is copied counts.

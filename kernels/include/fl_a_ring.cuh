@@ -91,11 +91,8 @@ struct LoadA {
         next_slot();
         find(r, unit);
         while (__any_sync(~0u, unit < unit1)) {
-            const bool free = unit < unit1 && mbar_test(at.a_empty + 8 * (lane * p.a_slots + slot), phase);
-            // A copy's operands are the warp's: which lane asks for it is not said, so it comes after what every lane has waited for.
-            if (way_bits != 0) __syncwarp();
-            if (free) {
-                copy(at, lane, slot);
+            if (unit < unit1 && mbar_test(at.a_empty + 8 * (lane * p.a_slots + slot), phase)) {
+                in_turn([&] { copy(at, lane, slot); });
                 next_slot();
                 find(r, unit += ways());
             }

@@ -311,6 +311,32 @@ __device__ __forceinline__ void tensor_load(uint32_t dst, const FlTensorMap& map
         : "memory");
 }
 
+// What several lanes of a warp copy. Operands of a copy are uniform registers, so that the lanes take turns at the copy itself, all of
+// them active; racecheck takes the first active one for whoever copies, who has not waited for the others' places. Where it is to judge, with
+// FL_RACECHECK, the lanes take turns at all of it, which costs up to a quarter of a product's time.
+template <typename Copy>
+__device__ __forceinline__ void in_turn(Copy copy) {
+#if defined(FL_RACECHECK)
+    for (bool waits = true; waits;) {
+        uint32_t first;
+        asm volatile(
+            "{\n"
+            ".reg .pred p;\n"
+            "elect.sync _|p, %1;\n"
+            "selp.b32 %0, 1, 0, p;\n"
+            "}\n"
+            : "=r"(first)
+            : "r"(__activemask()));
+        if (first != 0) {
+            copy();
+            waits = false;
+        }
+    }
+#else
+    copy();
+#endif
+}
+
 // One bulk copy global -> shared; both 16-byte aligned, bytes a multiple of 16.
 __device__ __forceinline__ void bulk_load(uint32_t dst, const void* src, uint32_t bytes, uint32_t bar) {
     asm volatile(
