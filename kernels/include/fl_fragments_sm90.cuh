@@ -77,28 +77,61 @@ struct Slicing {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 // Brings B. By one lane.
-template <int NT, bool kSliced>
+template <int NT>
 __device__ __forceinline__ void load_b(const FlSpmmParams& p, const FlTensorMap& map, const ABRings& at, uint32_t unit0, uint32_t unit1,
-                                       uint32_t n0, uint32_t pieces_end) {
+                                       uint32_t n0) {
     using G = Geometry<NT>;
     uint32_t k = block_of(p, unit0) * kTileCols, bar = at.b_full, to = at.b, phase = 1;
     wait_for_earlier_work();
 #pragma unroll 1
     for (uint32_t pieces = (unit1 - unit0) * (kTileCols / kPieceCols); pieces > 0; --pieces) {
-        mbar_wait(bar + 8 * Slicing<NT, kSliced>::kMostPieces, phase);
+        mbar_wait(bar + 8 * G::kPieces, phase);
         mbar_expect_tx(bar, G::kPieceBytes);
         // What lies beyond K or N comes as zeros.
         tensor_load(to, map, k, n0, bar);
         tensor_load(to + G::kPieceHalf, map, k + kPieceCols / 2, n0, bar);
         bar += 8;
         to += G::kPieceBytes;
-        if (bar == pieces_end) {
+        if (bar == at.b_empty) {
             bar = at.b_full;
             to = at.b;
             phase ^= 1;
         }
         k += kPieceCols;
         if (k == p.k_blocks * kTileCols) k = 0;
+    }
+}
+
+// As above for sliced-K, a lane for each warpgroup that shares a tile: none waits for another one's pieces.
+template <int NT>
+__device__ __forceinline__ void load_b_sliced(const FlSpmmParams& p, const FlTensorMap& map, const ABRings& at, uint32_t unit0, uint32_t unit1,
+                                              uint32_t n0, uint32_t lane) {
+    using G = Geometry<NT>;
+    using S = Slicing<NT, true>;
+    const uint32_t bits = S::bits(p), ways = 1u << bits;
+    uint32_t unit = lane < ways ? unit0 + lane : unit1, k = (block_of(p, unit0) + lane) * kTileCols;
+    uint32_t bar = at.b_full + 16 * lane, to = at.b + 2 * lane * G::kPieceBytes, phase = 1, half = 0;
+    int turn = S::turns(bits) == 1 ? 0 : static_cast<int>(2 * ways);
+    wait_for_earlier_work();
+    while (__any_sync(~0u, unit < unit1)) {
+        if (unit < unit1 && mbar_test(bar + 8 * S::kMostPieces, phase)) {
+            in_turn([&] {
+                mbar_expect_tx(bar, G::kPieceBytes);
+                tensor_load(to, map, k, n0, bar);
+                tensor_load(to + G::kPieceHalf, map, k + kPieceCols / 2, n0, bar);
+            });
+            const int step = half == 0 ? 1 : turn - 1;
+            bar += 8 * step;
+            to += step * static_cast<int>(G::kPieceBytes);
+            k += kPieceCols;
+            if (half == 1) {
+                turn = -turn;
+                phase ^= turn >= 0;
+                unit += ways;
+                k += (ways - 1) * kTileCols;
+            }
+            half ^= 1;
+        }
     }
 }
 #endif
@@ -149,7 +182,10 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
         if (warp == consumers) {
             load_a.run(at, lane);
         } else if (warp == consumers + 1) {
-            if (lane == 0) load_b<NT, kSliced>(p, map, at, unit0, unit1, n0, at.b_full + 8 * S::pieces(way_bits));
+            if constexpr (kSliced)
+                load_b_sliced<NT>(p, map, at, unit0, unit1, n0, lane);
+            else if (lane == 0)
+                load_b<NT>(p, map, at, unit0, unit1, n0);
         } else if (warp == consumers + 2) {
             wait_for_earlier_work();
             if (cluster_ctas() > 1) return;
