@@ -1,4 +1,4 @@
-//! `report`: the number tables of README.md and docs/end-to-end.md, generated from the recorded rows.
+//! `report`: the number tables of README.md, docs/measurements.md and docs/end-to-end.md, generated from the recorded rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -13,32 +13,38 @@ pub const HELP: &str = "\
 report: rewrites the tables between <!-- bench:NAME:begin --> and <!-- bench:NAME:end -->
   --results DIR     the recorded rows; those of whole models are in DIR/e2e [bench/results]
   --readme FILE     a file with markers                                     [README.md]
+  --shapes FILE     another one                                             [docs/measurements.md]
   --models FILE     another one; all plots go to plots/ beside it           [docs/end-to-end.md]
   --check           change nothing; fail if a file is not up to date
-names: spmm-gpu, spmm-plot, spmm-layers, spmm-host, codec; e2e, e2e-details, e2e-profile";
+names: spmm-gpu, spmm-shapes, spmm-plot, spmm-layers, spmm-host, codec; e2e, e2e-details, e2e-profile";
 
 /// What a marked place that has no rows says.
 const NOTHING: &str = "_No measurements are recorded yet._\n";
 
-/// The shape that is plotted.
+/// The shape that is plotted, and has a table in README.md.
 const PLOTTED: (usize, usize) = (28672, 7168);
 
 /// Where README.md finds the plots.
 const PLOTS: &str = "docs/plots";
 
 pub fn run(arguments: &[String]) -> Result<(), String> {
-    let args = Args::parse(arguments, &["results", "readme", "models"], &["check"])?;
+    let args = Args::parse(arguments, &["results", "readme", "shapes", "models"], &["check"])?;
     let results = Path::new(args.text("results", "bench/results"));
     let rows = load(results)?;
     let models = E2e::load(&results.join("e2e"))?;
-    let pages = [args.text("readme", "README.md"), args.text("models", "docs/end-to-end.md")];
+    let models_page = args.text("models", "docs/end-to-end.md");
+    let pages = [
+        args.text("readme", "README.md"),
+        args.text("shapes", "docs/measurements.md"),
+        models_page,
+    ];
     let pictures = pictures(&rows)?;
     let mut files = Vec::new();
     for page in pages {
         let text = std::fs::read_to_string(page).map_err(|e| format!("{page}: {e}"))?;
         files.push((PathBuf::from(page), update(&text, &rows, &pictures, &models)?));
     }
-    let plots = Path::new(pages[1]).with_file_name("plots");
+    let plots = Path::new(models_page).with_file_name("plots");
     files.extend(pictures.into_iter().map(|p| (plots.join(p.file), p.svg)));
     files.extend(models.plots().into_iter().map(|(name, svg)| (plots.join(name), svg)));
     for (path, wanted) in files {
@@ -115,7 +121,8 @@ fn update(text: &str, rows: &[Row], pictures: &[Picture], models: &E2e) -> Resul
         let end = format!("<!-- bench:{name}:end -->");
         let (_, after) = after.split_once(&end).ok_or_else(|| format!("{end} is missing"))?;
         let table = match name {
-            "spmm-gpu" => spmm_gpu(rows),
+            "spmm-gpu" => spmm_gpu(rows, |shape| shape == PLOTTED),
+            "spmm-shapes" => spmm_gpu(rows, |shape| shape != PLOTTED),
             "spmm-plot" => pictures
                 .iter()
                 .map(|picture| format!("![{}]({PLOTS}/{})\n", picture.words, picture.file))
@@ -165,14 +172,17 @@ fn is_headline(row: &Row) -> bool {
 }
 
 /// One table for each device of its sweep: a line a shape, and the least and greatest ratio over all N, each in the format
-/// that is fastest for it.
+/// that is fastest for it. A careful comparison of a product supersedes what the sweep before it found.
 fn spmm_layers(rows: &[Row]) -> String {
-    let found = newest(
-        rows.iter().filter(|r| r.op == "spmm" && r.kernel == "sweep" && r.baseline_us.is_some()),
-        |r| (r.device.clone(), (r.m * r.k, r.m, r.k), per_mille(r.sparsity), r.n, r.format.clone()),
-    );
+    let is_swept = |r: &&Row| r.op == "spmm" && r.kernel == "sweep" && r.baseline_us.is_some();
+    let product = |r: &Row| (r.device.clone(), (r.m * r.k, r.m, r.k), per_mille(r.sparsity), r.n);
+    let swept: BTreeSet<_> = rows.iter().filter(is_swept).map(product).collect();
+    let found = newest(rows.iter().filter(|r| is_swept(r) || is_headline(r)), |r| {
+        (product(r), r.format.clone())
+    });
     let mut fastest: BTreeMap<_, &Row> = BTreeMap::new();
-    for ((device, shape, sparsity, n, _), row) in found {
+    for ((of, _), row) in found.into_iter().filter(|((of, _), _)| swept.contains(of)) {
+        let (device, shape, sparsity, n) = of;
         let best = fastest.entry((device, shape, sparsity, n)).or_insert(row);
         if row.ratio() > best.ratio() {
             *best = row;
@@ -217,9 +227,9 @@ fn spmm_layers(rows: &[Row]) -> String {
     out
 }
 
-/// One table for each device and shape: ratio to cuBLAS and microseconds, sparsities across.
-fn spmm_gpu(rows: &[Row]) -> String {
-    let found = newest(rows.iter().filter(|r| is_headline(r)), |r| {
+/// One table for each device and shape that is wanted: ratio to cuBLAS and microseconds, sparsities across.
+fn spmm_gpu(rows: &[Row], wanted: fn((usize, usize)) -> bool) -> String {
+    let found = newest(rows.iter().filter(|r| is_headline(r) && wanted((r.m, r.k))), |r| {
         (
             r.device.clone(),
             std::cmp::Reverse(r.m * r.k),
@@ -358,6 +368,15 @@ mod tests {
     }
 
     #[test]
+    fn shapes_that_are_not_plotted_have_a_page_of_their_own() {
+        let page = PAGE.replace("spmm-gpu", "spmm-shapes");
+        let other = Row { m: 4096, ..sample() };
+        let text = updated(&page, &[sample(), other.clone()]).unwrap();
+        assert!(text.contains("4096 x 7168**") && !text.contains("28672 x 7168**"), "{text}");
+        assert!(updated(PAGE, &[other]).unwrap().contains(NOTHING));
+    }
+
+    #[test]
     fn uneven_rows_stay_out_of_the_headline_table() {
         let row = Row { kernel: "default uneven".into(), ..sample() };
         assert!(updated(PAGE, &[row]).unwrap().contains(NOTHING));
@@ -375,6 +394,10 @@ mod tests {
         assert!(text.contains("| 28672 x 7168 | 1.60 to 2.00 |"), "{text}");
         assert!(text.contains("of 2 N from 1 to 64"), "{text}");
         assert!(text.contains("](docs/plots/spmm-nvidia-h100-80gb-hbm3.svg)"), "{text}");
+        let careful = Row { kernel: "default".into(), ..swept(64, 50.0) };
+        let rows = [swept(1, 80.0), swept(64, 100.0), careful];
+        let text = updated(page, &rows).unwrap();
+        assert!(text.contains("| 28672 x 7168 | 2.00 to 3.20 |"), "{text}");
         assert_eq!(updated(page, &[]).unwrap().matches(NOTHING).count(), 2);
     }
 
