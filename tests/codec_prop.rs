@@ -870,6 +870,25 @@ fn automatic_choice_follows_sparsity_and_preference() {
 }
 
 #[test]
+fn automatic_choice_leaves_uneven_rows_to_banked() {
+    let choose = |full_tiles: usize, preference| {
+        let keep = |row| if row / 32 < full_tiles { 450 } else { 100 };
+        let matrix = dense_by_row(1024, 512, 0, Order::Row, keep, 3);
+        let options = EncodeOptions { format: None, reorder: true, preference };
+        let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &options);
+        assert_eq!(validate(&buffer).unwrap(), analysis.header);
+        analysis.header.format
+    };
+    for preference in [Preference::Speed, Preference::FewColumns] {
+        assert_eq!(choose(0, preference), Format::Slots);
+        assert_eq!(choose(3, preference), Format::Banked);
+        // All rows alike again.
+        assert_eq!(choose(32, preference), Format::Bitmap);
+    }
+    assert_eq!(choose(3, Preference::Footprint), Format::Bitmap);
+}
+
+#[test]
 fn misuse_is_refused() {
     let matrix = dense(40, 50, 0, Order::Row, 500, 1);
     let wanted = options(Some(Format::Bitmap), false);

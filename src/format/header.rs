@@ -149,6 +149,18 @@ impl Header {
         )
     }
 
+    /// The largest block over one of average rows: masks that are even have up to 1.3. Only the last blocks along K may have fewer
+    /// columns than the others.
+    pub(crate) fn fullest(&self) -> f64 {
+        if self.data_bytes == 0 || self.cols == 0 || self.tile_rows == 0 {
+            return 1.0;
+        }
+        let tiles = self.rows.div_ceil(u64::from(self.tile_rows)) as f64;
+        let share = f64::from(self.tile_cols).min(self.cols as f64) / self.cols as f64;
+        let average = self.data_bytes as f64 / self.unit_bytes() as f64 / tiles * share;
+        f64::from(self.max_block) / average
+    }
+
     /// Blocks (tiles of Tiled-CSL), of a header that has been checked.
     pub(crate) fn blocks(&self) -> usize {
         let (tiles, blocks) = self.grid();

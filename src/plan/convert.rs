@@ -227,7 +227,7 @@ impl Workspace {
             bitmap_table = part(checked_add(count, 1, "blocks")?, 4)?;
         }
         let others: &[Format] = match format {
-            // One of them is measured beside Bitmap.
+            // Of those that are measured beside Bitmap, the last one is chosen, or Bitmap.
             None => &[Format::Banked, Format::Sell, Format::Slots, Format::TiledCsl],
             Some(Format::TiledCsl) => &[Format::TiledCsl],
             Some(Format::Slots) => &[Format::Slots],

@@ -21,7 +21,7 @@ pub use choice::{
 pub use kernels::{Facts, Family, KernelId};
 pub use ways::{Way, ways};
 
-use candidates::{CLASSES, Candidate, UNIT_BYTES, candidates, stagings, width};
+use candidates::{CLASSES, Candidate, candidates, stagings, width};
 use line::Line;
 use model::Law;
 use table::Table;
@@ -104,15 +104,9 @@ impl Problem {
 }
 
 /// Whether the largest block of a SELL matrix is a quarter larger than one of average rows would be: those of even rows are
-/// within a few per cent. Only the last blocks along K may have fewer columns than the others.
+/// within a few per cent.
 fn uneven(header: &Header) -> bool {
-    if header.format != Format::Sell || header.cols == 0 || header.tile_rows == 0 {
-        return false;
-    }
-    let tiles = header.rows.div_ceil(u64::from(header.tile_rows)).max(1) as f64;
-    let share = f64::from(header.tile_cols).min(header.cols as f64) / header.cols as f64;
-    let average = header.data_bytes as f64 / f64::from(UNIT_BYTES) / tiles * share;
-    f64::from(header.max_block) > 1.25 * average
+    header.format == Format::Sell && header.fullest() > 1.25
 }
 
 /// Everything a launch needs but the addresses.
@@ -595,7 +589,7 @@ mod tests {
     #[test]
     fn rows_are_uneven_where_the_largest_block_says_so() {
         let with = |format, cols: u64, max_block, units: u64| {
-            let data_bytes = units * u64::from(UNIT_BYTES);
+            let data_bytes = units * u64::from(candidates::UNIT_BYTES);
             uneven(&Header { data_bytes, max_block, ..header(format, 3200, cols) })
         };
         // 100 tiles of three blocks and a half, of 200 units each.

@@ -189,6 +189,20 @@ fn values_convert_as_the_host_does(
     }
 }
 
+/// Of a matrix that AUTO would make Slots if its rows were alike, and makes Banked, device bytes are host bytes.
+pub fn auto_leaves_uneven_rows_to_banked(device: &Handle) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = (300, 600);
+    for (full_rows, chosen) in [(0, api::FORMAT_SLOTS), (32, api::FORMAT_BANKED)] {
+        let values = weights_by_row(rows, cols, |row| if row < full_rows { 55 } else { 90 }, 5);
+        let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
+        let (_, _, format) = compress(&host, &place, &values, 0, api::FORMAT_AUTO);
+        assert_eq!(format, chosen);
+        let (what, auto) = (format!("{full_rows} full rows"), &[api::FORMAT_AUTO]);
+        values_convert_as_the_host_does(device, (rows, cols), &values, &what, 3, 1, auto);
+    }
+}
+
 /// Banked or Bitmap blocks whose banks are as uneven as they can be: lanes with all of their words of a half, lanes with
 /// none, halves and sections without any, in ragged tiles as well.
 pub fn banks_of_every_length_are_the_hosts(device: &Handle, format: i32) {

@@ -251,7 +251,8 @@ class SparseMatrix:
             dense: the pruned matrix. Only zeros are dropped: prune it first.
             format: a format, or "auto" to let the library choose.
             prefer: what "auto" chooses for: "speed" of products with up to 24 columns, "columns": speed with more,
-                "few_columns": speed with up to 8, or "size".
+                "few_columns": speed with up to 8, or "size". Where some rows are much fuller than others, the first and the
+                third are Banked instead of Slots, which takes more bytes.
 
         Raises:
             TypeError: not a float16 or bfloat16 matrix.
