@@ -2,145 +2,152 @@
 
 use crate::types::DType;
 
-/// One compiled kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(usize)]
-pub enum KernelId {
-    /// Bitmap SpMM, Hopper, 8 columns.
-    BitmapN1Sm90,
-    /// Bitmap SpMM, Hopper, 16 columns.
-    BitmapN2Sm90,
-    /// Bitmap SpMM, Hopper, 32 columns.
-    BitmapN4Sm90,
-    /// Bitmap SpMM, Hopper, 48 columns.
-    BitmapN6Sm90,
-    /// Bitmap SpMM, Hopper, 64 columns.
-    BitmapN8Sm90,
-    /// Bitmap SpMM, Hopper, 96 columns.
-    BitmapN12Sm90,
-    /// Bitmap SpMM, Hopper, 128 columns.
-    BitmapN16Sm90,
-    /// Bitmap SpMM, Hopper, 160 columns.
-    BitmapN20Sm90,
-    /// Bitmap SpMM, Hopper, 192 columns.
-    BitmapN24Sm90,
-    /// Bitmap SpMM, Hopper, 256 columns.
-    BitmapN32Sm90,
-    /// Bitmap SpMM, Hopper, 8 columns, sliced-K.
-    BitmapN1SlicedSm90,
-    /// Bitmap SpMM, Hopper, 16 columns, sliced-K.
-    BitmapN2SlicedSm90,
-    /// Bitmap SpMM, Hopper, 32 columns, sliced-K.
-    BitmapN4SlicedSm90,
-    /// Bitmap SpMM, Hopper, 48 columns, sliced-K.
-    BitmapN6SlicedSm90,
-    /// Bitmap SpMM, Hopper, 64 columns, sliced-K.
-    BitmapN8SlicedSm90,
-    /// Bitmap SpMM, Ampere and later, 8 columns.
-    BitmapN1Sm80,
-    /// Bitmap SpMM, Ampere and later, 16 columns.
-    BitmapN2Sm80,
-    /// Bitmap SpMM, Ampere and later, 32 columns.
-    BitmapN4Sm80,
-    /// Bitmap SpMM, Ampere and later, 64 columns.
-    BitmapN8Sm80,
-    /// Tiled-CSL SpMM, Hopper, 8 columns, 7 warps.
-    TiledCslN1W7Sm90,
-    /// Tiled-CSL SpMM, Hopper, 16 columns, 7 warps.
-    TiledCslN2W7Sm90,
-    /// Tiled-CSL SpMM, Hopper, 8 columns, 4 warps.
-    TiledCslN1W4Sm90,
-    /// Tiled-CSL SpMM, Hopper, 16 columns, 4 warps.
-    TiledCslN2W4Sm90,
-    /// Tiled-CSL SpMM, 8 columns.
-    TiledCslN1Sm80,
-    /// Tiled-CSL SpMM, 16 columns.
-    TiledCslN2Sm80,
-    /// Tiled-CSL SpMM, 32 columns.
-    TiledCslN4Sm80,
-    /// Tiled-CSL SpMM, 64 columns.
-    TiledCslN8Sm80,
-    /// Slots SpMM, Hopper, 8 columns.
-    SlotsN1Sm90,
-    /// Slots SpMM, Hopper, 16 columns.
-    SlotsN2Sm90,
-    /// Slots SpMM, Hopper, 24 columns.
-    SlotsN3Sm90,
-    /// Slots SpMM, Hopper, 32 columns.
-    SlotsN4Sm90,
-    /// Slots SpMM, Hopper, 48 columns.
-    SlotsN6Sm90,
-    /// Slots SpMM, Hopper, 64 columns.
-    SlotsN8Sm90,
-    /// Slots SpMM, Ampere and later, 8 columns.
-    SlotsN1Sm80,
-    /// Slots SpMM, Ampere and later, 16 columns.
-    SlotsN2Sm80,
-    /// Slots SpMM, Ampere and later, 32 columns.
-    SlotsN4Sm80,
-    /// Slots SpMM, Ampere and later, 64 columns.
-    SlotsN8Sm80,
-    /// Banked SpMM, Hopper, 8 columns.
-    BankedN1Sm90,
-    /// Banked SpMM, Hopper, 16 columns.
-    BankedN2Sm90,
-    /// Banked SpMM, Hopper, 32 columns.
-    BankedN4Sm90,
-    /// Banked SpMM, Hopper, 48 columns.
-    BankedN6Sm90,
-    /// Banked SpMM, Hopper, 64 columns.
-    BankedN8Sm90,
-    /// Banked SpMM, Hopper, 96 columns.
-    BankedN12Sm90,
-    /// Banked SpMM, Hopper, 128 columns.
-    BankedN16Sm90,
-    /// Banked SpMM, Hopper, 160 columns.
-    BankedN20Sm90,
-    /// Banked SpMM, Hopper, 192 columns.
-    BankedN24Sm90,
-    /// Banked SpMM, Hopper, 256 columns.
-    BankedN32Sm90,
-    /// Banked SpMM, Hopper, 8 columns, sliced-K.
-    BankedN1SlicedSm90,
-    /// Banked SpMM, Hopper, 16 columns, sliced-K.
-    BankedN2SlicedSm90,
-    /// Banked SpMM, Hopper, 32 columns, sliced-K.
-    BankedN4SlicedSm90,
-    /// Banked SpMM, Hopper, 48 columns, sliced-K.
-    BankedN6SlicedSm90,
-    /// Banked SpMM, Hopper, 64 columns, sliced-K.
-    BankedN8SlicedSm90,
-    /// Banked SpMM, Ampere and later, 8 columns.
-    BankedN1Sm80,
-    /// Banked SpMM, Ampere and later, 16 columns.
-    BankedN2Sm80,
-    /// Banked SpMM, Ampere and later, 32 columns.
-    BankedN4Sm80,
-    /// Banked SpMM, Ampere and later, 64 columns.
-    BankedN8Sm80,
-    /// SELL SpMM, Hopper, 8 columns.
-    SellN1Sm90,
-    /// SELL SpMM, Ampere and later, 8 columns.
-    SellN1Sm80,
-    /// Packs B along K.
-    PackBSm80,
-    /// Packs B as kernels that read planes stage it, Hopper.
-    PackBPlanesSm90,
+/// The kernels, a line each: file and mapping, columns of C over 8, warps of a CTA that sum something (Slots: at most), CTAs that the
+/// registers of a multiprocessor hold, and the exported name in the fatbin for fp16.
+macro_rules! kernels {
+    ($($(#[$doc:meta])* $id:ident => ($family:ident, $n_tiles:literal, $warps:literal, $ctas:literal, $symbol:literal);)*) => {
+        /// One compiled kernel.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum KernelId {
+            $($(#[$doc])* $id,)*
+        }
+
+        impl KernelId {
+            /// Every kernel, in declaration order.
+            pub const ALL: &'static [Self] = &[$(Self::$id),*];
+
+            const fn line(self) -> (Family, u32, u32, u32, &'static str) {
+                match self {
+                    $(Self::$id => (Family::$family, $n_tiles, $warps, $ctas, $symbol),)*
+                }
+            }
+        }
+    };
 }
 
-use KernelId::{
-    BankedN1SlicedSm90, BankedN1Sm80, BankedN1Sm90, BankedN2SlicedSm90, BankedN2Sm80, BankedN2Sm90,
-    BankedN4SlicedSm90, BankedN4Sm80, BankedN4Sm90, BankedN6SlicedSm90, BankedN6Sm90,
-    BankedN8SlicedSm90, BankedN8Sm80, BankedN8Sm90, BankedN12Sm90, BankedN16Sm90, BankedN20Sm90,
-    BankedN24Sm90, BankedN32Sm90, BitmapN1SlicedSm90, BitmapN1Sm80, BitmapN1Sm90,
-    BitmapN2SlicedSm90, BitmapN2Sm80, BitmapN2Sm90, BitmapN4SlicedSm90, BitmapN4Sm80, BitmapN4Sm90,
-    BitmapN6SlicedSm90, BitmapN6Sm90, BitmapN8SlicedSm90, BitmapN8Sm80, BitmapN8Sm90,
-    BitmapN12Sm90, BitmapN16Sm90, BitmapN20Sm90, BitmapN24Sm90, BitmapN32Sm90, PackBPlanesSm90,
-    PackBSm80, SellN1Sm80, SellN1Sm90, SlotsN1Sm80, SlotsN1Sm90, SlotsN2Sm80, SlotsN2Sm90,
-    SlotsN3Sm90, SlotsN4Sm80, SlotsN4Sm90, SlotsN6Sm90, SlotsN8Sm80, SlotsN8Sm90, TiledCslN1Sm80,
-    TiledCslN1W4Sm90, TiledCslN1W7Sm90, TiledCslN2Sm80, TiledCslN2W4Sm90, TiledCslN2W7Sm90,
-    TiledCslN4Sm80, TiledCslN8Sm80,
-};
+kernels! {
+    /// Bitmap SpMM, Hopper, 8 columns.
+    BitmapN1Sm90 => (BitmapSm90, 1, 16, 1, "fl_spmm_bitmap_f16_n1_sm90");
+    /// Bitmap SpMM, Hopper, 16 columns.
+    BitmapN2Sm90 => (BitmapSm90, 2, 16, 1, "fl_spmm_bitmap_f16_n2_sm90");
+    /// Bitmap SpMM, Hopper, 32 columns.
+    BitmapN4Sm90 => (BitmapSm90, 4, 16, 1, "fl_spmm_bitmap_f16_n4_sm90");
+    /// Bitmap SpMM, Hopper, 48 columns.
+    BitmapN6Sm90 => (BitmapSm90, 6, 16, 1, "fl_spmm_bitmap_f16_n6_sm90");
+    /// Bitmap SpMM, Hopper, 64 columns.
+    BitmapN8Sm90 => (BitmapSm90, 8, 16, 1, "fl_spmm_bitmap_f16_n8_sm90");
+    /// Bitmap SpMM, Hopper, 96 columns.
+    BitmapN12Sm90 => (BitmapSm90, 12, 16, 1, "fl_spmm_bitmap_f16_n12_sm90");
+    /// Bitmap SpMM, Hopper, 128 columns.
+    BitmapN16Sm90 => (BitmapSm90, 16, 16, 1, "fl_spmm_bitmap_f16_n16_sm90");
+    /// Bitmap SpMM, Hopper, 160 columns.
+    BitmapN20Sm90 => (BitmapSm90, 20, 12, 1, "fl_spmm_bitmap_f16_n20_sm90");
+    /// Bitmap SpMM, Hopper, 192 columns.
+    BitmapN24Sm90 => (BitmapSm90, 24, 12, 1, "fl_spmm_bitmap_f16_n24_sm90");
+    /// Bitmap SpMM, Hopper, 256 columns.
+    BitmapN32Sm90 => (BitmapSm90, 32, 8, 1, "fl_spmm_bitmap_f16_n32_sm90");
+    /// Bitmap SpMM, Hopper, 8 columns, sliced-K.
+    BitmapN1SlicedSm90 => (BitmapSlicedSm90, 1, 8, 1, "fl_spmm_bitmap_f16_n1_slicedk_sm90");
+    /// Bitmap SpMM, Hopper, 16 columns, sliced-K.
+    BitmapN2SlicedSm90 => (BitmapSlicedSm90, 2, 8, 1, "fl_spmm_bitmap_f16_n2_slicedk_sm90");
+    /// Bitmap SpMM, Hopper, 32 columns, sliced-K.
+    BitmapN4SlicedSm90 => (BitmapSlicedSm90, 4, 8, 1, "fl_spmm_bitmap_f16_n4_slicedk_sm90");
+    /// Bitmap SpMM, Hopper, 48 columns, sliced-K.
+    BitmapN6SlicedSm90 => (BitmapSlicedSm90, 6, 8, 1, "fl_spmm_bitmap_f16_n6_slicedk_sm90");
+    /// Bitmap SpMM, Hopper, 64 columns, sliced-K.
+    BitmapN8SlicedSm90 => (BitmapSlicedSm90, 8, 8, 1, "fl_spmm_bitmap_f16_n8_slicedk_sm90");
+    /// Bitmap SpMM, Ampere and later, 8 columns.
+    BitmapN1Sm80 => (BitmapSm80, 1, 4, 3, "fl_spmm_bitmap_f16_n1_sm80");
+    /// Bitmap SpMM, Ampere and later, 16 columns.
+    BitmapN2Sm80 => (BitmapSm80, 2, 4, 3, "fl_spmm_bitmap_f16_n2_sm80");
+    /// Bitmap SpMM, Ampere and later, 32 columns.
+    BitmapN4Sm80 => (BitmapSm80, 4, 4, 3, "fl_spmm_bitmap_f16_n4_sm80");
+    /// Bitmap SpMM, Ampere and later, 64 columns.
+    BitmapN8Sm80 => (BitmapSm80, 8, 4, 2, "fl_spmm_bitmap_f16_n8_sm80");
+    /// Tiled-CSL SpMM, Hopper, 8 columns, 7 warps.
+    TiledCslN1W7Sm90 => (TiledCslSm90, 1, 7, 1, "fl_spmm_tiled_csl_f16_n1w7_sm90");
+    /// Tiled-CSL SpMM, Hopper, 16 columns, 7 warps.
+    TiledCslN2W7Sm90 => (TiledCslSm90, 2, 7, 1, "fl_spmm_tiled_csl_f16_n2w7_sm90");
+    /// Tiled-CSL SpMM, Hopper, 8 columns, 4 warps.
+    TiledCslN1W4Sm90 => (TiledCslSm90, 1, 4, 1, "fl_spmm_tiled_csl_f16_n1w4_sm90");
+    /// Tiled-CSL SpMM, Hopper, 16 columns, 4 warps.
+    TiledCslN2W4Sm90 => (TiledCslSm90, 2, 4, 1, "fl_spmm_tiled_csl_f16_n2w4_sm90");
+    /// Tiled-CSL SpMM, 8 columns.
+    TiledCslN1Sm80 => (TiledCslSm80, 1, 4, 5, "fl_spmm_tiled_csl_f16_n1_sm80");
+    /// Tiled-CSL SpMM, 16 columns.
+    TiledCslN2Sm80 => (TiledCslSm80, 2, 4, 5, "fl_spmm_tiled_csl_f16_n2_sm80");
+    /// Tiled-CSL SpMM, 32 columns.
+    TiledCslN4Sm80 => (TiledCslSm80, 4, 4, 4, "fl_spmm_tiled_csl_f16_n4_sm80");
+    /// Tiled-CSL SpMM, 64 columns.
+    TiledCslN8Sm80 => (TiledCslSm80, 8, 4, 3, "fl_spmm_tiled_csl_f16_n8_sm80");
+    /// Slots SpMM, Hopper, 8 columns.
+    SlotsN1Sm90 => (SlotsSm90, 1, 14, 1, "fl_spmm_slots_f16_n1_sm90");
+    /// Slots SpMM, Hopper, 16 columns.
+    SlotsN2Sm90 => (SlotsSm90, 2, 14, 1, "fl_spmm_slots_f16_n2_sm90");
+    /// Slots SpMM, Hopper, 24 columns.
+    SlotsN3Sm90 => (SlotsSm90, 3, 16, 1, "fl_spmm_slots_f16_n3_sm90");
+    /// Slots SpMM, Hopper, 32 columns.
+    SlotsN4Sm90 => (SlotsSm90, 4, 16, 1, "fl_spmm_slots_f16_n4_sm90");
+    /// Slots SpMM, Hopper, 48 columns.
+    SlotsN6Sm90 => (SlotsSm90, 6, 12, 1, "fl_spmm_slots_f16_n6_sm90");
+    /// Slots SpMM, Hopper, 64 columns.
+    SlotsN8Sm90 => (SlotsSm90, 8, 12, 1, "fl_spmm_slots_f16_n8_sm90");
+    /// Slots SpMM, Ampere and later, 8 columns.
+    SlotsN1Sm80 => (SlotsSm80, 1, 4, 4, "fl_spmm_slots_f16_n1_sm80");
+    /// Slots SpMM, Ampere and later, 16 columns.
+    SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80");
+    /// Slots SpMM, Ampere and later, 32 columns.
+    SlotsN4Sm80 => (SlotsSm80, 4, 4, 3, "fl_spmm_slots_f16_n4_sm80");
+    /// Slots SpMM, Ampere and later, 64 columns.
+    SlotsN8Sm80 => (SlotsSm80, 8, 4, 2, "fl_spmm_slots_f16_n8_sm80");
+    /// Banked SpMM, Hopper, 8 columns.
+    BankedN1Sm90 => (BankedSm90, 1, 16, 1, "fl_spmm_banked_f16_n1_sm90");
+    /// Banked SpMM, Hopper, 16 columns.
+    BankedN2Sm90 => (BankedSm90, 2, 16, 1, "fl_spmm_banked_f16_n2_sm90");
+    /// Banked SpMM, Hopper, 32 columns.
+    BankedN4Sm90 => (BankedSm90, 4, 16, 1, "fl_spmm_banked_f16_n4_sm90");
+    /// Banked SpMM, Hopper, 48 columns.
+    BankedN6Sm90 => (BankedSm90, 6, 16, 1, "fl_spmm_banked_f16_n6_sm90");
+    /// Banked SpMM, Hopper, 64 columns.
+    BankedN8Sm90 => (BankedSm90, 8, 16, 1, "fl_spmm_banked_f16_n8_sm90");
+    /// Banked SpMM, Hopper, 96 columns.
+    BankedN12Sm90 => (BankedSm90, 12, 16, 1, "fl_spmm_banked_f16_n12_sm90");
+    /// Banked SpMM, Hopper, 128 columns.
+    BankedN16Sm90 => (BankedSm90, 16, 16, 1, "fl_spmm_banked_f16_n16_sm90");
+    /// Banked SpMM, Hopper, 160 columns.
+    BankedN20Sm90 => (BankedSm90, 20, 12, 1, "fl_spmm_banked_f16_n20_sm90");
+    /// Banked SpMM, Hopper, 192 columns.
+    BankedN24Sm90 => (BankedSm90, 24, 12, 1, "fl_spmm_banked_f16_n24_sm90");
+    /// Banked SpMM, Hopper, 256 columns.
+    BankedN32Sm90 => (BankedSm90, 32, 8, 1, "fl_spmm_banked_f16_n32_sm90");
+    /// Banked SpMM, Hopper, 8 columns, sliced-K.
+    BankedN1SlicedSm90 => (BankedSlicedSm90, 1, 8, 1, "fl_spmm_banked_f16_n1_slicedk_sm90");
+    /// Banked SpMM, Hopper, 16 columns, sliced-K.
+    BankedN2SlicedSm90 => (BankedSlicedSm90, 2, 8, 1, "fl_spmm_banked_f16_n2_slicedk_sm90");
+    /// Banked SpMM, Hopper, 32 columns, sliced-K.
+    BankedN4SlicedSm90 => (BankedSlicedSm90, 4, 8, 1, "fl_spmm_banked_f16_n4_slicedk_sm90");
+    /// Banked SpMM, Hopper, 48 columns, sliced-K.
+    BankedN6SlicedSm90 => (BankedSlicedSm90, 6, 8, 1, "fl_spmm_banked_f16_n6_slicedk_sm90");
+    /// Banked SpMM, Hopper, 64 columns, sliced-K.
+    BankedN8SlicedSm90 => (BankedSlicedSm90, 8, 8, 1, "fl_spmm_banked_f16_n8_slicedk_sm90");
+    /// Banked SpMM, Ampere and later, 8 columns.
+    BankedN1Sm80 => (BankedSm80, 1, 4, 5, "fl_spmm_banked_f16_n1_sm80");
+    /// Banked SpMM, Ampere and later, 16 columns.
+    BankedN2Sm80 => (BankedSm80, 2, 4, 5, "fl_spmm_banked_f16_n2_sm80");
+    /// Banked SpMM, Ampere and later, 32 columns.
+    BankedN4Sm80 => (BankedSm80, 4, 4, 5, "fl_spmm_banked_f16_n4_sm80");
+    /// Banked SpMM, Ampere and later, 64 columns.
+    BankedN8Sm80 => (BankedSm80, 8, 4, 4, "fl_spmm_banked_f16_n8_sm80");
+    /// SELL SpMM, Hopper, 8 columns.
+    SellN1Sm90 => (SellSm90, 1, 16, 1, "fl_spmm_sell_f16_n1_sm90");
+    /// SELL SpMM, Ampere and later, 8 columns.
+    SellN1Sm80 => (SellSm80, 1, 8, 2, "fl_spmm_sell_f16_n1_sm80");
+    /// Packs B along K.
+    PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80");
+    /// Packs B as kernels that read planes stage it, Hopper.
+    PackBPlanesSm90 => (PackBPlanes, 0, 0, 1, "fl_pack_b_planes_f16_sm90");
+}
 
 /// The kernel files, one fatbin for each element type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,70 +242,6 @@ impl Facts {
 }
 
 impl KernelId {
-    /// Every kernel, in declaration order.
-    pub const ALL: &'static [KernelId] = &[
-        BitmapN1Sm90,
-        BitmapN2Sm90,
-        BitmapN4Sm90,
-        BitmapN6Sm90,
-        BitmapN8Sm90,
-        BitmapN12Sm90,
-        BitmapN16Sm90,
-        BitmapN20Sm90,
-        BitmapN24Sm90,
-        BitmapN32Sm90,
-        BitmapN1SlicedSm90,
-        BitmapN2SlicedSm90,
-        BitmapN4SlicedSm90,
-        BitmapN6SlicedSm90,
-        BitmapN8SlicedSm90,
-        BitmapN1Sm80,
-        BitmapN2Sm80,
-        BitmapN4Sm80,
-        BitmapN8Sm80,
-        TiledCslN1W7Sm90,
-        TiledCslN2W7Sm90,
-        TiledCslN1W4Sm90,
-        TiledCslN2W4Sm90,
-        TiledCslN1Sm80,
-        TiledCslN2Sm80,
-        TiledCslN4Sm80,
-        TiledCslN8Sm80,
-        SlotsN1Sm90,
-        SlotsN2Sm90,
-        SlotsN3Sm90,
-        SlotsN4Sm90,
-        SlotsN6Sm90,
-        SlotsN8Sm90,
-        SlotsN1Sm80,
-        SlotsN2Sm80,
-        SlotsN4Sm80,
-        SlotsN8Sm80,
-        BankedN1Sm90,
-        BankedN2Sm90,
-        BankedN4Sm90,
-        BankedN6Sm90,
-        BankedN8Sm90,
-        BankedN12Sm90,
-        BankedN16Sm90,
-        BankedN20Sm90,
-        BankedN24Sm90,
-        BankedN32Sm90,
-        BankedN1SlicedSm90,
-        BankedN2SlicedSm90,
-        BankedN4SlicedSm90,
-        BankedN6SlicedSm90,
-        BankedN8SlicedSm90,
-        BankedN1Sm80,
-        BankedN2Sm80,
-        BankedN4Sm80,
-        BankedN8Sm80,
-        SellN1Sm90,
-        SellN1Sm80,
-        PackBSm80,
-        PackBPlanesSm90,
-    ];
-
     /// The kernel's facts.
     pub const fn facts(self) -> Facts {
         use Family::{
@@ -306,68 +249,7 @@ impl KernelId {
             PackB, PackBPlanes, SellSm80, SellSm90, SlotsSm80, SlotsSm90, TiledCslSm80,
             TiledCslSm90,
         };
-        let (family, n_tiles, warps, ctas_by_registers, symbol) = match self {
-            BitmapN1Sm90 => (BitmapSm90, 1, 16, 1, "fl_spmm_bitmap_f16_n1_sm90"),
-            BitmapN2Sm90 => (BitmapSm90, 2, 16, 1, "fl_spmm_bitmap_f16_n2_sm90"),
-            BitmapN4Sm90 => (BitmapSm90, 4, 16, 1, "fl_spmm_bitmap_f16_n4_sm90"),
-            BitmapN6Sm90 => (BitmapSm90, 6, 16, 1, "fl_spmm_bitmap_f16_n6_sm90"),
-            BitmapN8Sm90 => (BitmapSm90, 8, 16, 1, "fl_spmm_bitmap_f16_n8_sm90"),
-            BitmapN12Sm90 => (BitmapSm90, 12, 16, 1, "fl_spmm_bitmap_f16_n12_sm90"),
-            BitmapN16Sm90 => (BitmapSm90, 16, 16, 1, "fl_spmm_bitmap_f16_n16_sm90"),
-            BitmapN20Sm90 => (BitmapSm90, 20, 12, 1, "fl_spmm_bitmap_f16_n20_sm90"),
-            BitmapN24Sm90 => (BitmapSm90, 24, 12, 1, "fl_spmm_bitmap_f16_n24_sm90"),
-            BitmapN32Sm90 => (BitmapSm90, 32, 8, 1, "fl_spmm_bitmap_f16_n32_sm90"),
-            BitmapN1SlicedSm90 => (BitmapSlicedSm90, 1, 8, 1, "fl_spmm_bitmap_f16_n1_slicedk_sm90"),
-            BitmapN2SlicedSm90 => (BitmapSlicedSm90, 2, 8, 1, "fl_spmm_bitmap_f16_n2_slicedk_sm90"),
-            BitmapN4SlicedSm90 => (BitmapSlicedSm90, 4, 8, 1, "fl_spmm_bitmap_f16_n4_slicedk_sm90"),
-            BitmapN6SlicedSm90 => (BitmapSlicedSm90, 6, 8, 1, "fl_spmm_bitmap_f16_n6_slicedk_sm90"),
-            BitmapN8SlicedSm90 => (BitmapSlicedSm90, 8, 8, 1, "fl_spmm_bitmap_f16_n8_slicedk_sm90"),
-            BitmapN1Sm80 => (BitmapSm80, 1, 4, 3, "fl_spmm_bitmap_f16_n1_sm80"),
-            BitmapN2Sm80 => (BitmapSm80, 2, 4, 3, "fl_spmm_bitmap_f16_n2_sm80"),
-            BitmapN4Sm80 => (BitmapSm80, 4, 4, 3, "fl_spmm_bitmap_f16_n4_sm80"),
-            BitmapN8Sm80 => (BitmapSm80, 8, 4, 2, "fl_spmm_bitmap_f16_n8_sm80"),
-            TiledCslN1W7Sm90 => (TiledCslSm90, 1, 7, 1, "fl_spmm_tiled_csl_f16_n1w7_sm90"),
-            TiledCslN2W7Sm90 => (TiledCslSm90, 2, 7, 1, "fl_spmm_tiled_csl_f16_n2w7_sm90"),
-            TiledCslN1W4Sm90 => (TiledCslSm90, 1, 4, 1, "fl_spmm_tiled_csl_f16_n1w4_sm90"),
-            TiledCslN2W4Sm90 => (TiledCslSm90, 2, 4, 1, "fl_spmm_tiled_csl_f16_n2w4_sm90"),
-            TiledCslN1Sm80 => (TiledCslSm80, 1, 4, 5, "fl_spmm_tiled_csl_f16_n1_sm80"),
-            TiledCslN2Sm80 => (TiledCslSm80, 2, 4, 5, "fl_spmm_tiled_csl_f16_n2_sm80"),
-            TiledCslN4Sm80 => (TiledCslSm80, 4, 4, 4, "fl_spmm_tiled_csl_f16_n4_sm80"),
-            TiledCslN8Sm80 => (TiledCslSm80, 8, 4, 3, "fl_spmm_tiled_csl_f16_n8_sm80"),
-            SlotsN1Sm90 => (SlotsSm90, 1, 14, 1, "fl_spmm_slots_f16_n1_sm90"),
-            SlotsN2Sm90 => (SlotsSm90, 2, 14, 1, "fl_spmm_slots_f16_n2_sm90"),
-            SlotsN3Sm90 => (SlotsSm90, 3, 16, 1, "fl_spmm_slots_f16_n3_sm90"),
-            SlotsN4Sm90 => (SlotsSm90, 4, 16, 1, "fl_spmm_slots_f16_n4_sm90"),
-            SlotsN6Sm90 => (SlotsSm90, 6, 12, 1, "fl_spmm_slots_f16_n6_sm90"),
-            SlotsN8Sm90 => (SlotsSm90, 8, 12, 1, "fl_spmm_slots_f16_n8_sm90"),
-            SlotsN1Sm80 => (SlotsSm80, 1, 4, 4, "fl_spmm_slots_f16_n1_sm80"),
-            SlotsN2Sm80 => (SlotsSm80, 2, 4, 4, "fl_spmm_slots_f16_n2_sm80"),
-            SlotsN4Sm80 => (SlotsSm80, 4, 4, 3, "fl_spmm_slots_f16_n4_sm80"),
-            SlotsN8Sm80 => (SlotsSm80, 8, 4, 2, "fl_spmm_slots_f16_n8_sm80"),
-            BankedN1Sm90 => (BankedSm90, 1, 16, 1, "fl_spmm_banked_f16_n1_sm90"),
-            BankedN2Sm90 => (BankedSm90, 2, 16, 1, "fl_spmm_banked_f16_n2_sm90"),
-            BankedN4Sm90 => (BankedSm90, 4, 16, 1, "fl_spmm_banked_f16_n4_sm90"),
-            BankedN6Sm90 => (BankedSm90, 6, 16, 1, "fl_spmm_banked_f16_n6_sm90"),
-            BankedN8Sm90 => (BankedSm90, 8, 16, 1, "fl_spmm_banked_f16_n8_sm90"),
-            BankedN12Sm90 => (BankedSm90, 12, 16, 1, "fl_spmm_banked_f16_n12_sm90"),
-            BankedN16Sm90 => (BankedSm90, 16, 16, 1, "fl_spmm_banked_f16_n16_sm90"),
-            BankedN20Sm90 => (BankedSm90, 20, 12, 1, "fl_spmm_banked_f16_n20_sm90"),
-            BankedN24Sm90 => (BankedSm90, 24, 12, 1, "fl_spmm_banked_f16_n24_sm90"),
-            BankedN32Sm90 => (BankedSm90, 32, 8, 1, "fl_spmm_banked_f16_n32_sm90"),
-            BankedN1SlicedSm90 => (BankedSlicedSm90, 1, 8, 1, "fl_spmm_banked_f16_n1_slicedk_sm90"),
-            BankedN2SlicedSm90 => (BankedSlicedSm90, 2, 8, 1, "fl_spmm_banked_f16_n2_slicedk_sm90"),
-            BankedN4SlicedSm90 => (BankedSlicedSm90, 4, 8, 1, "fl_spmm_banked_f16_n4_slicedk_sm90"),
-            BankedN6SlicedSm90 => (BankedSlicedSm90, 6, 8, 1, "fl_spmm_banked_f16_n6_slicedk_sm90"),
-            BankedN8SlicedSm90 => (BankedSlicedSm90, 8, 8, 1, "fl_spmm_banked_f16_n8_slicedk_sm90"),
-            BankedN1Sm80 => (BankedSm80, 1, 4, 5, "fl_spmm_banked_f16_n1_sm80"),
-            BankedN2Sm80 => (BankedSm80, 2, 4, 5, "fl_spmm_banked_f16_n2_sm80"),
-            BankedN4Sm80 => (BankedSm80, 4, 4, 5, "fl_spmm_banked_f16_n4_sm80"),
-            BankedN8Sm80 => (BankedSm80, 8, 4, 4, "fl_spmm_banked_f16_n8_sm80"),
-            SellN1Sm90 => (SellSm90, 1, 16, 1, "fl_spmm_sell_f16_n1_sm90"),
-            SellN1Sm80 => (SellSm80, 1, 8, 2, "fl_spmm_sell_f16_n1_sm80"),
-            PackBSm80 => (PackB, 0, 0, 1, "fl_pack_b_f16_sm80"),
-            PackBPlanesSm90 => (PackBPlanes, 0, 0, 1, "fl_pack_b_planes_f16_sm90"),
-        };
+        let (family, n_tiles, warps, ctas_by_registers, symbol) = self.line();
         let tile_rows = match family {
             TiledCslSm90 => 128,
             BankedSm80 | BankedSm90 | BankedSlicedSm90 | BitmapSm80 | BitmapSm90
@@ -439,28 +321,28 @@ impl KernelId {
     pub const fn has_group(self) -> bool {
         matches!(
             self,
-            BitmapN2Sm90
-                | BitmapN8Sm90
-                | BitmapN2Sm80
-                | BitmapN8Sm80
-                | TiledCslN2W7Sm90
-                | TiledCslN2Sm80
-                | TiledCslN8Sm80
-                | SlotsN2Sm90
-                | SlotsN2Sm80
-                | SlotsN8Sm80
-                | BankedN2Sm90
-                | BankedN8Sm90
-                | BankedN2Sm80
-                | BankedN8Sm80
-                | SellN1Sm90
-                | SellN1Sm80
+            Self::BitmapN2Sm90
+                | Self::BitmapN8Sm90
+                | Self::BitmapN2Sm80
+                | Self::BitmapN8Sm80
+                | Self::TiledCslN2W7Sm90
+                | Self::TiledCslN2Sm80
+                | Self::TiledCslN8Sm80
+                | Self::SlotsN2Sm90
+                | Self::SlotsN2Sm80
+                | Self::SlotsN8Sm80
+                | Self::BankedN2Sm90
+                | Self::BankedN8Sm90
+                | Self::BankedN2Sm80
+                | Self::BankedN8Sm80
+                | Self::SellN1Sm90
+                | Self::SellN1Sm80
         )
     }
 
     /// Whether B must lie as a stage does ([`KernelId::PackBPlanesSm90`]).
     pub const fn reads_planes(self) -> bool {
-        matches!(self, SlotsN6Sm90 | SlotsN8Sm90)
+        matches!(self, Self::SlotsN6Sm90 | Self::SlotsN8Sm90)
     }
 
     /// Whether a map of B for TMA is among its parameters.
