@@ -50,6 +50,12 @@ pub enum Format {
     Sell = 5,
 }
 
+impl Format {
+    /// Every format, by number.
+    pub const ALL: [Self; 5] =
+        [Self::TiledCsl, Self::Bitmap, Self::Slots, Self::Banked, Self::Sell];
+}
+
 /// What FORMAT_AUTO prefers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(i32)]

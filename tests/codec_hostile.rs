@@ -143,7 +143,7 @@ fn header_lies_are_named() {
 
 #[test]
 fn table_lies_are_named() {
-    for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell] {
+    for format in Format::ALL {
         let good = buffer(format, false);
         let entries = u64_at(&good, 64) as usize;
         let last = 256 + 4 * (entries - 1);

@@ -439,7 +439,7 @@ fn executor_is_four_times_as_fast_as_the_plain_loop() {
         }
         std::hint::black_box(&c);
     });
-    for format in [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell] {
+    for format in Format::ALL {
         let (header, buffer) = compress(&row_major(m, k), &a, format, true);
         let ours = best(&mut || {
             std::hint::black_box(product(&header, &buffer, &b, n));

@@ -23,8 +23,6 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const ROWS: usize = 70;
 const COLS: usize = 300;
-const FORMATS: [Format; 5] =
-    [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell];
 
 fn compress(format: Format) -> (Header, Vec<u8>) {
     let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();
@@ -39,7 +37,7 @@ fn compress(format: Format) -> (Header, Vec<u8>) {
 }
 
 static STORED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    FORMATS
+    Format::ALL
         .map(|format| {
             let (header, buffer) = compress(format);
             let mut out = vec![0; matrix::serialized_bytes(&header).unwrap()];
@@ -146,7 +144,7 @@ fn lies_with_right_checksums_are_named() {
 static MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let path = scratch("hostile-model");
     let mut writer = flash_llm::store::safetensors::Writer::create(&path, 1).unwrap();
-    for (format, name) in FORMATS.into_iter().zip(["a", "b", "c", "f", "g"]) {
+    for (format, name) in Format::ALL.into_iter().zip(["a", "b", "c", "f", "g"]) {
         let (header, buffer) = compress(format);
         writer.add_matrix(name, &header, |sink| sink(&buffer)).unwrap();
     }
@@ -198,7 +196,7 @@ fn with_json(change: impl FnOnce(String) -> String) -> Vec<u8> {
 
 #[test]
 fn lies_in_the_header_of_a_model_are_refused() {
-    assert_eq!(load_all(&MODEL), Ok(FORMATS.len()));
+    assert_eq!(load_all(&MODEL), Ok(Format::ALL.len()));
     for (what, from, to) in [
         ("version", r#""flash_llm.version":"1""#, r#""flash_llm.version":"2""#),
         ("no entry for a matrix", r#""flash_llm.a":"#, r#""other.a":"#),
@@ -247,7 +245,7 @@ fn lies_in_the_header_of_a_model_are_refused() {
         let digit = if json.as_bytes()[at] == b'0' { "1" } else { "0" };
         format!("{}{digit}{}", &json[..at], &json[at + 1..])
     });
-    assert_eq!(load_all(&bytes), Ok(FORMATS.len() - 1));
+    assert_eq!(load_all(&bytes), Ok(Format::ALL.len() - 1));
     // And an ordinary file that happens to use the suffix is an ordinary file.
     let bytes = with_json(|json| {
         let start = json.find(r#""__metadata__""#).unwrap();
@@ -325,7 +323,7 @@ proptest! {
     /// Damage whose checksums were made to fit: the format's own checks have to find it.
     #[test]
     fn sealed_damage_is_refused_or_loaded_in_bounds(
-        which in 0..FORMATS.len(),
+        which in 0..Format::ALL.len(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in prop::option::of(any::<prop::sample::Index>()),
         low in any::<bool>(),
@@ -408,11 +406,11 @@ proptest! {
 
     #[test]
     fn damaged_buffers_are_refused_or_adopted_unchanged(
-        which in 0..FORMATS.len(),
+        which in 0..Format::ALL.len(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         given in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let (header, mut bytes) = compress(FORMATS[which]);
+        let (header, mut bytes) = compress(Format::ALL[which]);
         let fronts = header.data_offset as usize;
         for (k, (at, byte)) in damage.into_iter().enumerate() {
             let reach = if k % 2 == 0 { fronts } else { bytes.len() };

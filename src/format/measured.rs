@@ -95,9 +95,7 @@ mod tests {
         assert_eq!(offsets([].into_iter()), (vec![0], 0, 0));
         assert_eq!(offsets([3, 5, 0].into_iter()), (vec![0, 3, 8, 8], 8, 5));
         let (_, units, max_block) = offsets([u32::MAX, 1].into_iter());
-        for format in
-            [Format::Bitmap, Format::Slots, Format::Banked, Format::Sell, Format::TiledCsl]
-        {
+        for format in Format::ALL {
             let measured = Measured {
                 format,
                 reordered: false,
@@ -116,9 +114,7 @@ mod tests {
         let layout = DenseLayout::new(70, 700, 700, Order::Row).unwrap();
         let values: Vec<u16> =
             (0..layout.extent()).map(|i| u16::from(i % 3 == 0) * 0x3c00).collect();
-        for format in
-            [Format::Bitmap, Format::Slots, Format::Banked, Format::Sell, Format::TiledCsl]
-        {
+        for format in Format::ALL {
             let options = EncodeOptions {
                 format: Some(format),
                 reorder: true,

@@ -635,9 +635,7 @@ mod tests {
             0.0,
             None,
         );
-        for format in
-            [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell]
-        {
+        for format in Format::ALL {
             let options = EncodeOptions {
                 format: Some(format),
                 reorder: true,

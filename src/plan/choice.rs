@@ -393,9 +393,7 @@ mod tests {
 
     #[test]
     fn every_way_has_a_number_and_is_what_the_number_gives() {
-        for format in
-            [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell]
-        {
+        for format in Format::ALL {
             for n in [1, 16, 33, 64, 128] {
                 let problem =
                     Problem::new(&header(format, 4096, 4096), n, BAccess::Direct).unwrap();
@@ -533,9 +531,7 @@ mod tests {
 
     #[test]
     fn the_workspace_of_a_batch_does_not_shrink_with_its_columns() {
-        for format in
-            [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell]
-        {
+        for format in Format::ALL {
             for (rows, cols) in [(33, 300), (4096, 4096), (28672, 7168)] {
                 let header = header(format, rows, cols);
                 for count in [2, 7, 16] {

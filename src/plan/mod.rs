@@ -499,9 +499,7 @@ mod tests {
     #[test]
     fn every_problem_gets_a_plan_that_fits_the_device() {
         for props in devices() {
-            for format in
-                [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell]
-            {
+            for format in Format::ALL {
                 for (m, k) in [(1, 1), (33, 300), (4096, 4096), (28672, 7168), (128, 49152)] {
                     for n in [1, 7, 8, 9, 16, 17, 33, 64, 65, 100, 1000] {
                         for max_block in [8, 40, 80, 136] {

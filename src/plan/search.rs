@@ -99,9 +99,6 @@ mod tests {
     use crate::error::Kind;
     use crate::types::Format;
 
-    const FORMATS: [Format; 5] =
-        [Format::Bitmap, Format::TiledCsl, Format::Slots, Format::Banked, Format::Sell];
-
     fn plan(header: &Header, n: usize, choice: &Choice, limit: usize) -> Planned {
         Planned::new(&h100(), header, None, n, choice, limit).unwrap()
     }
@@ -112,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_present_choice_is_first_and_the_others_follow_by_estimated_time() {
-        for format in FORMATS {
+        for format in Format::ALL {
             for n in [1, 8, 16, 33, 64, 128] {
                 let header = header(format, 4096, 4096);
                 let free = Choice::default();
@@ -197,7 +194,7 @@ mod tests {
 
     #[test]
     fn no_way_needs_more_than_the_limit() {
-        for format in FORMATS {
+        for format in Format::ALL {
             let header = header(format, 4096, 4096);
             let free = Choice::default();
             let without = plan(&header, 16, &free, usize::MAX);

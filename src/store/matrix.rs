@@ -229,7 +229,7 @@ pub fn info(bytes: &[u8]) -> Result<Info> {
             return Err(wrong(name, u32_at(at), value));
         }
     }
-    let format = [Format::TiledCsl, Format::Bitmap, Format::Slots, Format::Banked, Format::Sell]
+    let format = Format::ALL
         .into_iter()
         .find(|&format| format as u32 == u32_at(56))
         .ok_or_else(|| wrong("format", u32_at(56), "1, 2, 3, 4 or 5"))?;

@@ -10,9 +10,6 @@ use flash_llm::types::Format;
 use super::fit::Sample;
 use crate::args::format_name;
 
-const FORMATS: [Format; 5] =
-    [Format::Banked, Format::Bitmap, Format::Sell, Format::Slots, Format::TiledCsl];
-
 const COLUMNS: &str = "date,commit,device,driver,toolkit,sms,format,m,k,n,sparsity,algorithm,parts,slot_bytes,\
                        max_block,block_bytes,busiest,together,cut,us";
 
@@ -132,7 +129,7 @@ impl Timing {
         let algorithm = Algorithm::from_id(number(id)?)
             .filter(|algorithm| algorithm.group_tiles > 0)
             .ok_or_else(|| format!("algorithm {id}"))?;
-        let block_cols = FORMATS
+        let block_cols = Format::ALL
             .into_iter()
             .find(|known| format_name(*known as i32) == *format)
             .map(|known| tile(known).1 as u32)
