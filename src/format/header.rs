@@ -150,12 +150,9 @@ impl Header {
     }
 
     /// The largest block over one of average rows: masks that are even have up to 1.3. Only the last blocks along K may have fewer
-    /// columns than the others.
+    /// columns than the others. Not a number where there is no element.
     pub(crate) fn fullest(&self) -> f64 {
-        if self.data_bytes == 0 || self.cols == 0 || self.tile_rows == 0 {
-            return 1.0;
-        }
-        let tiles = self.rows.div_ceil(u64::from(self.tile_rows)) as f64;
+        let tiles = self.rows.div_ceil(u64::from(self.tile_rows.max(1))) as f64;
         let share = f64::from(self.tile_cols).min(self.cols as f64) / self.cols as f64;
         let average = self.data_bytes as f64 / self.unit_bytes() as f64 / tiles * share;
         f64::from(self.max_block) / average
