@@ -7,8 +7,9 @@
 //           those in the high ones; overflow rounds they take in turn, two at a time, and which of them begins
 //           changes with the block. One more warp copies A, one to three bring B. Where NT >= 3, R is even and there are
 //           four, some idle: whole warpgroups give registers to those that multiply. The units (row group, block of 256
-//           columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group.
-// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]; ready
+//           columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group. Where a row group is one
+//           part each of two CTAs, the kernels for pairs take these as a cluster (fl_pair.cuh).
+// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]; ready, or Pair
 //           [1024, ..)  B ring, stages of NT planes: 256 rows of K x 8 columns of N
 //           [.., ..)    where NT is 3 or 4, raw B ring: stages of 8*NT rows of N x 128 of K, 16 bytes apart
 //           [.., ..)    scratch, kRoundsTile a consumer warp: A of two rounds of overflow, and at the end of a row
@@ -26,6 +27,7 @@
 //           (the host packs B otherwise), or with NT 6 and 8 planes (pack_b_planes_sm90.cu); slot_bytes >= any
 //           block up to two rows behind its values, which are read; R * slots <= 32.
 
+#include "fl_pair.cuh"
 #include "fl_slots_sm90.cuh"
 
 namespace {
@@ -45,7 +47,7 @@ __device__ __forceinline__ void add(float4* acc, uint32_t from) {
     for (int i = 0; i < NT; ++i) plus(acc[i], lds_float4(from + i * 512));
 }
 
-template <int NT>
+template <int NT, bool kPair = false>
 __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using R = Rings<NT>;
@@ -60,6 +62,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t consumers = p.group_tiles * kWarps;
     Addresses at(base, R::kStages);
     at.ready = base + kBarrierBytes - 8;
+    const Pair pair(base + kBarrierBytes - Pair::kBytes);
+    static_assert(16 * R::kStages + 2 * kEmpty + Pair::kBytes <= kBarrierBytes);
     at.raw = at.b + R::kStages * R::kStageBytes;
     const uint32_t exchange = base + kBarrierBytes + R::kBytes;
     at.a = exchange + consumers * kRoundsTile;
@@ -77,7 +81,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if (warp <= consumers + R::kLoaders) load_b.start();
     } else if (warp == consumers) {
         if (lane == 0) {
-            mbar_init(at.ready, kWarpLanes);
+            // A pair counts nothing: what it needs lies in the same place.
+            if (!kPair) mbar_init(at.ready, kWarpLanes);
             for (uint32_t i = 0; i < R::kStages; ++i) {
                 mbar_init(at.b_full + 8 * i, kWarpLanes * R::kLoaders);
                 mbar_init(at.b_empty + 8 * i, kWarpLanes * consumers);
@@ -90,14 +95,16 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             mbar_init(a_full + kEmpty + 8 * lane, kWarpLanes * kWarps);
 #pragma unroll
         for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(scratch + i + lane * 16, make_uint4(0, 0, 0, 0));
+        if constexpr (kPair) pair.init(warp, lane);
     }
     __syncwarp();
     __syncthreads();
+    if constexpr (kPair) cluster_arrive_relaxed();
     if (warp >= consumers) {
         if constexpr (NT >= 3) give_registers<R::kLoading>();
         if (warp == consumers + R::kPreparer) {
             wait_for_earlier_work();
-            prepare_counters(line, slice, consumers, lane, at.ready);
+            if (!kPair) prepare_counters(line, slice, consumers, lane, at.ready);
         }
         if (warp == consumers)
             load_a.run(at, lane);
@@ -106,6 +113,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         return;
     }
     if constexpr (NT >= 3) take_registers<R::kMultiplying>();
+    if constexpr (kPair) cluster_wait();
 
     float4 acc[2 * NT], dense_sums[(NT + 1) / 2];
 #pragma unroll
@@ -234,10 +242,20 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             DenseRows::take<NT>(acc, exchange + (warp ^ 1) * kRoundsTile, dense_mask, s * 16, lane);
             named_barrier(r + 1, 64);
         }
-        if (tile < p.row_tiles && parts.reduce(acc, lane)) {
+        using S = Share<NT, kPair>;
+        bool complete = tile < p.row_tiles;
+        if constexpr (kPair) {
+            static_assert(S::kHalf * 512 <= kRoundsTile);
+            if (lane == 0) pair.offer_room(warp);
+            S::exchange(acc, pair, warp, mine, lane);
+        } else {
+            complete = complete && parts.reduce(acc, lane);
+        }
+        if (complete) {
             // From shared memory, where a lane finds eight rows of a column.
+            const uint32_t columns = n0 + S::first() * 8, stored = S::count();
 #pragma unroll 1
-            for (uint32_t first = 0; first < NT; first += kExchange) {
+            for (uint32_t first = 0; first < stored; first += kExchange) {
                 __syncwarp();
 #pragma unroll
                 for (int i = 0; i < kExchange; ++i) {
@@ -245,15 +263,20 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                     if (kExchange < NT) acc[i] = acc[kExchange + i];
                 }
                 store_m16n8_sums<1, true>(
-                    p, scratch, kExchange, lane, [&](uint32_t) { return tile * kTileRows + s * 16; },
-                    [&](uint32_t i) { return n0 + (first + i) * 8; });
+                    p, scratch, min(stored - first, uint32_t{kExchange}), lane, [&](uint32_t) { return tile * kTileRows + s * 16; },
+                    [&](uint32_t i) { return columns + (first + i) * 8; });
             }
         }
+        // That was the only row group.
+        if constexpr (kPair) {
+            return;
+        } else {
 #pragma unroll
-        for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
-        __syncwarp();
+            for (uint32_t i = 0; i < kRoundsTile; i += 512) sts128(mine + i, make_uint4(0, 0, 0, 0));
+            __syncwarp();
 #pragma unroll
-        for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+            for (int i = 0; i < 2 * NT; ++i) acc[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+        }
     }
 #endif
 }
@@ -266,7 +289,14 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         spmm<NT>(p);                                                                            \
     }
 
-// As above for products of a group, each with columns of its own number.
+// As above for two CTAs that are a cluster and have a part each of one row group.
+#define FL_SPMM_SLOTS_PAIR(NT, THREADS)                                                         \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
+        FL_ENTRY(fl_spmm_slots_, _n##NT##_sm90_pair)(const __grid_constant__ FlSpmmParams p) {   \
+        spmm<NT, true>(p);                                                                      \
+    }
+
+// As the first for products of a group, each with columns of its own number.
 #define FL_SPMM_SLOTS_GROUP(NT, THREADS)                                                        \
     extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
         FL_ENTRY(fl_spmm_slots_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmGroup g) {  \
@@ -280,5 +310,12 @@ FL_SPMM_SLOTS(3, 640)
 FL_SPMM_SLOTS(4, 640)
 FL_SPMM_SLOTS(6, 512)
 FL_SPMM_SLOTS(8, 512)
+
+FL_SPMM_SLOTS_PAIR(1, 512)
+FL_SPMM_SLOTS_PAIR(2, 512)
+FL_SPMM_SLOTS_PAIR(3, 640)
+FL_SPMM_SLOTS_PAIR(4, 640)
+FL_SPMM_SLOTS_PAIR(6, 512)
+FL_SPMM_SLOTS_PAIR(8, 512)
 
 FL_SPMM_SLOTS_GROUP(2, 512)

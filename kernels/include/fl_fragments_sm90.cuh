@@ -7,11 +7,12 @@
 //           three and of 256 two; a warpgroup multiplies each, 16 rows a warp. One warp copies A, one B, one counts the parts of row groups, one has
 //           nothing to do: a whole warpgroup gives registers to those that multiply. The units (row group, block of 256 columns)
 //           are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next group. Where a row group is
-//           one part each of two CTAs, these may be a cluster, and nothing goes by way of the workspace.
-// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T W][slots] of A, from kEmpty on empty[T W][slots]; at the end Counting
+//           one part each of two CTAs, the kernels for pairs take these as a cluster, and nothing goes by way of the workspace (fl_pair.cuh).
+// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T W][slots] of A, from kEmpty on empty[T W][slots]; at the end
+//                       Counting, or Pair
 //           [1024, ..)  B ring, pieces of 8*NT columns x 128 of K in two halves, swizzled by TMA
 //           [.., ..)    A ring, T W x slots x slot_bytes: blocks exactly as stored; at the end of a row group a tile's last block
-//                       gives its slot to the sums, kSums bytes a warp. Two CTAs of a cluster exchange sums in the B ring
+//                       gives its slot to the sums, kSums bytes a warp. What the other CTA of a pair gives comes into the B ring
 //           All of it begins at the first multiple of 1024, as the swizzle wants.
 // Pipeline: warp A      slot free: next block of that tile | ...    the first of a tile comes by one of its warps
 //           warp B      piece free: next piece | ...
@@ -26,12 +27,13 @@
 //           have work where there are few row tiles.
 // A format:  `Streams`, made of a block in shared memory, of a section and a lane, gives the registers of steps in turn.
 // Assumes:  of the format, what validate() checks; `map` is of B, 64 of K x 8*NT columns a box, 128-byte swizzle;
-//           slot_bytes >= the largest block, with what its streams may be read beyond it, and 4 kSums; T * W * slots <= 32; a cluster is two
-//           CTAs that have a part each of one row group.
+//           slot_bytes >= the largest block, with what its streams may be read beyond it, and 4 kSums; T * W * slots <= 32; a pair is two
+//           CTAs, side by side along x, that have a part each of one row group.
 #pragma once
 
 #include "fl_a_ring.cuh"
 #include "fl_banked.cuh"
+#include "fl_pair.cuh"
 #include "fl_wgmma.cuh"
 
 namespace fl {
@@ -136,12 +138,12 @@ __device__ __forceinline__ void load_b_sliced(const FlSpmmParams& p, const FlTen
 }
 #endif
 
-template <int NT, typename Streams, bool kSliced = false>
+template <int NT, typename Streams, bool kSliced = false, bool kPair = false>
 __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const FlTensorMap& map) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using G = Geometry<NT>;
     using S = Slicing<NT, kSliced>;
-    constexpr bool kCounted = G::kCounted && !kSliced;
+    constexpr bool kCounted = G::kCounted && !kSliced && !kPair;
     let_dependents_begin();
     extern __shared__ __align__(kAlign) unsigned char smem[];
     const uint32_t base = kept((smem_addr(smem) + kAlign - 1) & ~(kAlign - 1));
@@ -149,6 +151,8 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
     const uint32_t way_bits = S::bits(p), ways = 1u << way_bits, summing = p.group_tiles * kWarps, consumers = summing << way_bits;
     ABRings at(base, S::kMostPieces);
     const Counting counting(base + kBarrierBytes - Counting::kBytes);
+    const Pair pair(base + kBarrierBytes - Pair::kBytes);
+    static_assert(16 * S::kMostPieces + 2 * kEmpty + Pair::kBytes <= kBarrierBytes);
     at.a = at.b + S::pieces(way_bits) * G::kPieceBytes;
     const uint32_t slice = blockIdx.y, n0 = slice * (NT * 8);
     const StreamK line(p, (p.row_tiles + p.group_tiles - 1) / p.group_tiles);
@@ -165,7 +169,8 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
             mbar_init_fence();
         }
     } else if (warp == consumers + 1) {
-        if (lane == 0) counting.init(summing);
+        // A pair counts nothing: what it needs lies in the same place.
+        if (!kPair && lane == 0) counting.init(summing);
         mbar_init_fence();
     } else if (warp < consumers) {
         if (section == 0) {
@@ -174,9 +179,11 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
             mbar_init(a_full + kEmpty + 8 * lane, kWarpLanes * kWarps);
             mbar_init_fence();
         }
+        if constexpr (kPair) pair.init(warp, lane);
     }
     __syncwarp();
     __syncthreads();
+    if constexpr (kPair) cluster_arrive_relaxed();
     if (warp >= consumers) {
         give_registers<kLoading>();
         if (warp == consumers) {
@@ -188,8 +195,9 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
                 load_b<NT>(p, map, at, unit0, unit1, n0);
         } else if (warp == consumers + 2) {
             wait_for_earlier_work();
-            if (cluster_ctas() > 1) return;
-            if constexpr (kCounted)
+            if constexpr (kPair)
+                return;
+            else if constexpr (kCounted)
                 count_parts(line, slice, summing, kWarps, lane, counting);
             else
                 prepare_counters(line, slice, summing, lane, counting.ready);
@@ -197,6 +205,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
         return;
     }
     take_registers<G::kMultiplying>();
+    if constexpr (kPair) cluster_wait();
 
     float4 acc[NT];
     auto clear = [&] {
@@ -230,11 +239,13 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
     };
     constexpr int kAdded = NT > 8 ? 4 : NT;  // vectors of a part that are asked for at once
     auto row_of = [&](uint32_t tile) { return tile * kTileRows + section * kSectionRows; };
-    // What follows from the lane would be kept through the loop, for which 128 columns leave no register.
+    // What follows from the lane or the warp would be kept through the loop, for which 128 columns leave no register.
     auto lane_now = [&] { return NT < 16 ? lane : kept(lane); };
+    auto warp_now = [&] { return NT < 16 ? warp : kept(warp); };
     Parts<NT> parts(p, line, blockIdx.x, summer, summing, slice, counting.ready);
-    // With sliced-K all units are of one row group. A warpgroup may have none of them, but not a tile's first.
-    for (uint32_t unit = unit0 + way, group = group_of(p, unit0); unit < unit1 || way != 0; ++group) {
+    // With sliced-K all units are of one row group. A warpgroup may have none of them, but not a tile's first. Numbers of units in uniform
+    // registers, as the compiler would have them, are up to 15 instructions more in the loop.
+    for (uint32_t unit = kept(unit0 + way), group = group_of(p, unit0); unit < unit1 || way != 0; ++group) {
         const uint32_t tile = group * p.group_tiles + r, end = min(unit1, (group + 1) * p.k_blocks);
         const uint32_t row0 = row_of(tile);
         const bool there = tile < p.row_tiles;
@@ -296,6 +307,8 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
 #pragma unroll
                 for (int i = 0; i < NT; ++i) sts128(at.b + ring * kRing + section * (NT * 512) + i * 512 + lane * 16, bits(acc[i]));
             }
+            // What the other CTA gives goes where the sums of a tile's first warpgroup would be: those of others are still read.
+            if (kPair && way == 0 && lane == 0) pair.offer_room(warp);
             named_barrier(kSlicesBarrier, consumers * 32);
             if (way != 0) return;
 #pragma unroll 1
@@ -303,33 +316,22 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
 #pragma unroll
                 for (int i = 0; i < NT; ++i) plus(acc[i], lds_float4(at.b + other * kRing + section * (NT * 512) + i * 512 + lane * 16));
             }
-            unit = unit1;
         }
         // Before the loop it would take registers that it needs.
-        parts.begin(group);
+        if constexpr (!kPair) parts.begin(group);
         auto mine = [&](int i) { return acc[i]; };
         bool complete = there, more = false;
-        // Accumulators that the first of two CTAs stores; the second one stores the others.
-        constexpr int kHalf = (NT + 1) / 2;
-        // With sliced-K where the sums of a tile's first warpgroup would be: those of others may still be read.
-        constexpr uint32_t kExchanged = (kSliced ? NT : kHalf) * 512;
+        using H = Share<NT, kPair>;
+        constexpr uint32_t kExchanged = (kSliced ? NT : H::kHalf) * 512;
         static_assert(4 * kWarps * kExchanged <= G::kPieces * G::kPieceBytes);
-        if (cluster_ctas() > 1) {
-            // Nobody reads B any more: what the other CTA adds up goes there.
-            named_barrier(1, summing * 32);
-            const uint32_t exchanged = at.b + warp * kExchanged + lane_now() * 16;
-            const bool upper = cluster_rank() != 0;
-#pragma unroll
-            for (int i = 0; i < kHalf; ++i)
-                if (kHalf + i < NT || upper) sts128(exchanged + i * 512, bits(select(upper, acc[i], acc[min(kHalf + i, NT - 1)])));
-            cluster_arrive();
-            cluster_wait();
-#pragma unroll
-            for (int i = 0; i < kHalf; ++i) {
-                acc[i] = select(upper, acc[min(kHalf + i, NT - 1)], acc[i]);
-                // Of two it does not matter which is first.
-                if (there && (kHalf + i < NT || !upper)) plus(acc[i], lds_float4_of(exchanged + i * 512, !upper));
+        if constexpr (kPair) {
+            const uint32_t here = warp_now();
+            if constexpr (!kSliced) {
+                // Nobody reads B any more: what the other CTA gives goes there.
+                named_barrier(1, summing * 32);
+                if (lane_now() == 0) pair.offer_room(here);
             }
+            H::exchange(acc, pair, here, at.b + here * kExchanged + lane_now() * 16, lane_now());
         } else if (kCounted && unit != unit1 && parts.first != parts.last) {
             // The end of what another CTA began: nobody waits here until it is counted.
             if (there) parts.template store<NT>(lane, mine);
@@ -358,8 +360,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
             constexpr int kStored = NT < 4 ? NT : NT % 4 == 0 ? 4 : 3;
             static_assert(NT % kStored == 0 && kStored * 512 <= kSums);
             const uint32_t sums = block + section * kSums;
-            const bool pairs = cluster_ctas() > 1, upper = pairs && cluster_rank() != 0;
-            const uint32_t columns = upper ? n0 + kHalf * 8 : n0, stored = upper ? NT - kHalf : pairs ? kHalf : NT;
+            const uint32_t columns = n0 + H::first() * 8, stored = H::count();
             if (complete) {
 #pragma unroll 1
                 for (uint32_t first = 0; first < stored; first += kStored) {
@@ -369,7 +370,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
                     // Registers have no index.
 #pragma unroll
                     for (int i = 0; i + kStored < NT; ++i) acc[i] = acc[i + kStored];
-                    store_m16n8_sums<1, true, (NT < 4)>(
+                    store_m16n8_sums<1, true>(
                         p, sums, min(stored - first, uint32_t{kStored}), lane, [&](uint32_t) { return row; },
                         [&](uint32_t i) { return columns + (first + i) * 8; });
                 }
@@ -383,35 +384,34 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
             if (complete) parts.template sum_stored<kAdded>(acc, lane_now());
             row = row_of(of * p.group_tiles + r);
         }
+        // That was the only row group.
+        if constexpr (kSliced || kPair) return;
         clear();
         // What comes into the slot next is written by another proxy.
         fence_proxy_async();
         mbar_arrive(a_bar + kEmpty);
         next_slot();
     }
-    // The other CTA may still read what is here; what this one has read of it, it has stored.
-    if (cluster_ctas() > 1) {
-        cluster_arrive_relaxed();
-        cluster_wait();
-    }
 #endif
 }
 
 }  // namespace fl
 
-// The kernels of a format whose Streams are fl::FORMAT::Streams: NT of each, those of sliced-K, and those that also take products of a
-// group, each with columns of its own number.
-#define FL_FRAGMENTS(FORMAT, NT)                                                                                       \
+// The kernels of a format whose Streams are fl::FORMAT::Streams: NT of each, those of sliced-K, each also for two CTAs that are a cluster,
+// and those that also take products of a group, each with columns of its own number.
+#define FL_FRAGMENTS_KERNEL(FORMAT, NT, SUFFIX, SLICED, PAIR)                                                          \
     extern "C" __global__ void __launch_bounds__(fl::Geometry<NT>::kThreads, 1)                                        \
-        FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
-        fl::multiply_fragments<NT, fl::FORMAT::Streams>(p, map);                                                       \
+        FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##SUFFIX)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
+        fl::multiply_fragments<NT, fl::FORMAT::Streams, SLICED, PAIR>(p, map);                                         \
     }
 
+#define FL_FRAGMENTS(FORMAT, NT)                                                                                       \
+    FL_FRAGMENTS_KERNEL(FORMAT, NT, _sm90, false, false)                                                               \
+    FL_FRAGMENTS_KERNEL(FORMAT, NT, _sm90_pair, false, true)
+
 #define FL_FRAGMENTS_SLICED(FORMAT, NT)                                                                                \
-    extern "C" __global__ void __launch_bounds__(fl::Geometry<NT>::kThreads, 1)                                        \
-        FL_ENTRY(fl_spmm_##FORMAT##_, _n##NT##_slicedk_sm90)(const __grid_constant__ FlSpmmParams p, const __grid_constant__ FlTensorMap map) { \
-        fl::multiply_fragments<NT, fl::FORMAT::Streams, true>(p, map);                                                 \
-    }
+    FL_FRAGMENTS_KERNEL(FORMAT, NT, _slicedk_sm90, true, false)                                                        \
+    FL_FRAGMENTS_KERNEL(FORMAT, NT, _slicedk_sm90_pair, true, true)
 
 #define FL_FRAGMENTS_GROUP(FORMAT, NT)                                                                                 \
     extern "C" __global__ void __launch_bounds__(fl::Geometry<NT>::kThreads, 1)                                        \

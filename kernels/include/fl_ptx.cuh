@@ -268,36 +268,41 @@ __device__ __forceinline__ bool mbar_test(uint32_t bar, uint32_t parity) {
     return done != 0;
 }
 
-// A cluster: CTAs that run at the same time and read each other's shared memory.
-__device__ __forceinline__ uint32_t cluster_ctas() {
-    uint32_t v;
-    asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(v));
-    return v;
-}
-__device__ __forceinline__ uint32_t cluster_rank() {
-    uint32_t v;
-    asm("mov.u32 %0, %%cluster_ctaid.x;" : "=r"(v));
-    return v;
-}
-// By all warps that have not ended: what they wrote before the first is seen behind the second.
-__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
-// As above for those that have only read, and have what they read.
+// A cluster: CTAs that run at the same time and reach each other's shared memory.
+// By all warps: behind the second all CTAs have come to the first. It says nothing of what they wrote, but for mbar_init_fence().
 __device__ __forceinline__ void cluster_arrive_relaxed() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 
-// What lies at this shared address in another CTA of the cluster.
-__device__ __forceinline__ float4 lds_float4_of(uint32_t addr, uint32_t rank) {
-    float4 v;
+// A shared address of this CTA in another one of its cluster.
+__device__ __forceinline__ uint32_t mapped(uint32_t addr, uint32_t rank) {
+    uint32_t v;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(v) : "r"(addr), "r"(rank));
+    return v;
+}
+
+// Arrives at another CTA's barrier when this one has only read. (What releases for a cluster is a fence of the whole GPU.)
+__device__ __forceinline__ void mbar_arrive_mapped(uint32_t bar) {
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
+}
+
+// Stores into another CTA's shared memory, whose barrier `bar` counts the bytes when they are there.
+__device__ __forceinline__ void store_async(uint32_t dst, const uint4& v, uint32_t bar) {
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1,%2,%3,%4}, [%5];" ::"r"(dst), "r"(v.x), "r"(v.y),
+                 "r"(v.z), "r"(v.w), "r"(bar)
+                 : "memory");
+}
+
+// As mbar_wait() for what another CTA stored.
+__device__ __forceinline__ void mbar_wait_cluster(uint32_t bar, uint32_t parity) {
     asm volatile(
         "{\n"
-        ".reg .b32 at;\n"
-        "mapa.shared::cluster.u32 at, %4, %5;\n"
-        "ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [at];\n"
-        "}\n"
-        : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-        : "r"(addr), "r"(rank)
+        ".reg .pred p;\n"
+        "WAIT_%=: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%0], %1;\n"
+        "@p bra DONE_%=;\n"
+        "bra WAIT_%=;\n"
+        "DONE_%=: }\n" ::"r"(bar),
+        "r"(parity)
         : "memory");
-    return v;
 }
 
 // wgmma of whoever sees it afterwards may read the shared memory that this thread has written.

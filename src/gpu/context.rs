@@ -14,7 +14,7 @@ use cust::context::CurrentContext;
 use cust::device::Device;
 use cust::{CudaFlags, memory::DevicePointer};
 
-use super::kernels::{ConvertKernel, KernelId};
+use super::kernels::{ConvertKernel, Entry, KernelId};
 use super::module::Kernels;
 use super::staging::Stage;
 use super::sys::{self, RawContext, RawFunction, RawStream};
@@ -232,14 +232,9 @@ impl DeviceContext {
         self.binding.enter()
     }
 
-    /// A kernel for matrices of an element type that was loaded when the context was bound.
-    pub fn function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
-        self.kernels.function(id, dtype)
-    }
-
-    /// The entry point for groups of such a kernel.
-    pub fn group_function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
-        self.kernels.group(id, dtype)
+    /// An entry point of a kernel for matrices of an element type, which was loaded when the context was bound.
+    pub fn function(&self, id: KernelId, entry: Entry, dtype: DType) -> Result<RawFunction> {
+        self.kernels.function(id, entry, dtype)
     }
 
     /// A conversion kernel that was loaded when the context was bound.

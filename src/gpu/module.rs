@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use cust::module::Module;
 
-use super::kernels::{ConvertKernel, KernelId};
+use super::kernels::{ConvertKernel, Entry, KernelId};
 use super::sys::{self, RawFunction};
 use crate::error::{Error, Kind, Result};
 use crate::plan::DeviceProps;
@@ -29,10 +29,9 @@ fn type_index(dtype: DType) -> usize {
 pub(super) struct Kernels {
     /// Kept so that the functions stay valid; dropping one unloads it, with the context current.
     modules: Vec<(String, Module)>,
-    /// By `KernelId as usize` and `type_index`; `None` for kernels that this device cannot run.
-    functions: Vec<[Option<RawFunction>; 2]>,
-    /// The same for the entry points of groups.
-    groups: Vec<[Option<RawFunction>; 2]>,
+    /// By `KernelId as usize`, `Entry as usize` and `type_index`; `None` where there is none, and for kernels that this device cannot
+    /// run.
+    functions: Vec<[[Option<RawFunction>; 2]; Entry::ALL.len()]>,
     /// By `ConvertKernel as usize`; every device can run them, and they do not look at the element type.
     conversions: Vec<RawFunction>,
 }
@@ -42,20 +41,18 @@ impl Kernels {
     pub(super) fn load(props: &DeviceProps) -> Result<Self> {
         let mut this = Self::default();
         for &id in KernelId::ALL {
-            let (mut functions, mut groups) = ([None; 2], [None; 2]);
+            let mut functions = [[None; 2]; Entry::ALL.len()];
             if id.runs_on(props.cc) {
                 let smem = id.max_dynamic_smem(props.smem_per_block_optin);
                 for &dtype in id.types() {
-                    let (at, image) = (type_index(dtype), id.image(dtype));
-                    functions[at] = Some(this.load_function(&image, &id.symbol(dtype), smem)?);
-                    if id.has_group() {
-                        let symbol = id.group_symbol(dtype);
-                        groups[at] = Some(this.load_function(&image, &symbol, smem)?);
+                    for &entry in Entry::ALL.iter().filter(|&&entry| id.has(entry)) {
+                        let symbol = id.entry_symbol(entry, dtype);
+                        let function = this.load_function(&id.image(dtype), &symbol, smem)?;
+                        functions[entry as usize][type_index(dtype)] = Some(function);
                     }
                 }
             }
             this.functions.push(functions);
-            this.groups.push(groups);
         }
         for &kernel in ConvertKernel::ALL {
             let function = this.load_function(kernel.image(), kernel.symbol(), 0)?;
@@ -116,25 +113,15 @@ impl Kernels {
     }
 
     /// A loaded kernel.
-    pub(super) fn function(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
-        Self::find(&self.functions, id, dtype)
-    }
-
-    /// A loaded kernel's entry point for groups.
-    pub(super) fn group(&self, id: KernelId, dtype: DType) -> Result<RawFunction> {
-        Self::find(&self.groups, id, dtype)
-    }
-
-    fn find(
-        functions: &[[Option<RawFunction>; 2]],
-        id: KernelId,
-        dtype: DType,
-    ) -> Result<RawFunction> {
-        let function = functions.get(id as usize).and_then(|f| f[type_index(dtype)]);
+    pub(super) fn function(&self, id: KernelId, entry: Entry, dtype: DType) -> Result<RawFunction> {
+        let function = self
+            .functions
+            .get(id as usize)
+            .and_then(|entries| entries[entry as usize][type_index(dtype)]);
         function.ok_or_else(|| {
             Error::new(
                 Kind::ArchMismatch,
-                format!("kernel {} cannot run on this device", id.symbol(dtype)),
+                format!("kernel {} cannot run on this device", id.entry_symbol(entry, dtype)),
             )
         })
     }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::context::DeviceContext;
-use super::kernels::KernelId;
+use super::kernels::{Entry, KernelId};
 use super::launch::{Launch, launch};
 use super::params::{
     GROUP, MAPPED_GROUP, PackParams, SpmmGroup, SpmmMappedGroup, SpmmParams, TensorMap,
@@ -227,11 +227,12 @@ impl<'a> Group<'a> {
         let Some(widest) = self.params.p[..count].iter().map(|p| p.n).max() else {
             return Ok(());
         };
-        let (plan, symbol) = (self.plan, || self.plan.kernel.group_symbol(self.dtype));
+        let plan = self.plan;
         log::log(Level::Info, "cuLaunchKernel", || {
-            format!("{} {:?}", symbol(), &self.params.p[..count])
+            let symbol = plan.kernel.entry_symbol(Entry::Group, self.dtype);
+            format!("{symbol} {:?}", &self.params.p[..count])
         });
-        let function = self.ctx.group_function(plan.kernel, self.dtype)?;
+        let function = self.ctx.function(plan.kernel, Entry::Group, self.dtype)?;
         let slices = plan.kernel.facts().slices(widest);
         let mut mapped;
         let mut params = if plan.kernel.takes_map() {
@@ -288,14 +289,15 @@ fn product(
     if plan.kernel.takes_map() {
         map = map_of_b(&params, plan.kernel)?;
     }
+    let entry = if plan.pairs { Entry::Pair } else { Entry::Product };
     log::log(Level::Info, "cuLaunchKernel", || {
-        format!("{} {params:?}", plan.kernel.symbol(args.header.dtype))
+        format!("{} {params:?}", plan.kernel.entry_symbol(entry, args.header.dtype))
     });
     // SAFETY: the kernel takes one SpmmParams by value, and behind it some a TensorMap, which the others do not see; the plan's
     // grid and shared memory are those that the kernel expects, the matrix was validated, and the caller vouches for the addresses.
     unsafe {
         launch(Launch {
-            function: ctx.function(plan.kernel, args.header.dtype)?,
+            function: ctx.function(plan.kernel, entry, args.header.dtype)?,
             // A plan may have been made for more columns, and a slice without any would be an error.
             grid: [plan.ctas, plan.kernel.facts().slices(problem.n), 1],
             block: [plan.threads, 1, 1],
@@ -438,7 +440,7 @@ fn pack(
     // are as many as the plan's kernel reads.
     unsafe {
         launch(Launch {
-            function: ctx.function(kernel, DType::F16)?,
+            function: ctx.function(kernel, Entry::Product, DType::F16)?,
             grid,
             block,
             smem_bytes: 0,

@@ -241,6 +241,23 @@ impl Facts {
     }
 }
 
+/// What a kernel can be launched as: entry points of one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Entry {
+    /// One product.
+    Product,
+    /// One product of which two CTAs that are a cluster have every row group.
+    Pair,
+    /// A group of products.
+    Group,
+}
+
+impl Entry {
+    /// Every one, in declaration order.
+    pub const ALL: &'static [Self] = &[Self::Product, Self::Pair, Self::Group];
+}
+
 impl KernelId {
     /// The kernel's facts.
     pub const fn facts(self) -> Facts {
@@ -317,7 +334,26 @@ impl KernelId {
         if dtype == DType::BF16 { symbol.replacen("_f16_", "_bf16_", 1) } else { symbol.to_owned() }
     }
 
-    /// Whether there is a second entry point that takes a group of products.
+    /// As [`KernelId::symbol`], of one of its entry points.
+    pub fn entry_symbol(self, entry: Entry, dtype: DType) -> String {
+        let suffix = match entry {
+            Entry::Product => "",
+            Entry::Pair => "_pair",
+            Entry::Group => "_group",
+        };
+        self.symbol(dtype) + suffix
+    }
+
+    /// Whether it has such an entry point.
+    pub const fn has(self, entry: Entry) -> bool {
+        match entry {
+            Entry::Product => true,
+            Entry::Pair => self.takes_pairs(),
+            Entry::Group => self.has_group(),
+        }
+    }
+
+    /// Whether it has an entry point that takes a group of products.
     pub const fn has_group(self) -> bool {
         matches!(
             self,
@@ -353,17 +389,13 @@ impl KernelId {
     /// Whether the two CTAs that share a row group may be a cluster, which adds up in shared memory what others add up by way of
     /// the workspace.
     pub const fn takes_pairs(self) -> bool {
-        self.facts().family.is_fragments()
+        let family = self.facts().family;
+        family.is_fragments() || matches!(family, Family::SlotsSm90)
     }
 
     /// Warpgroups that share a row tile where a CTA works on so many at a time (fl_fragments_sm90.cuh).
     pub const fn k_slices(self, group_tiles: u32) -> u32 {
         if self.facts().family.is_sliced() { SLICED_WARPGROUPS >> (group_tiles / 2) } else { 1 }
-    }
-
-    /// Exported name of the entry point for groups.
-    pub fn group_symbol(self, dtype: DType) -> String {
-        self.symbol(dtype) + "_group"
     }
 
     /// Whether it is one of the Hopper kernels. Those are compiled for sm_90a alone, and read nothing but A before they

@@ -18,7 +18,7 @@ pub use cache::Cache;
 pub use choice::{
     Algorithm, Choice, GroupShape, Planned, algorithms, gate_bytes, group, group_workspace_bytes,
 };
-pub use kernels::{Facts, Family, KernelId};
+pub use kernels::{Entry, Facts, Family, KernelId};
 pub use ways::{Way, ways};
 
 use candidates::{CLASSES, Candidate, candidates, stagings, width};
@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn two_ctas_of_banked_that_share_every_row_group_are_pairs() {
+    fn two_ctas_that_share_every_row_group_are_pairs() {
         let forced = |format, kernel, m, parts, max_ctas| {
             let choice = Choice {
                 kernel: Some(kernel),
@@ -564,8 +564,11 @@ mod tests {
         assert!(banked(4000, 2, None) && banked(66 * 128, 2, None));
         assert!(!banked(67 * 128, 2, None) && !banked(4096, 2, Some(63)));
         assert!(!banked(4096, 1, None) && !banked(4096, 3, None));
-        let slots = forced(Format::Slots, KernelId::SlotsN8Sm90, 2048, 2, None);
-        assert!(!slots.pairs);
+        let slots =
+            |m, max_ctas| forced(Format::Slots, KernelId::SlotsN8Sm90, m, 2, max_ctas).pairs;
+        assert!(slots(66 * 64, None) && !slots(67 * 64, None) && !slots(4096, Some(127)));
+        let sell = forced(Format::Sell, KernelId::SellN1Sm90, 2048, 2, None);
+        assert!(!sell.pairs);
     }
 
     #[test]

@@ -319,13 +319,20 @@ pub fn too_many_row_groups_to_slice(handle: &Handle) {
 /// Two CTAs that share a row group are a cluster where that is chosen for them: every kernel that takes pairs.
 pub fn pairs_of_ctas(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
-    for (format, dtype) in [(api::FORMAT_BANKED, api::R_16F), (api::FORMAT_BITMAP, R_16BF)] {
-        for n in [3, 16, 30, 45, 64, 96, 128, 190, 250] {
+    for (format, dtype) in [
+        (api::FORMAT_BANKED, api::R_16F),
+        (api::FORMAT_BITMAP, R_16BF),
+        (api::FORMAT_SLOTS, api::R_16F),
+        (api::FORMAT_SLOTS, R_16BF),
+    ] {
+        for n in [3, 16, 21, 30, 45, 64, 96, 128, 190, 250] {
             let case = Case { format, dtype, m: 1000, k: 1100, n, splits: 2, ..Case::PLAIN };
             let weights = integer_weights(case.m, case.k, 80, n as u64);
             let (a, _buffer) = compressed(handle, (case.m, case.k), &weights, format, dtype);
             let ids = algorithms(handle, &a, n);
-            for (id, tiles) in ids.into_iter().flat_map(|id| [(id, 1), (id, 2)]) {
+            // From 24 columns on Slots takes even numbers.
+            let fewest = if format == api::FORMAT_SLOTS { 2 } else { 1 };
+            for (id, tiles) in ids.into_iter().flat_map(|id| [(id, fewest), (id, 2 * fewest)]) {
                 if !is_sliced(id) {
                     cases.check(&Case { algorithm: id + tiles * 1_000_000, ..case });
                 }
@@ -522,7 +529,7 @@ pub fn dense_rows(handle: &Handle, small: bool) {
                 let product = integer_product(&weights, &b_values, k, n);
                 for algorithm in algorithms(handle, &a, n) {
                     plan.set(ALG_ID, algorithm).unwrap();
-                    for splits in [0, 1, 3] {
+                    for splits in [0, 1, 2, 3] {
                         plan.set(SPLITS, splits).unwrap();
                         let name = format!(
                             "{m} x {k} x {n}, {percent} %, algorithm {algorithm}, {splits} splits"
