@@ -105,29 +105,19 @@ __device__ __forceinline__ void prefetch_end(const FlSpmmParams& p, uint32_t m, 
     if (p.beta != 0.f) prefetch_tile<kRows, kCols>(p, p.c, p.c_stride_m, p.c_stride_n, p.c_is_f32 ? FL_TYPE_F32 : kType, m, n, lane);
 }
 
-// The i-th of some values: registers have no index.
-template <int kCount>
-__device__ __forceinline__ float pick(const float (&v)[kCount], uint32_t i) {
-    float found = v[0];
-#pragma unroll
-    for (uint32_t j = 1; j < kCount; ++j) found = i == j ? v[j] : found;
-    return found;
-}
-
-// Elements of one matrix, as they are: converting one of them would wait for it before the next is asked for.
-template <int kCount>
+// Four elements of one matrix, as they are: converting one of them would wait for it before the next is asked for.
 struct Loaded {
-    uint32_t raw[kCount];
+    uint32_t raw[4];
 
     // Element i at `at(i)`, or zero where it is not `has(i)`.
     template <typename At, typename Has>
     __device__ __forceinline__ Loaded(uint64_t base, uint32_t type, At at, Has has) {
         if (type == FL_TYPE_F32) {
 #pragma unroll
-            for (uint32_t i = 0; i < kCount; ++i) raw[i] = has(i) ? reinterpret_cast<const uint32_t*>(base)[at(i)] : 0;
+            for (uint32_t i = 0; i < 4; ++i) raw[i] = has(i) ? reinterpret_cast<const uint32_t*>(base)[at(i)] : 0;
         } else {
 #pragma unroll
-            for (uint32_t i = 0; i < kCount; ++i) raw[i] = has(i) ? reinterpret_cast<const uint16_t*>(base)[at(i)] : 0;
+            for (uint32_t i = 0; i < 4; ++i) raw[i] = has(i) ? reinterpret_cast<const uint16_t*>(base)[at(i)] : 0;
         }
     }
 
@@ -136,78 +126,57 @@ struct Loaded {
     }
 };
 
-// The fused end of four sums, kCount at a time. What one matrix gives is asked for together: it comes from far away, and
-// there is little else to do at the end of a product. kAhead: as store_runs().
-template <int kCount, bool kAhead>
-__device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t m0, uint32_t m1, uint32_t n0, uint32_t n1, const float4& sums) {
+// The fused end of four sums, at rows m and m1 and columns n and n1: the first row's come first. What one matrix gives is asked for
+// together, the residual before all else: it comes from far away, and there is little else to do at the end of a product.
+__device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t m, uint32_t m1, uint32_t n, uint32_t n1, const float4& sums) {
     const float alpha = p.alpha_at ? *reinterpret_cast<const float*>(p.alpha_at) : p.alpha;
     const float beta = p.beta_at ? *reinterpret_cast<const float*>(p.beta_at) : p.beta;
-#pragma unroll 1
-    for (uint32_t first = 0; first < 4; first += kCount) {
-        auto row = [&](uint32_t i) { return first + i < 2 ? m0 : m1; };
-        auto col = [&](uint32_t i) { return (first + i) % 2 == 0 ? n0 : n1; };
-        auto has = [&](uint32_t i) { return row(i) < p.m && col(i) < p.n; };
-        auto at_c = [&](uint32_t i) { return row(i) * p.c_stride_m + col(i) * p.c_stride_n; };
-        auto at_residual = [&](uint32_t i) { return row(i) * p.residual_stride_m + col(i) * p.residual_stride_n; };
-        const Loaded<kAhead ? kCount : 1> early(p.residual, p.residual_type, at_residual,
-                                                [&](uint32_t i) { return kAhead && p.residual != 0 && has(i); });
-        // Side by side, because each is a long chain and its warp has nothing else to do.
-        const float all[4] = {sums.x, sums.y, sums.z, sums.w};
-        float v[kCount];
+    auto row = [&](uint32_t i) { return i < 2 ? m : m1; };
+    auto col = [&](uint32_t i) { return i % 2 == 0 ? n : n1; };
+    auto has = [&](uint32_t i) { return row(i) < p.m && col(i) < p.n; };
+    auto at_c = [&](uint32_t i) { return row(i) * p.c_stride_m + col(i) * p.c_stride_n; };
+    const Loaded residual(p.residual, p.residual_type, [&](uint32_t i) { return row(i) * p.residual_stride_m + col(i) * p.residual_stride_n; },
+                                  [&](uint32_t i) { return p.residual != 0 && has(i); });
+    // Side by side, because each is a long chain and its warp has nothing else to do.
+    float v[4] = {sums.x * alpha, sums.y * alpha, sums.z * alpha, sums.w * alpha};
+    if (beta != 0.f) {
+        const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : kType;
+        const Loaded old(p.c, type, at_c, has);
 #pragma unroll
-        for (uint32_t i = 0; i < kCount; ++i) v[i] = pick(all, first + i) * alpha;
-        if (beta != 0.f) {
-            const uint32_t type = p.c_is_f32 ? FL_TYPE_F32 : kType;
-            const Loaded<kCount> old(p.c, type, at_c, has);
-#pragma unroll
-            for (uint32_t i = 0; i < kCount; ++i) v[i] += beta * old.value(i, type);
-        }
-        if (p.bias) {
-            const Loaded<kCount> bias(p.bias, p.bias_type, row, has);
-#pragma unroll
-            for (uint32_t i = 0; i < kCount; ++i) v[i] += bias.value(i, p.bias_type);
-        }
-        if (p.activation != FL_ACTIVATION_NONE) activate(p.activation, v);
-        if (p.gate) {
-            auto at = [&](uint32_t i) { return static_cast<int64_t>(col(i)) * p.m + row(i); };
-            const Loaded<kCount> gate(p.gate, FL_TYPE_F32, at, has);
-#pragma unroll
-            for (uint32_t i = 0; i < kCount; ++i) v[i] *= gate.value(i, FL_TYPE_F32);
-        }
-        auto add = [&](const auto& residual) {
-#pragma unroll
-            for (uint32_t i = 0; i < kCount; ++i) v[i] += residual.value(i, p.residual_type);
-        };
-        if constexpr (kAhead) {
-            if (p.residual) add(early);
-        } else {
-            if (p.residual) add(Loaded<kCount>(p.residual, p.residual_type, at_residual, has));
-        }
-#pragma unroll
-        for (uint32_t i = 0; i < kCount; ++i)
-            if (has(i)) store_element(p, at_c(i), v[i]);
+        for (uint32_t i = 0; i < 4; ++i) v[i] += beta * old.value(i, type);
     }
+    if (p.bias) {
+        const Loaded bias(p.bias, p.bias_type, row, has);
+#pragma unroll
+        for (uint32_t i = 0; i < 4; ++i) v[i] += bias.value(i, p.bias_type);
+    }
+    if (p.activation != FL_ACTIVATION_NONE) activate(p.activation, v);
+    if (p.gate) {
+        auto at = [&](uint32_t i) { return static_cast<int64_t>(col(i)) * p.m + row(i); };
+        const Loaded gate(p.gate, FL_TYPE_F32, at, has);
+#pragma unroll
+        for (uint32_t i = 0; i < 4; ++i) v[i] *= gate.value(i, FL_TYPE_F32);
+    }
+    if (p.residual) {
+#pragma unroll
+        for (uint32_t i = 0; i < 4; ++i) v[i] += residual.value(i, p.residual_type);
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < 4; ++i)
+        if (has(i)) store_element(p, at_c(i), v[i]);
 }
 
-// Stores four sums, at rows m, m1 and columns n, n1: the first row's come first.
-template <int kCount, bool kAhead>
-__device__ __forceinline__ void store_2x2(const FlSpmmParams& p, uint32_t m, uint32_t m1, uint32_t n, uint32_t n1, const float4& v) {
-    if (p.fused) {
-        store_fused<kCount, kAhead>(p, m, m1, n, n1, v);
-        return;
-    }
-    store_scaled(p, m, n, v.x);
-    store_scaled(p, m, n1, v.y);
-    store_scaled(p, m1, n, v.z);
-    store_scaled(p, m1, n1, v.w);
-}
-
-// Stores one m16n8 accumulator: rows m + lane/4 (+8), columns n + 2*(lane%4) (+1). A kCount of 1
-// takes fewer registers, and longer; kAhead: as store_runs().
-template <int kCount = 4, bool kAhead = true>
+// Stores one m16n8 accumulator: rows m + lane/4 (+8), columns n + 2*(lane%4) (+1).
 __device__ __forceinline__ void store_m16n8(const FlSpmmParams& p, uint32_t m, uint32_t n, const float4& v, uint32_t lane) {
     const uint32_t row = m + lane / 4, col = n + lane % 4 * 2;
-    store_2x2<kCount, kAhead>(p, row, row + 8, col, col + 1, v);
+    if (p.fused) {
+        store_fused(p, row, row + 8, col, col + 1, v);
+        return;
+    }
+    store_scaled(p, row, col, v.x);
+    store_scaled(p, row, col + 1, v.y);
+    store_scaled(p, row + 8, col, v.z);
+    store_scaled(p, row + 8, col + 1, v.w);
 }
 
 // Eight rows of a column, from a multiple of 8 on.
@@ -249,111 +218,95 @@ __device__ __forceinline__ uint32_t pack(float low, float high) {
     return *reinterpret_cast<const uint32_t*>(&v);
 }
 
-// Bias and residual of kCount runs, the i-th at row m[i] and column n[i], as they are, if of 16 bits: both come from far away, and are
-// asked for before either is waited for. It takes registers.
-template <uint32_t kCount>
-struct Ahead {
-    uint4 bias[kCount], residual[kCount];
-
-    static __device__ __forceinline__ bool of_bias(const FlSpmmParams& p) { return p.fused && p.bias != 0 && p.bias_type != FL_TYPE_F32; }
-    static __device__ __forceinline__ bool of_residual(const FlSpmmParams& p) {
-        return p.fused && p.residual != 0 && p.residual_type != FL_TYPE_F32;
+// Stores a run of C from its element `at` on.
+__device__ __forceinline__ void store_run(const FlSpmmParams& p, int64_t at, const float (&v)[kRun]) {
+    if (p.c_is_f32) {
+        float4* to = reinterpret_cast<float4*>(p.c + at * 4);
+        to[0] = make_float4(v[0], v[1], v[2], v[3]);
+        to[1] = make_float4(v[4], v[5], v[6], v[7]);
+    } else {
+        *reinterpret_cast<uint4*>(p.c + at * 2) = make_uint4(pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7]));
     }
+}
 
-    __device__ __forceinline__ void ask(const FlSpmmParams& p, const uint32_t (&m)[kCount], const uint32_t (&n)[kCount]) {
+// Bias and residual of two runs, the i-th at row m[i] and column n[i], as they are, of 16 bits: both come from far away, and are asked
+// for before either is waited for.
+struct Ahead {
+    uint4 bias[2], residual[2];
+
+    __device__ __forceinline__ void ask(const FlSpmmParams& p, const uint32_t (&m)[2], const uint32_t (&n)[2]) {
 #pragma unroll
-        for (uint32_t i = 0; i < kCount; ++i) {
+        for (uint32_t i = 0; i < 2; ++i) {
             const bool has = m[i] < p.m && n[i] < p.n;
             bias[i] = residual[i] = make_uint4(0, 0, 0, 0);
-            if (has && of_bias(p)) bias[i] = *reinterpret_cast<const uint4*>(p.bias + static_cast<uint64_t>(m[i]) * 2);
-            if (has && of_residual(p)) residual[i] = *reinterpret_cast<const uint4*>(p.residual + (m[i] + n[i] * p.residual_stride_n) * 2);
+            if (has && p.bias) bias[i] = *reinterpret_cast<const uint4*>(p.bias + static_cast<uint64_t>(m[i]) * 2);
+            if (has && p.residual) residual[i] = *reinterpret_cast<const uint4*>(p.residual + (m[i] + n[i] * p.residual_stride_n) * 2);
         }
+    }
+
+    // Adds one of them to the runs' values.
+    static __device__ __forceinline__ void add(float (&v)[2][kRun], const uint4 (&raw)[2], uint32_t type) {
+#pragma unroll
+        for (uint32_t i = 0; i < 2; ++i)
+#pragma unroll
+            for (uint32_t j = 0; j < kRun; ++j) v[i][j] += value_of_run(raw[i], j, type);
     }
 };
 
-// Stores the sums of kCount runs where has_runs(): the same values as store_2x2, with a sixteenth of its instructions. What all of them
-// read of one matrix is asked for before any of it is used, if kAhead some of it has been.
-template <bool kAhead, uint32_t kCount>
-__device__ __forceinline__ void store_runs(const FlSpmmParams& p, const uint32_t (&m)[kCount], const uint32_t (&n)[kCount],
-                                           float (&v)[kCount][kRun], const Ahead<kCount>& ahead) {
+// Stores the sums of two runs where has_runs(): the same values as store_m16n8(), with a sixteenth of its instructions. What both read of one
+// matrix is asked for before any of it is used.
+__device__ __forceinline__ void store_runs(const FlSpmmParams& p, const uint32_t (&m)[2], const uint32_t (&n)[2],
+                                           float (&v)[2][kRun]) {
     const float alpha = p.alpha_at ? *reinterpret_cast<const float*>(p.alpha_at) : p.alpha;
     const float beta = p.beta_at ? *reinterpret_cast<const float*>(p.beta_at) : p.beta;
     auto has = [&](uint32_t i) { return m[i] < p.m && n[i] < p.n; };
     auto at = [&](uint32_t i) { return m[i] + n[i] * p.c_stride_n; };
     // Calls use(value, other element) for every element.
     auto with = [&](uint64_t base, uint32_t type, auto from, auto use) {
-        float other[kCount][kRun];
+        float other[2][kRun];
         // What some lanes never assign keeps its registers from the kernel's first instruction on.
-        if (kCount > 1) {
 #pragma unroll
-            for (uint32_t i = 0; i < kCount * kRun; ++i) other[i / kRun][i % kRun] = 0.f;
-        }
+        for (uint32_t i = 0; i < 2 * kRun; ++i) other[i / kRun][i % kRun] = 0.f;
 #pragma unroll
-        for (uint32_t i = 0; i < kCount; ++i)
+        for (uint32_t i = 0; i < 2; ++i)
             if (has(i)) load_run(other[i], base, from(i), type);
 #pragma unroll
-        for (uint32_t i = 0; i < kCount; ++i)
+        for (uint32_t i = 0; i < 2; ++i)
 #pragma unroll
             for (uint32_t j = 0; j < kRun; ++j) use(v[i][j], other[i][j]);
     };
 #pragma unroll
-    for (uint32_t i = 0; i < kCount; ++i)
+    for (uint32_t i = 0; i < 2; ++i)
 #pragma unroll
         for (uint32_t j = 0; j < kRun; ++j) v[i][j] *= alpha;
     if (beta != 0.f) with(p.c, p.c_is_f32 ? FL_TYPE_F32 : kType, at, [&](float& x, float old) { x += beta * old; });
     if (p.fused) {
-        auto add = [&](const uint4 (&raw)[kCount], uint32_t type) {
-#pragma unroll
-            for (uint32_t i = 0; i < kCount; ++i)
-#pragma unroll
-                for (uint32_t j = 0; j < kRun; ++j) v[i][j] += value_of_run(raw[i], j, type);
-        };
         auto sum = [](float& x, float other) { x += other; };
-        if (kAhead && ahead.of_bias(p))
-            add(ahead.bias, p.bias_type);
-        else if (p.bias)
-            with(p.bias, p.bias_type, [&](uint32_t i) { return m[i]; }, sum);
+        if (p.bias) with(p.bias, p.bias_type, [&](uint32_t i) { return m[i]; }, sum);
         if (p.activation != FL_ACTIVATION_NONE) {
 #pragma unroll
-            for (uint32_t i = 0; i < kCount; ++i) activate(p.activation, v[i]);
+            for (uint32_t i = 0; i < 2; ++i) activate(p.activation, v[i]);
         }
         if (p.gate)
             with(p.gate, FL_TYPE_F32, [&](uint32_t i) { return static_cast<int64_t>(n[i]) * p.m + m[i]; }, [](float& x, float gate) { x *= gate; });
-        if (kAhead && ahead.of_residual(p))
-            add(ahead.residual, p.residual_type);
-        else if (p.residual)
-            with(p.residual, p.residual_type, [&](uint32_t i) { return m[i] + n[i] * p.residual_stride_n; }, sum);
+        if (p.residual) with(p.residual, p.residual_type, [&](uint32_t i) { return m[i] + n[i] * p.residual_stride_n; }, sum);
     }
 #pragma unroll
-    for (uint32_t i = 0; i < kCount; ++i) {
-        if (!has(i)) continue;
-        if (p.c_is_f32) {
-            float4* to = reinterpret_cast<float4*>(p.c + at(i) * 4);
-            to[0] = make_float4(v[i][0], v[i][1], v[i][2], v[i][3]);
-            to[1] = make_float4(v[i][4], v[i][5], v[i][6], v[i][7]);
-        } else {
-            *reinterpret_cast<uint4*>(p.c + at(i) * 2) =
-                make_uint4(pack(v[i][0], v[i][1]), pack(v[i][2], v[i][3]), pack(v[i][4], v[i][5]), pack(v[i][6], v[i][7]));
-        }
-    }
+    for (uint32_t i = 0; i < 2; ++i)
+        if (has(i)) store_run(p, at(i), v[i]);
 }
 
 // Where a lane puts its sums of the i-th m16n8 accumulator in shared memory, so that runs of four of them are read without conflicts.
 __device__ __forceinline__ uint32_t sums_place(uint32_t i, uint32_t lane) { return i * 512 + (lane * 16 ^ i % 4 * 64); }
 
 // Stores m16n8 accumulators that the warp has put into shared memory, at sums_place() from `sums` on or, if not kSpread, 512 i + 16
-// lane bytes: `count` of them, the i-th at rows row(i) and columns column(i) on, four at a time. If kAhead, what a turn reads is asked for
-// before its sums are looked at; with a kTurns of more than 1, so many are all there may be, and what they read is asked for before the first.
-template <uint32_t kTurns, bool kSpread, bool kAhead = true, typename Row, typename Column>
+// lane bytes: `count` of them, the i-th at rows row(i) and columns column(i) on, four at a time. What a turn's
+// usual end reads is asked for before its sums are looked at; with a kTurns of more than 1, so many are all there may be, and what they
+// read is asked for before the first.
+template <uint32_t kTurns, bool kSpread, typename Row, typename Column>
 __device__ __forceinline__ void store_m16n8_sums(const FlSpmmParams& p, uint32_t sums, uint32_t count, uint32_t lane, Row row,
                                                  Column column) {
     auto place = [&](uint32_t i, uint32_t of_lane) { return sums + (kSpread ? sums_place(i, of_lane) : i * 512 + of_lane * 16); };
-    if (!has_runs(p)) {
-#pragma unroll 1
-        for (uint32_t i = 0; i < count; ++i) store_m16n8<4, kAhead>(p, row(i), column(i), lds_float4(place(i, lane)), lane);
-        __syncwarp();
-        return;
-    }
     __syncwarp();
     // A lane takes two runs of eight lanes' sums: those of two columns of one upper or lower half.
     const uint32_t quad = lane % 4, lower = lane / 4 % 2, first = lane / 8;
@@ -364,28 +317,75 @@ __device__ __forceinline__ void store_m16n8_sums(const FlSpmmParams& p, uint32_t
         n[0] = column(i) + quad * 2;
         n[1] = n[0] + 1;
     };
-    Ahead<2> ahead[kTurns];
-    if constexpr (kAhead && kTurns > 1) {
-#pragma unroll
-        for (uint32_t t = 0; t < kTurns; ++t) {
-            find(first + 4 * t);
-            ahead[t].ask(p, m, n);
-        }
-    }
-#pragma unroll 1
-    for (uint32_t i = first; i < count; i += 4) {
-        find(i);
-        if constexpr (kAhead && kTurns == 1) ahead[0].ask(p, m, n);
-        float v[2][kRun];
+    auto read = [&](float (&v)[2][kRun], uint32_t i) {
 #pragma unroll
         for (uint32_t r = 0; r < kRun; ++r) {
             const uint2 two = lds64(place(i, r * 4 + quad) + lower * 8);
             v[0][r] = __uint_as_float(two.x), v[1][r] = __uint_as_float(two.y);
         }
-        store_runs<kAhead>(p, m, n, v, ahead[0]);
-        // Registers have no index.
+    };
+    const bool runs = has_runs(p);
+    auto scaled = [&](float (&v)[2][kRun], uint32_t i) {
+        read(v, i);
 #pragma unroll
-        for (uint32_t t = 0; t + 1 < kTurns; ++t) ahead[t] = ahead[t + 1];
+        for (uint32_t j = 0; j < 2 * kRun; ++j) v[j / kRun][j % kRun] *= p.alpha;
+    };
+    auto store = [&](const float (&v)[2][kRun]) {
+#pragma unroll
+        for (uint32_t j = 0; j < 2; ++j)
+            if (m[j] < p.m && n[j] < p.n) store_run(p, m[j] + n[j] * p.c_stride_n, v[j]);
+    };
+    // The end of a product is mostly the time that its instructions take to come: those of a plain one lie together, as do those of
+    // the usual ends, and next to what is before, where the compiler puts what comes after an else.
+    const bool beta = p.beta != 0.f;
+    if (!runs || p.fused != FL_FUSED_NOTHING || beta) {
+        if (!runs || p.fused != FL_FUSED_USUAL || beta) {
+            if (!runs) {
+#pragma unroll 1
+                for (uint32_t i = 0; i < count; ++i) store_m16n8(p, row(i), column(i), lds_float4(place(i, lane)), lane);
+            } else {
+#pragma unroll 1
+                for (uint32_t i = first; i < count; i += 4) {
+                    find(i);
+                    float v[2][kRun];
+                    read(v, i);
+                    store_runs(p, m, n, v);
+                }
+            }
+        } else {
+            Ahead ahead[kTurns];
+#pragma unroll
+            for (uint32_t t = 0; t + 1 < kTurns; ++t) {
+                find(first + 4 * t);
+                ahead[t].ask(p, m, n);
+            }
+#pragma unroll 1
+            for (uint32_t i = first; i < count; i += 4) {
+                find(i + 4 * (kTurns - 1));
+                ahead[kTurns - 1].ask(p, m, n);
+                if (kTurns > 1) find(i);
+                float v[2][kRun];
+                scaled(v, i);
+                if (p.bias) Ahead::add(v, ahead[0].bias, p.bias_type);
+                if (p.activation != FL_ACTIVATION_NONE) {
+#pragma unroll
+                    for (uint32_t j = 0; j < 2; ++j) activate(p.activation, v[j]);
+                }
+                if (p.residual) Ahead::add(v, ahead[0].residual, p.residual_type);
+                store(v);
+                // Registers have no index.
+#pragma unroll
+                for (uint32_t t = 0; t + 1 < kTurns; ++t) ahead[t] = ahead[t + 1];
+            }
+        }
+    } else {
+#pragma unroll 1
+        for (uint32_t i = first; i < count; i += 4) {
+            find(i);
+            float v[2][kRun];
+            scaled(v, i);
+            store(v);
+        }
     }
     __syncwarp();
 }

@@ -20,6 +20,11 @@
 #define FL_ACTIVATION_GELU_ERF 3
 #define FL_ACTIVATION_SILU 4
 
+/* What follows a product beside beta: nothing; a bias of 16 bits, an activation and a residual of 16 bits, alpha being a number; anything. */
+#define FL_FUSED_NOTHING 0
+#define FL_FUSED_USUAL 1
+#define FL_FUSED_ANYTHING 2
+
 /* Division of numbers below 2^29 by one that the launch knows: n / d = n * magic >> shift, magic = ceil(2^shift / d) below 2^31. */
 typedef struct FlDivisor {
     uint32_t magic;
@@ -51,7 +56,7 @@ typedef struct FlSpmmParams {
     float beta;
     uint32_t parts;          /* pieces of a row group, 1 to k_blocks, see fl_streamk.cuh */
     uint32_t group_tiles;    /* row tiles of a row group */
-    uint32_t fused;          /* whether anything below is used */
+    uint32_t fused;          /* what is used of what is below, one of FL_FUSED */
     uint64_t bias;           /* M elements of bias_type, or 0 */
     uint64_t gate;           /* fp32, element (m, n) at n * M + m, or 0 */
     uint64_t residual;       /* element (m, n) at m * residual_stride_m + n * residual_stride_n, or 0 */

@@ -52,7 +52,7 @@ pub struct SpmmParams {
     pub parts: u32,
     /// Row tiles of a row group.
     pub group_tiles: u32,
-    /// 1 when anything below is used.
+    /// What is used of what is below: [`FUSED_NOTHING`], [`FUSED_USUAL`] or [`FUSED_ANYTHING`].
     pub fused: u32,
     /// Bias, one element a row.
     pub bias: u64,
@@ -117,6 +117,13 @@ impl Divisor {
         Self { magic: (1u64 << shift).div_ceil(by as u64) as u32, shift }
     }
 }
+
+/// Nothing follows a product but beta.
+pub const FUSED_NOTHING: u32 = 0;
+/// A bias of 16 bits, an activation and a residual of 16 bits follow, or some of them; alpha is a number.
+pub const FUSED_USUAL: u32 = 1;
+/// Anything may follow.
+pub const FUSED_ANYTHING: u32 = 2;
 
 /// Products of one launch at most.
 pub const GROUP: usize = 16;

@@ -8,7 +8,8 @@ use super::context::DeviceContext;
 use super::kernels::{Entry, KernelId};
 use super::launch::{Launch, launch};
 use super::params::{
-    GROUP, MAPPED_GROUP, PackParams, SpmmGroup, SpmmMappedGroup, SpmmParams, TensorMap,
+    FUSED_ANYTHING, FUSED_NOTHING, FUSED_USUAL, GROUP, MAPPED_GROUP, PackParams, SpmmGroup,
+    SpmmMappedGroup, SpmmParams, TensorMap,
 };
 use super::sys::{self, RawStream};
 use crate::error::{Error, Kind, Result};
@@ -80,13 +81,23 @@ pub struct Residual {
 }
 
 impl Epilogue {
-    /// Whether the product alone is not enough.
-    fn is_used(&self) -> bool {
-        self.bias.is_some()
-            || self.activation != Activation::None
-            || self.gate.is_some()
-            || self.residual.is_some()
+    /// What the kernels have to expect, one of FL_FUSED in fl_params.h.
+    fn fused(&self) -> u32 {
+        let wide = |dtype: Option<DType>| dtype == Some(DType::F32);
+        if self.gate.is_some()
             || self.scalars.is_some()
+            || wide(self.bias.map(|(_, dtype)| dtype))
+            || wide(self.residual.map(|residual| residual.dtype))
+        {
+            FUSED_ANYTHING
+        } else if self.bias.is_some()
+            || self.activation != Activation::None
+            || self.residual.is_some()
+        {
+            FUSED_USUAL
+        } else {
+            FUSED_NOTHING
+        }
     }
 }
 
@@ -379,7 +390,7 @@ fn spmm_params(
         beta: args.beta,
         parts: plan.parts,
         group_tiles: plan.group_tiles,
-        fused: u32::from(epilogue.is_used()),
+        fused: epilogue.fused(),
         bias,
         gate: epilogue.gate.unwrap_or(0),
         residual: residual.address,
