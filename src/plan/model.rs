@@ -90,7 +90,7 @@ pub const PART_ROWS: f64 = 128.0;
 pub const SUMMED: f64 = 0.2;
 
 /// What adding up takes where two CTAs are a cluster, of what storing a part takes.
-pub const PAIRED: f64 = 1.0;
+pub const PAIRED: f64 = 0.5;
 
 /// Units of a Slots block of 256 columns up to which there is hardly any overflow.
 pub const FULL: u32 = 46;
