@@ -21,7 +21,7 @@ struct Pair {
     static constexpr uint32_t kMostWarps = 16, kBytes = 2 * 8 * kMostWarps;
     __device__ __forceinline__ explicit Pair(uint32_t at) : room(at), arrived(at + 8 * kMostWarps) {}
 
-    // By each warp that exchanges something its own, before begin().
+    // By each warp that exchanges something its own two, before cluster_arrive_relaxed(); cluster_wait() comes before exchange().
     __device__ __forceinline__ void init(uint32_t warp, uint32_t lane) const {
         if (lane < 2) mbar_init((lane == 0 ? room : arrived) + 8 * warp, 1);
         mbar_init_fence();
@@ -38,8 +38,8 @@ struct Share {
     static __device__ __forceinline__ uint32_t first() { return kPair && pair_rank() != 0 ? kHalf : 0; }
     static __device__ __forceinline__ uint32_t count() { return !kPair ? NT : pair_rank() != 0 ? NT - kHalf : kHalf; }
 
-    // The sums of both CTAs of a pair for this one's half, in acc[0, count()). `at` is what has been offered: 16 bytes of this lane, and 512 further the
-    // next vector's.
+    // The sums of both CTAs of a pair for this one's half, in acc[0, count()). `at` is what has been offered: 16 bytes of this lane, and 512
+    // further the next vector's. No CTA ends before all that comes to it is there: each warp waits for the other's room and sums.
     static __device__ __forceinline__ void exchange(float4* acc, const Pair& pair, uint32_t warp, uint32_t at, uint32_t lane) {
         const uint32_t other = pair_rank() ^ 1, arrived = pair.arrived + 8 * warp;
         const bool upper = other == 0;
