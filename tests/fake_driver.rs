@@ -514,10 +514,11 @@ mod with_kernels {
             }
             let counts = fake.counts();
             let count = |name: &str| counts.get(name).copied().unwrap_or(0);
-            assert!(count("cuLaunchKernel") >= 3, "{counts:?}");
+            assert!(count("cuLaunchKernel") + count("cuLaunchKernelEx") >= 3, "{counts:?}");
             assert_eq!(count("cuCtxPushCurrent_v2"), count("cuCtxPopCurrent_v2"), "{counts:?}");
-            const COMPUTE: [&str; 6] = [
+            const COMPUTE: [&str; 7] = [
                 "cuLaunchKernel",
+                "cuLaunchKernelEx",
                 "cuCtxGetCurrent",
                 "cuCtxPushCurrent_v2",
                 "cuCtxPopCurrent_v2",

@@ -24,7 +24,7 @@ enum {
     INVALID_CONTEXT = 201,
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
-    MAX = 4096,
+    MAX = 8192,
     MAX_NAMES = 64,
     MAX_DURATIONS = 16
 };
@@ -665,7 +665,7 @@ void fake_set_duration(const char *part, unsigned grid, unsigned smem, double us
     duration_count++;
 }
 
-/* Launches since fake_reset(), the first 4096: how many, and of the i-th the kernel, blocks along x, shared memory, and first
+/* Launches since fake_reset(), the first 8192: how many, and of the i-th the kernel, blocks along x, shared memory, and first
    word of the parameters. */
 int fake_launches(void) {
     return launch_count;
