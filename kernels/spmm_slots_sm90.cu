@@ -283,20 +283,18 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
 
 }  // namespace
 
+#define FL_SPMM_SLOTS_KERNEL(NT, THREADS, SUFFIX, PAIR)                                         \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
+        FL_ENTRY(fl_spmm_slots_, _n##NT##SUFFIX)(const __grid_constant__ FlSpmmParams p) {       \
+        spmm<NT, PAIR>(p);                                                                      \
+    }
+
+// For any CTAs, and for two that are a cluster and have a part each of one row group.
 #define FL_SPMM_SLOTS(NT, THREADS)                                                              \
-    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
-        FL_ENTRY(fl_spmm_slots_, _n##NT##_sm90)(const __grid_constant__ FlSpmmParams p) {        \
-        spmm<NT>(p);                                                                            \
-    }
+    FL_SPMM_SLOTS_KERNEL(NT, THREADS, _sm90, false)                                             \
+    FL_SPMM_SLOTS_KERNEL(NT, THREADS, _sm90_pair, true)
 
-// As above for two CTAs that are a cluster and have a part each of one row group.
-#define FL_SPMM_SLOTS_PAIR(NT, THREADS)                                                         \
-    extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
-        FL_ENTRY(fl_spmm_slots_, _n##NT##_sm90_pair)(const __grid_constant__ FlSpmmParams p) {   \
-        spmm<NT, true>(p);                                                                      \
-    }
-
-// As the first for products of a group, each with columns of its own number.
+// For products of a group, each with columns of its own number.
 #define FL_SPMM_SLOTS_GROUP(NT, THREADS)                                                        \
     extern "C" __global__ void __launch_bounds__(THREADS, 1)                                    \
         FL_ENTRY(fl_spmm_slots_, _n##NT##_sm90_group)(const __grid_constant__ FlSpmmGroup g) {  \
@@ -310,12 +308,5 @@ FL_SPMM_SLOTS(3, 640)
 FL_SPMM_SLOTS(4, 640)
 FL_SPMM_SLOTS(6, 512)
 FL_SPMM_SLOTS(8, 512)
-
-FL_SPMM_SLOTS_PAIR(1, 512)
-FL_SPMM_SLOTS_PAIR(2, 512)
-FL_SPMM_SLOTS_PAIR(3, 640)
-FL_SPMM_SLOTS_PAIR(4, 640)
-FL_SPMM_SLOTS_PAIR(6, 512)
-FL_SPMM_SLOTS_PAIR(8, 512)
 
 FL_SPMM_SLOTS_GROUP(2, 512)

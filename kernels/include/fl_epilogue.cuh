@@ -3,7 +3,7 @@
 //
 //   C = activation(alpha * sum + beta * C + bias[row]) * gate + residual
 //
-// What is not asked for costs one uniform branch a fragment (p.fused).
+// What is not asked for costs a uniform branch, and nothing of it lies between the instructions of a plain product's end (store_m16n8_sums).
 #pragma once
 
 #include "fl_params.h"
@@ -135,8 +135,8 @@ __device__ __forceinline__ void store_fused(const FlSpmmParams& p, uint32_t m, u
     auto col = [&](uint32_t i) { return i % 2 == 0 ? n : n1; };
     auto has = [&](uint32_t i) { return row(i) < p.m && col(i) < p.n; };
     auto at_c = [&](uint32_t i) { return row(i) * p.c_stride_m + col(i) * p.c_stride_n; };
-    const Loaded residual(p.residual, p.residual_type, [&](uint32_t i) { return row(i) * p.residual_stride_m + col(i) * p.residual_stride_n; },
-                                  [&](uint32_t i) { return p.residual != 0 && has(i); });
+    auto at_residual = [&](uint32_t i) { return row(i) * p.residual_stride_m + col(i) * p.residual_stride_n; };
+    const Loaded residual(p.residual, p.residual_type, at_residual, [&](uint32_t i) { return p.residual != 0 && has(i); });
     // Side by side, because each is a long chain and its warp has nothing else to do.
     float v[4] = {sums.x * alpha, sums.y * alpha, sums.z * alpha, sums.w * alpha};
     if (beta != 0.f) {
@@ -253,8 +253,8 @@ struct Ahead {
     }
 };
 
-// Stores the sums of two runs where has_runs(): the same values as store_m16n8(), with a sixteenth of its instructions. What both read of one
-// matrix is asked for before any of it is used.
+// Stores the sums of two runs where has_runs(), whatever follows the product: the same values as store_m16n8(), with a sixteenth of its
+// instructions. What both read of one matrix is asked for before any of it is used.
 __device__ __forceinline__ void store_runs(const FlSpmmParams& p, const uint32_t (&m)[2], const uint32_t (&n)[2],
                                            float (&v)[2][kRun]) {
     const float alpha = p.alpha_at ? *reinterpret_cast<const float*>(p.alpha_at) : p.alpha;
@@ -300,9 +300,9 @@ __device__ __forceinline__ void store_runs(const FlSpmmParams& p, const uint32_t
 __device__ __forceinline__ uint32_t sums_place(uint32_t i, uint32_t lane) { return i * 512 + (lane * 16 ^ i % 4 * 64); }
 
 // Stores m16n8 accumulators that the warp has put into shared memory, at sums_place() from `sums` on or, if not kSpread, 512 i + 16
-// lane bytes: `count` of them, the i-th at rows row(i) and columns column(i) on, four at a time. What a turn's
-// usual end reads is asked for before its sums are looked at; with a kTurns of more than 1, so many are all there may be, and what they
-// read is asked for before the first.
+// lane bytes: `count` of them, the i-th at rows row(i) and columns column(i) on, four at a time. What a turn's usual end reads is asked
+// for before its sums are looked at; with a kTurns of more than 1, so many are all there may be, and what they read is asked for before the
+// first.
 template <uint32_t kTurns, bool kSpread, typename Row, typename Column>
 __device__ __forceinline__ void store_m16n8_sums(const FlSpmmParams& p, uint32_t sums, uint32_t count, uint32_t lane, Row row,
                                                  Column column) {
