@@ -9,7 +9,7 @@
 //           four, some idle: whole warpgroups give registers to those that multiply. The units (row group, block of 256
 //           columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next row group. Where a row group is one
 //           part each of two CTAs, the kernels for pairs take these as a cluster (fl_pair.cuh).
-// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]; ready, or Pair
+// Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[R][slots] of A, from kEmpty on empty[R][slots]; at the end Counting, or Pair
 //           [1024, ..)  B ring, stages of NT planes: 256 rows of K x 8 columns of N
 //           [.., ..)    where NT is 3 or 4, raw B ring: stages of 8*NT rows of N x 128 of K, 16 bytes apart
 //           [.., ..)    scratch, kRoundsTile a consumer warp: A of two rounds of overflow, and at the end of a row
@@ -61,7 +61,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     const uint32_t warp = warp_number(), lane = threadIdx.x % 32;
     const uint32_t consumers = p.group_tiles * kWarps;
     Addresses at(base, R::kStages);
-    at.ready = base + kBarrierBytes - 8;
+    const Counting counting(base + kBarrierBytes - Counting::kBytes);
     const Pair pair(base + kBarrierBytes - Pair::kBytes);
     static_assert(16 * R::kStages + 2 * kEmpty + Pair::kBytes <= kBarrierBytes);
     at.raw = at.b + R::kStages * R::kStageBytes;
@@ -82,7 +82,7 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     } else if (warp == consumers) {
         if (lane == 0) {
             // A pair counts nothing: what it needs lies in the same place.
-            if (!kPair) mbar_init(at.ready, kWarpLanes);
+            if (!kPair) counting.init(consumers);
             for (uint32_t i = 0; i < R::kStages; ++i) {
                 mbar_init(at.b_full + 8 * i, kWarpLanes * R::kLoaders);
                 mbar_init(at.b_empty + 8 * i, kWarpLanes * consumers);
@@ -104,11 +104,16 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
         if constexpr (NT >= 3) give_registers<R::kLoading>();
         if (warp == consumers + R::kPreparer) {
             wait_for_earlier_work();
-            if (!kPair) prepare_counters(line, slice, consumers, lane, at.ready);
+            if (!kPair) prepare_counters(line, slice, consumers, lane, counting.ready);
         }
-        if (warp == consumers)
+        if (warp == consumers) {
             load_a.run(at, lane);
-        else if (warp <= consumers + R::kLoaders)
+            // Some blocks before this CTA's last.
+            if constexpr (!kPair) {
+                mbar_wait(counting.ready, 0);
+                count_parts(line, slice, consumers, kWarps, lane, counting);
+            }
+        } else if (warp <= consumers + R::kLoaders)
             load_b.run();
         return;
     }
@@ -127,8 +132,9 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
     // Where the lane's codes and its first value are in a block.
     const uint32_t codes_at = s * kSteps * kUnit + lane * 8, value_at = kValues + lane * 4 + s * 2;
     uint32_t group = group_of(p, unit0);
-    Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice, at.ready);
-    for (uint32_t unit = unit0; unit < unit1; ++group) {
+    Parts<NT> parts(p, line, blockIdx.x, warp, consumers, slice, counting.ready);
+    // In uniform registers, as the compiler would have them, numbers of units take others in the loop.
+    for (uint32_t unit = NT < 3 ? unit0 : kept(unit0); unit < unit1; ++group) {
         const uint32_t tile = group * p.group_tiles + r, end = min(unit1, (group + 1) * p.k_blocks);
         // A tile's dense rows are the same in all blocks.
         uint32_t dense_mask = 0;
@@ -243,29 +249,46 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             named_barrier(r + 1, 64);
         }
         using S = Share<NT, kPair>;
-        bool complete = tile < p.row_tiles;
+        bool complete = tile < p.row_tiles, more = false;
         if constexpr (kPair) {
             static_assert(S::kHalf * 512 <= kRoundsTile);
             if (lane == 0) pair.offer_room(warp);
             S::exchange(acc, pair, warp, mine, lane);
+        } else if (unit != unit1 && parts.first != parts.last) {
+            // The end of what another CTA began: nobody waits here until it is counted.
+            if (complete) parts.template store<NT>(lane, [&](int i) { return acc[i]; });
+            mbar_arrive(counting.stored);
+            complete = false;
         } else {
             complete = complete && parts.reduce(acc, lane);
+            // In the end also the part that this CTA began with, if nobody came later.
+            more = unit == unit1 && block_of(p, unit0) != 0 && group_of(p, unit0) != group;
         }
-        if (complete) {
-            // From shared memory, where a lane finds eight rows of a column.
-            const uint32_t columns = n0 + S::first() * 8, stored = S::count();
+        for (uint32_t row = tile * kTileRows + s * 16;;) {
+            if (complete) {
+                // From shared memory, where a lane finds eight rows of a column.
+                const uint32_t columns = n0 + S::first() * 8, stored = S::count();
 #pragma unroll 1
-            for (uint32_t first = 0; first < stored; first += kExchange) {
-                __syncwarp();
+                for (uint32_t first = 0; first < stored; first += kExchange) {
+                    __syncwarp();
 #pragma unroll
-                for (int i = 0; i < kExchange; ++i) {
-                    sts128(scratch + sums_place(i, lane), bits(acc[i]));
-                    if (kExchange < NT) acc[i] = acc[kExchange + i];
+                    for (int i = 0; i < kExchange; ++i) {
+                        sts128(scratch + sums_place(i, lane), bits(acc[i]));
+                        if (kExchange < NT) acc[i] = acc[kExchange + i];
+                    }
+                    store_m16n8_sums<1, true>(
+                        p, scratch, min(stored - first, uint32_t{kExchange}), lane, [&](uint32_t) { return row; },
+                        [&](uint32_t i) { return columns + (first + i) * 8; });
                 }
-                store_m16n8_sums<1, true>(
-                    p, scratch, min(stored - first, uint32_t{kExchange}), lane, [&](uint32_t) { return tile * kTileRows + s * 16; },
-                    [&](uint32_t i) { return columns + (first + i) * 8; });
             }
+            if (!more) break;
+            more = false;
+            const uint32_t of = group_of(p, unit0);
+            mbar_wait(counting.counted, 0);
+            complete = lds32(counting.complete + 4 * warp);
+            parts.begin(of);
+            if (complete) parts.template sum_stored<kExchange>(acc, lane);
+            row = (of * p.group_tiles + r) * kTileRows + s * 16;
         }
         // That was the only row group.
         if constexpr (kPair) {

@@ -195,12 +195,8 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
                 load_b<NT>(p, map, at, unit0, unit1, n0);
         } else if (warp == consumers + 2) {
             wait_for_earlier_work();
-            if constexpr (kPair)
-                return;
-            else if constexpr (kCounted)
-                count_parts(line, slice, summing, kWarps, lane, counting);
-            else
-                prepare_counters(line, slice, summing, lane, counting.ready);
+            if constexpr (!kPair) prepare_counters(line, slice, summing, lane, counting.ready);
+            if constexpr (kCounted) count_parts(line, slice, summing, kWarps, lane, counting);
         }
         return;
     }

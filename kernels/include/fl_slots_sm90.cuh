@@ -51,7 +51,7 @@ struct Cursor {
 
 struct Addresses : ABRings {
     using ABRings::ABRings;
-    uint32_t ready, raw;
+    uint32_t raw;
 };
 
 // A warp that brings B. It holds the next block in registers, a lane eight of K of a column of every 8 x 32, and writes it

@@ -250,10 +250,9 @@ struct Counting {
 };
 
 // Counts for the `warps` warps of a CTA that sum, `per_tile` of a row tile, the part that it begins with, so that none of them waits
-// with work to do: an addition that releases what is stored takes thousands of clocks while memory is busy.
+// with work to do: an addition that releases what is stored takes thousands of clocks while memory is busy. Behind prepare_counters().
 __device__ __forceinline__ void count_parts(const StreamK& line, uint32_t slice, uint32_t warps, uint32_t per_tile, uint32_t lane,
                                             const Counting& at) {
-    prepare_counters(line, slice, warps, lane, at.ready);
     const uint32_t begin = line.first_unit(blockIdx.x), end = line.first_unit(blockIdx.x + 1);
     const FlSpmmParams& p = line.p;
     const uint32_t group = group_of(p, begin);
