@@ -64,7 +64,111 @@ impl Fitted {
             }
         }
     }
+
+    /// Least squares weigh the times of ways that differ little like those that decide. One coefficient after the other is changed while
+    /// the choices become faster, and a kernel's times are no more than a tenth further off.
+    fn choose_better(&mut self, samples: &[Sample]) {
+        let mut choices = Choices::new(samples, &|kernel| self.law(kernel));
+        let mut of_kernels: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (i, s) in samples.iter().enumerate() {
+            of_kernels.entry(s.features.kernel as usize).or_default().push(i);
+        }
+        of_kernels.retain(|_, own| own.len() >= ENOUGH);
+        let off = |own: &[usize], times: &[f64]| {
+            let off = own.iter().zip(times).map(|(&i, time)| (time / samples[i].us).ln().abs());
+            off.sum::<f64>() / own.len() as f64
+        };
+        let mut most_off: HashMap<KernelId, f64> = HashMap::new();
+        for _ in 0..ROUNDS {
+            for own in of_kernels.values() {
+                let kernel = samples[own[0]].features.kernel;
+                let Law::Units(mut units) = self.law(kernel) else { continue };
+                let times: Vec<f64> = own.iter().map(|&i| choices.estimates[i]).collect();
+                let most_off = *most_off.entry(kernel).or_insert_with(|| 1.1 * off(own, &times));
+                let mut touched: Vec<usize> = own.iter().map(|&i| choices.product_of[i]).collect();
+                touched.sort_unstable();
+                touched.dedup();
+                let lost =
+                    |choices: &Choices<'_>| touched.iter().map(|&p| choices.regret(p)).sum::<f64>();
+                let mut least = lost(&choices);
+                for parameter in 0..PARAMETERS {
+                    for factor in FACTORS {
+                        let mut logs = to_logs(&units);
+                        logs[parameter] += factor.ln();
+                        let changed = rounded(from_logs(&logs));
+                        let times: Vec<f64> =
+                            own.iter().map(|&i| changed.time(&samples[i].features)).collect();
+                        if off(own, &times) > most_off {
+                            continue;
+                        }
+                        let before: Vec<f64> = own.iter().map(|&i| choices.estimates[i]).collect();
+                        for (&i, &time) in own.iter().zip(&times) {
+                            choices.estimates[i] = time;
+                        }
+                        let now = lost(&choices);
+                        if now + WORTH < least {
+                            least = now;
+                            units = changed;
+                            self.laws.insert(kernel, (units, own.len(), off(own, &times)));
+                        } else {
+                            for (&i, estimate) in own.iter().zip(before) {
+                                choices.estimates[i] = estimate;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
+
+/// Samples by product, and what the laws say of each.
+struct Choices<'a> {
+    samples: &'a [Sample],
+    products: Vec<Vec<usize>>,
+    product_of: Vec<usize>,
+    best: Vec<f64>,
+    estimates: Vec<f64>,
+}
+
+impl<'a> Choices<'a> {
+    fn new(samples: &'a [Sample], law: &dyn Fn(KernelId) -> Law) -> Self {
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut products: Vec<Vec<usize>> = Vec::new();
+        let mut product_of = Vec::with_capacity(samples.len());
+        for (i, s) in samples.iter().enumerate() {
+            let number = *numbers.entry(&s.product).or_insert(products.len());
+            if number == products.len() {
+                products.push(Vec::new());
+            }
+            products[number].push(i);
+            product_of.push(number);
+        }
+        let best = products
+            .iter()
+            .map(|ways| ways.iter().map(|&i| samples[i].us).fold(f64::INFINITY, f64::min))
+            .collect();
+        let estimates = samples.iter().map(|s| law(s.features.kernel).time(&s.features)).collect();
+        Self { samples, products, product_of, best, estimates }
+    }
+
+    /// By how much what is chosen of a product is slower than the best way.
+    fn regret(&self, product: usize) -> f64 {
+        let by_estimate =
+            |&&a: &&usize, &&b: &&usize| self.estimates[a].total_cmp(&self.estimates[b]);
+        let chosen = self.products[product].iter().min_by(by_estimate);
+        chosen.map_or(0.0, |&i| self.samples[i].us / self.best[product] - 1.0)
+    }
+}
+
+/// Of all kernels: what is better of one depends on the others.
+const ROUNDS: usize = 3;
+
+/// Changes of one coefficient that [`Fitted::choose_better`] tries.
+const FACTORS: [f64; 6] = [0.8, 0.9, 0.96, 1.04, 1.1, 1.25];
+
+/// What a change has to save, of one product's time: less is noise of its measurement.
+const WORTH: f64 = 0.01;
 
 /// Fits every kernel that was measured often enough.
 pub fn fit(samples: &[Sample], base: fn(KernelId) -> Law) -> Fitted {
@@ -105,6 +209,7 @@ pub fn fit(samples: &[Sample], base: fn(KernelId) -> Law) -> Fitted {
         .collect();
     let mut fitted = Fitted { laws, base };
     fitted.keep_what_chose_better(samples);
+    fitted.choose_better(samples);
     fitted
 }
 
@@ -352,6 +457,27 @@ mod tests {
         // What chooses alike is the newer.
         let newer = Units { launch: 1.0, ..h100_units(kernel) };
         assert_eq!(kept(newer), Law::Units(newer));
+    }
+
+    #[test]
+    fn coefficients_change_where_choices_become_faster_and_nowhere_else() {
+        let mut samples = synthetic(&|kernel| h100_units(kernel), Format::Slots);
+        let lost = |samples: &[Sample], fitted: &Fitted| -> f64 {
+            regrets(samples, &|kernel| fitted.law(kernel)).iter().sum()
+        };
+        let mut right = Fitted { laws: HashMap::new(), base: h100_law };
+        right.choose_better(&samples);
+        assert!(right.laws.is_empty(), "nothing is lost by these: {:?}", right.laws.keys());
+        // Parts take twice as long as the law has it.
+        for s in &mut samples {
+            let units = h100_units(s.features.kernel);
+            s.us = Units { fix_up: 2.0 * units.fix_up, ..units }.time(&s.features);
+        }
+        let mut fitted = Fitted { laws: HashMap::new(), base: h100_law };
+        let before = lost(&samples, &fitted);
+        fitted.choose_better(&samples);
+        let after = lost(&samples, &fitted);
+        assert!(before > 0.0 && after < 0.5 * before, "{before} {after}");
     }
 
     fn h100_law(kernel: KernelId) -> Law {
