@@ -44,7 +44,7 @@ impl Fitted {
     fn keep_what_chose_better(&mut self, samples: &[Sample]) {
         let off = |kernel: KernelId, law: Law| {
             let of_kernel = samples.iter().filter(|s| s.features.kernel == kernel);
-            of_kernel.map(|s| (law.time(&s.features) / s.us).ln().abs()).sum::<f64>()
+            errors(of_kernel.map(|s| (law.time(&s.features), s.us)))
         };
         let total = |fitted: &Self| -> f64 { regrets(samples, &|k| fitted.law(k)).iter().sum() };
         let mut kernels: Vec<KernelId> = self.laws.keys().copied().collect();
@@ -69,63 +69,43 @@ impl Fitted {
     /// the choices become faster, and a kernel's times are no more than a tenth further off.
     fn choose_better(&mut self, samples: &[Sample]) {
         let mut choices = Choices::new(samples, &|kernel| self.law(kernel));
-        let mut of_kernels: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut kernels: BTreeMap<usize, Own> = BTreeMap::new();
         for (i, s) in samples.iter().enumerate() {
-            of_kernels.entry(s.features.kernel as usize).or_default().push(i);
+            kernels.entry(s.features.kernel as usize).or_default().samples.push(i);
         }
-        of_kernels.retain(|_, own| own.len() >= ENOUGH);
-        let off = |own: &[usize], times: &[f64]| {
-            let off = own.iter().zip(times).map(|(&i, time)| (time / samples[i].us).ln().abs());
-            off.sum::<f64>() / own.len() as f64
-        };
-        let mut most_off: HashMap<KernelId, f64> = HashMap::new();
+        kernels.retain(|_, own| own.samples.len() >= ENOUGH);
+        for own in kernels.values_mut() {
+            own.products = own.samples.iter().map(|&i| choices.product_of[i]).collect();
+            own.products.sort_unstable();
+            own.products.dedup();
+            own.most_off = 1.1 * choices.off(own);
+        }
         for _ in 0..ROUNDS {
-            for own in of_kernels.values() {
-                let kernel = samples[own[0]].features.kernel;
-                let Law::Units(mut units) = self.law(kernel) else { continue };
-                let times: Vec<f64> = own.iter().map(|&i| choices.estimates[i]).collect();
-                let most_off = *most_off.entry(kernel).or_insert_with(|| 1.1 * off(own, &times));
-                let mut touched: Vec<usize> = own.iter().map(|&i| choices.product_of[i]).collect();
-                touched.sort_unstable();
-                touched.dedup();
-                let lost =
-                    |choices: &Choices<'_>| touched.iter().map(|&p| choices.regret(p)).sum::<f64>();
-                let mut least = lost(&choices);
-                for parameter in 0..PARAMETERS {
-                    for factor in FACTORS {
-                        let mut logs = to_logs(&units);
-                        logs[parameter] += factor.ln();
-                        let changed = rounded(from_logs(&logs));
-                        let times: Vec<f64> =
-                            own.iter().map(|&i| changed.time(&samples[i].features)).collect();
-                        if off(own, &times) > most_off {
-                            continue;
-                        }
-                        let before: Vec<f64> = own.iter().map(|&i| choices.estimates[i]).collect();
-                        for (&i, &time) in own.iter().zip(&times) {
-                            choices.estimates[i] = time;
-                        }
-                        let now = lost(&choices);
-                        if now + WORTH < least {
-                            least = now;
-                            units = changed;
-                            self.laws.insert(kernel, (units, own.len(), off(own, &times)));
-                        } else {
-                            for (&i, estimate) in own.iter().zip(before) {
-                                choices.estimates[i] = estimate;
-                            }
-                        }
-                    }
+            for own in kernels.values() {
+                let kernel = samples[own.samples[0]].features.kernel;
+                let Law::Units(units) = self.law(kernel) else { continue };
+                if let Some(better) = choices.improve(units, own) {
+                    let error = choices.off(own) / own.samples.len() as f64;
+                    self.laws.insert(kernel, (better, own.samples.len(), error));
                 }
             }
         }
     }
 }
 
+/// What is of one kernel: its samples, the products that they are ways of, and how far off its times may be together.
+#[derive(Default)]
+struct Own {
+    samples: Vec<usize>,
+    products: Vec<usize>,
+    most_off: f64,
+}
+
 /// Samples by product, and what the laws say of each.
 struct Choices<'a> {
     samples: &'a [Sample],
-    products: Vec<Vec<usize>>,
+    /// By name.
+    products: Vec<(&'a str, Vec<usize>)>,
     product_of: Vec<usize>,
     best: Vec<f64>,
     estimates: Vec<f64>,
@@ -133,20 +113,20 @@ struct Choices<'a> {
 
 impl<'a> Choices<'a> {
     fn new(samples: &'a [Sample], law: &dyn Fn(KernelId) -> Law) -> Self {
-        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut products: Vec<Vec<usize>> = Vec::new();
-        let mut product_of = Vec::with_capacity(samples.len());
+        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (i, s) in samples.iter().enumerate() {
-            let number = *numbers.entry(&s.product).or_insert(products.len());
-            if number == products.len() {
-                products.push(Vec::new());
+            by_name.entry(&s.product).or_default().push(i);
+        }
+        let products: Vec<(&str, Vec<usize>)> = by_name.into_iter().collect();
+        let mut product_of = vec![0; samples.len()];
+        for (product, (_, ways)) in products.iter().enumerate() {
+            for &i in ways {
+                product_of[i] = product;
             }
-            products[number].push(i);
-            product_of.push(number);
         }
         let best = products
             .iter()
-            .map(|ways| ways.iter().map(|&i| samples[i].us).fold(f64::INFINITY, f64::min))
+            .map(|(_, ways)| ways.iter().map(|&i| samples[i].us).fold(f64::INFINITY, f64::min))
             .collect();
         let estimates = samples.iter().map(|s| law(s.features.kernel).time(&s.features)).collect();
         Self { samples, products, product_of, best, estimates }
@@ -156,9 +136,50 @@ impl<'a> Choices<'a> {
     fn regret(&self, product: usize) -> f64 {
         let by_estimate =
             |&&a: &&usize, &&b: &&usize| self.estimates[a].total_cmp(&self.estimates[b]);
-        let chosen = self.products[product].iter().min_by(by_estimate);
+        let chosen = self.products[product].1.iter().min_by(by_estimate);
         chosen.map_or(0.0, |&i| self.samples[i].us / self.best[product] - 1.0)
     }
+
+    /// What choices cost in all products of a kernel.
+    fn lost(&self, own: &Own) -> f64 {
+        own.products.iter().map(|&product| self.regret(product)).sum()
+    }
+
+    /// How far off a kernel's times are together.
+    fn off(&self, own: &Own) -> f64 {
+        errors(own.samples.iter().map(|&i| (self.estimates[i], self.samples[i].us)))
+    }
+
+    /// Takes other times of a kernel; gives those before.
+    fn replace(&mut self, own: &Own, times: impl IntoIterator<Item = f64>) -> Vec<f64> {
+        let both = own.samples.iter().zip(times);
+        both.map(|(&i, time)| std::mem::replace(&mut self.estimates[i], time)).collect()
+    }
+
+    /// Better coefficients of a kernel, if there are any, whose times are then its estimates.
+    fn improve(&mut self, mut units: Units, own: &Own) -> Option<Units> {
+        let samples = self.samples;
+        let (mut least, mut better) = (self.lost(own), None);
+        for (parameter, factor) in (0..PARAMETERS).flat_map(|p| FACTORS.map(|factor| (p, factor))) {
+            let mut logs = to_logs(&units);
+            logs[parameter] += factor.ln();
+            let changed = rounded(from_logs(&logs));
+            let times = own.samples.iter().map(|&i| changed.time(&samples[i].features));
+            let before = self.replace(own, times);
+            let now = if self.off(own) > own.most_off { f64::INFINITY } else { self.lost(own) };
+            if now + WORTH < least {
+                (least, units, better) = (now, changed, Some(changed));
+            } else {
+                self.replace(own, before);
+            }
+        }
+        better
+    }
+}
+
+/// How far estimated times are off measured ones, together.
+fn errors(times: impl Iterator<Item = (f64, f64)>) -> f64 {
+    times.map(|(estimated, measured)| (estimated / measured).ln().abs()).sum()
 }
 
 /// Of all kernels: what is better of one depends on the others.
@@ -343,20 +364,8 @@ pub fn regrets(samples: &[Sample], law: &dyn Fn(KernelId) -> Law) -> Vec<f64> {
 }
 
 fn named_regrets<'a>(samples: &'a [Sample], law: &dyn Fn(KernelId) -> Law) -> Vec<(&'a str, f64)> {
-    let mut products: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
-    for s in samples {
-        products.entry(&s.product).or_default().push(s);
-    }
-    let mut found = Vec::new();
-    for (product, ways) in products {
-        let time = |s: &Sample| law(s.features.kernel).time(&s.features);
-        let chosen = ways.iter().min_by(|a, b| time(a).total_cmp(&time(b)));
-        let best = ways.iter().min_by(|a, b| a.us.total_cmp(&b.us));
-        if let (Some(chosen), Some(best)) = (chosen, best) {
-            found.push((product, chosen.us / best.us - 1.0));
-        }
-    }
-    found
+    let choices = Choices::new(samples, law);
+    choices.products.iter().enumerate().map(|(i, (name, _))| (*name, choices.regret(i))).collect()
 }
 
 /// Coefficients with their errors, and what choices cost: with the table that there was, with the new one, and
