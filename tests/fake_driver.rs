@@ -159,7 +159,8 @@ impl Fake {
         f(attribute, value);
     }
 
-    /// Lets launches of kernels with `part` in their name take so many microseconds; grid and shared memory 0: any.
+    /// Lets launches of the kernel that `part` names, or of all with it in their names, take so many microseconds; grid and shared memory
+    /// 0: any.
     fn set_duration(&self, part: &str, grid: c_int, smem: c_int, us: f64) {
         // SAFETY: the control has this type.
         let f: extern "C" fn(*const c_char, c_int, c_int, f64) =

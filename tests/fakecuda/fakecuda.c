@@ -348,13 +348,18 @@ int cuFuncGetAttribute(int *value, int attribute, void *f) {
 /* tests/emulation/kernels.cpp. */
 int fl_emulate(const char *name, const unsigned *grid, unsigned threads, unsigned smem, unsigned order, void **params);
 
+/* What begins as all names of kernels do is a whole one: the name of one kernel may be the beginning of another's. */
+static int is_meant(const char *name, const char *part) {
+    return strncmp(part, "fl_", 3) == 0 ? strcmp(name, part) == 0 : strstr(name, part) != NULL;
+}
+
 /* Lets the clock go on by a launch, and remembers it. */
 static void count_launch(const function *f, const unsigned *grid, unsigned smem, void **params) {
     double us = 10;
     int i;
     pthread_mutex_lock(&lock);
     for (i = 0; i < duration_count; i++) {
-        if (!strstr(f->name, durations[i].part)) continue;
+        if (!is_meant(f->name, durations[i].part)) continue;
         if (durations[i].grid && durations[i].grid != grid[0]) continue;
         if (durations[i].smem && durations[i].smem != smem) continue;
         us = durations[i].us;
@@ -654,8 +659,8 @@ void fake_reset(void) {
     launch_count = 0;
 }
 
-/* Lets launches of kernels with this in their name take so many microseconds, with this grid and shared memory if they are
-   not 0. What is said later counts. */
+/* Lets launches of the kernel of this name, or of all with this part in their names, take so many microseconds, with this grid and
+   shared memory if they are not 0. What is said later counts. */
 void fake_set_duration(const char *part, unsigned grid, unsigned smem, double us) {
     if (duration_count == MAX_DURATIONS) abort();
     strncpy(durations[duration_count].part, part, sizeof durations[0].part - 1);
