@@ -4,13 +4,14 @@
 // Hopper. Load as sparse, compute as dense: every warp makes A's fragments in registers, and wgmma takes B as it lies.
 //
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is T = p.group_tiles tiles of 64 rows, at most four, of 160 and 192 columns
-//           three and of 256 two; a warpgroup multiplies each, 16 rows a warp. One warp copies A, one B, one counts the parts of row groups, one has
-//           nothing to do: a whole warpgroup gives registers to those that multiply. The units (row group, block of 256 columns)
-//           are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next group. Where a row group is
-//           one part each of two CTAs, the kernels for pairs take these as a cluster, and nothing goes by way of the workspace (fl_pair.cuh).
+//           three and of 224 and 256 two; a warpgroup multiplies each, 16 rows a warp. One warp copies A, one B, one counts the parts of
+//           row groups, one has nothing to do: a whole warpgroup gives registers to those that multiply. The units (row group, block of
+//           256 columns) are dealt to the CTAs (fl_streamk.cuh); a CTA walks its units along K, then on to the next group. Where a row
+//           group is one part each of two CTAs, the kernels for pairs take these as a cluster, and nothing goes by way of the workspace
+//           (fl_pair.cuh).
 // Shared:   [0, 1024)   mbarriers: full[] and empty[] of B, full[T W][slots] of A, from kEmpty on empty[T W][slots]; at the end
 //                       Counting, or Pair
-//           [1024, ..)  B ring, pieces of 8*NT columns x 128 of K in two halves, swizzled by TMA
+//           [1024, ..)  B ring, pieces of 8*NT columns x 128 of K in two halves, from 192 columns on x 64, swizzled by TMA
 //           [.., ..)    A ring, T W x slots x slot_bytes: blocks exactly as stored; at the end of a row group a tile's last block
 //                       gives its slot to the sums, kSums bytes a warp. What the other CTA of a pair gives comes into the B ring
 //           All of it begins at the first multiple of 1024, as the swizzle wants.
@@ -38,7 +39,6 @@
 
 namespace fl {
 
-using banked::kHalfCols;
 using banked::kSectionRows;
 using banked::kSteps;
 using banked::kTileCols;
@@ -47,20 +47,22 @@ using banked::kTileRows;
 constexpr uint32_t kAlign = 1024;
 constexpr uint32_t kWarps = 4;    // that share a tile
 constexpr uint32_t kSums = 2048;
-constexpr uint32_t kPieceCols = kHalfCols;
 constexpr uint32_t kSlicesBarrier = 6;  // of all that multiply; 1 to 4 are those of row tiles
 constexpr int kLoading = 32;  // registers of a thread that loads
 
 template <int NT>
 struct Geometry {
     // At most: more have not the registers for their sums.
-    static constexpr int kTiles = NT >= 32 ? 2 : NT >= 20 ? 3 : 4;
+    static constexpr int kTiles = NT >= 28 ? 2 : NT >= 20 ? 3 : 4;
     static constexpr int kThreads = (kTiles + 1) * 128;
     // Registers of a thread that multiplies: what those that load leave of their share.
-    static constexpr int kMultiplying = NT >= 32 ? 232 : NT >= 20 ? 160 : 112;
-    static constexpr uint32_t kPieces = NT >= 24 ? 2 : NT >= 12 ? 3 : 4;
+    static constexpr int kMultiplying = NT >= 28 ? 232 : NT >= 20 ? 160 : 112;
+    // Of B: 128 of K each, or 64 where there is room for two of 128, of which one would be on its way at a time.
+    static constexpr uint32_t kPieceSteps = NT >= 24 ? 4 : 8;
+    static constexpr uint32_t kPieces = NT >= 12 && NT < 24 ? 3 : 4;
+    static constexpr uint32_t kPieceCols = kPieceSteps * 16;
     static constexpr uint32_t kPieceHalf = NT * 8 * kWgmmaRow;
-    static constexpr uint32_t kPieceBytes = 2 * kPieceHalf;
+    static constexpr uint32_t kPieceBytes = kPieceSteps / 4 * kPieceHalf;
     static constexpr uint32_t kTogether = NT >= 12 ? 2 : 4;  // steps of A whose wgmma are one group
     // Whether a warp of its own counts parts, and two are added in registers: the sums of 96 columns and more leave none for it.
     static constexpr bool kCounted = NT < 12;
@@ -86,12 +88,12 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const FlTensorMap&
     uint32_t k = block_of(p, unit0) * kTileCols, bar = at.b_full, to = at.b, phase = 1;
     wait_for_earlier_work();
 #pragma unroll 1
-    for (uint32_t pieces = (unit1 - unit0) * (kTileCols / kPieceCols); pieces > 0; --pieces) {
+    for (uint32_t pieces = (unit1 - unit0) * (kTileCols / G::kPieceCols); pieces > 0; --pieces) {
         mbar_wait(bar + 8 * G::kPieces, phase);
         mbar_expect_tx(bar, G::kPieceBytes);
         // What lies beyond K or N comes as zeros.
-        tensor_load(to, map, k, n0, bar);
-        tensor_load(to + G::kPieceHalf, map, k + kPieceCols / 2, n0, bar);
+#pragma unroll
+        for (uint32_t at64 = 0; at64 < G::kPieceCols; at64 += 64) tensor_load(to + at64 / 64 * G::kPieceHalf, map, k + at64, n0, bar);
         bar += 8;
         to += G::kPieceBytes;
         if (bar == at.b_empty) {
@@ -99,7 +101,7 @@ __device__ __forceinline__ void load_b(const FlSpmmParams& p, const FlTensorMap&
             to = at.b;
             phase ^= 1;
         }
-        k += kPieceCols;
+        k += G::kPieceCols;
         if (k == p.k_blocks * kTileCols) k = 0;
     }
 }
@@ -120,12 +122,12 @@ __device__ __forceinline__ void load_b_sliced(const FlSpmmParams& p, const FlTen
             in_turn([&] {
                 mbar_expect_tx(bar, G::kPieceBytes);
                 tensor_load(to, map, k, n0, bar);
-                tensor_load(to + G::kPieceHalf, map, k + kPieceCols / 2, n0, bar);
+                tensor_load(to + G::kPieceHalf, map, k + G::kPieceCols / 2, n0, bar);
             });
             const int step = half == 0 ? 1 : turn - 1;
             bar += 8 * step;
             to += step * static_cast<int>(G::kPieceBytes);
-            k += kPieceCols;
+            k += G::kPieceCols;
             if (half == 1) {
                 turn = -turn;
                 phase ^= turn >= 0;
@@ -233,7 +235,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
         if (freed != 0) mbar_arrive(freed);
         freed = 0;
     };
-    constexpr int kAdded = NT > 8 ? 4 : NT;  // vectors of a part that are asked for at once
+    constexpr int kAdded = NT > 12 ? NT % 4 == 0 ? 4 : 7 : NT;  // vectors of a part that are asked for at once
     auto row_of = [&](uint32_t tile) { return tile * kTileRows + section * kSectionRows; };
     // What follows from the lane or the warp would be kept through the loop, for which 128 columns leave no register.
     auto lane_now = [&] { return NT < 16 ? lane : kept(lane); };
@@ -257,29 +259,30 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
                     uint32_t(&these)[4 * G::kTogether] = a[first / G::kTogether % 2];
                     streams.template steps<G::kTogether>(these, half, first);
                     const uint32_t piece = kSliced ? half : 0;
-                    if (first == 0) mbar_wait(b_bar + 8 * piece, b_phase);
+                    if (first % G::kPieceSteps == 0) mbar_wait(b_bar + 8 * piece, b_phase);
                     // The last block of a row group gives its slot back when the sums were there.
                     const bool read = half == 1 && first + G::kTogether == kSteps;
                     if (read && !last) mbar_arrive(a_bar + kEmpty);
                     wgmma_fence();
 #pragma unroll
                     for (uint32_t i = 0; i < G::kTogether; ++i) {
-                        const uint32_t step = first + i;
+                        const uint32_t step = (first + i) % G::kPieceSteps;
                         wgmma_k16<NT>(acc, these + 4 * i, b + piece * kStep + ((step / 4 * G::kPieceHalf + step % 4 * 32) >> 4));
                     }
                     wgmma_commit();
                     // Those of the steps before are over, whose registers are the next ones'.
                     wgmma_wait<1>();
-                    if (first == 0) free_piece();
-                }
-                freed = b_bar + 8 * (kSliced ? half : 0) + 8 * S::kMostPieces;
-                if constexpr (!kSliced) {
-                    b_bar += 8;
-                    b += kStep;
-                    if (b_bar == at.b_empty) {
-                        b_bar = at.b_full;
-                        b -= G::kPieces * kStep;
-                        b_phase ^= 1;
+                    if (first % G::kPieceSteps == 0) free_piece();
+                    if ((first + G::kTogether) % G::kPieceSteps != 0) continue;
+                    freed = b_bar + 8 * piece + 8 * S::kMostPieces;
+                    if constexpr (!kSliced) {
+                        b_bar += 8;
+                        b += kStep;
+                        if (b_bar == at.b_empty) {
+                            b_bar = at.b_full;
+                            b -= G::kPieces * kStep;
+                            b_phase ^= 1;
+                        }
                     }
                 }
             }
@@ -319,7 +322,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
         bool complete = there, more = false;
         using H = Share<NT, kPair>;
         constexpr uint32_t kExchanged = (kSliced ? NT : H::kHalf) * 512;
-        static_assert(4 * kWarps * kExchanged <= G::kPieces * G::kPieceBytes);
+        static_assert(G::kTiles * kWarps * kExchanged <= G::kPieces * G::kPieceBytes);
         if constexpr (kPair) {
             const uint32_t here = warp_now();
             if constexpr (!kSliced) {
@@ -353,7 +356,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
         }
         for (uint32_t row = row0;;) {
             // From shared memory, where a lane finds eight rows of a column.
-            constexpr int kStored = NT < 4 ? NT : NT % 4 == 0 ? 4 : 3;
+            constexpr int kStored = NT < 4 ? NT : NT % 4 == 0 ? 4 : NT % 3 == 0 ? 3 : 2;
             static_assert(NT % kStored == 0 && kStored * 512 <= kSums);
             const uint32_t sums = block + section * kSums;
             const uint32_t columns = n0 + H::first() * 8, stored = H::count();
@@ -423,9 +426,11 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
     FL_FRAGMENTS(FORMAT, 6)                                                                                            \
     FL_FRAGMENTS(FORMAT, 8)                                                                                            \
     FL_FRAGMENTS(FORMAT, 12)                                                                                           \
+    FL_FRAGMENTS(FORMAT, 14)                                                                                           \
     FL_FRAGMENTS(FORMAT, 16)                                                                                           \
     FL_FRAGMENTS(FORMAT, 20)                                                                                           \
     FL_FRAGMENTS(FORMAT, 24)                                                                                           \
+    FL_FRAGMENTS(FORMAT, 28)                                                                                           \
     FL_FRAGMENTS(FORMAT, 32)                                                                                           \
     FL_FRAGMENTS_SLICED(FORMAT, 1)                                                                                     \
     FL_FRAGMENTS_SLICED(FORMAT, 2)                                                                                     \

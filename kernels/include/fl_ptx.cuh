@@ -268,7 +268,8 @@ __device__ __forceinline__ bool mbar_test(uint32_t bar, uint32_t parity) {
     return done != 0;
 }
 
-// A cluster: CTAs that run at the same time and reach each other's shared memory. By all warps: behind the second all CTAs have come to the first. It says nothing of what they wrote, but for mbar_init_fence().
+// A cluster: CTAs that run at the same time and reach each other's shared memory. By all warps: behind the second all CTAs have come to
+// the first. It says nothing of what they wrote, but for mbar_init_fence().
 __device__ __forceinline__ void cluster_arrive_relaxed() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 

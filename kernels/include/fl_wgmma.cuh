@@ -48,6 +48,7 @@ __device__ __forceinline__ uint64_t wgmma_descriptor_k_major(uint32_t address) {
 #define FL_R8_2 FL_R8(16, 17, 18, 19, 20, 21, 22, 23)
 #define FL_R16_1 FL_R8_2 "," FL_R8(24, 25, 26, 27, 28, 29, 30, 31)
 #define FL_R16_2 FL_R8(32, 33, 34, 35, 36, 37, 38, 39) "," FL_R8(40, 41, 42, 43, 44, 45, 46, 47)
+#define FL_R8_6 FL_R8(48, 49, 50, 51, 52, 53, 54, 55)
 #define FL_R16_3 FL_R8(48, 49, 50, 51, 52, 53, 54, 55) "," FL_R8(56, 57, 58, 59, 60, 61, 62, 63)
 #define FL_R16_4 FL_R8(64, 65, 66, 67, 68, 69, 70, 71) "," FL_R8(72, 73, 74, 75, 76, 77, 78, 79)
 #define FL_R16_5 FL_R8(80, 81, 82, 83, 84, 85, 86, 87) "," FL_R8(88, 89, 90, 91, 92, 93, 94, 95)
@@ -70,6 +71,9 @@ __device__ __forceinline__ void wgmma_k16(float4* d, const uint32_t* a, uint64_t
         FL_WGMMA("64", FL_R16_0 "," FL_R16_1, "{%32,%33,%34,%35}, %36") : FL_D4(0), FL_D4(4) : FL_A_B);
     } else if constexpr (NT == 12) {
         FL_WGMMA("96", FL_R16_0 "," FL_R16_1 "," FL_R16_2, "{%48,%49,%50,%51}, %52") : FL_D4(0), FL_D4(4), FL_D4(8) : FL_A_B);
+    } else if constexpr (NT == 14) {
+        FL_WGMMA("112", FL_R16_0 "," FL_R16_1 "," FL_R16_2 "," FL_R8_6, "{%56,%57,%58,%59}, %60")
+            : FL_D4(0), FL_D4(4), FL_D4(8), FL_D2(12) : FL_A_B);
     } else if constexpr (NT == 16) {
         FL_WGMMA("128", FL_R64_0, "{%64,%65,%66,%67}, %68") : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12) : FL_A_B);
     } else if constexpr (NT == 20) {
@@ -78,8 +82,11 @@ __device__ __forceinline__ void wgmma_k16(float4* d, const uint32_t* a, uint64_t
     } else if constexpr (NT == 24) {
         FL_WGMMA("192", FL_R64_0 "," FL_R16_4 "," FL_R16_5, "{%96,%97,%98,%99}, %100")
             : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12), FL_D4(16), FL_D4(20) : FL_A_B);
+    } else if constexpr (NT == 28) {
+        FL_WGMMA("224", FL_R64_0 "," FL_R16_4 "," FL_R16_5 "," FL_R16_6, "{%112,%113,%114,%115}, %116")
+            : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12), FL_D4(16), FL_D4(20), FL_D4(24) : FL_A_B);
     } else {
-        static_assert(NT == 32, "8, 16, 32, 48, 64, 96, 128, 160, 192 or 256 columns");
+        static_assert(NT == 32, "8, 16, 32, 48, 64, 96, 112, 128, 160, 192, 224 or 256 columns");
         FL_WGMMA("256", FL_R64_0 "," FL_R16_4 "," FL_R16_5 "," FL_R16_6 "," FL_R16_7, "{%128,%129,%130,%131}, %132")
             : FL_D4(0), FL_D4(4), FL_D4(8), FL_D4(12), FL_D4(16), FL_D4(20), FL_D4(24), FL_D4(28) : FL_A_B);
     }
@@ -91,6 +98,7 @@ __device__ __forceinline__ void wgmma_k16(float4* d, const uint32_t* a, uint64_t
 #undef FL_R16_5
 #undef FL_R16_4
 #undef FL_R16_3
+#undef FL_R8_6
 #undef FL_R16_2
 #undef FL_R16_1
 #undef FL_R8_2

@@ -17,7 +17,8 @@ const RESERVED_SMEM: u32 = 1024;
 /// Columns of SELL up to which the Hopper kernels hold where every slice of a row group is.
 const SELL_COLS: u32 = 256 * 2048;
 /// Columns over 8 of the kernels that are compared: what 256 or fewer columns of one CTA take, and 128 twice.
-pub(super) const CLASSES: [&[u32]; 6] = [&[32, 24, 20, 16, 12, 8], &[6], &[4], &[3], &[2], &[1]];
+pub(super) const CLASSES: [&[u32]; 6] =
+    [&[32, 28, 24, 20, 16, 14, 12, 8], &[6], &[4], &[3], &[2], &[1]];
 
 pub(super) struct Candidate {
     pub(super) kernel: KernelId,
@@ -96,8 +97,10 @@ pub(super) fn width(problem: &Problem, props: &DeviceProps) -> u32 {
         3 if slots => 3,
         5 | 6 if slots || fragments => 6,
         9..=12 if fragments => 12,
+        13 | 14 if fragments => 14,
         17..=20 if fragments => 20,
         21..=24 if fragments => 24,
+        25..=28 if fragments => 28,
         // Which of them makes the best slices depends on how many columns are left for the last one, but less and less.
         eights @ 33.. if fragments => eights.next_multiple_of(8).min(64),
         eights => eights.next_power_of_two().min(widest),

@@ -39,12 +39,16 @@ kernels! {
     BitmapN8Sm90 => (BitmapSm90, 8, 16, 1, "fl_spmm_bitmap_f16_n8_sm90");
     /// Bitmap SpMM, Hopper, 96 columns.
     BitmapN12Sm90 => (BitmapSm90, 12, 16, 1, "fl_spmm_bitmap_f16_n12_sm90");
+    /// Bitmap SpMM, Hopper, 112 columns.
+    BitmapN14Sm90 => (BitmapSm90, 14, 16, 1, "fl_spmm_bitmap_f16_n14_sm90");
     /// Bitmap SpMM, Hopper, 128 columns.
     BitmapN16Sm90 => (BitmapSm90, 16, 16, 1, "fl_spmm_bitmap_f16_n16_sm90");
     /// Bitmap SpMM, Hopper, 160 columns.
     BitmapN20Sm90 => (BitmapSm90, 20, 12, 1, "fl_spmm_bitmap_f16_n20_sm90");
     /// Bitmap SpMM, Hopper, 192 columns.
     BitmapN24Sm90 => (BitmapSm90, 24, 12, 1, "fl_spmm_bitmap_f16_n24_sm90");
+    /// Bitmap SpMM, Hopper, 224 columns.
+    BitmapN28Sm90 => (BitmapSm90, 28, 8, 1, "fl_spmm_bitmap_f16_n28_sm90");
     /// Bitmap SpMM, Hopper, 256 columns.
     BitmapN32Sm90 => (BitmapSm90, 32, 8, 1, "fl_spmm_bitmap_f16_n32_sm90");
     /// Bitmap SpMM, Hopper, 8 columns, sliced-K.
@@ -113,12 +117,16 @@ kernels! {
     BankedN8Sm90 => (BankedSm90, 8, 16, 1, "fl_spmm_banked_f16_n8_sm90");
     /// Banked SpMM, Hopper, 96 columns.
     BankedN12Sm90 => (BankedSm90, 12, 16, 1, "fl_spmm_banked_f16_n12_sm90");
+    /// Banked SpMM, Hopper, 112 columns.
+    BankedN14Sm90 => (BankedSm90, 14, 16, 1, "fl_spmm_banked_f16_n14_sm90");
     /// Banked SpMM, Hopper, 128 columns.
     BankedN16Sm90 => (BankedSm90, 16, 16, 1, "fl_spmm_banked_f16_n16_sm90");
     /// Banked SpMM, Hopper, 160 columns.
     BankedN20Sm90 => (BankedSm90, 20, 12, 1, "fl_spmm_banked_f16_n20_sm90");
     /// Banked SpMM, Hopper, 192 columns.
     BankedN24Sm90 => (BankedSm90, 24, 12, 1, "fl_spmm_banked_f16_n24_sm90");
+    /// Banked SpMM, Hopper, 224 columns.
+    BankedN28Sm90 => (BankedSm90, 28, 8, 1, "fl_spmm_banked_f16_n28_sm90");
     /// Banked SpMM, Hopper, 256 columns.
     BankedN32Sm90 => (BankedSm90, 32, 8, 1, "fl_spmm_banked_f16_n32_sm90");
     /// Banked SpMM, Hopper, 8 columns, sliced-K.

@@ -176,7 +176,8 @@ pub const CHUNK_COLS: u32 = 256;
 pub fn workspace_bytes(props: &DeviceProps, header: &Header, n: usize) -> Result<usize> {
     // The kernel changes with N; the maximum over the classes below makes the size monotone.
     let mut bytes = 0;
-    for class in [1, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, n] {
+    for class in [1, 8, 16, 24, 32, 48, 64, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, n]
+    {
         let problem = Problem::new(header, class.min(n), BAccess::Packed)?;
         bytes = bytes.max(select(&problem, props)?.workspace_bytes);
     }

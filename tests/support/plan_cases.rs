@@ -249,8 +249,11 @@ pub fn algorithms_and_splits(handle: &Handle, sample: bool) {
     let mut cases = Cases::new(handle, sample);
     for format in api::FORMATS {
         for dtype in TYPES {
-            // Banked alone takes more than 128 columns at a time.
-            let wide: &[usize] = if format == api::FORMAT_BANKED { &[190, 250, 400] } else { &[] };
+            // Fragments of wgmma take more columns at a time.
+            let wide: &[usize] = match format {
+                api::FORMAT_BANKED | api::FORMAT_BITMAP => &[110, 190, 220, 250, 400],
+                _ => &[],
+            };
             for n in [1, 16, 40, 64, 130].into_iter().chain(wide.iter().copied()) {
                 let (m, k) = (200, 1100);
                 let case = Case { format, dtype, m, k, n, ..Case::PLAIN };
@@ -325,7 +328,7 @@ pub fn pairs_of_ctas(handle: &Handle, sample: bool) {
         (api::FORMAT_SLOTS, api::R_16F),
         (api::FORMAT_SLOTS, R_16BF),
     ] {
-        for n in [3, 16, 21, 30, 45, 64, 96, 128, 190, 250] {
+        for n in [3, 16, 21, 30, 45, 64, 96, 110, 128, 150, 190, 220, 250] {
             let case = Case { format, dtype, m: 1000, k: 1100, n, splits: 2, ..Case::PLAIN };
             let weights = integer_weights(case.m, case.k, 80, n as u64);
             let (a, _buffer) = compressed(handle, (case.m, case.k), &weights, format, dtype);
@@ -350,8 +353,12 @@ pub fn row_groups_in_turn(handle: &Handle) {
         (api::FORMAT_SELL, 5, 1),
         (api::FORMAT_BANKED, 5, 1),
         (api::FORMAT_BANKED, 100, 1),
+        (api::FORMAT_BANKED, 110, 1),
         (api::FORMAT_BANKED, 190, 1),
+        (api::FORMAT_BANKED, 220, 1),
         (api::FORMAT_BANKED, 250, 1),
+        (api::FORMAT_BITMAP, 190, 3),
+        (api::FORMAT_BITMAP, 250, 2),
         (api::FORMAT_SLOTS, 40, 2),
         (api::FORMAT_BANKED, 5, 2),
         (api::FORMAT_BANKED, 60, 4),

@@ -28,7 +28,7 @@ use rows::Timing;
 pub const HELP: &str = "\
 tune: times every algorithm and split, fits the planner's coefficients, writes its table
   --shapes LIST     as for spmm   [28672x7168,7168x7168,9216x36864,4096x11008,4096x4096]
-  --n LIST          tokens, of every kernel width one     [1,8,16,24,32,48,64,96,128,160,192,256]
+  --n LIST          tokens, of every kernel width one     [1,8,16,24,32,48,64,96,112,128,160,192,224,256]
   --sparsity LIST   per cents                                               [50,70,80,90]
   --format LIST     banked, bitmap, sell, slots, tiled-csl       [slots,bitmap,banked,sell]
   --iters N         timed launches of each way                              [6]
@@ -122,7 +122,7 @@ struct Matrix<'a, 'h> {
 fn measure(args: &Args) -> Result<Vec<Timing>, String> {
     let default_shapes = "28672x7168,7168x7168,9216x36864,4096x11008,4096x4096";
     let layers = shapes::select(args.text("shapes", default_shapes))?;
-    let tokens = args.numbers("n", "1,8,16,24,32,48,64,96,128,160,192,256")?;
+    let tokens = args.numbers("n", "1,8,16,24,32,48,64,96,112,128,160,192,224,256")?;
     let sparsities = args.sparsities("50,70,80,90")?;
     let formats = args.formats("slots,bitmap,banked,sell")?;
     let seed = args.number("seed", 1)? as u64;
