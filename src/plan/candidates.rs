@@ -80,8 +80,15 @@ impl Candidate {
             together,
             cut: line.cuts(parts, sms),
             owners: line.owners(parts, sms),
+            starts: line.starts(parts, sms),
+            straddles: straddles(problem.k),
         }
     }
+}
+
+/// Whether columns of B begin within lines of the L2, where they follow each other.
+pub(super) fn straddles(k: u32) -> bool {
+    !k.is_multiple_of(128 / 2)
 }
 
 /// Columns over 8 of the kernels that a product is for.

@@ -1,5 +1,6 @@
 //! The kernels that exist, and the static facts that selection needs.
 
+use super::CHUNK_COLS;
 use crate::types::DType;
 
 /// The kernels, a line each: file and mapping, columns of C over 8, warps of a CTA that sum something (Slots: at most), CTAs that the
@@ -404,6 +405,12 @@ impl KernelId {
     /// Warpgroups that share a row tile where a CTA works on so many at a time (fl_fragments_sm90.cuh).
     pub const fn k_slices(self, group_tiles: u32) -> u32 {
         if self.facts().family.is_sliced() { SLICED_WARPGROUPS >> (group_tiles / 2) } else { 1 }
+    }
+
+    /// Bytes of B that a CTA brings for each block of A, where B comes as it lies and is not held.
+    pub const fn b_bytes(self) -> u32 {
+        let facts = self.facts();
+        if facts.family.is_fragments() { facts.n_tiles * 8 * CHUNK_COLS * 2 } else { 0 }
     }
 
     /// Whether it is one of the Hopper kernels. Those are compiled for sm_90a alone, and read nothing but A before they

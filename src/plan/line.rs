@@ -110,6 +110,17 @@ impl Line {
         (ctas.div_ceil(self.groups.max(1)) + u32::from(ctas % self.groups.max(1) != 0)).min(parts)
     }
 
+    /// Blocks along K at which CTAs begin, at most.
+    pub(super) fn starts(&self, parts: u32, sms: u32) -> u32 {
+        if self.tiles_by_bytes(parts) {
+            return 1;
+        }
+        let pieces = u64::from(self.groups) * u64::from(parts);
+        let ctas = u64::from(self.ctas(parts, sms));
+        // Every so many pieces a CTA begins; if it has as many as others, that comes round.
+        if pieces % ctas == 0 { parts / gcd(parts, (pieces / ctas) as u32) } else { parts }
+    }
+
     /// Whether two CTAs that are a cluster have every row group.
     pub(super) fn pairs(&self, parts: u32, sms: u32) -> bool {
         self.takes_pairs && parts == 2 && u64::from(sms) >= 2 * u64::from(self.groups)
@@ -132,5 +143,31 @@ impl Line {
         } else {
             2
         }
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ctas_begin_where_pieces_do_and_at_no_more_places_than_that() {
+        // Fourteen row groups of two tiles, of eight blocks.
+        let line = Line::of(KernelId::BankedN16Sm90, 2, 28 * 64, 8 * 256, 256);
+        assert_eq!((line.groups, line.k_blocks), (14, 8));
+        // A CTA has one row group, or a half of one, or a quarter.
+        assert_eq!(line.starts(1, 14), 1);
+        assert_eq!(line.starts(8, 14), 1);
+        assert_eq!(line.starts(2, 28), 2);
+        assert_eq!(line.starts(8, 28), 2);
+        assert_eq!(line.starts(8, 56), 4);
+        // Nine or eight of 112 pieces: anywhere. Three quarters of a row group each do not come round before all four are there.
+        assert_eq!(line.starts(8, 13), 8);
+        let line = Line::of(KernelId::BankedN16Sm90, 2, 24 * 64, 8 * 256, 256);
+        assert_eq!((line.groups, line.starts(4, 16)), (12, 4));
     }
 }

@@ -378,7 +378,7 @@ impl<'a> Estimates<'a> {
         let slices = self.slices(c);
         let features = |parts| c.features(line, self.problem, self.props, parts, sms, slices);
         match (self.table.law)(c.kernel) {
-            Law::Units(units) => splits(line)
+            Law::Units(units) => splits(line, sms)
                 .filter(|&parts| line.takes(parts, sms))
                 .map(|parts| (parts, units.time(&features(parts))))
                 .min_by(|a, b| a.1.total_cmp(&b.1))

@@ -31,6 +31,10 @@ pub struct Features {
     pub cut: u32,
     /// CTAs that have parts of one row group, at most: whoever is last adds up so many. Two are a cluster if `cut` is 0.
     pub owners: u32,
+    /// Blocks along K at which CTAs begin, at most: what they read of B at a time lies in so many places.
+    pub starts: u32,
+    /// Whether columns of B that follow each other begin within lines of the L2, of 128 bytes.
+    pub straddles: bool,
 }
 
 /// How a kernel's time follows from the features.
@@ -80,17 +84,33 @@ pub struct Decoding {
     pub waiting_bytes: u32,
 }
 
+/// What staged blocks delay the first of them and B, of the time in which they come.
+pub const STAGED: f64 = 0.15;
+
 /// How many multiprocessors' shares of the bandwidth one can take.
 pub const SHARES: f64 = 2.0;
 
 /// Rows of a part of a row group that take as long to be stored as a part takes to be counted.
 pub const PART_ROWS: f64 = 128.0;
 
-/// What adding up takes for each part, of what storing a part takes.
-pub const SUMMED: f64 = 0.2;
+/// What the part that a CTA begins with takes, of what the one that it ends with does: it is stored and counted in the middle of its work.
+pub const SECOND: f64 = 0.3;
 
-/// What adding up takes where two CTAs are a cluster, of what storing a part takes.
-pub const PAIRED: f64 = 0.5;
+/// What adding up takes for each part and each 8 columns, of what storing a part takes.
+pub const SUMMED: f64 = 0.06;
+
+/// What adding up takes where two CTAs are a cluster, of what storing a part takes: of every product, and more for each 8 columns.
+pub const PAIRED: (f64, f64) = (0.4, 0.04);
+
+/// Bytes of B a microsecond that a multiprocessor has from the L2 where CTAs begin at [`SPREAD`] places along K or more. Of fewer places
+/// many CTAs read the same at a time, which the L2 gives them together: the time goes with the cube root of the places.
+pub const B_BYTES: f64 = 60_000.0;
+
+/// As above.
+pub const SPREAD: u32 = 24;
+
+/// As [`B_BYTES`], from wherever CTAs begin, where each 128 bytes of a column lie in two lines.
+pub const STRADDLING_B_BYTES: f64 = 45_000.0;
 
 /// Units of a Slots block of 256 columns up to which there is hardly any overflow.
 pub const FULL: u32 = 46;
@@ -158,8 +178,10 @@ impl Law {
 impl Units {
     /// Microseconds.
     pub fn time(&self, f: &Features) -> f64 {
-        // A staged block that changes nothing only waits.
-        self.launch + self.work(f) * (1.0 + 0.001 * f64::from(f.a_slots))
+        // What is asked for at once at the start comes at once.
+        let slices = u64::from(f.kernel.k_slices(f.group_tiles));
+        let at_once = (u64::from(f.a_slots) * slices).min(f.busiest) * u64::from(f.group_tiles);
+        self.launch + self.work(f) + STAGED * at_once as f64 * f64::from(f.block_bytes) / self.bytes
     }
 
     /// Of the work alone.
@@ -171,7 +193,13 @@ impl Units {
         let tile = self.tile + self.fill * f64::from(f.max_block) + self.overflow * over * over;
         // Units that are multiplied at a time.
         let slices = f.kernel.k_slices(f.group_tiles);
-        let unit = f64::from(slices) * (self.unit + tiles * tile);
+        let rate = if f.straddles {
+            STRADDLING_B_BYTES
+        } else {
+            B_BYTES * (f64::from(SPREAD) / f64::from(f.starts.clamp(1, SPREAD))).cbrt()
+        };
+        let read = f64::from(f.kernel.b_bytes()) / rate;
+        let unit = f64::from(slices) * longer(self.unit + tiles * tile, read);
         // A slot is asked for, filled and multiplied, while the others of its tile are. Who has none waits for none.
         let slots = if f.a_slots == 0 { f64::INFINITY } else { f64::from(f.a_slots) };
         let in_turn = (unit + self.latency + block) / slots;
@@ -183,14 +211,20 @@ impl Units {
             (tiles * block + self.latency / slots) * (f.fair as f64).max(busiest / SHARES);
         let either = longer(multiplied, arrived);
         // A part is as large as the row group.
-        let rows = tiles * f64::from(f.kernel.facts().tile_rows);
+        let facts = f.kernel.facts();
+        let rows = tiles * f64::from(facts.tile_rows);
         let parts = rows / PART_ROWS;
+        let columns = f64::from(facts.n_tiles);
         let summed = match (f.cut, f.owners) {
             (0, 1) => 0.0,
-            (0, _) => PAIRED,
-            _ => SUMMED * f64::from(f.owners) * parts,
+            (0, _) => PAIRED.0 + PAIRED.1 * columns,
+            _ => SUMMED * columns * f64::from(f.owners) * parts,
         };
-        either + together * self.fix_up * (f64::from(f.cut) * (1.0 + parts) + summed)
+        let waits = match f.cut {
+            0 => 0.0,
+            cut => 1.0 + SECOND * f64::from(cut - 1),
+        };
+        either + together * self.fix_up * (waits * (1.0 + parts) + summed)
     }
 }
 
@@ -221,6 +255,8 @@ mod tests {
         together: 1,
         cut: 0,
         owners: 1,
+        starts: 1,
+        straddles: false,
     };
 
     #[test]
@@ -247,6 +283,33 @@ mod tests {
             assert!(units.time(&whole) < pair);
             assert!(pair < units.time(&Features { owners: 2, cut: 1, ..whole }));
         }
+    }
+
+    #[test]
+    fn b_of_many_places_takes_longer_where_it_is_wide() {
+        let units = Units {
+            launch: 6.0,
+            unit: 0.4,
+            tile: 0.5,
+            bytes: 1e5,
+            latency: 0.2,
+            ..Units::default()
+        };
+        let more = |kernel| {
+            let of = |starts| {
+                units.time(&Features { kernel, group_tiles: 1, busiest: 40, starts, ..FEATURES })
+            };
+            assert!(of(1) <= of(4) && of(4) <= of(SPREAD) && of(SPREAD) == of(144));
+            of(SPREAD) / of(1)
+        };
+        assert!(more(KernelId::BankedN32Sm90) > 1.5);
+        assert!(more(KernelId::BankedN8Sm90) < 1.1);
+        assert_eq!(more(KernelId::SlotsN8Sm90), 1.0);
+        let wide = Features { kernel: KernelId::BankedN32Sm90, group_tiles: 1, ..FEATURES };
+        assert!(
+            units.time(&Features { straddles: true, ..wide }) > 1.2 * units.time(&wide),
+            "one place, but two lines for each"
+        );
     }
 
     #[test]

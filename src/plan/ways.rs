@@ -1,15 +1,18 @@
 //! Every way to run a product, to be measured.
 
-use super::candidates::{CLASSES, candidates, ctas_of_a_slice, fair_slices, width};
+use super::candidates::{CLASSES, candidates, ctas_of_a_slice, fair_slices, straddles, width};
 use super::line::Line;
 use super::model::Features;
 use super::{Algorithm, Choice, DeviceProps, Problem};
 
 /// Pieces of a row group that are worth trying. One piece a unit spreads the work most evenly; fewer may leave
-/// row groups whole, which saves adding up their parts.
-pub(super) fn splits(line: &Line) -> impl Iterator<Item = u32> {
+/// row groups whole, which saves adding up their parts, and have CTAs read the same of B at a time; or as many as give each of
+/// `sms` CTAs one.
+pub(super) fn splits(line: &Line, sms: u32) -> impl Iterator<Item = u32> {
     let most = line.k_blocks;
-    [1, 2, 3, 4].into_iter().filter(move |&parts| parts < most).chain([most])
+    let one_each = Some(sms / line.groups.max(1)).filter(|&parts| parts > 4 && parts != 8);
+    let few = [1, 2, 3, 4].into_iter().chain(one_each).chain([8]);
+    few.filter(move |&parts| parts < most).chain([most])
 }
 
 /// A way to run a product: what a tuning program measures.
@@ -24,24 +27,26 @@ pub struct Way {
 }
 
 impl Algorithm {
-    /// [`Features::fair`] of a product with blocks of `block_cols` columns, on a device of so many multiprocessors, each shared by
-    /// `together` CTAs.
-    pub fn fair(
+    /// `features` with what follows from the problem and from how row groups are cut into `parts`: [`Features::fair`],
+    /// [`Features::owners`], [`Features::starts`] and [`Features::straddles`], of blocks of `block_cols` columns on `sms` multiprocessors.
+    pub fn completed(
         &self,
+        features: Features,
         (m, n, k): (u32, u32, u32),
         block_cols: u32,
+        parts: u32,
         sms: u32,
-        together: u32,
-    ) -> u64 {
+    ) -> Features {
         let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
         let slices = self.kernel.facts().slices(n);
-        line.fair(fair_slices(self.kernel, slices, together), sms)
-    }
-
-    /// [`Features::owners`] of one whose row groups are cut into `parts`.
-    pub fn owners(&self, (m, n, k): (u32, u32, u32), block_cols: u32, parts: u32, sms: u32) -> u32 {
-        let line = Line::of(self.kernel, self.group_tiles, m, k, block_cols);
-        line.owners(parts, ctas_of_a_slice(self.kernel, sms, self.kernel.facts().slices(n)))
+        let ctas = ctas_of_a_slice(self.kernel, sms, slices);
+        Features {
+            fair: line.fair(fair_slices(self.kernel, slices, features.together), sms),
+            owners: line.owners(parts, ctas),
+            starts: line.starts(parts, ctas),
+            straddles: straddles(k),
+            ..features
+        }
     }
 }
 
@@ -69,7 +74,8 @@ pub(super) fn ways_of(problem: &Problem, props: &DeviceProps, choice: &Choice) -
         let algorithm =
             Algorithm { kernel: c.kernel, group_tiles: c.group_tiles, a_slots: c.a_slots };
         let fixed = choice.parts.map(|parts| parts.clamp(1, line.k_blocks));
-        let free = fixed.is_none().then(|| splits(&line));
+        let free =
+            fixed.is_none().then(|| splits(&line, c.ctas_at_a_time(props, c.slices(problem))));
         for parts in fixed.into_iter().chain(free.into_iter().flatten()) {
             let slices = c.slices(problem);
             let sms = c.ctas_at_a_time(props, slices);

@@ -38,6 +38,7 @@ tune: times every algorithm and split, fits the planner's coefficients, writes i
   --dense DIR       rows of earlier benchmarks: what cuBLAS took            [bench/results]
   --table FILE      the table                        [src/plan/table/<device>.rs]
   --no-check        skip the oracle
+  --no-unseen       do without the fits that leave a shape out, which take most of the time
   --commit NAME, --seed N";
 
 pub fn run(arguments: &[String]) -> Result<(), String> {
@@ -45,7 +46,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
         "shapes", "n", "sparsity", "format", "iters", "seconds", "rows", "from", "dense", "table",
         "commit", "seed",
     ];
-    let args = Args::parse(arguments, &valued, &["no-check"])?;
+    let args = Args::parse(arguments, &valued, &["no-check", "no-unseen"])?;
     let timings = match args.optional("from") {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
@@ -57,7 +58,7 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let samples: Vec<Sample> = timings.iter().map(Timing::sample).collect();
     let base = plan::table::of(&first.props.name);
     let fitted = fit::fit(&samples, base.law);
-    println!("\n{}", fit::report(&samples, base.law, &fitted));
+    println!("\n{}", fit::report(&samples, base.law, &fitted, !args.flag("no-unseen")));
     let slug = env::slug(&first.props.name).replace('-', "_");
     let default_table = format!("src/plan/table/{slug}.rs");
     let path = args.text("table", &default_table);
@@ -73,13 +74,15 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     let known = plan::table::of_measured(&first.props.name).and_then(|table| table.dense);
     let dense = dense::fit(&earlier, &first.props.name).or(known);
     println!("dense: {dense:?}");
+    // Rows of later runs are appended.
+    let newest = timings.last().unwrap_or(first);
     let text = table::render(
         &table::Head {
             device: &first.props.name,
             driver: &first.driver,
             toolkit: &first.toolkit,
-            date: &first.date,
-            commit: &first.commit,
+            date: &newest.date,
+            commit: &newest.commit,
             source: &format!(
                 "fitted to {} measurements; its choices take {mean:.1} % longer than the best on average",
                 samples.len()

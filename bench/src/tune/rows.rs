@@ -46,6 +46,8 @@ impl Timing {
             together: 0,
             cut: 0,
             owners: 1,
+            starts: 1,
+            straddles: false,
         };
         Self {
             date: String::new(),
@@ -134,50 +136,46 @@ impl Timing {
             .find(|known| format_name(*known as i32) == *format)
             .map(|known| tile(known).1 as u32)
             .ok_or_else(|| format!("format {format}"))?;
-        let (rows, tokens, inner) = (number(m)?, number(n)?, number(k)?);
-        let fair =
-            algorithm.fair((rows, tokens, inner), block_cols, number(sms)?, number(together)?);
-        let owners =
-            algorithm.owners((rows, tokens, inner), block_cols, number(parts)?, number(sms)?);
+        let props = DeviceProps {
+            sm_count: number(sms)?,
+            // What ways there are was decided when they were measured.
+            cc: (0, 0),
+            smem_per_block_optin: 0,
+            smem_per_sm: 0,
+            l2_bytes: 0,
+            name: (*device).to_owned(),
+        };
+        let blank = Self::of(&props);
+        let measured = Features {
+            kernel: algorithm.kernel,
+            group_tiles: algorithm.group_tiles,
+            a_slots: algorithm.a_slots,
+            slot_bytes: number(slot_bytes)?,
+            max_block: number(max_block)?,
+            block_bytes: number(block_bytes)?,
+            busiest: number(busiest)?,
+            together: number(together)?,
+            cut: number(cut)?,
+            ..blank.way.features
+        };
+        let parts = number(parts)?;
+        let of = (number(m)?, number(n)?, number(k)?);
+        let features = algorithm.completed(measured, of, block_cols, parts, props.sm_count);
         Ok(Self {
             date: (*date).to_owned(),
             commit: (*commit).to_owned(),
             driver: (*driver).to_owned(),
             toolkit: (*toolkit).to_owned(),
-            props: DeviceProps {
-                sm_count: number(sms)?,
-                // What ways there are was decided when they were measured.
-                cc: (0, 0),
-                smem_per_block_optin: 0,
-                smem_per_sm: 0,
-                l2_bytes: 0,
-                name: (*device).to_owned(),
-            },
             format: (*format).to_owned(),
             m: number(m)?,
             k: number(k)?,
             n: number(n)?,
             sparsity: number(sparsity)?,
-            way: Way {
-                algorithm,
-                parts: number(parts)?,
-                features: Features {
-                    kernel: algorithm.kernel,
-                    group_tiles: algorithm.group_tiles,
-                    a_slots: algorithm.a_slots,
-                    slot_bytes: number(slot_bytes)?,
-                    max_block: number(max_block)?,
-                    block_bytes: number(block_bytes)?,
-                    busiest: number(busiest)?,
-                    fair,
-                    together: number(together)?,
-                    cut: number(cut)?,
-                    owners,
-                },
-            },
+            way: Way { algorithm, parts, features },
             us: Some(number(us)?)
                 .filter(|us: &f64| *us > 0.0)
                 .ok_or_else(|| format!("us: {us}"))?,
+            ..blank
         })
     }
 }
