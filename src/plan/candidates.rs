@@ -86,9 +86,9 @@ impl Candidate {
     }
 }
 
-/// Whether columns of B begin within lines of the L2, where they follow each other.
+/// [`Features::straddles`] of B with so many rows.
 pub(super) fn straddles(k: u32) -> bool {
-    !k.is_multiple_of(128 / 2)
+    k % (128 / 2) != 0
 }
 
 /// Columns over 8 of the kernels that a product is for.

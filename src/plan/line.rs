@@ -117,8 +117,12 @@ impl Line {
         }
         let pieces = u64::from(self.groups) * u64::from(parts);
         let ctas = u64::from(self.ctas(parts, sms));
-        // Every so many pieces a CTA begins; if it has as many as others, that comes round.
-        if pieces % ctas == 0 { parts / gcd(parts, (pieces / ctas) as u32) } else { parts }
+        if pieces % ctas != 0 {
+            return parts;
+        }
+        // Where all have as many pieces, that comes round.
+        let step = (pieces / ctas % u64::from(parts)) as u32;
+        parts / gcd(parts, step)
     }
 
     /// Whether two CTAs that are a cluster have every row group.

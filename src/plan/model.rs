@@ -33,7 +33,7 @@ pub struct Features {
     pub owners: u32,
     /// Blocks along K at which CTAs begin, at most: what they read of B at a time lies in so many places.
     pub starts: u32,
-    /// Whether columns of B that follow each other begin within lines of the L2, of 128 bytes.
+    /// Whether columns of B, where they follow each other, begin elsewhere than lines of the L2 do, each 128 bytes.
     pub straddles: bool,
 }
 
@@ -106,7 +106,7 @@ pub const PAIRED: (f64, f64) = (0.4, 0.04);
 /// many CTAs read the same at a time, which the L2 gives them together: the time goes with the cube root of the places.
 pub const B_BYTES: f64 = 60_000.0;
 
-/// As above.
+/// Places along K from which on more of them change nothing.
 pub const SPREAD: u32 = 24;
 
 /// As [`B_BYTES`], from wherever CTAs begin, where each 128 bytes of a column lie in two lines.

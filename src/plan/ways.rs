@@ -90,3 +90,23 @@ pub(super) fn ways_of(problem: &Problem, props: &DeviceProps, choice: &Choice) -
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::KernelId;
+
+    #[test]
+    fn row_groups_are_cut_into_few_pieces_or_one_for_each_cta_or_one_for_each_block() {
+        let cut = |m, k, sms| {
+            splits(&Line::of(KernelId::BankedN16Sm90, 2, m, k, 256), sms).collect::<Vec<_>>()
+        };
+        // 24 row groups of 36 blocks.
+        assert_eq!(cut(3072, 9216, 132), [1, 2, 3, 4, 5, 8, 36]);
+        // With so many row groups nobody has one piece only, with so few blocks there are no eight.
+        assert_eq!(cut(28_672, 7168, 132), [1, 2, 3, 4, 8, 28]);
+        assert_eq!(cut(3072, 1024, 132), [1, 2, 3, 4]);
+        assert_eq!(cut(128, 9216, 8), [1, 2, 3, 4, 8, 36]);
+        assert_eq!(cut(128, 9216, 132), [1, 2, 3, 4, 8, 36]);
+    }
+}
