@@ -858,6 +858,12 @@ fn automatic_choice_follows_sparsity_and_preference() {
     assert_eq!(choose(390, columns), Format::Bitmap);
     assert_eq!(choose(350, columns), Format::Banked);
     assert_eq!(choose(300, speed), Format::Slots);
+    // A Slots block of so few elements still has two slots a group.
+    assert_eq!(choose(165, speed), Format::Slots);
+    assert_eq!(choose(155, speed), Format::Banked);
+    assert_eq!(choose(135, speed), Format::Banked);
+    assert_eq!(choose(125, speed), Format::Slots);
+    assert_eq!(choose(150, few), Format::Slots);
     assert_eq!(choose(200, footprint), Format::Bitmap);
     assert_eq!(choose(10, speed), Format::Slots);
     assert_eq!(choose(10, footprint), Format::TiledCsl);

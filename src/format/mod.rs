@@ -124,9 +124,10 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
 const MOST_UNEVEN: f64 = 1.375;
 
 /// FORMAT_AUTO. For speed, Bitmap below 62 % zeros and from there on Slots, which overtakes it between 56 and 65 %
-/// (docs/kernels.md), or Banked where some rows or patches are so much fuller than others that Slots would wait for them; for more
-/// than 24 columns, Banked from 63 % on. With 8 columns at most, SELL from 92 % on. For footprint, the smaller of Bitmap and
-/// Tiled-CSL. Only the headers are looked at.
+/// (docs/kernels.md), or Banked where some rows or patches are so much fuller than others that Slots would wait for them, and from 84
+/// to 87 %, where Slots takes as long as at 80, until most blocks have one slot a group for two; for more than 24 columns, Banked from
+/// 63 % on. With 8 columns at most, SELL from 92 % on. For footprint, the smaller of Bitmap and Tiled-CSL. Only the headers are looked
+/// at.
 pub fn choose(
     bitmap: Analysis,
     mut other: impl FnMut(Format) -> Result<Analysis>,
@@ -138,6 +139,7 @@ pub fn choose(
     let found = match preference {
         Preference::Footprint => other(Format::TiledCsl),
         Preference::FewColumns if most(8) => other(Format::Sell),
+        Preference::Speed if most(16) && !most(13) => other(Format::Banked),
         Preference::Speed | Preference::FewColumns if most(38) => match other(Format::Slots) {
             Ok(slots) if slots.header.fullest() > MOST_UNEVEN => other(Format::Banked),
             slots => slots,
