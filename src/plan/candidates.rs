@@ -165,8 +165,8 @@ fn serves(kernel: KernelId, problem: &Problem, props: &DeviceProps, n_tiles: u32
     wanted && facts.n_tiles == n_tiles && kernel.runs_on(props.cc)
 }
 
-/// Pieces of B's ring (fl_fragments_sm90.cuh): of sliced-K two for each warpgroup that shares a tile and, where they are small,
-/// two more.
+/// How much B's ring has room for, in pieces of 128 of K (fl_fragments_sm90.cuh; from 192 columns on it has twice as many of 64): of
+/// sliced-K two for each warpgroup that shares a tile and, where they are small, two more.
 fn fragment_pieces(kernel: KernelId, k_slices: u32) -> u32 {
     let facts = kernel.facts();
     match facts.n_tiles {

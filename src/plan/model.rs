@@ -178,14 +178,6 @@ impl Law {
 impl Units {
     /// Microseconds.
     pub fn time(&self, f: &Features) -> f64 {
-        // What is asked for at once at the start comes at once.
-        let slices = u64::from(f.kernel.k_slices(f.group_tiles));
-        let at_once = (u64::from(f.a_slots) * slices).min(f.busiest) * u64::from(f.group_tiles);
-        self.launch + self.work(f) + STAGED * at_once as f64 * f64::from(f.block_bytes) / self.bytes
-    }
-
-    /// Of the work alone.
-    fn work(&self, f: &Features) -> f64 {
         let tiles = f64::from(f.group_tiles);
         let block = f64::from(f.block_bytes) / self.bytes;
         let together = f64::from(f.together);
@@ -193,6 +185,8 @@ impl Units {
         let tile = self.tile + self.fill * f64::from(f.max_block) + self.overflow * over * over;
         // Units that are multiplied at a time.
         let slices = f.kernel.k_slices(f.group_tiles);
+        // What is asked for at once at the start comes at once.
+        let at_once = u64::from(f.a_slots * slices).min(f.busiest) as f64 * tiles;
         let rate = if f.straddles {
             STRADDLING_B_BYTES
         } else {
@@ -224,7 +218,8 @@ impl Units {
             0 => 0.0,
             cut => 1.0 + SECOND * f64::from(cut - 1),
         };
-        either + together * self.fix_up * (waits * (1.0 + parts) + summed)
+        let cut = together * self.fix_up * (waits * (1.0 + parts) + summed);
+        self.launch + either + cut + STAGED * at_once * block
     }
 }
 

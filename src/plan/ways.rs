@@ -73,12 +73,11 @@ pub(super) fn ways_of(problem: &Problem, props: &DeviceProps, choice: &Choice) -
         let line = Line::new(&c, problem);
         let algorithm =
             Algorithm { kernel: c.kernel, group_tiles: c.group_tiles, a_slots: c.a_slots };
+        let slices = c.slices(problem);
+        let sms = c.ctas_at_a_time(props, slices);
         let fixed = choice.parts.map(|parts| parts.clamp(1, line.k_blocks));
-        let free =
-            fixed.is_none().then(|| splits(&line, c.ctas_at_a_time(props, c.slices(problem))));
+        let free = fixed.is_none().then(|| splits(&line, sms));
         for parts in fixed.into_iter().chain(free.into_iter().flatten()) {
-            let slices = c.slices(problem);
-            let sms = c.ctas_at_a_time(props, slices);
             if !line.takes(parts, sms) {
                 continue;
             }
