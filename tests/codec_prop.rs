@@ -859,11 +859,14 @@ fn automatic_choice_follows_sparsity_and_preference() {
     assert_eq!(choose(350, columns), Format::Banked);
     assert_eq!(choose(300, speed), Format::Slots);
     // A Slots block of so few elements still has two slots a group.
-    assert_eq!(choose(165, speed), Format::Slots);
-    assert_eq!(choose(155, speed), Format::Banked);
-    assert_eq!(choose(135, speed), Format::Banked);
-    assert_eq!(choose(125, speed), Format::Slots);
-    assert_eq!(choose(150, few), Format::Slots);
+    assert_eq!(choose(200, speed), Format::Slots);
+    assert_eq!(choose(190, speed), Format::Banked);
+    assert_eq!(choose(120, speed), Format::Banked);
+    assert_eq!(choose(110, speed), Format::Slots);
+    assert_eq!(choose(180, few), Format::Slots);
+    assert_eq!(choose(170, few), Format::Banked);
+    assert_eq!(choose(130, few), Format::Banked);
+    assert_eq!(choose(120, few), Format::Slots);
     assert_eq!(choose(200, footprint), Format::Bitmap);
     assert_eq!(choose(10, speed), Format::Slots);
     assert_eq!(choose(10, footprint), Format::TiledCsl);
@@ -873,6 +876,24 @@ fn automatic_choice_follows_sparsity_and_preference() {
     assert_eq!(choose(90, few), Format::Slots);
     assert_eq!(choose(70, few), Format::Sell);
     assert_eq!(choose(10, few), Format::Sell);
+}
+
+#[test]
+fn automatic_choice_of_some_thousand_rows_is_banked() {
+    let choose = |rows, keep, preference| {
+        let matrix = dense(rows, 64, 0, Order::Row, keep, 3);
+        let options = EncodeOptions { format: None, reorder: true, preference };
+        analyse(&matrix.layout, &matrix.values, &options).unwrap().header.format
+    };
+    for preference in [Preference::Speed, Preference::FewColumns] {
+        assert_eq!(choose(2560, 200, preference), Format::Slots);
+        assert_eq!(choose(2561, 200, preference), Format::Banked);
+        assert_eq!(choose(4096, 240, preference), Format::Banked);
+        assert_eq!(choose(4096, 260, preference), Format::Slots);
+        assert_eq!(choose(4097, 200, preference), Format::Slots);
+    }
+    assert_eq!(choose(4096, 50, Preference::Speed), Format::Banked);
+    assert_eq!(choose(4096, 50, Preference::FewColumns), Format::Sell);
 }
 
 #[test]

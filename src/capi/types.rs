@@ -219,7 +219,8 @@ pub enum flashllmSpMatAttribute_t {
     /// int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 24 columns, 1 fewer
     /// bytes, 2 speed of products with more columns, 3 speed of products with up to 8 columns, which is FLASHLLM_FORMAT_SELL
     /// from 92 % zeros on. Where some rows are much fuller than others, 0 and 3 are FLASHLLM_FORMAT_BANKED, which takes more bytes,
-    /// in place of FLASHLLM_FORMAT_SLOTS; so is 0 from 84 to 87 % zeros. Used by the next flashllmDenseToSparse_analysis().
+    /// in place of FLASHLLM_FORMAT_SLOTS; so are 0 from 81 to 88 % zeros, 3 from 83 to 87, and both from 75 % on where there are 2561
+    /// to 4096 rows. Used by the next flashllmDenseToSparse_analysis().
     FLASHLLM_SPMAT_PREFERENCE = 1,
 }
 

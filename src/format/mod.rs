@@ -123,28 +123,37 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
 /// uneven columns 1.2 to 1.4, with uneven rows 1.4 to 1.9, and with full patches 3 and more, at 63 to 99.5 % zeros.
 const MOST_UNEVEN: f64 = 1.375;
 
+/// Rows of matrices with which the kernels of Slots have a tile of 32 rows for each multiprocessor of an H100 or H200, or somewhat
+/// fewer, and too few warps: Banked takes less time from 75 % zeros on.
+const FEW_ROWS: std::ops::RangeInclusive<u64> = 2561..=4096;
+
 /// FORMAT_AUTO. For speed, Bitmap below 62 % zeros and from there on Slots, which overtakes it between 56 and 65 %
-/// (docs/kernels.md), or Banked where some rows or patches are so much fuller than others that Slots would wait for them, and from 84
-/// to 87 %, where Slots takes as long as at 80, until most blocks have one slot a group for two; for more than 24 columns, Banked from
-/// 63 % on. With 8 columns at most, SELL from 92 % on. For footprint, the smaller of Bitmap and Tiled-CSL. Only the headers are looked
-/// at.
+/// (docs/kernels.md), or Banked where that takes less time: with [`FEW_ROWS`], and from 81 to 88 % zeros (with 8 columns at most from 83
+/// to 87), where Slots takes as long as at 80, until most blocks have one slot a group for two; and where some rows or patches are so
+/// much fuller than others that Slots would wait for them. For more than 24 columns, Banked from 63 % on. With 8 columns at most, SELL
+/// from 92 % on. For footprint, the smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
 pub fn choose(
     bitmap: Analysis,
     mut other: impl FnMut(Format) -> Result<Analysis>,
     preference: Preference,
 ) -> Result<Analysis> {
     let Header { rows, cols, nnz, .. } = bitmap.header;
-    let most =
-        |percent: u128| u128::from(nnz) * 100 <= u128::from(rows) * u128::from(cols) * percent;
+    let most = |permille: u128| {
+        u128::from(nnz) * 1000 <= u128::from(rows) * u128::from(cols) * permille
+    };
+    let beats_slots = |least, greatest| {
+        !most(least) && most(greatest) || FEW_ROWS.contains(&rows) && most(250)
+    };
     let found = match preference {
         Preference::Footprint => other(Format::TiledCsl),
-        Preference::FewColumns if most(8) => other(Format::Sell),
-        Preference::Speed if most(16) && !most(13) => other(Format::Banked),
-        Preference::Speed | Preference::FewColumns if most(38) => match other(Format::Slots) {
+        Preference::FewColumns if most(80) => other(Format::Sell),
+        Preference::FewColumns if beats_slots(125, 175) => other(Format::Banked),
+        Preference::Speed if beats_slots(115, 195) => other(Format::Banked),
+        Preference::Speed | Preference::FewColumns if most(380) => match other(Format::Slots) {
             Ok(slots) if slots.header.fullest() > MOST_UNEVEN => other(Format::Banked),
             slots => slots,
         },
-        Preference::Columns if most(37) => other(Format::Banked),
+        Preference::Columns if most(370) => other(Format::Banked),
         _ => return Ok(bitmap),
     };
     match found {
