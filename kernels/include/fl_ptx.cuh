@@ -253,6 +253,11 @@ __device__ __forceinline__ void stmatrix4_trans(uint32_t addr, const uint32_t (&
                  : "memory");
 }
 
+// As above two of them.
+__device__ __forceinline__ void stmatrix2_trans(uint32_t addr, uint32_t v0, uint32_t v1) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1,%2};" ::"r"(addr), "r"(v0), "r"(v1) : "memory");
+}
+
 // Whether the phase of that parity is over; does not wait.
 __device__ __forceinline__ bool mbar_test(uint32_t bar, uint32_t parity) {
     uint32_t done;
