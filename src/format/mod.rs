@@ -138,12 +138,10 @@ pub fn choose(
     preference: Preference,
 ) -> Result<Analysis> {
     let Header { rows, cols, nnz, .. } = bitmap.header;
-    let most = |permille: u128| {
-        u128::from(nnz) * 1000 <= u128::from(rows) * u128::from(cols) * permille
-    };
-    let beats_slots = |least, greatest| {
-        !most(least) && most(greatest) || FEW_ROWS.contains(&rows) && most(250)
-    };
+    let most =
+        |permille: u128| u128::from(nnz) * 1000 <= u128::from(rows) * u128::from(cols) * permille;
+    let beats_slots =
+        |least, greatest| !most(least) && most(greatest) || FEW_ROWS.contains(&rows) && most(250);
     let found = match preference {
         Preference::Footprint => other(Format::TiledCsl),
         Preference::FewColumns if most(80) => other(Format::Sell),

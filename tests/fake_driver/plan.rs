@@ -2,6 +2,7 @@
 
 use super::*;
 use flash_llm::capi::batch::*;
+use flash_llm::capi::logger::*;
 use flash_llm::capi::plan::*;
 
 fn test(name: &str, body: impl FnOnce(&Fake)) {
@@ -291,6 +292,51 @@ fn b_of_banked_is_described_to_the_driver_where_its_kernel_reads_it() {
                 fake.assert_nothing_alive("at the end");
             }
         }
+    });
+}
+
+/// How often the library said that it had planned.
+static PLANNED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+unsafe extern "C" fn count_plans(_: c_int, function: *const c_char, _: *const c_char) {
+    // SAFETY: the library gives strings that end in NUL.
+    if unsafe { CStr::from_ptr(function) } == c"SpMMPlan" {
+        PLANNED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn attributes_that_cannot_change_a_plan_do_not_plan_anew() {
+    test("attributes_that_cannot_change_a_plan_do_not_plan_anew", |fake| {
+        // SAFETY: a function that lives as long as the program.
+        unsafe {
+            assert_eq!(flashllmLoggerSetCallback(Some(count_plans)), FLASHLLM_STATUS_SUCCESS)
+        };
+        assert_eq!(flashllmLoggerSetLevel(3), FLASHLLM_STATUS_SUCCESS);
+        let planned = || PLANNED.swap(0, std::sync::atomic::Ordering::Relaxed);
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+        let plan = plan_for(&program, &ready);
+        assert_eq!(planned(), 1);
+        for (attribute, status) in [
+            (BIAS, set(plan, BIAS, program.malloc(ROWS * 2).unwrap())),
+            (ACTIVATION, set(plan, ACTIVATION, 1)),
+            (RESIDUAL, set(plan, RESIDUAL, ready.c)),
+            (PROGRAMMATIC_LAUNCH, set(plan, PROGRAMMATIC_LAUNCH, 1)),
+        ] {
+            assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
+            assert_eq!(planned(), 0, "attribute {attribute}");
+        }
+        // The gate's blocks may be larger; those of the same gate are not.
+        for (gate, times) in [(ready.sparse, 1), (ready.sparse, 0), (ptr::null_mut(), 1)] {
+            assert_eq!(set(plan, GATE, gate), FLASHLLM_STATUS_SUCCESS, "{}", message());
+            assert_eq!(planned(), times);
+        }
+        assert_eq!(set(plan, SPLITS, 1), FLASHLLM_STATUS_SUCCESS, "{}", message());
+        assert_eq!(planned(), 1);
+        assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+        program.end();
+        fake.assert_nothing_alive("at the end");
     });
 }
 
