@@ -111,7 +111,7 @@ header:
 ## install: DESTDIR, PREFIX, LIBDIR and INCLUDEDIR say where to
 install: all install-files
 
-# Installs what lies in BUILD_DIR, building nothing.
+## install-files: the same for what lies in BUILD_DIR, building nothing: as root, who may have no cargo
 install-files:
 	BUILD_DIR='$(BUILD_DIR)' VERSION='$(VERSION)' ABI='$(ABI)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' \
 	LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' INSTALL='$(INSTALL)' scripts/install.sh

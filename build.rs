@@ -206,7 +206,7 @@ fn architectures() -> Vec<String> {
     archs
 }
 
-/// The first nvcc that works, in the order of README's list.
+/// The first nvcc that works, in the order of CONTRIBUTING.md's list.
 ///
 /// An explicit `NVCC` is binding: if it does not work, the build stops instead of using another.
 fn find_nvcc(root: &Path) -> Option<Nvcc> {

@@ -83,9 +83,7 @@ int main(void) {
     dense[1] = 0x0001; /* the smallest subnormal its bit, */
     dense[2] = 0xfc00; /* and infinity its sign */
 
-    round_trip(handle, FLASHLLM_FORMAT_AUTO, dense);
-    round_trip(handle, FLASHLLM_FORMAT_BITMAP, dense);
-    round_trip(handle, FLASHLLM_FORMAT_TILED_CSL, dense);
+    for (int i = 0; i < FORMATS; ++i) round_trip(handle, format_number(i), dense);
 
     free(dense);
     CHECK(flashllmDestroy(handle));

@@ -105,9 +105,7 @@ static void multiply(flashllmHandle_t handle, flashllmFormat_t format) {
 
 int main(int argc, char **argv) {
     flashllmHandle_t handle = create_handle(argument(argc, argv, "--device", "auto"));
-    multiply(handle, FLASHLLM_FORMAT_BITMAP);
-    multiply(handle, FLASHLLM_FORMAT_SLOTS);
-    multiply(handle, FLASHLLM_FORMAT_TILED_CSL);
+    for (int i = 0; i < FORMATS; ++i) multiply(handle, format_number(i));
     CHECK(flashllmDestroy(handle));
     return EXIT_SUCCESS;
 }

@@ -95,16 +95,20 @@ static inline const char *format_name(flashllmFormat_t format) {
     }
 }
 
+/* FLASHLLM_FORMAT_AUTO and all formats, by number. */
+enum { FORMATS = 6 };
+static inline flashllmFormat_t format_number(int i) {
+    static const flashllmFormat_t formats[FORMATS] = {
+        FLASHLLM_FORMAT_AUTO,   FLASHLLM_FORMAT_BITMAP, FLASHLLM_FORMAT_SLOTS,
+        FLASHLLM_FORMAT_BANKED, FLASHLLM_FORMAT_SELL,   FLASHLLM_FORMAT_TILED_CSL};
+    return formats[i];
+}
+
 /* The format of that name: 1, or 0 if there is none. */
 static inline int format_from_name(const char *name, flashllmFormat_t *format) {
-    static const flashllmFormat_t formats[] = {FLASHLLM_FORMAT_AUTO, FLASHLLM_FORMAT_TILED_CSL,
-                                               FLASHLLM_FORMAT_BITMAP, FLASHLLM_FORMAT_SLOTS,
-                                               FLASHLLM_FORMAT_BANKED, FLASHLLM_FORMAT_SELL};
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; ++i) {
-        if (strcmp(name, format_name(formats[i])) == 0) {
-            *format = formats[i];
-            return 1;
-        }
+    for (int i = 0; i < FORMATS; ++i) {
+        *format = format_number(i);
+        if (strcmp(name, format_name(*format)) == 0) return 1;
     }
     return 0;
 }

@@ -17,10 +17,7 @@
 
 #include <math.h>
 
-enum { MAX_SPARSITIES = 16, FORMATS = 4, MAX_TOKENS = 4096 };
-
-static const flashllmFormat_t formats[FORMATS] = {FLASHLLM_FORMAT_AUTO, FLASHLLM_FORMAT_BITMAP,
-                                                  FLASHLLM_FORMAT_SLOTS, FLASHLLM_FORMAT_TILED_CSL};
+enum { MAX_SPARSITIES = 16, MAX_TOKENS = 4096 };
 
 typedef struct {
     const char *path, *device;
@@ -316,7 +313,7 @@ int main(int argc, char **argv) {
             dense_product(pruned, b, m, k, n, product, scale);
             copy_in(handle, device_a, pruned, m * k * sizeof *a);
             for (int f = 0; f < FORMATS; ++f) {
-                const measurement r = run(handle, formats[f], m, k, n, device_a, device_b, device_c,
+                const measurement r = run(handle, format_number(f), m, k, n, device_a, device_b, device_c,
                                           c, product, scale);
                 total[s][f].bytes += r.bytes;
                 total[s][f].compress_ms += r.compress_ms;
@@ -331,10 +328,10 @@ int main(int argc, char **argv) {
                 if (r.error > allowed) {
                     ++wrong;
                     fprintf(stderr, "demo: WRONG: %s, %d %%, %s: relative error %.1e, allowed %.1e\n",
-                            tensor->name, o.sparsity[s], format_name(formats[f]), r.error, allowed);
+                            tensor->name, o.sparsity[s], format_name(format_number(f)), r.error, allowed);
                 }
                 if (shown) {
-                    print_row(tensor->name, shape, o.sparsity[s], formats[f], &r,
+                    print_row(tensor->name, shape, o.sparsity[s], format_number(f), &r,
                               2.0 * (double)m * (double)k);
                     fflush(stdout);
                     last_progress = seconds();
@@ -362,7 +359,7 @@ int main(int argc, char **argv) {
     printf("\nAll %zu matrices together (dense: %.0f bytes)\n", matrices, dense_bytes);
     for (size_t s = 0; s < o.sparsities; ++s) {
         for (int f = 0; f < FORMATS; ++f) {
-            print_row("all matrices", "", o.sparsity[s], formats[f], &total[s][f], dense_bytes);
+            print_row("all matrices", "", o.sparsity[s], format_number(f), &total[s][f], dense_bytes);
         }
     }
     printf("\ndemo: %s: %zu products (%zu matrices, %zu sparsities, %d formats) on the %s, %zu wrong; "

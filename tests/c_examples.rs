@@ -277,7 +277,7 @@ fn demo_passes(demo: &Path, library: &Path) {
         "auto: bitmap",
         "auto: slots",
         "tiled-csl",
-        "demo: PASS: 64 products (4 matrices, 4 sparsities, 4 formats) on the host, 0 wrong",
+        "demo: PASS: 96 products (4 matrices, 4 sparsities, 6 formats) on the host, 0 wrong",
     ] {
         assert!(text.contains(needed), "'{needed}' is not in the demo's output:\n{text}");
     }

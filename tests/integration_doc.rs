@@ -1,5 +1,5 @@
 //! docs/integration.md: its programs are compiled and run, and its fragments are compiled, where the tools
-//! are on the machine. Needs c++ and python3.
+//! are on the machine; README.md's program is compiled and run. Needs c++ and python3.
 
 mod build_support;
 
@@ -8,9 +8,13 @@ use std::process::Command;
 
 use build_support::{compiler, link_libraries, root, run, scratch};
 
-/// The fenced blocks of a language, with the line that each begins at.
+/// The fenced blocks of a language in docs/integration.md, with the line that each begins at.
 fn blocks(language: &str) -> Vec<(usize, String)> {
-    let text = fs::read_to_string(root().join("docs/integration.md")).expect("the page is there");
+    blocks_of("docs/integration.md", language)
+}
+
+fn blocks_of(page: &str, language: &str) -> Vec<(usize, String)> {
+    let text = fs::read_to_string(root().join(page)).expect("the page is there");
     let mut found = Vec::new();
     let mut current: Option<(usize, String)> = None;
     for (number, line) in text.lines().enumerate() {
@@ -43,6 +47,65 @@ fn cxx_program_compiles_without_warnings_and_runs() {
     run(command.arg("-L").arg(&dir).arg("-lflash_llm"));
     let printed = run(Command::new(&program).env("LD_LIBRARY_PATH", &dir));
     assert_eq!(printed, "288 outputs are right\n");
+}
+
+/// As .editorconfig says. Rows of tables, code and what `flash_llm_bench report` generates are as long as they are.
+#[test]
+fn prose_is_at_most_120_columns_wide() {
+    let folders = ["", "docs", "c-examples", "c-examples/fastertransformer", "python"];
+    let mut pages = 0;
+    for folder in folders {
+        for entry in fs::read_dir(root().join(folder)).expect("a folder of the repository") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_none_or(|e| e != "md") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a page");
+            let (mut code, mut generated) = (false, false);
+            for (number, line) in text.lines().enumerate() {
+                code ^= line.trim_start().starts_with("```");
+                generated |= line.starts_with("<!-- bench:") && line.ends_with(":begin -->");
+                generated &= !line.ends_with(":end -->");
+                let exempt = code || generated || line.trim_start().starts_with(['|', '`', '!']);
+                let wide = !exempt && line.chars().count() > 120;
+                assert!(!wide, "{}:{}: {line}", path.display(), number + 1);
+            }
+            pages += 1;
+        }
+    }
+    assert!(pages > 20, "{pages} pages");
+}
+
+#[test]
+fn the_readmes_program_multiplies() {
+    let dir = scratch("readme-c");
+    link_libraries(&dir);
+    let programs = blocks_of("README.md", "c");
+    assert_eq!(programs.len(), 1);
+    let (line, text) = &programs[0];
+    // On the host, and with a check behind it. The include may stand in a function, the header having been read before.
+    let body = text.replace("flashllmCreate(&handle);", "flashllmCreateHost(&handle);");
+    assert_ne!(&body, text);
+    let source = format!(
+        "#include <flash_llm.h>\n#include <stdio.h>\n\
+         enum {{ M = 3, K = 5, N = 2 }};\n\
+         int main(void) {{\n\
+         uint16_t weights[M * K] = {{0}}, activations[N * K] = {{0}}, outputs[N * M] = {{0}};\n\
+         flashllmStream_t stream = NULL;\n\
+         weights[2 * K + 4] = 0x4000; /* W(2, 4) = 2 */\n\
+         activations[K + 4] = 0x4200; /* B(4, 1) = 3 */\n\
+         #line {line} \"README.md\"\n{body}\
+         for (int i = 0; i < N * M; ++i) printf(\"%x \", outputs[i]);\n\
+         return (int)(rows - M + cols - K + nnz - 1);\n}}\n"
+    );
+    let path = dir.join("readme.c");
+    fs::write(&path, source).expect("a scratch file can be written");
+    let program = dir.join("readme");
+    let mut command = compiler("c11");
+    command.arg("-I").arg(root().join("include")).arg(&path).arg("-o").arg(&program);
+    run(command.arg("-L").arg(&dir).arg("-lflash_llm"));
+    let printed = run(Command::new(&program).env("LD_LIBRARY_PATH", &dir));
+    assert_eq!(printed, "0 0 0 0 0 4600 ", "C(2, 1) = 6");
 }
 
 #[test]

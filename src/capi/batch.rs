@@ -273,10 +273,9 @@ pub unsafe extern "C" fn flashllmSpMMGrouped_bufferSize(
 }
 
 /// Computes C[i] = alpha * A[i] * op(B[i]) + beta * C[i] for many compressed A, such as the experts of a layer:
-/// on a device a launch for every 16 of them (one each where an A is nearly dense), and one for each B that has to
-/// be packed first. Every A has the
-/// same format, type and K; M and N are each product's own, and N may be 0. All matrices are checked before
-/// anything is computed.
+/// on a device a launch for every 16 of them (10 of FLASHLLM_FORMAT_BANKED and FLASHLLM_FORMAT_BITMAP, one each where an
+/// A is nearly dense), and one for each B that has to be packed first. Every A has the same format, type and K; M and N
+/// are each product's own, and N may be 0. All matrices are checked before anything is computed.
 ///
 /// @param handle       The handle.
 /// @param count        Products, at least 0.

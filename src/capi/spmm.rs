@@ -822,8 +822,9 @@ pub unsafe extern "C" fn flashllmSpMM_preprocess(
 ///
 /// Where matB and matC are batches (flashllmDnMatSetStridedBatch()), each B is multiplied by the same A into its
 /// C. A batch whose matrices continue each other along N is one product with more columns. On a device any other
-/// batch is a launch for every 16 of its products (one each where A is nearly dense), and one for each B that has to
-/// be packed first: its sums may be split otherwise than those of a product alone, and differ in their last bits.
+/// batch is a launch for every 16 of its products (10 of FLASHLLM_FORMAT_BANKED and FLASHLLM_FORMAT_BITMAP, one each
+/// where A is nearly dense), and one for each B that has to be packed first: its sums may be split otherwise than those
+/// of a product alone, and differ in their last bits.
 ///
 /// On a CUDA handle the work is put on the handle's stream and the call returns; it allocates nothing, waits
 /// for nothing, loads nothing, and can be captured into a graph. On a host handle it is done when the call

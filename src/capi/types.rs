@@ -120,19 +120,20 @@ pub enum flashllmOperation_t {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum flashllmFormat_t {
-    /// The library chooses in flashllmDenseToSparse_analysis(), or takes the adopted buffer's format.
+    /// The library chooses in flashllmDenseToSparse_analysis(), or takes the adopted buffer's format. It chooses for Hopper
+    /// (FLASHLLM_SPMAT_PREFERENCE says how), whatever the handle computes on: a host multiplies FLASHLLM_FORMAT_BITMAP faster.
     FLASHLLM_FORMAT_AUTO = 0,
     /// Flash-LLM's Tiled-CSL: 32-bit (value, location) items in tiles of 128 x 64.
     FLASHLLM_FORMAT_TILED_CSL = 1,
     /// A mask bit for each element, in the order of Tensor Core fragments, and packed values.
     FLASHLLM_FORMAT_BITMAP = 2,
     /// Codes that are the metadata of sparse Tensor Core instructions, and the values of their slots: the
-    /// fastest to multiply with up to 24 columns from about 50 % sparsity on Hopper.
+    /// fastest to multiply with up to 24 columns from about 62 % sparsity on Hopper, but for 81 to 88 %.
     FLASHLLM_FORMAT_SLOTS = 3,
-    /// Registers of Tensor Core fragments, dealt to the banks of shared memory: the fastest to multiply with
-    /// more columns on Hopper.
+    /// Registers of Tensor Core fragments, distributed over the banks of shared memory: the fastest to multiply with
+    /// more columns on Hopper, and where rows are uneven.
     FLASHLLM_FORMAT_BANKED = 4,
-    /// Rows as sliced lists of column deltas and values, dealt to the banks of shared memory: work in proportion to the
+    /// Rows as sliced lists of column deltas and values, distributed over the banks of shared memory: work in proportion to the
     /// non-zeros, for products with up to 8 columns from about 92 % sparsity on Hopper.
     FLASHLLM_FORMAT_SELL = 5,
 }
@@ -216,8 +217,8 @@ pub enum flashllmSpMatAttribute_t {
     /// int32_t, 0 or 1, default 1. Tiled-CSL: order the items of a tile so that 32 neighbours hit
     /// different shared-memory banks. Used by the next flashllmDenseToSparse_analysis().
     FLASHLLM_SPMAT_TILED_CSL_REORDER = 0,
-    /// int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 24 columns, 1 fewer
-    /// bytes, 2 speed of products with more columns, 3 speed of products with up to 8 columns, which is FLASHLLM_FORMAT_SELL
+    /// int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 24 columns, 1 the
+    /// smaller of FLASHLLM_FORMAT_BITMAP and FLASHLLM_FORMAT_TILED_CSL, which multiply any number of columns, 2 speed of products with more columns, 3 speed of products with up to 8 columns, which is FLASHLLM_FORMAT_SELL
     /// from 92 % zeros on. Where some rows are much fuller than others, 0 and 3 are FLASHLLM_FORMAT_BANKED, which takes more bytes,
     /// in place of FLASHLLM_FORMAT_SLOTS; so are 0 from 81 to 88 % zeros, 3 from 83 to 87, and both from 75 % on where there are 2561
     /// to 4096 rows. Used by the next flashllmDenseToSparse_analysis().

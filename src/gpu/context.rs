@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{self, DeviceProps};
 use crate::types::DType;
 
-/// The oldest driver that the kernels' fatbins and the entry points used here are tested for.
+/// The oldest driver that has the entry points used here. Kernels of a newer toolkit may need a newer one: loading them says so.
 const MIN_DRIVER: c_int = 12000;
 /// The oldest driver that captures programmatic dependent launches.
 const CAPTURES_OVERLAPS: c_int = 12030;
