@@ -65,7 +65,7 @@ pub unsafe extern "C" fn flashllmDnMatGetStridedBatch(
     guard("flashllmDnMatGetStridedBatch", || {
         let descr = object::get::<DnMat>(dnMatDescr, "dnMatDescr")?;
         let (count, stride) = (out(batchCount, "batchCount")?, out(batchStride, "batchStride")?);
-        let batch = descr.batch();
+        let batch = descr.view().batch;
         // SAFETY: the caller gives valid pointers or NULL, which `out` has refused; the same below.
         unsafe { count.write(batch.count as i64) };
         // SAFETY: as above.

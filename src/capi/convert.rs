@@ -12,7 +12,7 @@ use super::types::{
     flashllmDenseToSparseAlg_t, flashllmDnMatDescr_t, flashllmHandle_t, flashllmSpMatDescr_t,
     flashllmSparseToDenseAlg_t,
 };
-use crate::descr::{Buffer, DnMat, Origin, SpMat, Stage};
+use crate::descr::{Buffer, DnMat, DnView, Origin, SpMat, Stage};
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, Header};
 use crate::gpu;
@@ -68,18 +68,18 @@ pub(super) fn scratch(context: &Context, workspace: *mut c_void) -> Result<usize
 ///
 /// # Safety
 /// The descriptor's values must be readable host memory for its whole extent, unchanged for `'a`.
-pub(super) unsafe fn half_slice<'a>(dense: &DnMat) -> &'a [u16] {
+pub(super) unsafe fn half_slice<'a>(dense: &DnView) -> &'a [u16] {
     // SAFETY: aligned to 2 (checked by DnMat); else the caller's contract.
-    unsafe { host_slice(dense.values(), dense.layout().extent()) }
+    unsafe { host_slice(dense.values, dense.layout.extent()) }
 }
 
 /// As [`half_slice`], to write to.
 ///
 /// # Safety
 /// The descriptor's values must be writable host memory for its whole extent, used by nobody else for `'a`.
-pub(super) unsafe fn half_slice_mut<'a>(dense: &DnMat) -> &'a mut [u16] {
+pub(super) unsafe fn half_slice_mut<'a>(dense: &DnView) -> &'a mut [u16] {
     // SAFETY: aligned to 2 (checked by DnMat); else the caller's contract.
-    unsafe { host_slice_mut(dense.values(), dense.layout().extent()) }
+    unsafe { host_slice_mut(dense.values, dense.layout.extent()) }
 }
 
 /// The compressed buffer of a matrix in host memory.
@@ -183,6 +183,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
     guard("flashllmDenseToSparse_analysis", || {
         let (context, dense, sparse) = to_sparse::<DnMat>(handle, matA, matB, alg)?;
         fits(("matA", dense.typed_shape()), ("matB", sparse.typed_shape()))?;
+        let dense = dense.view();
         let scratch = scratch(&context, workspace)?;
         sparse.update(|state| {
             let options = sparse.encode_options(state);
@@ -190,15 +191,15 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
                 Device::Host => {
                     // SAFETY: the caller's descriptor describes readable host memory.
                     let values = unsafe { half_slice(&dense) };
-                    format::analyse(dense.layout(), values, &options)?
+                    format::analyse(&dense.layout, values, &options)?
                 }
                 // SAFETY: the caller's descriptor describes device memory of this context.
                 Device::Cuda(cuda) => unsafe {
                     gpu::convert::analyse(
                         cuda,
                         context.stream(),
-                        dense.layout(),
-                        dense.values(),
+                        &dense.layout,
+                        dense.values,
                         &options,
                         scratch,
                     )
@@ -254,6 +255,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
     guard("flashllmDenseToSparse_convert", || {
         let (context, dense, sparse) = to_sparse::<DnMat>(handle, matA, matB, alg)?;
         fits(("matA", dense.typed_shape()), ("matB", sparse.typed_shape()))?;
+        let dense = dense.view();
         let scratch = scratch(&context, workspace)?;
         // The state's lock is held all the while, so that two conversions cannot write to one buffer.
         sparse.update(|state| {
@@ -263,7 +265,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
             match context.device() {
                 Device::Host => {
                     disjoint(
-                        (dense.values(), dense.extent_bytes(), "matA"),
+                        (dense.values, dense.extent_bytes(), "matA"),
                         (buffer.address, size, "matB's buffer"),
                     )?;
                     // SAFETY: the caller's descriptor describes readable host memory.
@@ -271,7 +273,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
                     // SAFETY: the caller gave at least `size` bytes (checked by SetBuffer); they do not
                     // overlap `values`, and the caller leaves them alone during the call.
                     let bytes = unsafe { host_slice_mut(buffer.address, size) };
-                    format::encode(&analysis, dense.layout(), values, bytes)?;
+                    format::encode(&analysis, &dense.layout, values, bytes)?;
                 }
                 // SAFETY: the descriptors describe device memory of this context, `size` bytes for the
                 // buffer (checked by SetBuffer).
@@ -280,8 +282,8 @@ pub unsafe extern "C" fn flashllmDenseToSparse_convert(
                         cuda,
                         context.stream(),
                         &analysis,
-                        dense.layout(),
-                        dense.values(),
+                        &dense.layout,
+                        dense.values,
                         sparse.requested(),
                         scratch,
                         buffer.address,
@@ -379,14 +381,15 @@ pub unsafe extern "C" fn flashllmSparseToDense(
     guard("flashllmSparseToDense", || {
         let (context, sparse, dense) = sparse_to_dense(handle, matA, matB, alg)?;
         fits(("matB", dense.typed_shape()), ("matA", sparse.typed_shape()))?;
+        let dense = dense.view();
         let (header, buffer) = sparse.ready("matA", place(&context))?;
         let _ = workspace;
         let size = header.total_bytes as usize;
         match context.device() {
             Device::Host => {
-                debug_assert_eq!(dense.dtype().size(), 2, "fits has compared the types");
+                debug_assert_eq!(dense.dtype.size(), 2, "fits has compared the types");
                 disjoint(
-                    (dense.values(), dense.extent_bytes(), "matB"),
+                    (dense.values, dense.extent_bytes(), "matB"),
                     (buffer.address, size, "matA's buffer"),
                 )?;
                 // SAFETY: the caller gave `size` readable bytes and leaves them unchanged.
@@ -394,7 +397,7 @@ pub unsafe extern "C" fn flashllmSparseToDense(
                 // SAFETY: the descriptor describes writable host memory of this extent, aligned to 2, not
                 // empty (a compressed matrix is not) and disjoint from `bytes`.
                 let values = unsafe { half_slice_mut(&dense) };
-                format::decode(bytes, dense.layout(), values)
+                format::decode(bytes, &dense.layout, values)
             }
             // SAFETY: the descriptors describe device memory of this context.
             Device::Cuda(cuda) => unsafe {
@@ -403,8 +406,8 @@ pub unsafe extern "C" fn flashllmSparseToDense(
                     context.stream(),
                     &header,
                     buffer.address,
-                    dense.layout(),
-                    dense.values(),
+                    &dense.layout,
+                    dense.values,
                 )
             },
         }

@@ -226,7 +226,7 @@ unsafe fn get_dense(
     // SAFETY: as above.
     unsafe { ld.write(layout.ld as i64) };
     // SAFETY: as above.
-    unsafe { values.write(ptr::with_exposed_provenance(descr.values())) };
+    unsafe { values.write(ptr::with_exposed_provenance(descr.view().values)) };
     // SAFETY: as above.
     unsafe { dtype.write(descr.dtype().into()) };
     // SAFETY: as above.
@@ -252,7 +252,7 @@ pub unsafe extern "C" fn flashllmDnMatGetValues(
         writable(&descr, "dnMatDescr")?;
         let values = out(values, "values")?;
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
-        unsafe { values.write(ptr::with_exposed_provenance_mut(descr.values())) };
+        unsafe { values.write(ptr::with_exposed_provenance_mut(descr.view().values)) };
         Ok(())
     })
 }
@@ -274,7 +274,7 @@ pub unsafe extern "C" fn flashllmConstDnMatGetValues(
         let descr = object::get::<DnMat>(dnMatDescr, "dnMatDescr")?;
         let values = out(values, "values")?;
         // SAFETY: the caller gives a valid pointer or NULL, which `out` has refused.
-        unsafe { values.write(ptr::with_exposed_provenance(descr.values())) };
+        unsafe { values.write(ptr::with_exposed_provenance(descr.view().values)) };
         Ok(())
     })
 }

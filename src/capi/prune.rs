@@ -11,7 +11,7 @@ use super::types::{
     checked, flashllmConstDnMatDescr_t, flashllmConstSpMatDescr_t, flashllmDnMatDescr_t,
     flashllmHandle_t,
 };
-use crate::descr::{DnMat, SpMat};
+use crate::descr::{DnMat, DnView, SpMat};
 use crate::error::{Error, Kind, Result};
 use crate::handle::{Context, Device};
 use crate::plan::convert::{COMPARE_BYTES, PruneWorkspace};
@@ -56,13 +56,13 @@ fn pair(source: &DnMat, target: &DnMat) -> Result<()> {
 }
 
 /// Whether both are one matrix; refused if they overlap otherwise.
-fn in_place(source: &DnMat, target: &DnMat) -> Result<bool> {
-    if source.values() == target.values() && source.layout() == target.layout() {
+fn in_place(source: &DnView, target: &DnView) -> Result<bool> {
+    if source.values == target.values && source.layout == target.layout {
         return Ok(true);
     }
     disjoint(
-        (source.values(), source.extent_bytes(), "in"),
-        (target.values(), target.extent_bytes(), "out"),
+        (source.values, source.extent_bytes(), "in"),
+        (target.values, target.extent_bytes(), "out"),
     )?;
     Ok(false)
 }
@@ -155,8 +155,9 @@ pub unsafe extern "C" fn flashllmPrune(
             return Err(Error::invalid(format!("sparsity = {sparsity}, needs 0 to 1")));
         }
         pair(&source, &target)?;
+        let (source, target) = (source.view(), target.view());
         let in_place = in_place(&source, &target)?;
-        let (from, to) = (*source.layout(), *target.layout());
+        let (from, to) = (source.layout, target.layout);
         let by_row = alg == flashllmPruneAlg_t::FLASHLLM_PRUNE_ALG_MAGNITUDE_ROW;
         // Cannot overflow: the layout's extent has been checked.
         let count = if by_row { from.cols } else { from.rows * from.cols };
@@ -187,8 +188,8 @@ pub unsafe extern "C" fn flashllmPrune(
                 gpu::prune::prune(
                     cuda,
                     context.stream(),
-                    (&from, source.values()),
-                    (&to, target.values()),
+                    (&from, source.values),
+                    (&to, target.values),
                     by_row,
                     zeros,
                     scratch,
@@ -269,13 +270,14 @@ pub unsafe extern "C" fn flashllmPruneCheck(
         let dense = object::get::<DnMat>(matB, "matB")?;
         let agrees = out(agrees, "agrees")?;
         fits(("matB", dense.typed_shape()), ("matA", sparse.typed_shape()))?;
+        let dense = dense.view();
         let (header, buffer) = sparse.ready("matA", place(&context))?;
         let scratch = scratch(&context, workspace)?;
         let same = match context.device() {
             Device::Host => {
                 // SAFETY: the caller gave this many readable bytes and leaves them unchanged.
                 let bytes = unsafe { host_buffer(&header, &buffer) };
-                let layout = *dense.layout();
+                let layout = dense.layout;
                 let mut decoded = zeros(layout.extent(), "the decoded matrix")?;
                 format::decode(bytes, &layout, &mut decoded)?;
                 // SAFETY: the caller's descriptor describes readable host memory.
@@ -288,8 +290,8 @@ pub unsafe extern "C" fn flashllmPruneCheck(
                     context.stream(),
                     &header,
                     buffer.address,
-                    dense.layout(),
-                    dense.values(),
+                    &dense.layout,
+                    dense.values,
                     scratch,
                 )
             }?,

@@ -1,6 +1,7 @@
 //! Dense matrix descriptor.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::hint;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Kind, Result};
@@ -22,11 +23,52 @@ pub struct DnMat {
     dtype: DType,
     /// Made from a pointer to const: never written through.
     read_only: bool,
-    /// Exposed address of element (0, 0). Atomic, because one thread may set it while another reads.
-    values: AtomicUsize,
-    batch: Mutex<Batch>,
-    /// Whether `batch` is more than one matrix: as long as it is not, nobody needs the lock.
-    batched: AtomicBool,
+    location: Location,
+}
+
+/// Where a matrix is, and the batch that it is the first of: one state, which one thread may set while another reads it. Values
+/// that were set for one matrix must not be seen with the batch of others. Readers do not lock: a product is a call in the
+/// path of every token.
+#[derive(Debug)]
+struct Location {
+    /// Odd while the state changes.
+    version: AtomicUsize,
+    /// Exposed address of element (0, 0), count and stride of the batch.
+    state: [AtomicUsize; 3],
+    /// Who changes the state.
+    writer: Mutex<()>,
+}
+
+impl Location {
+    fn new(values: usize, batch: Batch) -> Self {
+        let state = [values, batch.count, batch.stride].map(AtomicUsize::new);
+        Self { version: AtomicUsize::new(0), state, writer: Mutex::new(()) }
+    }
+
+    fn get(&self) -> (usize, Batch) {
+        loop {
+            let before = self.version.load(Ordering::Acquire);
+            let [values, count, stride] = [0, 1, 2].map(|i| self.state[i].load(Ordering::Relaxed));
+            fence(Ordering::Acquire);
+            if before % 2 == 0 && self.version.load(Ordering::Relaxed) == before {
+                return (values, Batch { count, stride });
+            }
+            hint::spin_loop();
+        }
+    }
+
+    fn set(&self, change: impl FnOnce(&mut usize, &mut Batch)) {
+        let _alone = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut values, mut batch) = self.get();
+        change(&mut values, &mut batch);
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        for (at, value) in self.state.iter().zip([values, batch.count, batch.stride]) {
+            at.store(value, Ordering::Relaxed);
+        }
+        self.version.store(version.wrapping_add(2), Ordering::Release);
+    }
 }
 
 /// A dense matrix at one moment: meanwhile another thread may set the values or the batch of its descriptor.
@@ -43,6 +85,12 @@ pub struct DnView {
 }
 
 impl DnView {
+    /// Bytes from the first element to one past the last, of one matrix.
+    pub fn extent_bytes(&self) -> usize {
+        // DenseLayout::new has checked that 8 bytes an element fit.
+        self.layout.extent() * self.dtype.size()
+    }
+
     /// Bytes from the first element of the first matrix to one past the last of the last.
     pub fn batch_bytes(&self) -> usize {
         let elements = match self.layout.extent() {
@@ -76,14 +124,7 @@ impl DnMat {
             extent("ld", ld)?,
             order,
         )?;
-        let new = Self {
-            layout,
-            dtype,
-            read_only,
-            values: AtomicUsize::new(0),
-            batch: Mutex::new(Batch::ONE),
-            batched: AtomicBool::new(false),
-        };
+        let new = Self { layout, dtype, read_only, location: Location::new(0, Batch::ONE) };
         new.set_values(values)?;
         Ok(new)
     }
@@ -102,13 +143,8 @@ impl DnMat {
                 ),
             ));
         }
-        self.values.store(address, Ordering::Release);
+        self.location.set(|values, _| *values = address);
         Ok(())
-    }
-
-    /// Address of element (0, 0).
-    pub fn values(&self) -> usize {
-        self.values.load(Ordering::Acquire)
     }
 
     /// Makes it the first of `count` matrices, `stride` elements apart.
@@ -121,28 +157,14 @@ impl DnMat {
         let elements = checked_mul(batch.count - 1, batch.stride, "batch extent")?;
         let elements = checked_add(elements, self.layout.extent(), "batch extent")?;
         checked_mul(elements, 8, "batch extent in bytes")?;
-        let mut place = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        *place = batch;
-        self.batched.store(batch != Batch::ONE, Ordering::Release);
+        self.location.set(|_, old| *old = batch);
         Ok(())
-    }
-
-    /// The batch; one matrix unless it was set.
-    pub fn batch(&self) -> Batch {
-        if !self.batched.load(Ordering::Acquire) {
-            return Batch::ONE;
-        }
-        *self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it describes now.
     pub fn view(&self) -> DnView {
-        DnView {
-            layout: self.layout,
-            dtype: self.dtype,
-            values: self.values(),
-            batch: self.batch(),
-        }
+        let (values, batch) = self.location.get();
+        DnView { layout: self.layout, dtype: self.dtype, values, batch }
     }
 
     /// Shape, leading dimension, order.
@@ -163,12 +185,6 @@ impl DnMat {
     /// Whether the values may only be read.
     pub fn read_only(&self) -> bool {
         self.read_only
-    }
-
-    /// Bytes from the first element to one past the last.
-    pub fn extent_bytes(&self) -> usize {
-        // DenseLayout::new has checked that 8 bytes an element fit.
-        self.layout.extent() * self.dtype.size()
     }
 }
 
@@ -203,8 +219,8 @@ mod tests {
     #[test]
     fn a_batch_spans_from_its_first_to_its_last_element() {
         let m = DnMat::new(4, 8, 8, Order::Row, DType::F16, 64, false).unwrap();
-        assert_eq!(m.batch(), Batch { count: 1, stride: 0 });
-        assert_eq!(m.view().batch_bytes(), m.extent_bytes());
+        assert_eq!(m.view().batch, Batch { count: 1, stride: 0 });
+        assert_eq!(m.view().batch_bytes(), m.view().extent_bytes());
         m.set_batch(3, 40).unwrap();
         assert_eq!(m.view().batch_bytes(), (2 * 40 + 32) * 2);
         for (count, stride, kind) in [
@@ -215,9 +231,35 @@ mod tests {
             (2, i64::MAX, Kind::SizeOverflow),
         ] {
             assert_eq!(m.set_batch(count, stride).unwrap_err().kind(), kind);
-            assert_eq!(m.batch(), Batch { count: 3, stride: 40 }, "a refusal changes nothing");
+            assert_eq!(m.view().batch, Batch { count: 3, stride: 40 }, "a refusal changes nothing");
         }
         m.set_batch(1, 0).unwrap();
         assert_eq!(m.view().batch, Batch { count: 1, stride: 0 });
+    }
+
+    #[test]
+    fn a_view_is_of_one_moment() {
+        // Either a large buffer of eight matrices or a small one of one: never the small one of eight.
+        let m = DnMat::new(4, 8, 8, Order::Row, DType::F16, 64, false).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let torn = std::thread::scope(|threads| {
+            let reader = threads.spawn(|| {
+                let mut torn = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let view = m.view();
+                    torn += usize::from(view.values == 64 && view.batch.count == 8);
+                }
+                torn
+            });
+            for _ in 0..200_000 {
+                m.set_values(1 << 20).unwrap();
+                m.set_batch(8, 40).unwrap();
+                m.set_batch(1, 0).unwrap();
+                m.set_values(64).unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+            reader.join().unwrap()
+        });
+        assert_eq!(torn, 0);
     }
 }
