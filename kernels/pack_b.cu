@@ -3,7 +3,7 @@
 // Packs B for the SpMM kernels when the caller's layout cannot be read in 16-byte pieces along K (row
 // order, odd ld, unaligned pointer, K not a multiple of 8): dst[n][k], zero for K <= k < k_padded.
 //
-// Blocks:   grid (K / 32, N / 32), 32 x 8 threads; a 32 x 32 tile goes through shared memory so that
+// Blocks:   grid (K / 32 x N / 32), K first, 32 x 8 threads; a 32 x 32 tile goes through shared memory so that
 //           both sides are coalesced whichever dimension of B is contiguous.
 // Shared:   32 x 33 halves.
 
@@ -13,7 +13,7 @@
 
 extern "C" __global__ void __launch_bounds__(256) fl_pack_b_f16_sm80(const __grid_constant__ FlPackParams p) {
     __shared__ __half tile[32][33];
-    const uint32_t k0 = blockIdx.x * 32, n0 = blockIdx.y * 32;
+    const uint32_t along_k = (p.k_padded + 31) / 32, k0 = blockIdx.x % along_k * 32, n0 = blockIdx.x / along_k * 32;
     const __half* src = reinterpret_cast<const __half*>(p.src);
     __half* dst = reinterpret_cast<__half*>(p.dst);
     const bool n_contiguous = p.stride_n == 1;

@@ -141,7 +141,7 @@ proptest! {
 fn dimensions_beyond_the_kernels_are_refused_by_name() {
     let header = header_of(Format::Bitmap, (1 << 32, 64), 8);
     let error = Problem::new(&header, 1, BAccess::Direct).unwrap_err();
-    assert_eq!(error.kind(), Kind::NotSupported);
+    assert_eq!(error.kind(), Kind::SizeOverflow);
     assert!(error.message().contains("M = 4294967296"), "{error}");
 }
 

@@ -328,7 +328,7 @@ impl Product {
             _ if self.n == 0 => Ok(0),
             Device::Host => Ok(0),
             Device::Cuda(cuda) => {
-                let pieces = self.pieces(None, usize::MAX);
+                let pieces = self.pieces(None, plan::MOST_COLUMNS);
                 let shape = pieces.shape(header);
                 if pieces.count > 1 && matches!(Way::of(cuda, &shape)?, Way::Together(_)) {
                     let together = Group::together(pieces.count, header.format);
@@ -900,7 +900,7 @@ pub unsafe extern "C" fn flashllmSpMM(
         }
         // SAFETY: the descriptors and the workspace are as the documentation asks of the caller.
         unsafe {
-            let pieces = product.pieces(None, usize::MAX);
+            let pieces = product.pieces(None, plan::MOST_COLUMNS);
             product.run(scalars, &header, buffer, workspace, &Fused::default(), &pieces)
         }
     })

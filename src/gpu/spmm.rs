@@ -417,23 +417,25 @@ fn pack(
 ) -> Result<(u64, usize)> {
     let dst = args.workspace + plan.packed_offset as u64;
     let k_padded = problem.k.next_multiple_of(8);
-    let (kernel, stride_n, planes, grid, block) = if plan.kernel.reads_planes() {
-        let facts = plan.kernel.facts();
-        let planes = facts.slices(problem.n) * facts.n_tiles;
-        let blocks = plan.k_blocks.checked_mul(planes).filter(|&blocks| blocks <= i32::MAX as u32);
-        let blocks = blocks.ok_or_else(|| {
+    let blocks = |along_k: u32, along_n: u32| {
+        along_k.checked_mul(along_n).filter(|&blocks| blocks <= i32::MAX as u32).ok_or_else(|| {
             Error::new(
-                Kind::NotSupported,
+                Kind::SizeOverflow,
                 format!(
                     "SpMM: K = {} and N = {} make more pieces of B than a launch packs",
                     problem.k, problem.n
                 ),
             )
-        })?;
-        (KernelId::PackBPlanesSm90, 0, planes, [blocks, 1, 1], [plan::CHUNK_COLS, 1, 1])
+        })
+    };
+    let (kernel, stride_n, planes, blocks, block) = if plan.kernel.reads_planes() {
+        let facts = plan.kernel.facts();
+        let planes = facts.slices(problem.n) * facts.n_tiles;
+        let blocks = blocks(plan.k_blocks, planes)?;
+        (KernelId::PackBPlanesSm90, 0, planes, blocks, [plan::CHUNK_COLS, 1, 1])
     } else {
-        let grid = [k_padded.div_ceil(32), problem.n.div_ceil(32), 1];
-        (KernelId::PackBSm80, k_padded as usize, 0, grid, [32, 8, 1])
+        let blocks = blocks(k_padded.div_ceil(32), problem.n.div_ceil(32))?;
+        (KernelId::PackBSm80, k_padded as usize, 0, blocks, [32, 8, 1])
     };
     let mut params = PackParams {
         src: args.b,
@@ -452,7 +454,7 @@ fn pack(
     unsafe {
         launch(Launch {
             function: ctx.function(kernel, Entry::Product, DType::F16)?,
-            grid,
+            grid: [blocks, 1, 1],
             block,
             smem_bytes: 0,
             stream: args.stream,

@@ -85,7 +85,7 @@ impl Problem {
         let dim = |name: &str, v: u64| {
             u32::try_from(v).ok().filter(|&v| v <= i32::MAX as u32).ok_or_else(|| {
                 Error::new(
-                    Kind::NotSupported,
+                    Kind::SizeOverflow,
                     format!("SpMM: {name} = {v} is beyond the kernels' limit of {}", i32::MAX),
                 )
             })
@@ -189,6 +189,12 @@ pub fn select(problem: &Problem, props: &DeviceProps) -> Result<LaunchPlan> {
     select_chosen(problem, props, &Choice::default())
 }
 
+/// Slices of N of a launch: CTAs of a grid along y.
+const MOST_SLICES: u32 = 65_535;
+
+/// Columns that every kernel multiplies in one launch: that of SELL has eight a slice.
+pub const MOST_COLUMNS: usize = MOST_SLICES as usize * 8;
+
 /// As [`select`], with what `choice` fixes.
 pub fn select_chosen(
     problem: &Problem,
@@ -245,7 +251,7 @@ pub fn select_chosen(
     // The kernels divide numbers below 2^29 (FlDivisor).
     if line.units() > u64::from(u32::MAX / 8) {
         return Err(Error::new(
-            Kind::NotSupported,
+            Kind::SizeOverflow,
             format!(
                 "SpMM: M = {} and K = {} make more blocks than the kernels count",
                 problem.m, problem.k
@@ -268,13 +274,13 @@ pub fn select_chosen(
         }
         _ => best,
     };
-    if slices > 65_535 {
+    if slices > MOST_SLICES {
         return Err(Error::new(
-            Kind::NotSupported,
+            Kind::SizeOverflow,
             format!(
                 "SpMM: N = {} is beyond the grid's limit of {}",
                 problem.n,
-                65_535 * facts.n_tiles * 8
+                MOST_SLICES * facts.n_tiles * 8
             ),
         ));
     }

@@ -428,6 +428,61 @@ fn a_planned_batch_is_one_launch_where_it_folds_and_one_each_where_not() {
     });
 }
 
+#[test]
+fn columns_without_number_are_packed_and_multiplied() {
+    test("columns_without_number_are_packed_and_multiplied", |fake| {
+        let mut program = Program::default();
+        // The fake kernels touch nothing, so that a few bytes do for all columns. COLS is no multiple of 8.
+        let few = program.prepare_as(RawFormat(1)).unwrap();
+        let columns = 65_535 * 32 + 1;
+        let many = Ready {
+            b: program.dense(COLS, columns, few.workspace),
+            c: program.dense(ROWS, columns, few.workspace),
+            ..few
+        };
+        assert!(size_of_product(&program, &many) > COLS * columns * 2);
+        fake.reset();
+        program.multiply(&many, false).unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+        let (plain, extended) = launches(fake);
+        assert_eq!(plain + extended, 2);
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+#[test]
+fn a_batch_folds_only_as_far_as_one_launch_goes() {
+    test("a_batch_folds_only_as_far_as_one_launch_goes", |fake| {
+        let mut program = Program::default();
+        let few = program.prepare_as(RawFormat(5)).unwrap();
+        let most = 65_535 * 8;
+        // B of each is packed; two that do not fold share a launch.
+        for (columns, count, expected) in
+            [(most / 3, 3, Some(2)), (most / 2 + 8, 2, Some(3)), (most + 1, 1, None)]
+        {
+            let wide = Ready {
+                b: program.dense(COLS, columns, few.workspace),
+                c: program.dense(ROWS, columns, few.workspace),
+                ..few
+            };
+            ok(flashllmDnMatSetStridedBatch(wide.b, count, (COLS * columns) as i64)).unwrap();
+            ok(flashllmDnMatSetStridedBatch(wide.c, count, (ROWS * columns) as i64)).unwrap();
+            fake.reset();
+            let result = program.multiply(&wide, false);
+            if let Some(expected) = expected {
+                result.unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+                let (plain, extended) = launches(fake);
+                assert_eq!(plain + extended, expected, "{columns} x {count}");
+            } else {
+                assert_eq!(result, Err(FLASHLLM_STATUS_SIZE_OVERFLOW));
+                assert!(message().contains("N = 524281"), "{}", message());
+            }
+        }
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
 /// The bytes that flashllmSpMM needs for the descriptors as they are.
 fn size_of_product(program: &Program, r: &Ready) -> usize {
     let ((alpha, beta), mut bytes) = (ones(), 0);
