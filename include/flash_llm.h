@@ -1712,7 +1712,7 @@ flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
  *   is unknown, the shapes or batches do not fit, matA has no compressed data, its buffer was set with a handle
- *   of another device, or (host) matC overlaps another operand;
+ *   of another device, or (host) the memory from matC's first to its last element overlaps that of another operand;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: opA is a transpose, or computeType is not FLASHLLM_R_32F;
  *   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, or workspace is and one is needed;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type, or matC neither that nor
@@ -2100,9 +2100,10 @@ flashllmStatus_t flashllmSpMMGrouped_bufferSize(flashllmHandle_t handle,
  * @param workspace    As flashllmSpMM(), of the size that flashllmSpMMGrouped_bufferSize() says.
  * @return FLASHLLM_STATUS_SUCCESS: the work is done (host) or on the stream (CUDA);
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
- *   FLASHLLM_STATUS_INVALID_VALUE: count is negative, an enumerator is unknown, or a product is not right by
- *   itself (the sentence says which) or not like the others;
+ *   FLASHLLM_STATUS_INVALID_VALUE: count is negative, an enumerator is unknown, a product is not right by itself (the
+ *   sentence says which) or not like the others, or (host) a matC overlaps another operand of the group;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: computeType is not FLASHLLM_R_32F;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: (host) no memory for the group's places;
  *   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, an array is and count is not 0, or workspace is and
  *   one is needed;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a B or C is not of a type that goes with its A;

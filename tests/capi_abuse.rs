@@ -66,6 +66,7 @@ struct World {
     b_f32: flashllmDnMatDescr_t,
     /// M x N.
     c: flashllmDnMatDescr_t,
+    c_other: flashllmDnMatDescr_t,
     c_const: flashllmConstDnMatDescr_t,
     /// M x N inside B's memory, and inside the compressed buffer.
     c_over_b: flashllmDnMatDescr_t,
@@ -232,6 +233,7 @@ impl World {
             b: dense(K, N, N, b, F16),
             b_f32: dense(K, N, N, c, F32),
             c: dense(M, N, N, c, F16),
+            c_other: dense(M, N, N, c.wrapping_add(M * N * 2), F16),
             c_const: dense_const(M, N, c),
             c_over_b: dense(M, N, N, b, F16),
             c_over_a: dense(M, N, N, buffer, F16),

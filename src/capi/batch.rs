@@ -20,7 +20,7 @@ use crate::gpu::spmm::Group;
 use crate::handle::{Context, Device};
 use crate::log::{self, Level};
 use crate::plan::{self, GroupShape, LaunchPlan};
-use crate::types::checked_mul;
+use crate::types::{checked_mul, zeros};
 
 /// Makes a dense matrix descriptor stand for a batch: matrices of one shape, order, ld and type at equal
 /// distances. flashllmSpMM() and plans multiply every B of a batch by the same A; other functions take the
@@ -293,9 +293,10 @@ pub unsafe extern "C" fn flashllmSpMMGrouped_bufferSize(
 /// @param workspace    As flashllmSpMM(), of the size that flashllmSpMMGrouped_bufferSize() says.
 /// @return FLASHLLM_STATUS_SUCCESS: the work is done (host) or on the stream (CUDA);
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
-///   FLASHLLM_STATUS_INVALID_VALUE: count is negative, an enumerator is unknown, or a product is not right by
-///   itself (the sentence says which) or not like the others;
+///   FLASHLLM_STATUS_INVALID_VALUE: count is negative, an enumerator is unknown, a product is not right by itself (the
+///   sentence says which) or not like the others, or (host) a matC overlaps another operand of the group;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: computeType is not FLASHLLM_R_32F;
+///   FLASHLLM_STATUS_ALLOC_FAILED: (host) no memory for the group's places;
 ///   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, an array is and count is not 0, or workspace is and
 ///   one is needed;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a B or C is not of a type that goes with its A;
@@ -341,7 +342,10 @@ pub unsafe extern "C" fn flashllmSpMMGrouped(
         };
         match products.context.device() {
             // SAFETY: the arrays, the matrices and the workspace are as the documentation asks of the caller.
-            Device::Host => unsafe { run_each(&raw, &products, scalars, ptr::null_mut()) },
+            Device::Host => unsafe {
+                check_apart(&raw, &products)?;
+                run_each(&raw, &products, scalars, ptr::null_mut())
+            },
             Device::Cuda(cuda) => {
                 // SAFETY: as above.
                 let (way, need) = unsafe { raw.way(&products, cuda, &shape) }?;
@@ -358,6 +362,55 @@ pub unsafe extern "C" fn flashllmSpMMGrouped(
             }
         }
     })
+}
+
+/// Refuses a group on the host of which a C overlaps another operand, before anything is computed.
+///
+/// # Safety
+/// The arrays must hold `products.count` descriptors.
+unsafe fn check_apart(raw: &Raw, products: &Products) -> Result<()> {
+    let overlap = |i: usize, name: &str, j: usize| {
+        Err(Error::invalid(format!(
+            "product {i}: the memory of {name} and of product {j}'s matC overlaps"
+        )))
+    };
+    // Begin, end and product of each C, those that are not empty: in order, and after the first loop apart.
+    let mut written =
+        zeros::<(usize, usize, usize)>(products.count, "the places of the group's matC")?;
+    for (i, place) in written.iter_mut().enumerate() {
+        // SAFETY: the caller's contract.
+        let product = unsafe { raw.product(products, i) }?;
+        let c = &product.on.c;
+        *place = (c.values, c.values.saturating_add(c.batch_bytes()), i);
+    }
+    written.retain(|&(begin, end, _)| begin < end);
+    written.sort_unstable();
+    for pair in written.windows(2) {
+        if pair[1].0 < pair[0].1 {
+            return overlap(pair[1].2, "matC", pair[0].2);
+        }
+    }
+    for i in 0..products.count {
+        // SAFETY: the caller's contract.
+        let product = unsafe { raw.product(products, i) }?;
+        if product.n == 0 {
+            continue;
+        }
+        let (header, a) = product.ready().map_err(|e| at(i, &e))?;
+        let b = &product.on.b;
+        for (begin, bytes, name) in [
+            (b.values, b.batch_bytes(), "matB"),
+            (a.address, header.total_bytes as usize, "matA's buffer"),
+        ] {
+            let before = written.partition_point(|c| c.0 < begin.saturating_add(bytes));
+            if let Some(&(_, end, j)) = before.checked_sub(1).and_then(|last| written.get(last)) {
+                if end > begin {
+                    return overlap(i, name, j);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// # Safety

@@ -849,7 +849,7 @@ pub unsafe extern "C" fn flashllmSpMM_preprocess(
 ///   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
 ///   FLASHLLM_STATUS_INVALID_VALUE: not descriptors of the right kinds, matC has const values, an enumerator
 ///   is unknown, the shapes or batches do not fit, matA has no compressed data, its buffer was set with a handle
-///   of another device, or (host) matC overlaps another operand;
+///   of another device, or (host) the memory from matC's first to its last element overlaps that of another operand;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: opA is a transpose, or computeType is not FLASHLLM_R_32F;
 ///   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, or workspace is and one is needed;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type, or matC neither that nor

@@ -799,7 +799,7 @@ fn group_cases(t: &mut Table, world: &World) {
         a: Some([w.sparse, w.sparse]),
         b: Some([w.b, w.b]),
         beta: (&raw const ONE).cast(),
-        c: Some([w.c, w.c]),
+        c: Some([w.c, w.c_other]),
         compute: F32,
         alg: 0,
         last: if sized { a.at(0) } else { ptr::null_mut() },
@@ -833,9 +833,18 @@ fn group_cases(t: &mut Table, world: &World) {
         FLASHLLM_STATUS_NULL_POINTER,
         move |w, a| functions[0].1(&Group { last: ptr::null_mut(), ..base(w, a, true) }),
     );
-    t.add("flashllmSpMMGrouped", "C over B", FLASHLLM_STATUS_INVALID_VALUE, move |w, a| {
-        functions[1].1(&Group { c: Some([w.c_over_b, w.c]), ..base(w, a, false) })
-    });
+    type Pair = fn(&World) -> [flashllmDnMatDescr_t; 2];
+    let overlapping: [(&str, Pair); 4] = [
+        ("C over B", |w| [w.c_over_b, w.c]),
+        ("the last C over B", |w| [w.c, w.c_over_b]),
+        ("the last C over A", |w| [w.c, w.c_over_a]),
+        ("two C in one place", |w| [w.c, w.c]),
+    ];
+    for (what, c) in overlapping {
+        t.add("flashllmSpMMGrouped", what, FLASHLLM_STATUS_INVALID_VALUE, move |w, a| {
+            functions[1].1(&Group { c: Some(c(w)), ..base(w, a, false) })
+        });
+    }
     t.add("flashllmSpMMGrouped", "analysed only", FLASHLLM_STATUS_INVALID_VALUE, move |w, a| {
         functions[1].1(&Group { a: Some([w.sparse, w.sparse_analysed]), ..base(w, a, false) })
     });
