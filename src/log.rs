@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -57,10 +57,13 @@ const UNREAD: u32 = u32::MAX;
 const FORBIDDEN: u32 = 1 << 31;
 
 static MASK: AtomicU32 = AtomicU32::new(UNREAD);
-static SINK: Mutex<Sink> = Mutex::new(Sink { file: None, callback: None, started: false });
+static SINK: Mutex<Sink> =
+    Mutex::new(Sink { file: None, wished: None, callback: None, started: false });
 
 struct Sink {
     file: Option<File>,
+    /// The environment's file, until the first message opens it.
+    wished: Option<PathBuf>,
     callback: Option<Callback>,
     started: bool,
 }
@@ -103,6 +106,7 @@ pub fn forbid() {
     let (mut sink, _) = start();
     MASK.store(FORBIDDEN, Ordering::Relaxed);
     sink.file = None;
+    sink.wished = None;
     sink.callback = None;
 }
 
@@ -115,7 +119,9 @@ pub fn set_callback(callback: Option<Callback>) {
 /// Sends messages to the end of a file.
 pub fn open_file(path: &Path) -> std::io::Result<()> {
     let file = File::options().create(true).append(true).open(path)?;
-    start().0.file = Some(file);
+    let (mut sink, _) = start();
+    sink.file = Some(file);
+    sink.wished = None;
     Ok(())
 }
 
@@ -132,13 +138,10 @@ fn start() -> (MutexGuard<'static, Sink>, u32) {
             .or_else(|| number("FLASHLLM_LOG_LEVEL").map(mask_of))
             .unwrap_or(0)
             & mask_of(Level::LAST);
-        if let Some(path) =
-            std::env::var_os("FLASHLLM_LOG_FILE").filter(|p| mask != 0 && !p.is_empty())
-        {
-            let path = path.to_string_lossy().replace("%i", &std::process::id().to_string());
-            // A file that cannot be opened leaves stderr: the wish was to see something.
-            sink.file = File::options().create(true).append(true).open(path).ok();
-        }
+        let path = std::env::var_os("FLASHLLM_LOG_FILE").filter(|path| !path.is_empty());
+        sink.wished = path.map(|path| {
+            path.to_string_lossy().replace("%i", &std::process::id().to_string()).into()
+        });
         MASK.store(mask, Ordering::Relaxed);
     }
     (sink, MASK.load(Ordering::Relaxed))
@@ -163,7 +166,12 @@ fn write(level: Level, function: &str, message: &str) {
             level.name()
         );
         // One write a line, so that lines of threads and processes stay whole. A full disk is no reason to fail.
-        let _ = match &mut start().0.file {
+        let (mut sink, _) = start();
+        if let Some(path) = sink.wished.take() {
+            // A file that cannot be opened leaves stderr: the wish was to see something.
+            sink.file = File::options().create(true).append(true).open(path).ok();
+        }
+        let _ = match &mut sink.file {
             Some(file) => file.write_all(line.as_bytes()),
             None => std::io::stderr().write_all(line.as_bytes()),
         };

@@ -141,7 +141,13 @@ fn something() {
 #[test]
 fn the_environment_says_what_is_logged_and_where() {
     const NAME: &str = "the_environment_says_what_is_logged_and_where";
+    // Whether a call says the level.
+    const BY_CALL: &str = "FLASH_LLM_TEST_BY_CALL";
     if std::env::var_os(CHILD).is_some() {
+        if std::env::var_os(BY_CALL).is_some() {
+            // SAFETY: it takes a number.
+            assert_eq!(unsafe { flashllmLoggerSetLevel(1) }, 0);
+        }
         something();
         return;
     }
@@ -173,21 +179,22 @@ fn the_environment_says_what_is_logged_and_where() {
         assert!(!text.contains("flash_llm]"), "{nonsense}: {text}");
     }
 
-    let file = std::env::temp_dir().join(format!("flash_llm-log-{}-%i", std::process::id()));
-    let text =
-        child(NAME, &[("FLASHLLM_LOG_LEVEL", "1"), ("FLASHLLM_LOG_FILE", file.to_str().unwrap())]);
-    assert!(!text.contains("flash_llm]"), "{text}");
-    let prefix = format!("flash_llm-log-{}-", std::process::id());
-    let written: Vec<_> = std::fs::read_dir(std::env::temp_dir())
-        .unwrap()
-        .flatten()
-        .filter(|e| e.file_name().to_string_lossy().starts_with(&prefix))
-        .collect();
-    assert_eq!(written.len(), 1);
-    assert!(!written[0].file_name().to_string_lossy().contains('%'));
-    let text = std::fs::read_to_string(written[0].path()).unwrap();
-    std::fs::remove_file(written[0].path()).unwrap();
-    assert_eq!(lines(&text, "error"), 1, "{text}");
+    for level in ["FLASHLLM_LOG_LEVEL", BY_CALL] {
+        let file = std::env::temp_dir().join(format!("flash_llm-log-{}-%i", std::process::id()));
+        let text = child(NAME, &[(level, "1"), ("FLASHLLM_LOG_FILE", file.to_str().unwrap())]);
+        assert!(!text.contains("flash_llm]"), "{text}");
+        let prefix = format!("flash_llm-log-{}-", std::process::id());
+        let written: Vec<_> = std::fs::read_dir(std::env::temp_dir())
+            .unwrap()
+            .flatten()
+            .filter(|e| e.file_name().to_string_lossy().starts_with(&prefix))
+            .collect();
+        assert_eq!(written.len(), 1, "{level}");
+        assert!(!written[0].file_name().to_string_lossy().contains('%'));
+        let text = std::fs::read_to_string(written[0].path()).unwrap();
+        std::fs::remove_file(written[0].path()).unwrap();
+        assert_eq!(lines(&text, "error"), 1, "{text}");
+    }
 }
 
 static SEEN: Mutex<Vec<(c_int, String, String)>> = Mutex::new(Vec::new());
