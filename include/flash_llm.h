@@ -398,14 +398,16 @@ typedef enum {
     FLASHLLM_SPMM_PLAN_ACTIVATION = 2,
     /**
      * flashllmConstSpMatDescr_t, default NULL (none). G, of the shape and type of A and in any format, at least
-     * analysed when it is set and converted or adopted at the first execution. The plan keeps the descriptor
-     * alive, the caller its buffer. silu(G * B) * (A * B) is the feed-forward layer of Llama.
+     * analysed when it is set and converted or adopted at the first execution. The plan keeps the matrix
+     * alive, the caller its buffer. Reading gives the descriptor that was set; if that has been destroyed, no function
+     * takes it any more. silu(G * B) * (A * B) is the feed-forward layer of Llama.
      */
     FLASHLLM_SPMM_PLAN_GATE = 3,
     /**
      * flashllmConstDnMatDescr_t, default NULL (none). A matrix of the shape and batch count of C, of any type
      * and order; it is read before C is written, so it may be C itself (the same address, order, ld and
-     * type) but may not overlap it otherwise. The plan keeps the descriptor alive, the caller the values.
+     * type) but may not overlap it otherwise. The plan keeps the matrix alive, the caller the values. Reading is as of
+     * the gate.
      */
     FLASHLLM_SPMM_PLAN_RESIDUAL = 4,
     /**

@@ -170,7 +170,7 @@ impl SpMMPlan {
     /// The algorithm that will run, as it was asked for or as the kernel's number.
     fn algorithm(&self, state: &State) -> i32 {
         match &state.planned {
-            Some(_) if state.algorithm != 0 => state.algorithm,
+            _ if state.algorithm != 0 => state.algorithm,
             Some(planned) => planned.product.kernel.algorithm(),
             None => HOST_ALGORITHM,
         }
@@ -206,10 +206,10 @@ impl Shape {
             }
             return Ok(None);
         };
+        let choice = state.choice()?;
         if state.pieces.n == 0 {
             return Ok(None);
         }
-        let choice = state.choice()?;
         let gate = state.gate.as_ref().map(|g| &g.2);
         let planned =
             Planned::new(props, &self.header, gate, state.pieces.n, &choice, state.limit)?;

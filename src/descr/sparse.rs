@@ -72,6 +72,14 @@ impl Origin {
             Self::Csr => "flashllmCsrToSparse_analysis",
         }
     }
+
+    /// The function that converts it.
+    fn convert(self) -> &'static str {
+        match self {
+            Self::Dense => "flashllmDenseToSparse_convert",
+            Self::Csr => "flashllmCsrToSparse_convert",
+        }
+    }
 }
 
 /// How far the matrix is.
@@ -296,7 +304,8 @@ impl SpMat {
                 Ok((*header, buffer))
             }
             (Stage::Analysed(_), _) => {
-                Err(Error::invalid(format!("{name} is analysed but not converted: call flashllmDenseToSparse_convert")))
+                let convert = state.analysed.map_or(Origin::Dense, |(_, origin, _)| origin).convert();
+                Err(Error::invalid(format!("{name} is analysed but not converted: call {convert}")))
             }
             _ => Err(Error::invalid(format!(
                 "{name} has no compressed buffer: convert a dense matrix, or adopt a buffer with flashllmSpMatSetBuffer"
@@ -402,7 +411,14 @@ mod tests {
         let options = m.read(|s| m.encode_options(s));
         let analysis = analyse(&layout, &[0x3c00; 64], &options).unwrap();
         let bytes = analysis.bytes();
-        m.update(|s| s.set_analysed(analysis, Place::Host, Origin::Dense, 0));
+        for (origin, convert) in [
+            (Origin::Csr, "flashllmCsrToSparse_convert"),
+            (Origin::Dense, "flashllmDenseToSparse_convert"),
+        ] {
+            m.update(|s| s.set_analysed(analysis.clone(), Place::Host, origin, 0));
+            let text = m.ready("matA", Place::Host).unwrap_err().message().to_owned();
+            assert_eq!(text, format!("matA is analysed but not converted: call {convert}"));
+        }
         let text = refusal(Origin::Dense).unwrap();
         assert!(text.starts_with(&format!("matB has no buffer: give it {bytes} bytes")), "{text}");
         let given = |place| Some(Buffer { address: 256, bytes, place });

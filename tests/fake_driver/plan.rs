@@ -29,6 +29,21 @@ pub(super) fn set<T>(plan: flashllmSpMMPlan_t, attr: c_int, value: T) -> flashll
     }
 }
 
+pub(super) fn get(plan: flashllmSpMMPlan_t, attr: c_int) -> c_int {
+    let mut value: c_int = -1;
+    // SAFETY: a place of its own size; the plan is looked up.
+    ok(unsafe {
+        flashllmSpMMPlanGetAttribute(
+            plan,
+            RawSpMMPlanAttribute(attr),
+            (&raw mut value).cast(),
+            size_of::<c_int>(),
+        )
+    })
+    .unwrap();
+    value
+}
+
 pub(super) fn plan_for(program: &Program, r: &Ready) -> flashllmSpMMPlan_t {
     let mut plan = ptr::null_mut();
     // SAFETY: live descriptors and a valid place.
@@ -423,6 +438,31 @@ fn a_planned_batch_is_one_launch_where_it_folds_and_one_each_where_not() {
         }
         ok(flashllmDnMatSetStridedBatch(ready.b, 2, 0)).unwrap();
         assert_eq!(program.multiply(&ready, false), Err(FLASHLLM_STATUS_INVALID_VALUE));
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
+#[test]
+fn a_plan_without_columns_knows_its_algorithm() {
+    test("a_plan_without_columns_knows_its_algorithm", |fake| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap();
+        let none = Ready {
+            b: program.dense(COLS, 0, ready.workspace),
+            c: program.dense(ROWS, 0, ready.workspace),
+            ..ready
+        };
+        let columns = plan_for(&program, &ready);
+        let algorithm = get(columns, ALG_ID);
+        let plan = plan_for(&program, &none);
+        assert_eq!(set(plan, ALG_ID, 999_999_i32), FLASHLLM_STATUS_NOT_SUPPORTED);
+        assert_eq!(set(plan, ALG_ID, algorithm), FLASHLLM_STATUS_SUCCESS, "{}", message());
+        assert_eq!(get(plan, ALG_ID), algorithm);
+        assert_eq!(size_of_workspace(&program, plan), 0);
+        for plan in [plan, columns] {
+            assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+        }
         program.end();
         fake.assert_nothing_alive("at the end");
     });

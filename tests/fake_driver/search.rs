@@ -1,7 +1,7 @@
 //! Searches of plans against the fake driver: what is timed, what is taken, and what is left behind.
 
 use super::plan::{
-    ALG_ID, GATE, SPLITS, execute, ones, plan_for, set, set_apart, size_of_workspace,
+    ALG_ID, GATE, SPLITS, execute, get, ones, plan_for, set, set_apart, size_of_workspace,
 };
 use super::*;
 use flash_llm::capi::plan::*;
@@ -52,21 +52,6 @@ fn search(program: &Program, plan: flashllmSpMMPlan_t, r: &Ready, ways: i32) -> 
     let (status, us) = try_search(program, plan, r, ways);
     assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
     us
-}
-
-fn get(plan: flashllmSpMMPlan_t, attr: c_int) -> c_int {
-    let mut value: c_int = -1;
-    // SAFETY: a place of its own size; the plan is looked up.
-    ok(unsafe {
-        flashllmSpMMPlanGetAttribute(
-            plan,
-            RawSpMMPlanAttribute(attr),
-            (&raw mut value).cast(),
-            size_of::<c_int>(),
-        )
-    })
-    .unwrap();
-    value
 }
 
 /// What of a plan a search may change.
