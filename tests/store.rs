@@ -17,6 +17,7 @@ use flash_llm::capi::store::*;
 use flash_llm::capi::types::*;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_int};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::ptr;
@@ -508,6 +509,71 @@ fn a_writer_that_is_given_up_leaves_nothing_and_the_old_file() {
     good(flashllmDestroy(handle));
 }
 
+/// Both ways to begin a file give this status, and leave what is there.
+#[track_caller]
+fn refused(handle: flashllmHandle_t, path: &Path, status: flashllmStatus_t, says: &str) {
+    let s = compress(handle, 40, 70, &values(40, 70, 1), 2);
+    let before = std::fs::symlink_metadata(path).ok().map(|m| (m.ino(), m.file_type()));
+    let files = || std::fs::read_dir(path.parent().unwrap()).unwrap().count();
+    let count = files();
+    let same = |what: &str| {
+        let now = std::fs::symlink_metadata(path).ok().map(|m| (m.ino(), m.file_type()));
+        assert_eq!(now, before, "{what}: {} was replaced", path.display());
+        assert!(message().contains(says), "{what}: {}", message());
+        assert_eq!(files(), count, "{what}: temporary files are left");
+    };
+    assert_eq!(unsafe { flashllmSpMatSave(handle, s, text(path).as_ptr()) }, status);
+    same("flashllmSpMatSave");
+    let mut writer = ptr::null_mut();
+    let got = unsafe { flashllmSafetensorsWriterCreate(&raw mut writer, text(path).as_ptr(), 0) };
+    assert_eq!((got, writer), (status, ptr::null_mut()));
+    same("flashllmSafetensorsWriterCreate");
+    good(flashllmDestroySpMat(s));
+}
+
+#[test]
+fn only_regular_files_are_replaced() {
+    // Not in the build folder: the path of a socket has 107 bytes at most.
+    let dir = std::env::temp_dir().join(format!("flash_llm-targets-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let handle = host();
+    let named = |name: &str| dir.join(name);
+    let invalid = FLASHLLM_STATUS_INVALID_VALUE;
+    assert_eq!(unsafe { libc::mkfifo(text(&named("pipe")).as_ptr(), 0o600) }, 0);
+    refused(handle, &named("pipe"), invalid, "is a pipe");
+    let _listener = std::os::unix::net::UnixListener::bind(named("socket")).unwrap();
+    refused(handle, &named("socket"), invalid, "is a socket");
+    refused(handle, &dir, invalid, "is a folder");
+    std::os::unix::fs::symlink("pipe", named("link")).unwrap();
+    refused(handle, &named("link"), invalid, "is a pipe");
+    // A defect must not cost the machine its /dev/null: who may replace that can make a node of their own.
+    let (name, null) = (text(&named("device")), libc::makedev(1, 3));
+    let made = unsafe { libc::mknod(name.as_ptr(), libc::S_IFCHR | 0o600, null) } == 0;
+    if made {
+        refused(handle, &named("device"), invalid, "is a device");
+    } else if unsafe { libc::geteuid() } != 0 {
+        refused(handle, Path::new("/dev/null"), invalid, "is a device");
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+    good(flashllmDestroy(handle));
+}
+
+#[test]
+fn a_pipe_that_comes_while_a_file_is_written_stays() {
+    let dir = build_support::scratch("store_pipe");
+    let path = dir.join("model.safetensors");
+    let handle = host();
+    let writer = writer(&path, 0);
+    good(add_dense(handle, writer, c"a", c"U8", &[3], &[1, 2, 3]));
+    assert_eq!(unsafe { libc::mkfifo(text(&path).as_ptr(), 0o600) }, 0);
+    assert_eq!(flashllmSafetensorsWriterFinish(writer), FLASHLLM_STATUS_INVALID_VALUE);
+    assert!(message().contains("is a pipe"), "{}", message());
+    assert!(std::fs::metadata(&path).unwrap().file_type().is_fifo());
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "temporary files are left");
+    good(flashllmSafetensorsWriterDestroy(writer));
+    good(flashllmDestroy(handle));
+}
+
 const CHILD: &str = "FLASH_LLM_STORE_CHILD";
 
 /// Runs the calling test again in a child, which does `body` in the folder and then ends as it likes.
@@ -517,6 +583,13 @@ fn child(test: &str, dir: &Path) -> std::process::Output {
         .env(CHILD, dir)
         .output()
         .unwrap()
+}
+
+#[track_caller]
+fn assert_passes(output: &std::process::Output) {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 fn folder_of_child() -> Option<PathBuf> {
@@ -593,10 +666,7 @@ fn a_disk_that_fills_up_leaves_the_old_file() {
     let dir = build_support::scratch("store_full");
     std::fs::write(dir.join("w"), b"old").unwrap();
     std::fs::write(dir.join("model.safetensors"), b"old").unwrap();
-    let output = child(test, &dir);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    assert_passes(&child(test, &dir));
     assert_eq!(std::fs::read(dir.join("w")).unwrap(), b"old");
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2, "temporary files are left");
 }

@@ -427,14 +427,14 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadSpMat(
 ///
 /// @param[out] writer      Receives the writer; NULL on failure. The caller owns it:
 ///   flashllmSafetensorsWriterDestroy().
-/// @param path             The file, NUL-terminated. An existing one is replaced and its permissions are kept;
-///   a symbolic link is followed.
+/// @param path             The file, NUL-terminated. An existing regular file is replaced and its permissions are kept;
+///   a symbolic link is followed. Anything else is left as it is: a folder, a device, a pipe, a socket.
 /// @param expectedTensors  About how many tensors there will be, or 0. Where there are many more, or their
 ///   names are very long, finishing takes longer, because the data have to be moved.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
-///   FLASHLLM_STATUS_INVALID_VALUE: path is empty or a folder, or expectedTensors is more than a header has
-///   room for;
+///   FLASHLLM_STATUS_INVALID_VALUE: path is empty or leads to something other than a regular file, or
+///   expectedTensors is more than a header has room for;
 ///   FLASHLLM_STATUS_IO_ERROR: the file cannot be created.
 /// @note Thread-safe; allowed during stream capture.
 #[unsafe(no_mangle)]
@@ -602,8 +602,8 @@ pub unsafe extern "C" fn flashllmSafetensorsWriterAddDense(
 ///
 /// @param writer  The writer. Afterwards, also after a failure, it can only be destroyed.
 /// @return FLASHLLM_STATUS_SUCCESS;
-///   FLASHLLM_STATUS_INVALID_VALUE: not a writer, it is finished already, or the header would be larger than
-///   readers accept;
+///   FLASHLLM_STATUS_INVALID_VALUE: not a writer, it is finished already, the header would be larger than
+///   readers accept, or by now something other than a regular file has the name;
 ///   FLASHLLM_STATUS_IO_ERROR: the file cannot be written or renamed. An older file of the name is then as it
 ///   was, and the temporary files are gone.
 /// @note Thread-safe; allowed during stream capture.

@@ -1,8 +1,9 @@
 //! Files that are whole or not there.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,14 +25,12 @@ impl AtomicFile {
     /// Creates the temporary file for `path`.
     pub fn create(path: &Path) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        replaced(path)?;
         // A rename would replace a symbolic link instead of the file it leads to.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let Some(name) = target.file_name() else {
             return Err(Error::invalid(format!("path = {} names no file", path.display())));
         };
-        if target.is_dir() {
-            return Err(Error::invalid(format!("path = {} is a folder", path.display())));
-        }
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let mut temporary = OsString::from(".");
@@ -41,7 +40,7 @@ impl AtomicFile {
             match OpenOptions::new().read(true).write(true).create_new(true).open(&temporary) {
                 Ok(file) => return Ok(Self { file, temporary, target, committed: false }),
                 // Left by a process of the same number that was killed.
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(io("cannot create", &temporary, &error)),
             }
         }
@@ -66,8 +65,8 @@ impl AtomicFile {
         let failed = |error| io("cannot write", &self.temporary, &error);
         // What a tensor that was given up has left behind the end.
         self.file.set_len(bytes).map_err(failed)?;
-        if let Ok(old) = fs::metadata(&self.target) {
-            self.file.set_permissions(old.permissions()).map_err(failed)?;
+        if let Some(permissions) = replaced(&self.target)? {
+            self.file.set_permissions(permissions).map_err(failed)?;
         }
         // Before the rename: after a crash the name must not lead to a file whose bytes were never written.
         self.file.sync_all().map_err(failed)?;
@@ -90,6 +89,29 @@ impl Drop for AtomicFile {
             let _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+/// The permissions of the file that a rename to `path` replaces, if there is one. A rename replaces anything but a
+/// folder, and who writes to a device or a pipe does not want to lose it.
+fn replaced(path: &Path) -> Result<Option<Permissions>> {
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io("cannot write", path, &error)),
+    };
+    let kind = found.file_type();
+    let what = match kind {
+        _ if kind.is_file() => return Ok(Some(found.permissions())),
+        _ if kind.is_dir() => "folder",
+        _ if kind.is_fifo() => "pipe",
+        _ if kind.is_socket() => "socket",
+        _ if kind.is_char_device() || kind.is_block_device() => "device",
+        _ => "special file",
+    };
+    Err(Error::invalid(format!(
+        "path = {} is a {what}, needs a regular file or a name that is free",
+        path.display()
+    )))
 }
 
 #[cfg(test)]
