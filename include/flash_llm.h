@@ -2262,11 +2262,12 @@ flashllmStatus_t flashllmSpMatDeserialize(flashllmHandle_t handle,
  * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
  * @param spMatDescr  The matrix; it holds compressed data, which are read in order with the handle's stream.
  * @param path        The file, NUL-terminated. An existing regular file is replaced and its permissions are kept;
- *   a symbolic link is followed. Anything else is left as it is: a folder, a device, a pipe, a socket.
+ *   a symbolic link is followed, also to a file that does not exist. Anything else is left as it is: a folder,
+ *   a device, a pipe, a socket.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NOT_INITIALIZED: not a handle;
  *   FLASHLLM_STATUS_INVALID_VALUE: not a compressed matrix descriptor, it has no compressed data, they were
- *   set with a handle of another device, or path is empty or leads to something other than a regular file;
+ *   set with a handle of another device, or path names no file or leads to something other than a regular file;
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the data lie in another CUDA context;
  *   FLASHLLM_STATUS_NULL_POINTER: path is NULL;
  *   FLASHLLM_STATUS_IO_ERROR: the file cannot be written;
@@ -2665,12 +2666,13 @@ flashllmStatus_t flashllmSafetensorsLoadSpMat(flashllmHandle_t handle,
  * @param[out] writer      Receives the writer; NULL on failure. The caller owns it:
  *   flashllmSafetensorsWriterDestroy().
  * @param path             The file, NUL-terminated. An existing regular file is replaced and its permissions are kept;
- *   a symbolic link is followed. Anything else is left as it is: a folder, a device, a pipe, a socket.
+ *   a symbolic link is followed, also to a file that does not exist. Anything else is left as it is: a folder,
+ *   a device, a pipe, a socket.
  * @param expectedTensors  About how many tensors there will be, or 0. Where there are many more, or their
  *   names are very long, finishing takes longer, because the data have to be moved.
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
- *   FLASHLLM_STATUS_INVALID_VALUE: path is empty or leads to something other than a regular file, or
+ *   FLASHLLM_STATUS_INVALID_VALUE: path names no file or leads to something other than a regular file, or
  *   expectedTensors is more than a header has room for;
  *   FLASHLLM_STATUS_IO_ERROR: the file cannot be created.
  * @note Thread-safe; allowed during stream capture.

@@ -574,6 +574,46 @@ fn a_pipe_that_comes_while_a_file_is_written_stays() {
     good(flashllmDestroy(handle));
 }
 
+#[test]
+fn a_link_to_nothing_is_followed() {
+    use std::os::unix::fs::symlink;
+    let dir = build_support::scratch("store_links");
+    std::fs::create_dir(dir.join("sub")).unwrap();
+    // In another folder, and back again: a link is relative to the folder that it is in.
+    symlink("sub/second", dir.join("first")).unwrap();
+    symlink("../weights", dir.join("sub/second")).unwrap();
+    symlink("nowhere/weights", dir.join("broken")).unwrap();
+    let handle = host();
+    let s = compress(handle, 40, 70, &values(40, 70, 1), 2);
+    for _ in 0..2 {
+        good(unsafe { flashllmSpMatSave(handle, s, text(&dir.join("first")).as_ptr()) });
+        for link in ["first", "sub/second"] {
+            assert!(dir.join(link).is_symlink(), "{link} was replaced");
+        }
+        assert_eq!(std::fs::read(dir.join("weights")).unwrap(), serialize(handle, s));
+    }
+    refused(handle, &dir.join("broken"), FLASHLLM_STATUS_IO_ERROR, "nowhere");
+    assert!(std::fs::metadata(dir.join("weights")).unwrap().is_file());
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 4, "temporary files are left");
+    good(flashllmDestroySpMat(s));
+    good(flashllmDestroy(handle));
+}
+
+#[test]
+fn a_name_with_a_slash_at_its_end_is_no_file() {
+    let dir = build_support::scratch("store_slash");
+    let handle = host();
+    for name in ["new/", "new/."] {
+        let path = dir.join(name);
+        let s = compress(handle, 40, 70, &values(40, 70, 1), 2);
+        let status = unsafe { flashllmSpMatSave(handle, s, text(&path).as_ptr()) };
+        assert_eq!(status, FLASHLLM_STATUS_INVALID_VALUE, "{name}");
+        assert!(message().contains("names no file"), "{}", message());
+    }
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+    good(flashllmDestroy(handle));
+}
+
 const CHILD: &str = "FLASH_LLM_STORE_CHILD";
 
 /// Runs the calling test again in a child, which does `body` in the folder and then ends as it likes.

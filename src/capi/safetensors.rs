@@ -428,12 +428,13 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadSpMat(
 /// @param[out] writer      Receives the writer; NULL on failure. The caller owns it:
 ///   flashllmSafetensorsWriterDestroy().
 /// @param path             The file, NUL-terminated. An existing regular file is replaced and its permissions are kept;
-///   a symbolic link is followed. Anything else is left as it is: a folder, a device, a pipe, a socket.
+///   a symbolic link is followed, also to a file that does not exist. Anything else is left as it is: a folder,
+///   a device, a pipe, a socket.
 /// @param expectedTensors  About how many tensors there will be, or 0. Where there are many more, or their
 ///   names are very long, finishing takes longer, because the data have to be moved.
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
-///   FLASHLLM_STATUS_INVALID_VALUE: path is empty or leads to something other than a regular file, or
+///   FLASHLLM_STATUS_INVALID_VALUE: path names no file or leads to something other than a regular file, or
 ///   expectedTensors is more than a header has room for;
 ///   FLASHLLM_STATUS_IO_ERROR: the file cannot be created.
 /// @note Thread-safe; allowed during stream capture.

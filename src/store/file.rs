@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -10,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::io;
 use crate::error::{Error, Result};
+
+/// Symbolic links that lead to each other, as many as the system follows.
+const MOST_LINKS: usize = 40;
 
 /// A new file under a temporary name in the folder of its final one. Until [`AtomicFile::commit`] whatever
 /// has the final name stays as it is; without it the temporary file is removed.
@@ -26,9 +30,11 @@ impl AtomicFile {
     pub fn create(path: &Path) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         replaced(path)?;
-        // A rename would replace a symbolic link instead of the file it leads to.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let Some(name) = target.file_name() else {
+        let target = resolve(path);
+        // file_name() looks past a slash at the end, behind which there would have to be a folder.
+        let text = target.as_os_str().as_bytes();
+        let slash = text.ends_with(b"/") || text.ends_with(b"/.");
+        let Some(name) = target.file_name().filter(|_| !slash) else {
             return Err(Error::invalid(format!("path = {} names no file", path.display())));
         };
         loop {
@@ -89,6 +95,19 @@ impl Drop for AtomicFile {
             let _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+/// Where `path` leads, also when nothing is there yet: a rename would replace a symbolic link instead of the file that
+/// it leads to.
+fn resolve(path: &Path) -> PathBuf {
+    let mut target = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(link) = fs::read_link(&target) else { break };
+        // Relative to the folder that the link is in.
+        target.pop();
+        target.push(link);
+    }
+    target
 }
 
 /// The permissions of the file that a rename to `path` replaces, if there is one. A rename replaces anything but a
