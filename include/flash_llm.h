@@ -2667,7 +2667,7 @@ flashllmStatus_t flashllmSafetensorsLoadSpMat(flashllmHandle_t handle,
  *   flashllmSafetensorsWriterDestroy().
  * @param path             The file, NUL-terminated. An existing regular file is replaced and its permissions are kept;
  *   a symbolic link is followed, also to a file that does not exist. Anything else is left as it is: a folder,
- *   a device, a pipe, a socket.
+ *   a device, a pipe, a socket. A relative path is of the working directory at the time of this call.
  * @param expectedTensors  About how many tensors there will be, or 0. Where there are many more, or their
  *   names are very long, finishing takes longer, because the data have to be moved.
  * @return FLASHLLM_STATUS_SUCCESS;

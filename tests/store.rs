@@ -712,6 +712,33 @@ fn a_disk_that_fills_up_leaves_the_old_file() {
 }
 
 #[test]
+fn another_working_directory_changes_nothing_for_an_open_writer() {
+    let test = "another_working_directory_changes_nothing_for_an_open_writer";
+    if let Some(dir) = folder_of_child() {
+        let handle = host();
+        std::env::set_current_dir(&dir).unwrap();
+        let writer = writer(Path::new("model.safetensors"), 0);
+        let given_up = self::writer(Path::new("other.safetensors"), 0);
+        std::env::set_current_dir("sub").unwrap();
+        for writer in [writer, given_up] {
+            good(add_dense(handle, writer, c"odd", c"U8", &[3], &[1, 2, 3]));
+            good(add_dense(handle, writer, c"even", c"U8", &[256], &[7; 256]));
+        }
+        good(flashllmSafetensorsWriterFinish(writer));
+        for writer in [writer, given_up] {
+            good(flashllmSafetensorsWriterDestroy(writer));
+        }
+        return;
+    }
+    let dir = build_support::scratch("store_directory");
+    std::fs::create_dir(dir.join("sub")).unwrap();
+    assert_passes(&child(test, &dir));
+    assert_eq!(entries(open(&dir.join("model.safetensors"))).len(), 2);
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2, "temporary files are left");
+    assert_eq!(std::fs::read_dir(dir.join("sub")).unwrap().count(), 0);
+}
+
+#[test]
 fn the_products_of_shards_make_up_the_product_of_the_whole() {
     let handle = host();
     let (rows, n) = (650, 5);

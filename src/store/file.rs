@@ -28,19 +28,16 @@ pub struct AtomicFile {
 impl AtomicFile {
     /// Creates the temporary file for `path`.
     pub fn create(path: &Path) -> Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         replaced(path)?;
-        let target = resolve(path);
-        // file_name() looks past a slash at the end, behind which there would have to be a folder.
-        let text = target.as_os_str().as_bytes();
-        let slash = text.ends_with(b"/") || text.ends_with(b"/.");
-        let Some(name) = target.file_name().filter(|_| !slash) else {
-            return Err(Error::invalid(format!("path = {} names no file", path.display())));
-        };
+        Self::begin(resolve(path)?)
+    }
+
+    fn begin(target: PathBuf) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let mut temporary = OsString::from(".");
-            temporary.push(name);
+            temporary.push(target.file_name().unwrap_or_default());
             temporary.push(format!(".{}-{number}.tmp", process::id()));
             let temporary = target.with_file_name(temporary);
             match OpenOptions::new().read(true).write(true).create_new(true).open(&temporary) {
@@ -50,6 +47,11 @@ impl AtomicFile {
                 Err(error) => return Err(io("cannot create", &temporary, &error)),
             }
         }
+    }
+
+    /// A second temporary file in the same folder, for what is kept only until this one is whole.
+    pub(crate) fn beside(&self) -> Result<Self> {
+        Self::begin(self.target.clone())
     }
 
     /// Writes at an offset.
@@ -81,8 +83,7 @@ impl AtomicFile {
         self.committed = true;
         // The rename itself is on the disk once the folder is. Some file systems cannot sync a folder;
         // then a crash may bring the old file back, whole.
-        let folder = self.target.parent().filter(|p| !p.as_os_str().is_empty());
-        if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
+        if let Ok(folder) = File::open(folder_of(&self.target)) {
             let _ = folder.sync_all();
         }
         Ok(())
@@ -98,8 +99,8 @@ impl Drop for AtomicFile {
 }
 
 /// Where `path` leads, also when nothing is there yet: a rename would replace a symbolic link instead of the file that
-/// it leads to.
-fn resolve(path: &Path) -> PathBuf {
+/// it leads to. It is absolute, so that it leads there from any working directory.
+fn resolve(path: &Path) -> Result<PathBuf> {
     let mut target = path.to_owned();
     for _ in 0..MOST_LINKS {
         let Ok(link) = fs::read_link(&target) else { break };
@@ -107,7 +108,20 @@ fn resolve(path: &Path) -> PathBuf {
         target.pop();
         target.push(link);
     }
-    target
+    // file_name() looks past a slash at the end, behind which there would have to be a folder.
+    let text = target.as_os_str().as_bytes();
+    let slash = text.ends_with(b"/") || text.ends_with(b"/.");
+    let Some(name) = target.file_name().filter(|_| !slash) else {
+        return Err(Error::invalid(format!("path = {} names no file", path.display())));
+    };
+    // A working directory may lie where this process must not look: then there is only the path as it was given.
+    let folder = fs::canonicalize(folder_of(&target)).ok().filter(|folder| folder.is_dir());
+    Ok(folder.map_or_else(|| target.clone(), |folder| folder.join(name)))
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The permissions of the file that a rename to `path` replaces, if there is one. A rename replaces anything but a

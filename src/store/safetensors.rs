@@ -297,7 +297,6 @@ pub struct Writer {
     entries: Vec<Entry>,
     names: BTreeSet<String>,
     metadata: BTreeMap<String, String>,
-    path: std::path::PathBuf,
 }
 
 #[derive(Debug)]
@@ -335,7 +334,6 @@ impl Writer {
             entries: Vec::new(),
             names: BTreeSet::new(),
             metadata: BTreeMap::new(),
-            path: path.to_owned(),
         })
     }
 
@@ -444,7 +442,7 @@ impl Writer {
     ) -> Result<()> {
         let spooled = bytes % ALIGN as u64 != 0;
         if spooled && self.spool.is_none() {
-            self.spool = Some(AtomicFile::create(&self.path)?);
+            self.spool = Some(self.file.beside()?);
         }
         let (file, base, offset) = match &self.spool {
             Some(spool) if spooled => (spool, 0, self.spooled),
