@@ -614,6 +614,29 @@ fn a_name_with_a_slash_at_its_end_is_no_file() {
     good(flashllmDestroy(handle));
 }
 
+#[test]
+fn every_name_that_the_system_takes_can_be_saved() {
+    let dir = build_support::scratch("store_names");
+    let handle = host();
+    let s = compress(handle, 40, 70, &values(40, 70, 1), 2);
+    for length in [1, 230, 240, 250, 255] {
+        let path = dir.join("x".repeat(length));
+        // The same name twice: new, and in the place of an old file.
+        good(unsafe { flashllmSpMatSave(handle, s, text(&path).as_ptr()) });
+        assert_eq!(std::fs::read(&path).unwrap(), serialize(handle, s), "{length} bytes");
+        let writer = writer(&path, 0);
+        good(add_dense(handle, writer, c"odd", c"U8", &[3], &[1, 2, 3]));
+        good(flashllmSafetensorsWriterFinish(writer));
+        good(flashllmSafetensorsWriterDestroy(writer));
+        assert_eq!(entries(open(&path)).len(), 1, "{length} bytes");
+    }
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 5, "temporary files are left");
+    let long = dir.join("x".repeat(256));
+    refused(handle, &long, FLASHLLM_STATUS_IO_ERROR, "name too long");
+    good(flashllmDestroySpMat(s));
+    good(flashllmDestroy(handle));
+}
+
 const CHILD: &str = "FLASH_LLM_STORE_CHILD";
 
 /// Runs the calling test again in a child, which does `body` in the folder and then ends as it likes.

@@ -1,6 +1,5 @@
 //! Files that are whole or not there.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -36,15 +35,16 @@ impl AtomicFile {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let mut temporary = OsString::from(".");
-            temporary.push(target.file_name().unwrap_or_default());
-            temporary.push(format!(".{}-{number}.tmp", process::id()));
-            let temporary = target.with_file_name(temporary);
+            // Without the name of the file, which may be as long as a name can be.
+            let temporary =
+                target.with_file_name(format!(".flash_llm-{}-{number}.tmp", process::id()));
             match OpenOptions::new().read(true).write(true).create_new(true).open(&temporary) {
                 Ok(file) => return Ok(Self { file, temporary, target, committed: false }),
                 // Left by a process of the same number that was killed.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(io("cannot create", &temporary, &error)),
+                Err(error) => {
+                    return Err(io("cannot create a temporary file for", &target, &error));
+                }
             }
         }
     }
@@ -58,19 +58,19 @@ impl AtomicFile {
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.file
             .write_all_at(bytes, offset)
-            .map_err(|error| io("cannot write", &self.temporary, &error))
+            .map_err(|error| io("cannot write", &self.target, &error))
     }
 
     /// Reads back what was written.
     pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
         self.file
             .read_exact_at(bytes, offset)
-            .map_err(|error| io("cannot read", &self.temporary, &error))
+            .map_err(|error| io("cannot read back", &self.target, &error))
     }
 
     /// Puts the complete file on the disk and then in the place of the old one.
     pub fn commit(mut self, bytes: u64) -> Result<()> {
-        let failed = |error| io("cannot write", &self.temporary, &error);
+        let failed = |error| io("cannot write", &self.target, &error);
         // What a tensor that was given up has left behind the end.
         self.file.set_len(bytes).map_err(failed)?;
         if let Some(permissions) = replaced(&self.target)? {

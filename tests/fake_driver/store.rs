@@ -178,11 +178,10 @@ fn failures_while_storing_and_loading_are_mapped_and_leak_nothing() {
                 fake.assert_nothing_alive(&what);
                 assert!(std::fs::read(&path).unwrap() == old, "{what}: the file changed");
                 let folder = std::fs::read_dir(path.parent().unwrap()).unwrap();
-                let stem = path.file_name().unwrap().to_string_lossy().into_owned();
-                let left = folder.flatten().filter(|entry| {
-                    let name = entry.file_name().to_string_lossy().into_owned();
-                    name.contains(&stem) && name.ends_with(".tmp")
-                });
+                let prefix = format!(".flash_llm-{}-", std::process::id());
+                let left = folder
+                    .flatten()
+                    .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
                 assert_eq!(left.count(), 0, "{what}: temporary files are left");
             }
         }
