@@ -2257,7 +2257,8 @@ flashllmStatus_t flashllmSpMatDeserialize(flashllmHandle_t handle,
  * Writes a compressed matrix to a file, in the form of flashllmSpMatSerialize().
  *
  * It is written to a temporary file in the same folder, put on the disk, and renamed: at every moment, and
- * after a crash, path leads to the old file or to the new one, whole. A failure removes the temporary file.
+ * after a crash, path leads to the old file or to the new one, whole. A failure removes the temporary file, which
+ * nobody but its owner can read.
  *
  * @param handle      The handle that the matrix's buffer was set with, or another of the same device.
  * @param spMatDescr  The matrix; it holds compressed data, which are read in order with the handle's stream.
@@ -2660,8 +2661,8 @@ flashllmStatus_t flashllmSafetensorsLoadSpMat(flashllmHandle_t handle,
  *
  * Each tensor goes to the disk as it is added, so that a model larger than memory can be written, compressed
  * layer by layer. Until flashllmSafetensorsWriterFinish() everything is in temporary files in the same
- * folder; a file that has the name already stays as it is. In the finished file compressed matrices, and all
- * tensors of a multiple of 256 bytes, begin at multiples of 256 bytes.
+ * folder, which nobody but their owner can read; a file that has the name already stays as it is. In the finished
+ * file compressed matrices, and all tensors of a multiple of 256 bytes, begin at multiples of 256 bytes.
  *
  * @param[out] writer      Receives the writer; NULL on failure. The caller owns it:
  *   flashllmSafetensorsWriterDestroy().

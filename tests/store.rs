@@ -17,7 +17,7 @@ use flash_llm::capi::store::*;
 use flash_llm::capi::types::*;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_int};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::ptr;
@@ -759,6 +759,69 @@ fn another_working_directory_changes_nothing_for_an_open_writer() {
     assert_eq!(entries(open(&dir.join("model.safetensors"))).len(), 2);
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2, "temporary files are left");
     assert_eq!(std::fs::read_dir(dir.join("sub")).unwrap().count(), 0);
+}
+
+/// Permissions of the temporary files in a folder.
+fn modes_of_temporary_files(dir: &Path) -> Vec<u32> {
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    let hidden = names.filter(|name| name.as_encoded_bytes().starts_with(b"."));
+    hidden.map(|name| mode(&dir.join(name))).collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn nobody_else_can_read_a_file_before_it_is_finished() {
+    let test = "nobody_else_can_read_a_file_before_it_is_finished";
+    if let Some(dir) = folder_of_child() {
+        let handle = host();
+        let s = compress(handle, 40, 70, &values(40, 70, 1), 2);
+        let (path, saved) = (dir.join("model.safetensors"), dir.join("saved"));
+        // (umask, of the old file, changed while it is written, of the new one)
+        for (mask, old, changed, want) in [
+            (0o022, None, None, 0o644),
+            (0o002, None, None, 0o664),
+            (0o077, None, None, 0o600),
+            (0o000, None, None, 0o666),
+            (0o777, None, None, 0o000),
+            (0o022, Some(0o600), None, 0o600),
+            (0o022, Some(0o664), None, 0o664),
+            (0o022, Some(0o400), None, 0o400),
+            (0o022, Some(0o644), Some(0o600), 0o600),
+        ] {
+            let case = format!("umask {mask:#o}, {old:?}, {changed:?}");
+            let set = |path: &Path, bits| {
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(bits)).unwrap();
+            };
+            for path in [&path, &saved] {
+                let _ = std::fs::remove_file(path);
+                if let Some(bits) = old {
+                    std::fs::write(path, b"old").unwrap();
+                    set(path, bits);
+                }
+            }
+            unsafe { libc::umask(mask) };
+            let writer = writer(&path, 0);
+            good(add_dense(handle, writer, c"odd", c"U8", &[3], &[1, 2, 3]));
+            good(add_dense(handle, writer, c"even", c"U8", &[256], &[7; 256]));
+            // What is to be the file, and where the odd tensor waits.
+            assert_eq!(modes_of_temporary_files(&dir), [0o600 & !mask; 2], "{case}");
+            if let Some(bits) = changed {
+                set(&path, bits);
+            }
+            good(flashllmSafetensorsWriterFinish(writer));
+            good(flashllmSafetensorsWriterDestroy(writer));
+            assert_eq!(mode(&path), want, "{case}");
+            good(unsafe { flashllmSpMatSave(handle, s, text(&saved).as_ptr()) });
+            assert_eq!(mode(&saved), old.unwrap_or(want), "{case}");
+            assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2, "{case}");
+        }
+        return;
+    }
+    let dir = build_support::scratch("store_private");
+    assert_passes(&child(test, &dir));
 }
 
 #[test]

@@ -422,8 +422,8 @@ pub unsafe extern "C" fn flashllmSafetensorsLoadSpMat(
 ///
 /// Each tensor goes to the disk as it is added, so that a model larger than memory can be written, compressed
 /// layer by layer. Until flashllmSafetensorsWriterFinish() everything is in temporary files in the same
-/// folder; a file that has the name already stays as it is. In the finished file compressed matrices, and all
-/// tensors of a multiple of 256 bytes, begin at multiples of 256 bytes.
+/// folder, which nobody but their owner can read; a file that has the name already stays as it is. In the finished
+/// file compressed matrices, and all tensors of a multiple of 256 bytes, begin at multiples of 256 bytes.
 ///
 /// @param[out] writer      Receives the writer; NULL on failure. The caller owns it:
 ///   flashllmSafetensorsWriterDestroy().

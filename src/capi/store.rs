@@ -522,7 +522,8 @@ pub unsafe extern "C" fn flashllmSpMatDeserialize(
 /// Writes a compressed matrix to a file, in the form of flashllmSpMatSerialize().
 ///
 /// It is written to a temporary file in the same folder, put on the disk, and renamed: at every moment, and
-/// after a crash, path leads to the old file or to the new one, whole. A failure removes the temporary file.
+/// after a crash, path leads to the old file or to the new one, whole. A failure removes the temporary file, which
+/// nobody but its owner can read.
 ///
 /// @param handle      The handle that the matrix's buffer was set with, or another of the same device.
 /// @param spMatDescr  The matrix; it holds compressed data, which are read in order with the handle's stream.

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,37 +21,29 @@ pub struct AtomicFile {
     file: File,
     temporary: PathBuf,
     target: PathBuf,
+    /// What the file gets if there is no old one when it is committed.
+    permissions: Permissions,
     committed: bool,
 }
 
 impl AtomicFile {
-    /// Creates the temporary file for `path`.
+    /// Creates the temporary file for `path`. Nobody else may read it before it is the file: the old one may have been
+    /// private.
     pub fn create(path: &Path) -> Result<Self> {
-        replaced(path)?;
-        Self::begin(resolve(path)?)
-    }
-
-    fn begin(target: PathBuf) -> Result<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            // Without the name of the file, which may be as long as a name can be.
-            let temporary =
-                target.with_file_name(format!(".flash_llm-{}-{number}.tmp", process::id()));
-            match OpenOptions::new().read(true).write(true).create_new(true).open(&temporary) {
-                Ok(file) => return Ok(Self { file, temporary, target, committed: false }),
-                // Left by a process of the same number that was killed.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(io("cannot create a temporary file for", &target, &error));
-                }
-            }
-        }
+        let old = replaced(path)?;
+        let target = resolve(path)?;
+        let permissions = old.map_or_else(|| permissions_of_new(&target), Ok)?;
+        Self::begin(target, permissions)
     }
 
     /// A second temporary file in the same folder, for what is kept only until this one is whole.
     pub(crate) fn beside(&self) -> Result<Self> {
-        Self::begin(self.target.clone())
+        Self::begin(self.target.clone(), self.permissions.clone())
+    }
+
+    fn begin(target: PathBuf, permissions: Permissions) -> Result<Self> {
+        let (file, temporary) = create_beside(&target, 0o600)?;
+        Ok(Self { file, temporary, target, permissions, committed: false })
     }
 
     /// Writes at an offset.
@@ -73,9 +65,9 @@ impl AtomicFile {
         let failed = |error| io("cannot write", &self.target, &error);
         // What a tensor that was given up has left behind the end.
         self.file.set_len(bytes).map_err(failed)?;
-        if let Some(permissions) = replaced(&self.target)? {
-            self.file.set_permissions(permissions).map_err(failed)?;
-        }
+        // The old file's are those of now, should they have changed meanwhile.
+        let permissions = replaced(&self.target)?.unwrap_or_else(|| self.permissions.clone());
+        self.file.set_permissions(permissions).map_err(failed)?;
         // Before the rename: after a crash the name must not lead to a file whose bytes were never written.
         self.file.sync_all().map_err(failed)?;
         fs::rename(&self.temporary, &self.target)
@@ -96,6 +88,34 @@ impl Drop for AtomicFile {
             let _ = fs::remove_file(&self.temporary);
         }
     }
+}
+
+/// A new file in the folder of `target`, and its path. The mode is subject to the umask.
+fn create_beside(target: &Path, mode: u32) -> Result<(File, PathBuf)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(mode);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Without the name of the file, which may be as long as a name can be.
+        let path = target.with_file_name(format!(".flash_llm-{}-{number}.tmp", process::id()));
+        match options.open(&path) {
+            Ok(file) => return Ok((file, path)),
+            // Left by a process of the same number that was killed.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io("cannot create a temporary file for", target, &error)),
+        }
+    }
+}
+
+/// The permissions that a new file gets in the folder of `target`. The umask can be read only by setting it, for all
+/// threads, and it is not all that counts: a folder may have an access list for what is created in it. So an empty file
+/// is created to see, in which nobody can read anything.
+fn permissions_of_new(target: &Path) -> Result<Permissions> {
+    let (file, path) = create_beside(target, 0o666)?;
+    let found = file.metadata();
+    let _ = fs::remove_file(path);
+    Ok(found.map_err(|error| io("cannot create", target, &error))?.permissions())
 }
 
 /// Where `path` leads, also when nothing is there yet: a rename would replace a symbolic link instead of the file that
