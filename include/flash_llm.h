@@ -2195,10 +2195,12 @@ flashllmStatus_t flashllmSpMatSerialize(flashllmHandle_t handle,
  * @return FLASHLLM_STATUS_SUCCESS;
  *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: bytes is more than an address space holds;
- *   FLASHLLM_STATUS_CORRUPT_DATA: it is not the header of a stored matrix, or a damaged one;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: it is not the header of a stored matrix, a damaged one, or one of sizes that no
+ *   matrix has;
  *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version.
- * @note Thread-safe; allowed during stream capture. The header's checksum is verified; whether the rest
- *   agrees with it flashllmSpMatDeserialize() finds out.
+ * @note Thread-safe; allowed during stream capture. The header's checksum is verified, and that a matrix can
+ *   have these sizes (nnz is at most rows times cols, which is within 63 bits, and the bytes are those that a matrix
+ *   of so many rows and columns can take); whether the rest agrees with it flashllmSpMatDeserialize() finds out.
  */
 FLASHLLM_API
 flashllmStatus_t flashllmSpMatGetSerializedInfo(const void *serialized,
@@ -2300,7 +2302,8 @@ flashllmStatus_t flashllmSpMatSave(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
  *   FLASHLLM_STATUS_INVALID_VALUE: path is empty;
  *   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
- *   FLASHLLM_STATUS_CORRUPT_DATA: it does not begin with the header of a stored matrix, or a damaged one;
+ *   FLASHLLM_STATUS_CORRUPT_DATA: it does not begin with the header of a stored matrix, or with a damaged one or one of
+ *   sizes that no matrix has;
  *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version.
  * @note Thread-safe; allowed during stream capture.
  */

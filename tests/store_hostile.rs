@@ -15,7 +15,7 @@ use flash_llm::store::matrix;
 use flash_llm::store::safetensors::Reader;
 use flash_llm::types::{DenseLayout, Format, Order, Preference};
 use proptest::prelude::*;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::ptr;
 use std::sync::LazyLock;
@@ -121,8 +121,10 @@ fn lies_with_right_checksums_are_named() {
         refused(80, u64::MAX, "bytes of section 0");
         refused(112, u64::MAX, "bytes of section 1");
         refused(112, 1 << 62, "total bytes");
-        refused(32, 1 << 40, "its header says");
-        refused(40, u64::MAX, "its header says");
+        // Refused by what a matrix can be, or by what this one is.
+        refused(32, 1 << 40, "section 0");
+        refused(40, u64::MAX, "cols");
+        refused(32, 69, "its header says");
         refused(48, 0, "its header says");
         refused(16, 2 << 32 | 2, "flags");
         refused(16, 3, "sections");
@@ -132,11 +134,116 @@ fn lies_with_right_checksums_are_named() {
         refused(240, 1 << 56, "reserved byte");
         // A total that the file does not have.
         let mut bytes = good.clone();
-        put64(&mut bytes, 112, u64::from_le_bytes(good[112..120].try_into().unwrap()) + (1 << 40));
-        put64(&mut bytes, 24, good.len() as u64 + (1 << 40));
+        put64(&mut bytes, 112, u64::from_le_bytes(good[112..120].try_into().unwrap()) + 256);
+        put64(&mut bytes, 24, good.len() as u64 + 256);
         seal(&mut bytes);
         let error = matrix::read(&bytes, Verify::Full).unwrap_err();
         assert!(error.message().contains("are there"), "{error}");
+    }
+}
+
+/// What a caller allocates by: the 256 bytes of a header, whose checksum fits.
+fn told(bytes: &[u8]) -> (flashllmStatus_t, [i64; 3], usize, usize) {
+    let (mut rows, mut cols, mut nnz, mut buffer, mut total) = (-7, -7, -7, 7, 7);
+    let mut dtype = flashllmDataType_t::FLASHLLM_R_32F;
+    let mut format = flashllmFormat_t::FLASHLLM_FORMAT_AUTO;
+    let status = unsafe {
+        flashllmSpMatGetSerializedInfo(
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            &raw mut rows,
+            &raw mut cols,
+            &raw mut nnz,
+            &raw mut dtype,
+            &raw mut format,
+            &raw mut buffer,
+            &raw mut total,
+        )
+    };
+    (status, [rows, cols, nnz], buffer, total)
+}
+
+/// The same of a file that consists of these bytes.
+fn told_of_file(name: &str, bytes: &[u8]) -> (flashllmStatus_t, [i64; 3], usize, usize) {
+    let path = scratch(name);
+    std::fs::write(&path, bytes).unwrap();
+    let text = CString::new(path.to_str().unwrap()).unwrap();
+    let (mut rows, mut cols, mut nnz, mut buffer, mut total) = (-7, -7, -7, 7, 7);
+    let mut dtype = flashllmDataType_t::FLASHLLM_R_32F;
+    let mut format = flashllmFormat_t::FLASHLLM_FORMAT_AUTO;
+    let status = unsafe {
+        flashllmSpMatGetFileInfo(
+            text.as_ptr(),
+            &raw mut rows,
+            &raw mut cols,
+            &raw mut nnz,
+            &raw mut dtype,
+            &raw mut format,
+            &raw mut buffer,
+            &raw mut total,
+        )
+    };
+    std::fs::remove_file(path).unwrap();
+    (status, [rows, cols, nnz], buffer, total)
+}
+
+fn said() -> String {
+    unsafe { CStr::from_ptr(flashllmGetLastErrorMessage()) }.to_str().unwrap().to_owned()
+}
+
+/// (name in the sentence, offset in the header, value)
+type Lie = (&'static str, usize, u64);
+
+#[test]
+fn sizes_that_no_matrix_has_are_not_told() {
+    let untouched = (FLASHLLM_STATUS_CORRUPT_DATA, [-7; 3], 7, 7);
+    for good in STORED.iter() {
+        let (status, [rows, cols, nnz], buffer, total) = told(&good[..256]);
+        assert_eq!((status, rows, cols, total), (FLASHLLM_STATUS_SUCCESS, 70, 300, good.len()));
+        assert!(nnz == 3000 && buffer > 256 && buffer <= total - 256);
+        let dtype = u64::from_le_bytes(good[56..64].try_into().unwrap());
+        let typed = |number: u64| dtype & 0xffff_ffff | number << 32;
+        let at = |at: usize| u64::from_le_bytes(good[at..at + 8].try_into().unwrap());
+        // Section 1 and the total longer by this much.
+        let longer = |by: u64| [("section 1", 112, at(112) + by), ("", 24, at(24) + by)];
+        let mut cases: Vec<Vec<Lie>> = vec![
+            vec![("rows", 32, 0)],
+            vec![("rows", 32, u64::MAX)],
+            vec![("rows", 32, 1 << 63)],
+            vec![("cols", 40, 0)],
+            vec![("cols", 40, u64::MAX)],
+            vec![("cols", 40, (1 << 63) + 7)],
+            // 2^64 and 2^63 elements.
+            vec![("rows", 32, 1 << 32), ("", 40, 1 << 32)],
+            vec![("rows", 32, 1 << 32), ("", 40, 1 << 31)],
+            vec![("nnz", 48, 70 * 300 + 1)],
+            vec![("nnz", 48, u64::MAX - 4)],
+            vec![("element type", 56, typed(0))],
+            vec![("element type", 56, typed(1))],
+            vec![("element type", 56, typed(u64::from(u32::MAX)))],
+            // A table of other rows and columns.
+            vec![("section 0", 32, 1 << 30)],
+            vec![("section 0", 40, 1 << 30)],
+            // As large as an address space, and more than these blocks can have.
+            longer((1 << 63) - 256 - at(24)).to_vec(),
+            longer((1 << 63) - 512 - at(24)).to_vec(),
+            longer(1 << 40).to_vec(),
+            longer(1 << 24).to_vec(),
+        ];
+        // Blocks of Tiled-CSL may be empty.
+        if good[56] != Format::TiledCsl as u8 {
+            cases.push(vec![("section 1", 112, 0), ("", 24, at(104))]);
+        }
+        for lies in cases {
+            let mut bytes = good[..256].to_vec();
+            for (_, at, value) in &lies {
+                put64(&mut bytes, *at, *value);
+            }
+            seal(&mut bytes);
+            assert_eq!(told(&bytes), untouched, "{lies:?}");
+            assert!(said().contains(lies[0].0), "{lies:?}: {}", said());
+            assert_eq!(told_of_file("hostile-info", &bytes), untouched, "{lies:?}");
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use super::guard::{Out, aligned, guard, null, out};
 use super::object;
 use super::status::flashllmStatus_t;
 use super::types::{
-    RawDataType, RawVerify, flashllmConstSpMatDescr_t, flashllmDataType_t, flashllmFormat_t,
-    flashllmHandle_t, flashllmSpMatDescr_t,
+    RawVerify, flashllmConstSpMatDescr_t, flashllmDataType_t, flashllmFormat_t, flashllmHandle_t,
+    flashllmSpMatDescr_t,
 };
 use crate::descr::{Buffer, SpMat, Stage};
 use crate::error::{Error, Kind, Result};
@@ -300,25 +300,17 @@ impl InfoOut {
 
     /// # Safety
     /// All pointers must be valid for writing.
-    unsafe fn write(self, info: &matrix::Info) -> Result<()> {
-        let dtype = i32::try_from(info.dtype)
-            .ok()
-            .and_then(|number| flashllmDataType_t::try_from(RawDataType(number)).ok())
-            .ok_or_else(|| {
-                let text = format!("stored matrix: element type = {} is unknown", info.dtype);
-                Error::new(Kind::CorruptData, text)
-            })?;
+    unsafe fn write(self, info: &matrix::Info) {
         // SAFETY: the caller's contract; each is written once.
         unsafe {
             self.rows.write(info.rows as i64);
             self.cols.write(info.cols as i64);
             self.nnz.write(info.nnz as i64);
-            self.dtype.write(dtype);
+            self.dtype.write(info.dtype.into());
             self.format.write(Some(info.format).into());
             self.buffer_bytes.write(info.buffer_bytes);
             self.serialized_bytes.write(info.serialized_bytes);
         }
-        Ok(())
     }
 }
 
@@ -423,10 +415,12 @@ pub unsafe extern "C" fn flashllmSpMatSerialize(
 /// @return FLASHLLM_STATUS_SUCCESS;
 ///   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: bytes is more than an address space holds;
-///   FLASHLLM_STATUS_CORRUPT_DATA: it is not the header of a stored matrix, or a damaged one;
+///   FLASHLLM_STATUS_CORRUPT_DATA: it is not the header of a stored matrix, a damaged one, or one of sizes that no
+///   matrix has;
 ///   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version.
-/// @note Thread-safe; allowed during stream capture. The header's checksum is verified; whether the rest
-///   agrees with it flashllmSpMatDeserialize() finds out.
+/// @note Thread-safe; allowed during stream capture. The header's checksum is verified, and that a matrix can
+///   have these sizes (nnz is at most rows times cols, which is within 63 bits, and the bytes are those that a matrix
+///   of so many rows and columns can take); whether the rest agrees with it flashllmSpMatDeserialize() finds out.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmSpMatGetSerializedInfo(
     serialized: *const c_void,
@@ -449,7 +443,8 @@ pub unsafe extern "C" fn flashllmSpMatGetSerializedInfo(
         let stored = unsafe { slice::from_raw_parts(serialized.cast::<u8>(), bytes) };
         let info = matrix::info(stored)?;
         // SAFETY: the caller gives valid pointers or NULL, which was refused.
-        unsafe { outs.write(&info) }
+        unsafe { outs.write(&info) };
+        Ok(())
     })
 }
 
@@ -575,7 +570,8 @@ pub unsafe extern "C" fn flashllmSpMatSave(
 ///   FLASHLLM_STATUS_NULL_POINTER: a pointer is NULL;
 ///   FLASHLLM_STATUS_INVALID_VALUE: path is empty;
 ///   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
-///   FLASHLLM_STATUS_CORRUPT_DATA: it does not begin with the header of a stored matrix, or a damaged one;
+///   FLASHLLM_STATUS_CORRUPT_DATA: it does not begin with the header of a stored matrix, or with a damaged one or one of
+///   sizes that no matrix has;
 ///   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version.
 /// @note Thread-safe; allowed during stream capture.
 #[unsafe(no_mangle)]
@@ -596,7 +592,8 @@ pub unsafe extern "C" fn flashllmSpMatGetFileInfo(
         let file = Mapped::open(path)?;
         let info = matrix::info(file.as_ref())?;
         // SAFETY: the caller gives valid pointers or NULL, which was refused.
-        unsafe { outs.write(&info) }
+        unsafe { outs.write(&info) };
+        Ok(())
     })
 }
 

@@ -23,6 +23,8 @@
 //! All integers are little-endian. The counts and offsets are redundant on purpose: a reader recomputes
 //! them from rows, cols and tile shape, so a damaged header is refused instead of believed.
 
+use std::ops::RangeInclusive;
+
 use crate::error::{Error, Kind, Result};
 use crate::types::{DType, Format};
 
@@ -47,6 +49,39 @@ pub const fn tile(format: Format) -> (usize, usize) {
         Format::Slots => (slots::TILE_ROWS, slots::TILE_COLS),
         Format::TiledCsl => (tiled_csl::TILE_ROWS, tiled_csl::TILE_COLS),
     }
+}
+
+/// Fewest and most units a block can have.
+const fn block_units(format: Format) -> (u32, u32) {
+    match format {
+        Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS),
+        Format::Bitmap => (bitmap::LEAST_UNITS, bitmap::MOST_UNITS),
+        Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS),
+        Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS),
+        Format::TiledCsl => {
+            (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS / tiled_csl::VECTOR) as u32)
+        }
+    }
+}
+
+/// Where the data of a buffer begin and how many bytes they can have, for who is told of a buffer before it is there,
+/// and would allocate by that. Refuses a matrix that has no buffer.
+pub(crate) fn sizes(
+    format: Format,
+    rows: u64,
+    cols: u64,
+    nnz: u64,
+) -> Result<(u64, RangeInclusive<u64>)> {
+    let (least, most) = block_units(format);
+    let content =
+        Content { format, reordered: false, rows, cols, nnz, data_bytes: 0, max_block: least };
+    let header = Header::new(&content)?;
+    // The table counts units in 32 bits.
+    let units = |each: u32| {
+        (header.blocks() as u64).saturating_mul(u64::from(each)).min(u64::from(u32::MAX))
+    };
+    let unit = header.unit_bytes();
+    Ok((header.data_offset, units(least) * unit..=units(most) * unit))
 }
 
 /// Alignment of the buffer's base and of its data section.
@@ -177,15 +212,7 @@ impl Header {
 
     /// Fewest and most units a block can have.
     pub fn block_units(&self) -> (u32, u32) {
-        match self.format {
-            Format::Banked => (banked::LEAST_UNITS, banked::MOST_UNITS),
-            Format::Bitmap => (bitmap::LEAST_UNITS, bitmap::MOST_UNITS),
-            Format::Sell => (sell::LEAST_UNITS, sell::MOST_UNITS),
-            Format::Slots => (slots::FIXED_UNITS, slots::MOST_UNITS),
-            Format::TiledCsl => {
-                (0, (tiled_csl::TILE_ROWS * tiled_csl::TILE_COLS / tiled_csl::VECTOR) as u32)
-            }
-        }
+        block_units(self.format)
     }
 
     fn expected_entries(&self) -> Option<u64> {

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::{ALIGN, AtomicFile, Found, Unverified, corrupt};
 use crate::error::{Error, Kind, Result};
 use crate::format::{self, Header, Verify};
-use crate::types::{Format, checked_add};
+use crate::types::{DType, Format, checked_add};
 
 /// Bytes of the header, and where the compressed buffer begins.
 pub const HEADER_BYTES: usize = 256;
@@ -19,15 +19,17 @@ const FIRST_SECTION: usize = 64;
 const SECTION_BYTES: usize = 32;
 const END: usize = FIRST_SECTION + SECTIONS * SECTION_BYTES;
 const CHECKSUM: usize = 248;
+/// The most bytes that a file or a block of memory has, in whole alignments.
+const MOST_BYTES: u64 = i64::MAX as u64 / ALIGN as u64 * ALIGN as u64;
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Storage format.
     pub format: Format,
-    /// Element type, cudaDataType's number.
-    pub dtype: u32,
-    /// Rows (M).
+    /// Element type.
+    pub dtype: DType,
+    /// Rows (M). Rows times columns, and so each of the numbers, is within 63 bits.
     pub rows: u64,
     /// Columns (K).
     pub cols: u64,
@@ -187,7 +189,8 @@ fn wrong(field: &str, value: impl std::fmt::Display, needs: impl std::fmt::Displ
     corrupt(format!("stored matrix: {field} = {value}, needs {needs}"))
 }
 
-/// Reads and checks the header, of which `bytes` has at least the 256. What follows is not looked at.
+/// Reads and checks the header, of which `bytes` has at least the 256. What follows is not looked at, but a matrix can
+/// have these sizes: a caller allocates by them.
 pub fn info(bytes: &[u8]) -> Result<Info> {
     let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
         return Err(corrupt(format!(
@@ -233,6 +236,11 @@ pub fn info(bytes: &[u8]) -> Result<Info> {
         .into_iter()
         .find(|&format| format as u32 == u32_at(56))
         .ok_or_else(|| wrong("format", u32_at(56), "1, 2, 3, 4 or 5"))?;
+    let dtype = match u32_at(60) {
+        2 => DType::F16,
+        14 => DType::BF16,
+        other => return Err(wrong("element type", other, "2 (fp16) or 14 (bfloat16)")),
+    };
     if let Some(at) = bytes[END..CHECKSUM].iter().position(|&byte| byte != 0) {
         return Err(wrong("reserved byte", END + at, "zero there"));
     }
@@ -252,10 +260,8 @@ pub fn info(bytes: &[u8]) -> Result<Info> {
                 format!("{next} and a multiple of {ALIGN}"),
             ));
         }
-        next = next
-            .checked_add(section.bytes)
-            .filter(|&end| i64::try_from(end).is_ok())
-            .ok_or_else(|| {
+        next =
+            next.checked_add(section.bytes).filter(|&end| end <= MOST_BYTES).ok_or_else(|| {
                 wrong(&format!("bytes of section {index}"), section.bytes, "an end within 63 bits")
             })?;
     }
@@ -263,12 +269,25 @@ pub fn info(bytes: &[u8]) -> Result<Info> {
     if u64_at(24) != total {
         return Err(wrong("total bytes", u64_at(24), total));
     }
+    let (rows, cols, nnz) = (u64_at(32), u64_at(40), u64_at(48));
+    if rows.checked_mul(cols).is_none_or(|elements| i64::try_from(elements).is_err()) {
+        return Err(wrong("rows x cols", format!("{rows} x {cols}"), "a product within 63 bits"));
+    }
+    let (front, data) = format::header::sizes(format, rows, cols, nnz)
+        .map_err(|error| corrupt(format!("stored matrix: {}", error.message())))?;
+    if found[0].bytes != front {
+        return Err(wrong("bytes of section 0", found[0].bytes, front));
+    }
+    if !data.contains(&found[1].bytes) {
+        let needs = format!("{} to {} for its rows and columns", data.start(), data.end());
+        return Err(wrong("bytes of section 1", found[1].bytes, needs));
+    }
     Ok(Info {
         format,
-        dtype: u32_at(60),
-        rows: u64_at(32),
-        cols: u64_at(40),
-        nnz: u64_at(48),
+        dtype,
+        rows,
+        cols,
+        nnz,
         buffer_bytes: (next - HEADER_BYTES as u64) as usize,
         serialized_bytes: total as usize,
         sections: found,
@@ -321,7 +340,7 @@ pub fn find(bytes: &[u8], verify: Verify) -> Result<Found<'_>> {
         return Err(corrupt("stored matrix: the padding at its end is not zero"));
     }
     let header = format::validate_front(buffer)?;
-    let says = (info.format, info.dtype, info.rows, info.cols, info.nnz);
+    let says = (info.format, info.dtype as u32, info.rows, info.cols, info.nnz);
     let holds = (header.format, header.dtype as u32, header.rows, header.cols, header.nnz);
     if says != holds {
         return Err(corrupt(format!(
