@@ -2303,7 +2303,7 @@ flashllmStatus_t flashllmSpMatSave(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_INVALID_VALUE: path is empty;
  *   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
  *   FLASHLLM_STATUS_CORRUPT_DATA: it does not begin with the header of a stored matrix, or with a damaged one or one of
- *   sizes that no matrix has;
+ *   sizes that no matrix has, or the file has fewer bytes than the header says;
  *   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version.
  * @note Thread-safe; allowed during stream capture.
  */

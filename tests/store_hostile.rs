@@ -247,6 +247,21 @@ fn sizes_that_no_matrix_has_are_not_told() {
     }
 }
 
+#[test]
+fn a_file_that_was_cut_short_does_not_tell_sizes() {
+    for good in STORED.iter() {
+        let whole = told_of_file("hostile-cut", good);
+        assert_eq!(whole, told(&good[..256]));
+        for length in [256, 257, good.len() - 1] {
+            let cut = told_of_file("hostile-cut", &good[..length]);
+            assert_eq!(cut, (FLASHLLM_STATUS_CORRUPT_DATA, [-7; 3], 7, 7), "{length} bytes");
+            assert!(said().contains(&format!("{length} are there")), "{}", said());
+        }
+        // What follows is not looked at.
+        assert_eq!(told_of_file("hostile-cut", &[good, &[1][..]].concat()), whole);
+    }
+}
+
 /// A .safetensors file of a matrix of each format and two dense tensors, as other writers make them.
 static MODEL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let path = scratch("hostile-model");

@@ -571,7 +571,7 @@ pub unsafe extern "C" fn flashllmSpMatSave(
 ///   FLASHLLM_STATUS_INVALID_VALUE: path is empty;
 ///   FLASHLLM_STATUS_IO_ERROR: the file cannot be opened;
 ///   FLASHLLM_STATUS_CORRUPT_DATA: it does not begin with the header of a stored matrix, or with a damaged one or one of
-///   sizes that no matrix has;
+///   sizes that no matrix has, or the file has fewer bytes than the header says;
 ///   FLASHLLM_STATUS_VERSION_MISMATCH: it has another version.
 /// @note Thread-safe; allowed during stream capture.
 #[unsafe(no_mangle)]
@@ -590,7 +590,7 @@ pub unsafe extern "C" fn flashllmSpMatGetFileInfo(
         let path = unsafe { self::path(path) }?;
         let outs = InfoOut::new(rows, cols, nnz, r#type, format, bufferBytes, serializedBytes)?;
         let file = Mapped::open(path)?;
-        let info = matrix::info(file.as_ref())?;
+        let info = matrix::info_of_whole(file.as_ref())?;
         // SAFETY: the caller gives valid pointers or NULL, which was refused.
         unsafe { outs.write(&info) };
         Ok(())

@@ -294,6 +294,19 @@ pub fn info(bytes: &[u8]) -> Result<Info> {
     })
 }
 
+/// [`info`] of bytes that are all there are, and fewer than the header says in a file that was cut short.
+pub fn info_of_whole(bytes: &[u8]) -> Result<Info> {
+    let info = info(bytes)?;
+    if info.serialized_bytes > bytes.len() {
+        return Err(corrupt(format!(
+            "stored matrix: total bytes = {}, and {} are there",
+            info.serialized_bytes,
+            bytes.len()
+        )));
+    }
+    Ok(info)
+}
+
 /// Checks a stored matrix and gives the compressed buffer in it.
 pub fn read(bytes: &[u8], verify: Verify) -> Result<(Header, &[u8])> {
     let found = find(bytes, verify)?;
@@ -310,15 +323,8 @@ pub fn read(bytes: &[u8], verify: Verify) -> Result<(Header, &[u8])> {
 /// [`read`] of a matrix that is checked further while, and after, it is copied: the checksum of its data and the
 /// contents of its blocks are left to do.
 pub fn find(bytes: &[u8], verify: Verify) -> Result<Found<'_>> {
-    let info = info(bytes)?;
-    let Some(bytes) = bytes.get(..info.serialized_bytes) else {
-        return Err(corrupt(format!(
-            "stored matrix: total bytes = {}, and {} are there",
-            info.serialized_bytes,
-            bytes.len()
-        )));
-    };
-    let (buffer, padding) = bytes[HEADER_BYTES..].split_at(info.buffer_bytes);
+    let info = info_of_whole(bytes)?;
+    let (buffer, padding) = bytes[HEADER_BYTES..info.serialized_bytes].split_at(info.buffer_bytes);
     let [front, data] = info.sections;
     let later = |index: usize, section: Section| {
         let begin = section.offset as usize - HEADER_BYTES;
