@@ -229,36 +229,11 @@ pub fn select_chosen(
                 .min_by(|a, b| a.0.total_cmp(&b.0))
                 .map(|(_, c)| c)
         })
-        .ok_or_else(|| match choice.kernel {
-            Some(kernel) => Error::new(
-                Kind::NotSupported,
-                format!(
-                    "algorithm {} does not multiply a {:?} matrix of this size with these blocks on {} (compute capability {}.{})",
-                    choice.algorithm(kernel).id(), problem.format, props.name, props.cc.0, props.cc.1
-                ),
-            ),
-            None => Error::new(
-                Kind::InsufficientResources,
-                format!(
-                    "SpMM: the largest block of A needs more shared memory than the {} bytes of {} (compute capability {}.{})",
-                    props.smem_per_block_optin, props.name, props.cc.0, props.cc.1
-                ),
-            ),
-        })?;
+        .ok_or_else(|| nothing_runs(problem, props, choice))?;
 
-    let facts = best.kernel.facts();
     let line = Line::new(&best, problem);
-    // The kernels divide numbers below 2^29 (FlDivisor).
-    if line.units() > u64::from(u32::MAX / 8) {
-        return Err(Error::new(
-            Kind::SizeOverflow,
-            format!(
-                "SpMM: M = {} and K = {} make more blocks than the kernels count",
-                problem.m, problem.k
-            ),
-        ));
-    }
     let slices = best.slices(problem);
+    check_limits(problem, &best, &line, slices)?;
     let sms = sms_of(&best);
     let parts = match choice.parts {
         Some(parts) => parts.clamp(1, line.k_blocks),
@@ -274,52 +249,7 @@ pub fn select_chosen(
         }
         _ => best,
     };
-    if slices > MOST_SLICES {
-        return Err(Error::new(
-            Kind::SizeOverflow,
-            format!(
-                "SpMM: N = {} is beyond the grid's limit of {}",
-                problem.n,
-                MOST_SLICES * facts.n_tiles * 8
-            ),
-        ));
-    }
-
-    let align = |bytes: usize| checked_aligned(bytes, "workspace");
-    let counters = checked_mul(
-        checked_mul((line.groups * best.warps()) as usize, slices as usize, "workspace")?,
-        8,
-        "workspace",
-    )?;
-    let partials_offset = align(counters)?;
-    // Two partial tiles a row tile (fl_streamk.cuh), tile_rows x 8 * n_tiles columns of fp32 each.
-    let tile_bytes = (facts.tile_rows * 8 * 4 * facts.n_tiles) as usize;
-    let partial_tiles = if facts.family.warps_roam() {
-        // As many as any number of slices takes, so that the workspace grows with N.
-        let ctas = choice.max_ctas.map_or(u32::MAX, |most| most.saturating_mul(slices));
-        let ctas = ctas.min(props.sm_count.max(slices)) as usize;
-        checked_mul(ctas, 2 * facts.warps as usize, "workspace")?
-    } else {
-        checked_mul(slices as usize, 2 * (ctas * best.group_tiles) as usize, "workspace")?
-    };
-    let packed_offset = align(checked_add(
-        partials_offset,
-        checked_mul(partial_tiles, tile_bytes, "workspace")?,
-        "workspace",
-    )?)?;
-    let packed = |rows: u32, cols: u32| {
-        let elements = checked_mul(rows as usize, cols as usize, "workspace")?;
-        align(checked_mul(elements, 2, "workspace")?)
-    };
-    let packed_bytes = match problem.b {
-        _ if best.kernel.reads_planes() => {
-            packed(line.k_blocks * CHUNK_COLS, slices * facts.n_tiles * 8)?
-        }
-        BAccess::Direct => 0,
-        BAccess::Packed => packed(problem.k.next_multiple_of(8), problem.n)?,
-    };
-    let workspace_bytes = checked_add(packed_offset, packed_bytes, "workspace")?;
-
+    let workspace = Workspace::new(problem, props, choice, &best, &line, slices, ctas)?;
     Ok(LaunchPlan {
         kernel: best.kernel,
         ctas,
@@ -334,11 +264,109 @@ pub fn select_chosen(
         parts,
         deals_tiles: line.tiles_by_bytes(parts),
         pairs: line.pairs(parts, sms),
-        partials_offset,
-        packed_offset,
-        packed_bytes,
-        workspace_bytes,
+        partials_offset: workspace.partials_offset,
+        packed_offset: workspace.packed_offset,
+        packed_bytes: workspace.packed_bytes,
+        workspace_bytes: workspace.bytes,
     })
+}
+
+/// Why no kernel runs the product.
+#[cold]
+fn nothing_runs(problem: &Problem, props: &DeviceProps, choice: &Choice) -> Error {
+    match choice.kernel {
+        Some(kernel) => Error::new(
+            Kind::NotSupported,
+            format!(
+                "algorithm {} does not multiply a {:?} matrix of this size with these blocks on {} (compute capability {}.{})",
+                choice.algorithm(kernel).id(),
+                problem.format,
+                props.name,
+                props.cc.0,
+                props.cc.1
+            ),
+        ),
+        None => Error::new(
+            Kind::InsufficientResources,
+            format!(
+                "SpMM: the largest block of A needs more shared memory than the {} bytes of {} (compute capability {}.{})",
+                props.smem_per_block_optin, props.name, props.cc.0, props.cc.1
+            ),
+        ),
+    }
+}
+
+/// Refuses what a launch cannot count.
+fn check_limits(problem: &Problem, best: &Candidate, line: &Line, slices: u32) -> Result<()> {
+    // The kernels divide numbers below 2^29 (FlDivisor).
+    if line.units() > u64::from(u32::MAX / 8) {
+        return Err(Error::new(
+            Kind::SizeOverflow,
+            format!(
+                "SpMM: M = {} and K = {} make more blocks than the kernels count",
+                problem.m, problem.k
+            ),
+        ));
+    }
+    if slices > MOST_SLICES {
+        return Err(Error::new(
+            Kind::SizeOverflow,
+            format!(
+                "SpMM: N = {} is beyond the grid's limit of {}",
+                problem.n,
+                MOST_SLICES * best.kernel.facts().n_tiles * 8
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Where what is in the workspace of a launch: counters first, then the sums of parts, then packed B.
+struct Workspace {
+    partials_offset: usize,
+    packed_offset: usize,
+    packed_bytes: usize,
+    bytes: usize,
+}
+
+impl Workspace {
+    fn new(
+        problem: &Problem,
+        props: &DeviceProps,
+        choice: &Choice,
+        best: &Candidate,
+        line: &Line,
+        slices: u32,
+        ctas: u32,
+    ) -> Result<Self> {
+        let facts = best.kernel.facts();
+        let align = |bytes: usize| checked_aligned(bytes, "workspace");
+        let mul = |a: usize, b: usize| checked_mul(a, b, "workspace");
+        let counters = mul(mul((line.groups * best.warps()) as usize, slices as usize)?, 8)?;
+        let partials_offset = align(counters)?;
+        // Two partial tiles a row tile (fl_streamk.cuh), tile_rows x 8 * n_tiles columns of fp32 each.
+        let tile_bytes = (facts.tile_rows * 8 * 4 * facts.n_tiles) as usize;
+        let partial_tiles = if facts.family.warps_roam() {
+            // As many as any number of slices takes, so that the workspace grows with N.
+            let ctas = choice.max_ctas.map_or(u32::MAX, |most| most.saturating_mul(slices));
+            let ctas = ctas.min(props.sm_count.max(slices)) as usize;
+            mul(ctas, 2 * facts.warps as usize)?
+        } else {
+            mul(slices as usize, 2 * (ctas * best.group_tiles) as usize)?
+        };
+        let partials = mul(partial_tiles, tile_bytes)?;
+        let packed_offset = align(checked_add(partials_offset, partials, "workspace")?)?;
+        let packed = |rows: u32, cols: u32| align(mul(mul(rows as usize, cols as usize)?, 2)?);
+        let packed_bytes = match problem.b {
+            _ if best.kernel.reads_planes() => {
+                packed(line.k_blocks * CHUNK_COLS, slices * facts.n_tiles * 8)?
+            }
+            BAccess::Direct => 0,
+            BAccess::Packed => packed(problem.k.next_multiple_of(8), problem.n)?,
+        };
+        let bytes = checked_add(packed_offset, packed_bytes, "workspace")?;
+        Ok(Self { partials_offset, packed_offset, packed_bytes, bytes })
+    }
 }
 
 /// Microseconds that the launch is estimated to take; `None` on a device that nobody has measured.

@@ -1,7 +1,8 @@
 //! The time of a launch, as a function of what the launch does and of coefficients that measurements gave.
 //!
-//! The functions are here, the coefficients in [`table`](super::table): a tuning program fits the latter with
-//! the very functions that selection uses.
+//! The functions are here, with the numbers that are one for all kernels and were found on an H200 (docs/kernels-log.md,
+//! "Where CTAs read B"); the coefficients of each kernel, by device, are in [`table`](super::table): a tuning program fits
+//! those with the very functions that selection uses, and leaves the others as they are.
 
 use super::KernelId;
 
@@ -195,14 +196,14 @@ impl Units {
         let read = f64::from(f.kernel.b_bytes()) / rate;
         let unit = f64::from(slices) * longer(self.unit + tiles * tile, read);
         // A slot is asked for, filled and multiplied, while the others of its tile are. Who has none waits for none.
-        let slots = if f.a_slots == 0 { f64::INFINITY } else { f64::from(f.a_slots) };
-        let in_turn = (unit + self.latency + block) / slots;
+        let staged = if f.a_slots == 0 { f64::INFINITY } else { f64::from(f.a_slots) };
+        let in_turn = (unit + self.latency + block) / staged;
         let busiest = together * f.busiest as f64;
         let turns = together * f.busiest.div_ceil(u64::from(slices)) as f64;
         let multiplied = turns * unit.max(in_turn);
-        let slots = slots * f64::from(slices);
+        let all_staged = staged * f64::from(slices);
         let arrived =
-            (tiles * block + self.latency / slots) * (f.fair as f64).max(busiest / SHARES);
+            (tiles * block + self.latency / all_staged) * (f.fair as f64).max(busiest / SHARES);
         let either = longer(multiplied, arrived);
         // A part is as large as the row group.
         let facts = f.kernel.facts();
@@ -218,8 +219,8 @@ impl Units {
             0 => 0.0,
             cut => 1.0 + SECOND * f64::from(cut - 1),
         };
-        let cut = together * self.fix_up * (waits * (1.0 + parts) + summed);
-        self.launch + either + cut + STAGED * at_once * block
+        let ends = together * self.fix_up * (waits * (1.0 + parts) + summed);
+        self.launch + either + ends + STAGED * at_once * block
     }
 }
 

@@ -325,7 +325,7 @@ fn attributes_that_cannot_change_a_plan_do_not_plan_anew() {
     test("attributes_that_cannot_change_a_plan_do_not_plan_anew", |fake| {
         // SAFETY: a function that lives as long as the program.
         unsafe {
-            assert_eq!(flashllmLoggerSetCallback(Some(count_plans)), FLASHLLM_STATUS_SUCCESS)
+            assert_eq!(flashllmLoggerSetCallback(Some(count_plans)), FLASHLLM_STATUS_SUCCESS);
         };
         assert_eq!(flashllmLoggerSetLevel(3), FLASHLLM_STATUS_SUCCESS);
         let planned = || PLANNED.swap(0, std::sync::atomic::Ordering::Relaxed);
