@@ -101,6 +101,31 @@ def test_the_file_has_the_rights_of_any_new_file(rng, tmp_path) -> None:
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_a_file_that_is_replaced_gives_its_rights(rng, tmp_path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(b"old")
+    path.chmod(0o640)
+    save_file({"x": np.ones(4, np.float16)}, path)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_is_followed_and_a_pipe_is_refused(rng, tmp_path) -> None:
+    target, link, pipe = (tmp_path / name for name in ("target", "link", "pipe"))
+    link.symlink_to(target)
+    save_file({"x": np.ones(4, np.float16)}, link)
+    assert link.is_symlink() and load_file(target)["x"].tolist() == [1, 1, 1, 1]
+    os.mkfifo(pipe)
+    with pytest.raises(ValueError, match="is not a regular file"):
+        save_file({"x": np.ones(4, np.float16)}, pipe)
+    assert pipe.is_fifo() and sorted(os.listdir(tmp_path)) == ["link", "pipe", "target"]
+
+
+def test_any_name_can_be_saved(rng, tmp_path) -> None:
+    path = tmp_path / ("n" * 255)
+    save_file({"x": np.ones(4, np.float16)}, path)
+    assert os.listdir(tmp_path) == [path.name]
+
+
 @needs_torch
 def test_numpy_and_torch_read_the_same_file(rng, tmp_path) -> None:
     import torch

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 from typing import Any, Mapping, Optional, Union
 
@@ -70,12 +71,16 @@ def save_file(
 ) -> None:
     """Writes compressed matrices and dense arrays to one safetensors file.
 
-    The file is written under a temporary name and renamed, so that a crash leaves an older file as it was.
+    The file is written under a temporary name, which nobody else can read, and renamed, so that a crash leaves an older file
+    as it was. A symbolic link is followed, and a file that is replaced gives the new one its permissions.
 
     Args:
         tensors: names to :class:`SparseMatrix`, numpy arrays or tensors (all dense ones of one kind).
         path: the file.
         metadata: further entries for its metadata.
+
+    Raises:
+        ValueError: two tensors would have one name, or something that is not a regular file has the path.
     """
     plain: dict[str, Any] = {}
     notes = dict(metadata or {})
@@ -89,8 +94,11 @@ def save_file(
             plain[name] = tensor
     if len(plain) != len(tensors):
         raise ValueError("two tensors would have the same name in the file")
-    directory = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=os.path.basename(path), suffix=".tmp")
+    path = os.path.realpath(path)
+    old = os.stat(path).st_mode if os.path.exists(path) else None
+    if old is not None and not stat.S_ISREG(old):
+        raise ValueError(f"{path} is not a regular file: it is not replaced by one")
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".flash_llm-", suffix=".tmp")
     os.close(handle)
     try:
         if torch_wanted:
@@ -103,14 +111,21 @@ def save_file(
             from safetensors.numpy import save_file as write_numpy
 
             write_numpy({k: np.ascontiguousarray(v) for k, v in plain.items()}, temporary, notes)
-        # mkstemp makes a private file; the result gets the rights that open() would have given it.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
+        os.chmod(temporary, stat.S_IMODE(old) if old is not None else _mode_of_new(temporary + "-mode"))
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _mode_of_new(probe: str) -> int:
+    """The permissions that open() gives a new file. The umask can be read only by setting it, for all threads."""
+    handle = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+        os.unlink(probe)
 
 
 def load_file(path: Path, device: Optional[str] = None) -> dict[str, Any]:
