@@ -1442,6 +1442,59 @@ fn weights_that_changed_since_the_analysis_are_refused_or_written_in_bounds() {
 }
 
 #[test]
+fn a_csr_matrix_with_one_value_less_or_more_than_was_analysed_is_refused() {
+    use flash_llm::capi::csr::*;
+    let world = World::new();
+    let alg = RawDenseToSparseAlg(0);
+    let offsets: Vec<i32> = (0..=M as i32).map(|row| 2 * row).collect();
+    let columns: Vec<i32> = [0, 9].repeat(M);
+    // Every row stores a one and a zero, which is none of the compressed matrix's elements.
+    let mut values: Vec<u16> = [0x3c00, 0].repeat(M);
+    for format in 1..=5 {
+        // SAFETY: live descriptors and memory.
+        unsafe {
+            let (mut csr, mut sparse) = (ptr::null_mut(), ptr::null_mut());
+            good(flashllmCreateCsr(
+                &raw mut csr,
+                M as i64,
+                K as i64,
+                values.len() as i64,
+                offsets.as_ptr().cast(),
+                columns.as_ptr().cast(),
+                values.as_mut_ptr().cast(),
+                RawIndexType(2),
+                RawIndexType(2),
+                RawIndexBase(0),
+                F16,
+            ));
+            let (m, k) = (M as i64, K as i64);
+            good(flashllmCreateSpMat(&raw mut sparse, m, k, F16, RawFormat(format)));
+            good(flashllmCsrToSparse_analysis(world.handle, csr, sparse, alg, ptr::null_mut()));
+            let (mut rows, mut cols, mut nnz, mut bytes) = (0, 0, 0, 0);
+            let size = (&raw mut rows, &raw mut cols, &raw mut nnz);
+            good(flashllmSpMatGetSize(sparse, size.0, size.1, size.2, &raw mut bytes));
+            assert_eq!(nnz, M as i64);
+            let mut buffer = ptr::null_mut();
+            good(flashllmMalloc(world.handle, &raw mut buffer, bytes));
+            good(flashllmSpMatSetBuffer(world.handle, sparse, buffer, bytes));
+            let convert =
+                || flashllmCsrToSparse_convert(world.handle, csr, sparse, alg, ptr::null_mut());
+            for (at, value) in [(0, 0), (1, 0x4000)] {
+                let place = values.as_mut_ptr().add(at);
+                let old = place.replace(value);
+                assert_eq!(convert(), FLASHLLM_STATUS_INVALID_VALUE, "format {format}");
+                assert!(message().ends_with("not those that were analysed"), "{}", message());
+                place.write(old);
+            }
+            good(convert());
+            good(flashllmDestroySpMat(sparse));
+            good(flashllmDestroyCsr(csr));
+            good(flashllmFree(world.handle, buffer));
+        }
+    }
+}
+
+#[test]
 fn creating_destroying_and_using_race_without_harm() {
     let world = World::new();
     let (handle, shared) = (world.handle.addr(), world.dense.addr());

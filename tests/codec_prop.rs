@@ -966,3 +966,23 @@ fn misuse_is_refused() {
         );
     }
 }
+
+#[test]
+fn one_element_less_or_more_than_was_analysed_is_refused() {
+    let matrix = dense(130, 300, 0, Order::Row, 150, 1);
+    for (format, reorder) in FORMATS {
+        let wanted = options(Some(format), reorder);
+        let (analysis, mut buffer) = compress(&matrix.layout, &matrix.values, &wanted);
+        let good = buffer.clone();
+        // Most of these leave every block as large as it was.
+        for at in (0..130 * 300).step_by(997) {
+            let mut values = matrix.values.clone();
+            values[at] = if values[at] & 0x7fff == 0 { 0x3c00 } else { 0x8000 };
+            let error = encode(&analysis, &matrix.layout, &values, &mut buffer).unwrap_err();
+            assert_eq!(error.kind(), Kind::InvalidValue, "{format:?}, element {at}");
+            assert_eq!(error.message(), "the dense values are not those that were analysed");
+        }
+        encode(&analysis, &matrix.layout, &matrix.values, &mut buffer).unwrap();
+        assert!(buffer == good, "{format:?}");
+    }
+}

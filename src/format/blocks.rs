@@ -50,8 +50,8 @@ pub(super) fn analyse<N: Send, const R: usize, const C: usize>(
     Ok((Analysis::new(header, table), notes))
 }
 
-/// Second pass: writes the data section, whose length is the header's. `encode` writes the block of a tile, whose number it is
-/// told; what `scratch` makes is its own for up to `leaf` blocks.
+/// Second pass: writes the data section, whose length is the header's, and tells the stored elements. `encode` writes the block of
+/// a tile, whose number it is told, and tells those of the block; what `scratch` makes is its own for up to `leaf` blocks.
 pub(super) fn encode<S, const R: usize, const C: usize>(
     analysis: &Analysis,
     layout: &DenseLayout,
@@ -59,19 +59,20 @@ pub(super) fn encode<S, const R: usize, const C: usize>(
     data: &mut [u8],
     leaf: usize,
     scratch: impl Fn() -> S + Sync,
-    encode: impl Fn(&mut S, usize, &Tile<R, C>, &mut [u8]) -> Result<()> + Sync,
-) -> Result<()> {
+    encode: impl Fn(&mut S, usize, &Tile<R, C>, &mut [u8]) -> Result<u32> + Sync,
+) -> Result<u64> {
     let (_, blocks) = analysis.header.grid();
     let blocks = blocks as usize;
     let start = |block: usize| analysis.table[block] as usize * UNIT;
     write_blocks(0..analysis.table.len() - 1, leaf, data, &start, &|range, out| {
         let base = start(range.start);
         let (mut tile, mut scratch) = (new_tile(), scratch());
+        let mut stored = 0;
         for index in range {
             let out = &mut out[start(index) - base..start(index + 1) - base];
             gather(layout, values, index / blocks * R, index % blocks * C, &mut tile);
-            encode(&mut scratch, index, &tile, out)?;
+            stored += u64::from(encode(&mut scratch, index, &tile, out)?);
         }
-        Ok(())
+        Ok(stored)
     })
 }

@@ -91,15 +91,18 @@ pub(super) fn analyse<B: Block>(layout: &DenseLayout, values: &[u16]) -> Result<
     Ok(blocks::analyse(B::FORMAT, layout, values, 4, size)?.0)
 }
 
-/// Second pass: writes the data section, whose length is the header's.
+/// Second pass: writes the data section, whose length is the header's, and tells the stored elements.
 pub(super) fn encode<B: Block>(
     analysis: &Analysis,
     layout: &DenseLayout,
     values: &[u16],
     data: &mut [u8],
-) -> Result<()> {
-    let encode =
-        |_: &mut (), _, tile: &BlockTile, out: &mut [u8]| encode_block(tile, &B::of(tile), out);
+) -> Result<u64> {
+    let encode = |_: &mut (), _, tile: &BlockTile, out: &mut [u8]| {
+        let block = B::of(tile);
+        encode_block(tile, &block, out)?;
+        Ok(block.nnz())
+    };
     blocks::encode(analysis, layout, values, data, 4, || (), encode)
 }
 

@@ -166,8 +166,8 @@ pub fn choose(
 
 /// Second pass: writes the whole buffer (`out.len() >= analysis.bytes()`), deterministic bytes.
 ///
-/// `values` must be those that were analysed; when they are not, the call fails or writes the wrong
-/// `nnz`, but never outside the buffer.
+/// `values` must be those that were analysed. The call fails when a block needs another size than was analysed, or
+/// all of them store more or fewer elements: what it writes is always a matrix that [`validate`] accepts.
 pub fn encode(
     analysis: &Analysis,
     layout: &DenseLayout,
@@ -192,13 +192,15 @@ pub fn encode(
         bytes.copy_from_slice(&entry.to_le_bytes());
     }
     gap.fill(0);
-    match analysis.header.format {
+    let stored = match analysis.header.format {
         Format::Bitmap => fragments::encode::<bitmap::Block>(analysis, layout, values, data),
         Format::TiledCsl => tiled_csl::encode(analysis, layout, values, data),
         Format::Slots => slots::encode(analysis, layout, values, data),
         Format::Banked => fragments::encode::<banked::Block>(analysis, layout, values, data),
         Format::Sell => sell::encode(analysis, layout, values, data),
-    }
+    }?;
+    // The largest block is the header's: each was compared with the table.
+    if stored == analysis.header.nnz { Ok(()) } else { Err(changed()) }
 }
 
 /// Reads the header and checks it against the buffer's length; does not walk the data.

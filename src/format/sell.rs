@@ -371,16 +371,17 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> 
     Ok(blocks::analyse(Format::Sell, layout, values, 2, size)?.0)
 }
 
-/// Second pass: writes the data section, whose length is the header's.
+/// Second pass: writes the data section, whose length is the header's, and tells the stored elements.
 pub(crate) fn encode(
     analysis: &Analysis,
     layout: &DenseLayout,
     values: &[u16],
     data: &mut [u8],
-) -> Result<()> {
+) -> Result<u64> {
     let encode = |lists: &mut Box<Lists>, _, tile: &BlockTile, out: &mut [u8]| {
         let shape = lists.deal(tile);
-        lists.encode(&shape, out)
+        lists.encode(&shape, out)?;
+        Ok(shape.nnz)
     };
     blocks::encode(analysis, layout, values, data, 2, Lists::new, encode)
 }

@@ -514,19 +514,20 @@ fn encode_block(
     Ok(())
 }
 
-/// Second pass: writes the data section, whose length is the header's.
+/// Second pass: writes the data section, whose length is the header's, and tells the stored elements.
 pub(crate) fn encode(
     analysis: &Analysis,
     layout: &DenseLayout,
     values: &[u16],
     data: &mut [u8],
-) -> Result<()> {
+) -> Result<u64> {
     let across = layout.cols.div_ceil(TILE_COLS);
     let encode = |entries: &mut Vec<_>, index: usize, tile: &BlockTile, out: &mut [u8]| {
         let order = &analysis.orders[index];
         let tile = order.apply(tile);
         let masks = Masks::of(&tile, analysis.dense_rows[index / across]);
-        encode_block(&tile, order, &masks, &masks.planes(), entries, out)
+        encode_block(&tile, order, &masks, &masks.planes(), entries, out)?;
+        Ok(masks.nnz)
     };
     blocks::encode(analysis, layout, values, data, 8, Vec::new, encode)
 }

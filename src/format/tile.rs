@@ -153,14 +153,14 @@ pub(crate) fn reduce<T: Send>(
 }
 
 /// Like [`reduce`] for writers: block `b` owns the bytes `start(b)..start(b + 1)` of the data, of which
-/// `out` is the part that belongs to `range`.
+/// `out` is the part that belongs to `range`. `write` tells how many elements it has stored; the result is their sum.
 pub(crate) fn write_blocks(
     range: Range<usize>,
     leaf: usize,
     out: &mut [u8],
     start: &(impl Fn(usize) -> usize + Sync),
-    write: &(impl Fn(Range<usize>, &mut [u8]) -> Result<()> + Sync),
-) -> Result<()> {
+    write: &(impl Fn(Range<usize>, &mut [u8]) -> Result<u64> + Sync),
+) -> Result<u64> {
     if range.len() <= leaf {
         return write(range, out);
     }
@@ -170,5 +170,5 @@ pub(crate) fn write_blocks(
         || write_blocks(range.start..middle, leaf, left, start, write),
         || write_blocks(middle..range.end, leaf, right, start, write),
     );
-    left.and(right)
+    Ok(left? + right?)
 }

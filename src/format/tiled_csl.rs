@@ -123,8 +123,9 @@ pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> 
     Ok(Analysis::new(header, table))
 }
 
-/// Collects a tile's items in row-major order and pads them to whole vectors; returns how many.
-fn collect(tile: &DenseTile, items: &mut Items) -> usize {
+/// Collects a tile's items in row-major order and pads them to whole vectors; returns how many store an element, and
+/// how many there are.
+fn collect(tile: &DenseTile, items: &mut Items) -> (usize, usize) {
     let mut count = 0;
     for (row, values) in tile.iter().enumerate() {
         for (col, &value) in values.iter().enumerate() {
@@ -135,7 +136,7 @@ fn collect(tile: &DenseTile, items: &mut Items) -> usize {
     }
     let padded = count.next_multiple_of(VECTOR);
     if padded == count {
-        return count;
+        return (count, count);
     }
     let mut fill = [0usize; BANKS];
     for &item in &items[..count] {
@@ -152,11 +153,11 @@ fn collect(tile: &DenseTile, items: &mut Items) -> usize {
                 tile[row][col] & 0x7fff == 0
                     && items[count..at].iter().all(|&item| item_location(item) != place)
             });
-        let Some(free) = free else { return at };
+        let Some(free) = free else { return (count, at) };
         items[at] = item(0, free);
         fill[least] += 1;
     }
-    padded
+    (count, padded)
 }
 
 /// Orders items such that the lanes of a warp that store together hit different banks where possible.
@@ -214,13 +215,13 @@ fn reorder(items: &[u32], buckets: &mut Items, ordered: &mut [u32]) {
     }
 }
 
-/// Second pass: writes the data section, whose length is the header's.
+/// Second pass: writes the data section, whose length is the header's, and tells the stored elements.
 pub(crate) fn encode(
     analysis: &Analysis,
     layout: &DenseLayout,
     values: &[u16],
     data: &mut [u8],
-) -> Result<()> {
+) -> Result<u64> {
     let (_, blocks) = analysis.header.grid();
     let blocks = blocks as usize;
     let start = |tile: usize| analysis.table[tile] as usize * UNIT;
@@ -228,9 +229,11 @@ pub(crate) fn encode(
         let base = start(range.start);
         let mut scratch = Scratch::new();
         let Scratch { tile, items, buckets, ordered } = &mut *scratch;
+        let mut sum = 0;
         for index in range {
             gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
-            let count = collect(tile, items);
+            let (elements, count) = collect(tile, items);
+            sum += elements as u64;
             let mut stored = &items[..count];
             if analysis.header.reordered {
                 reorder(stored, buckets, &mut ordered[..count]);
@@ -244,7 +247,7 @@ pub(crate) fn encode(
                 bytes.copy_from_slice(&item.to_le_bytes());
             }
         }
-        Ok(())
+        Ok(sum)
     })
 }
 
@@ -437,7 +440,7 @@ mod tests {
     fn reordering_is_a_permutation_close_to_the_fewest_store_cycles() {
         for density in [1, 5, 10, 20, 50, 90, 100] {
             let mut scratch = Scratch::new();
-            let count = collect(&random_tile(density, 7 * density), &mut scratch.items);
+            let (_, count) = collect(&random_tile(density, 7 * density), &mut scratch.items);
             let items = scratch.items[..count].to_vec();
             let mut ordered = vec![0; count];
             reorder(&items, &mut scratch.buckets, &mut ordered);
@@ -467,7 +470,7 @@ mod tests {
         tile[5][4] = 0x8000;
         tile[5][5] = 0;
         let mut items = [0; TILE_ITEMS + 1];
-        assert_eq!(collect(&tile, &mut items), TILE_ITEMS);
+        assert_eq!(collect(&tile, &mut items), (TILE_ITEMS - 3, TILE_ITEMS));
         let mut places: Vec<_> = items[TILE_ITEMS - 3..TILE_ITEMS]
             .iter()
             .map(|&i| (i & 0xffff, position(item_location(i))))
