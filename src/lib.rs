@@ -13,6 +13,7 @@ pub mod handle;
 pub mod host;
 pub mod log;
 pub mod plan;
+pub mod pool;
 pub mod reference;
 pub mod store;
 pub mod types;

@@ -2,7 +2,8 @@
 //!
 //! A compressed matrix is one contiguous buffer that describes itself (header, table, data). The GPU
 //! never sees a buffer that [`validate`] has not accepted or that this library has not written.
-//! All functions use the cores of the current rayon pool; their results do not depend on how many.
+//! All functions use the cores of the library's pool, or of the rayon pool that they are called in; their results do not
+//! depend on how many.
 #![forbid(unsafe_code)]
 
 mod arrangement;
@@ -29,6 +30,7 @@ pub use measured::Measured;
 use arrangement::Arrangement;
 
 use crate::error::{Error, Kind, Result};
+use crate::pool;
 use crate::types::{DType, DenseLayout, Format, Order, Preference};
 use header::corrupt;
 
@@ -113,10 +115,10 @@ pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) ->
         Format::Banked => fragments::analyse::<banked::Block>(layout, values),
         Format::Sell => sell::analyse(layout, values),
     };
-    match options.format {
+    pool::run(|| match options.format {
         Some(format) => one(format),
         None => choose(one(Format::Bitmap)?, one, options.preference),
-    }
+    })
 }
 
 /// What FORMAT_AUTO allows the largest block of Slots, of one of average rows. 14336 x 7168 with random masks has 1.1 to 1.3, with
@@ -192,13 +194,13 @@ pub fn encode(
         bytes.copy_from_slice(&entry.to_le_bytes());
     }
     gap.fill(0);
-    let stored = match analysis.header.format {
+    let stored = pool::run(|| match analysis.header.format {
         Format::Bitmap => fragments::encode::<bitmap::Block>(analysis, layout, values, data),
         Format::TiledCsl => tiled_csl::encode(analysis, layout, values, data),
         Format::Slots => slots::encode(analysis, layout, values, data),
         Format::Banked => fragments::encode::<banked::Block>(analysis, layout, values, data),
         Format::Sell => sell::encode(analysis, layout, values, data),
-    }?;
+    })?;
     // The largest block is the header's: each was compared with the table.
     if stored == analysis.header.nnz { Ok(()) } else { Err(changed()) }
 }
@@ -232,13 +234,7 @@ pub enum Verify {
 /// `total bytes` are not part of the matrix and are not looked at.
 pub fn validate(buffer: &[u8]) -> Result<Header> {
     let header = validate_front(buffer)?;
-    let (nnz, max_block) = match header.format {
-        Format::Bitmap => fragments::validate::<bitmap::Block>(buffer, &header)?,
-        Format::TiledCsl => tiled_csl::validate(buffer, &header)?,
-        Format::Slots => slots::validate(buffer, &header)?,
-        Format::Banked => fragments::validate::<banked::Block>(buffer, &header)?,
-        Format::Sell => sell::validate(buffer, &header)?,
-    };
+    let (nnz, max_block) = validate_blocks(buffer, &header)?;
     if nnz != header.nnz {
         return Err(corrupt(format!("header: nnz = {}, the data stores {nnz}", header.nnz)));
     }
@@ -249,6 +245,17 @@ pub fn validate(buffer: &[u8]) -> Result<Header> {
         )));
     }
     Ok(header)
+}
+
+/// Checks every block, the table having been checked; returns the non-zeros and the largest block in units (items of Tiled-CSL).
+fn validate_blocks(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
+    pool::run(|| match header.format {
+        Format::Bitmap => fragments::validate::<bitmap::Block>(buffer, header),
+        Format::TiledCsl => tiled_csl::validate(buffer, header),
+        Format::Slots => slots::validate(buffer, header),
+        Format::Banked => fragments::validate::<banked::Block>(buffer, header),
+        Format::Sell => sell::validate(buffer, header),
+    })
 }
 
 /// The part of [`validate`] that does not look into the blocks: header, table, and the gap behind it. Every
@@ -331,15 +338,15 @@ pub fn decode(buffer: &[u8], layout: &DenseLayout, out: &mut [u16]) -> Result<()
         Order::Row => header.tile_rows as usize,
         Order::Col => header.tile_cols as usize,
     });
-    let failure =
-        out[..layout.extent()].par_chunks_mut(strip).enumerate().find_map_first(|(index, out)| {
-            let base = index * strip;
-            match layout.order {
-                Order::Row => (0..blocks).find_map(|block| one((index, block), out, base).err()),
-                Order::Col => (0..tiles).find_map(|tile| one((tile, index), out, base).err()),
-            }
-        });
-    failure.map_or(Ok(()), Err)
+    let whole = |(index, out): (usize, &mut [u16])| {
+        let base = index * strip;
+        match layout.order {
+            Order::Row => (0..blocks).find_map(|block| one((index, block), out, base).err()),
+            Order::Col => (0..tiles).find_map(|tile| one((tile, index), out, base).err()),
+        }
+    };
+    let strips = out[..layout.extent()].par_chunks_mut(strip).enumerate();
+    pool::run(|| strips.find_map_first(whole)).map_or(Ok(()), Err)
 }
 
 /// Entry `index` of the table of a buffer whose header has been parsed.

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::header::{Content, Header};
-use super::{banked, bitmap, corrupt, fragments, sell, slots, table_entry, tiled_csl};
+use super::{corrupt, table_entry, tiled_csl, validate_blocks};
 use crate::error::{Error, Kind, Result};
 use crate::types::Format;
 
@@ -170,13 +170,7 @@ impl Part {
         for _ in part.blocks() + 1..part.table_entries as usize {
             put(end);
         }
-        let (nnz, _) = match part.format {
-            Format::Bitmap => fragments::validate::<bitmap::Block>(out, &part)?,
-            Format::TiledCsl => tiled_csl::validate(out, &part)?,
-            Format::Slots => slots::validate(out, &part)?,
-            Format::Banked => fragments::validate::<banked::Block>(out, &part)?,
-            Format::Sell => sell::validate(out, &part)?,
-        };
+        let (nnz, _) = validate_blocks(out, &part)?;
         part.nnz = nnz;
         out[..Header::BYTES].copy_from_slice(&part.to_bytes());
         Ok(part)

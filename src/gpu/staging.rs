@@ -13,6 +13,7 @@ use super::context::DeviceContext;
 use super::memory::Direction;
 use super::sys::{self, RawEvent, RawStream};
 use crate::error::Result;
+use crate::pool;
 
 /// Bytes of one pinned buffer.
 pub const STAGE_BYTES: usize = 16 << 20;
@@ -163,9 +164,8 @@ impl Stage {
 
 /// With several threads: what comes from a mapped file is read from the disk as it is touched.
 fn copy(to: &mut [u8], from: &[u8]) {
-    to.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE)).for_each(|(to, from)| {
-        to.copy_from_slice(from);
-    });
+    let pieces = to.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE));
+    pool::run(|| pieces.for_each(|(to, from)| to.copy_from_slice(from)));
 }
 
 impl DeviceContext {

@@ -25,6 +25,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Kind, Result};
 use crate::format::list::{RowList, SPAN};
 use crate::format::{self, Header, banked, bitmap, fragments, sell, slots, tiled_csl};
+use crate::pool;
 use crate::types::{Activation, DType, Format};
 
 use row::{Isa, PANEL, Panel};
@@ -198,28 +199,30 @@ fn spmm_with(isa: Isa, args: &HostSpmm<'_>, header: &Header, c: DenseMut<'_>) ->
     let tile_rows = header.tile_rows as usize;
     let tiles = m.div_ceil(tile_rows);
     let supers = args.n.div_ceil(SUPER);
-    // Groups shrink when there would be too few tasks to share. The bits of C do not depend on this.
-    let wanted = (4 * rayon::current_num_threads()).div_ceil(supers);
-    let group = (GROUP_ROWS / tile_rows).min(tiles.div_ceil(wanted)).max(1);
-    let groups = tiles.div_ceil(group);
-    let job = Job { args, header, isa, m, k, tile_rows };
     let c = Mutex::new(c);
-    let failure = (0..groups * supers)
-        .into_par_iter()
-        .map_init(
-            || Scratch::new(args.n, group, header),
-            |scratch, task| {
-                let first = task % groups * group;
-                let n0 = task / groups * SUPER;
-                job.multiply(first..(first + group).min(tiles), n0, scratch)?;
-                // Tasks write disjoint elements, but with strides that no slices can tell apart. The
-                // lock is held for a small part of a task's time.
-                let mut c = c.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                job.store(first * tile_rows, n0, scratch, &mut c);
-                Ok(())
-            },
-        )
-        .find_map_first(Result::err);
+    let failure = pool::run(|| {
+        // Groups shrink when there would be too few tasks to share. The bits of C do not depend on this.
+        let wanted = (4 * rayon::current_num_threads()).div_ceil(supers);
+        let group = (GROUP_ROWS / tile_rows).min(tiles.div_ceil(wanted)).max(1);
+        let groups = tiles.div_ceil(group);
+        let job = Job { args, header, isa, m, k, tile_rows };
+        (0..groups * supers)
+            .into_par_iter()
+            .map_init(
+                || Scratch::new(args.n, group, header),
+                |scratch, task| {
+                    let first = task % groups * group;
+                    let n0 = task / groups * SUPER;
+                    job.multiply(first..(first + group).min(tiles), n0, scratch)?;
+                    // Tasks write disjoint elements, but with strides that no slices can tell apart. The
+                    // lock is held for a small part of a task's time.
+                    let mut c = c.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    job.store(first * tile_rows, n0, scratch, &mut c);
+                    Ok(())
+                },
+            )
+            .find_map_first(Result::err)
+    });
     failure.map_or(Ok(()), Err)
 }
 

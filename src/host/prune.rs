@@ -4,6 +4,7 @@
 
 use rayon::prelude::*;
 
+use crate::pool;
 use crate::types::DenseLayout;
 
 const MAGNITUDES: usize = 1 << 15;
@@ -47,22 +48,18 @@ fn count(layout: &DenseLayout, values: &[u16], row: usize, counts: &mut [usize])
 /// `values` is as long as the layout's extent, `target` at most rows x cols.
 pub fn matrix(layout: &DenseLayout, values: &mut [u16], target: usize) {
     let shared = &*values;
-    let counts = (0..layout.rows)
-        .into_par_iter()
-        .fold(
-            || vec![0; MAGNITUDES],
-            |mut counts, row| {
-                count(layout, shared, row, &mut counts);
-                counts
-            },
-        )
-        .reduce(
-            || vec![0; MAGNITUDES],
-            |mut a, b| {
-                a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-                a
-            },
-        );
+    let parts = (0..layout.rows).into_par_iter().fold(
+        || vec![0; MAGNITUDES],
+        |mut counts, row| {
+            count(layout, shared, row, &mut counts);
+            counts
+        },
+    );
+    let add = |mut a: Vec<usize>, b: Vec<usize>| {
+        a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+        a
+    };
+    let counts = pool::run(|| parts.reduce(|| vec![0; MAGNITUDES], add));
     let mut cut = Cut::of(&counts, target);
     for row in 0..layout.rows {
         for col in 0..layout.cols {
