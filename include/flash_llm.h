@@ -1129,7 +1129,7 @@ flashllmStatus_t flashllmSpMatGetFormat(flashllmConstSpMatDescr_t spMatDescr,
  *   FLASHLLM_STATUS_VERSION_MISMATCH: the buffer has another format version;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the buffer holds another element type;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: bytes is more than an address space holds;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no memory for the check of a device buffer;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no memory for the check of the buffer;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: a device buffer has to be checked and the handle's stream is capturing;
  *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
  *   driver refused. On failure the descriptor is as it was.
@@ -1245,6 +1245,7 @@ flashllmStatus_t flashllmDenseToSparse_bufferSize(flashllmHandle_t handle,
  *   aligned to 256 bytes;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the analysis (host handle);
  *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
  *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
  *   driver refused. On failure matB is as it was.
@@ -1282,6 +1283,7 @@ flashllmStatus_t flashllmDenseToSparse_analysis(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
  *   aligned to 256 bytes;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the blocks that are written (host handle);
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set, or the analysis done, with a handle of another CUDA
  *   context, or the driver says so;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
@@ -1341,9 +1343,11 @@ flashllmStatus_t flashllmSparseToDense_bufferSize(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type;
  *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked (host; on a CUDA handle such
  *   blocks are left out);
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the blocks that are read (host handle);
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
  *   says so;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+ *   If the failure came after the checks of the arguments, the contents of matB's memory are undefined.
  * @note Thread-safe for different matB; allowed during stream capture.
  */
 FLASHLLM_API
@@ -1443,7 +1447,7 @@ flashllmStatus_t flashllmCsrToSparse_bufferSize(flashllmHandle_t handle,
  *   aligned to 256 bytes;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix (host handle);
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix or for its blocks (host handle);
  *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
  *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
  *   driver refused. On failure matB is as it was.
@@ -1479,7 +1483,7 @@ flashllmStatus_t flashllmCsrToSparse_analysis(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
  *   aligned to 256 bytes;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix (host handle);
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix or for its blocks (host handle);
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set, or the analysis done, with a handle of another CUDA
  *   context, or the driver says so;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
@@ -1543,6 +1547,7 @@ flashllmStatus_t flashllmPrune_bufferSize(flashllmHandle_t handle,
  *   to 256 bytes;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the elements do not have 16 bits, or not one type;
  *   FLASHLLM_STATUS_SIZE_OVERFLOW: the matrix is too large for one launch;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory to count magnitudes (host handle); out is in, then, or a copy of it;
  *   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
  *   refused.
  * @note Thread-safe for different out and workspaces; allowed during stream capture on a CUDA handle.
@@ -1593,7 +1598,7 @@ flashllmStatus_t flashllmPruneCheck_bufferSize(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_MISALIGNED: a workspace is needed and it is not aligned to 256 bytes;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
  *   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked;
- *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the decoded matrix (host handle);
+ *   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the decoded matrix or for its blocks (host handle);
  *   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
  *   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver says so;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.

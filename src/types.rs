@@ -188,14 +188,36 @@ pub fn checked_mul(a: usize, b: usize, what: &str) -> Result<usize> {
 
 /// `count` zeros in host memory for `what`, or ALLOC_FAILED.
 pub fn zeros<T: Clone + Default>(count: usize, what: &str) -> Result<Vec<T>> {
+    filled(T::default(), count, what)
+}
+
+/// `count` times `value`, as [`zeros`].
+pub fn filled<T: Clone>(value: T, count: usize, what: &str) -> Result<Vec<T>> {
+    let mut memory = reserved(count, what)?;
+    memory.resize(count, value);
+    Ok(memory)
+}
+
+/// `N` times `value`, as [`zeros`].
+pub fn boxed<T: Clone, const N: usize>(value: T, what: &str) -> Result<Box<[T; N]>> {
+    let memory = filled(value, N, what)?.into_boxed_slice();
+    memory.try_into().map_err(|_| Error::new(Kind::InternalError, format!("{what} is misshapen")))
+}
+
+/// Room for `count` elements in host memory for `what`, or ALLOC_FAILED.
+pub fn reserved<T>(count: usize, what: &str) -> Result<Vec<T>> {
     let mut memory = Vec::new();
+    reserve(&mut memory, count, what)?;
+    Ok(memory)
+}
+
+/// Room for `count` more elements, as [`reserved`].
+pub fn reserve<T>(memory: &mut Vec<T>, count: usize, what: &str) -> Result<()> {
     memory.try_reserve_exact(count).map_err(|_| {
         let bytes = count.saturating_mul(size_of::<T>());
         let sentence = format!("{bytes} bytes of host memory for {what} could not be allocated");
         Error::new(Kind::AllocFailed, sentence)
-    })?;
-    memory.resize(count, T::default());
-    Ok(memory)
+    })
 }
 
 /// `a + b`, or SIZE_OVERFLOW naming `what`.

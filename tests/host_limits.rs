@@ -6,7 +6,7 @@ mod support;
 use std::process::Command;
 use std::thread;
 
-use support::api::{self, DnMat, Handle, SpMat};
+use support::api::{self, CsrMat, DnMat, Handle, SpMat, Spmm};
 use support::plan_cases;
 
 const CHILD: &str = "FLASH_LLM_LIMITS_TEST";
@@ -18,6 +18,8 @@ fn in_child(test: &str) -> bool {
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    // All threads take their memory from one heap, which grows by what the limit lets it have and nothing else.
+    command.env("MALLOC_ARENA_MAX", "1").env("MALLOC_MMAP_THRESHOLD_", "33554432");
     let output = command.output().unwrap();
     let (out, errors) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -147,4 +149,141 @@ fn a_forked_child_computes_with_threads_of_its_own() {
     assert_eq!(unsafe { libc::waitpid(child, &raw mut how, 0) }, child);
     assert_eq!(how, 0, "the child's status");
     everything_is_right();
+}
+
+/// All memory that this process may have, in pieces that can be given back.
+struct Hoard(Vec<Vec<u8>>);
+
+impl Hoard {
+    const MOST: u64 = 8 << 20;
+    const LARGE: usize = 16 << 10;
+    const SMALL: usize = 2 << 10;
+
+    /// Leaves single pieces of 2 KiB: enough for sentences, descriptors and what rayon has to note.
+    fn take() -> Self {
+        let mut all = Vec::with_capacity(1 << 16);
+        let fill = |size: usize, all: &mut Vec<Vec<u8>>| {
+            let mut piece = Vec::new();
+            while all.len() < all.capacity() && piece.try_reserve_exact(size).is_ok() {
+                all.push(std::mem::take(&mut piece));
+            }
+        };
+        set_limit(libc::RLIMIT_AS, 1024 * status("VmSize") + Self::MOST);
+        fill(Self::LARGE, &mut all);
+        all.truncate(all.len() - 16);
+        fill(Self::SMALL, &mut all);
+        assert!(all.len() < all.capacity(), "there is more");
+        for piece in all.iter_mut().rev().step_by(2).take(24) {
+            *piece = Vec::new();
+        }
+        Self(all)
+    }
+
+    /// Gives so many pieces back. Where none are left, there is no limit any more.
+    fn release(&mut self, pieces: usize) {
+        if self.0.is_empty() {
+            set_limit(libc::RLIMIT_AS, limit(libc::RLIMIT_AS).rlim_max);
+        }
+        self.0.truncate(self.0.len().saturating_sub(pieces));
+    }
+}
+
+/// Calls again and again with more and more memory, until that is enough.
+fn with_ever_more_memory<T>(name: &str, call: impl Fn() -> api::Result<T>) -> T {
+    const ALLOC_FAILED: i32 = 2;
+    let mut hoard = Hoard::take();
+    for failures in 0..1000 {
+        let failure = match call() {
+            Ok(result) => {
+                set_limit(libc::RLIMIT_AS, limit(libc::RLIMIT_AS).rlim_max);
+                drop(hoard);
+                assert!(failures > 0, "{name}: needs no memory");
+                return result;
+            }
+            Err(failure) => failure,
+        };
+        let right = failure.status == ALLOC_FAILED && failure.text.contains("bytes of host memory");
+        // Closely at first, where most of what a call needs is small.
+        hoard.release(1 + failures / 4);
+        assert!(right, "{name}: {failure}");
+    }
+    panic!("{name}: never has enough");
+}
+
+#[test]
+fn where_memory_is_short_every_call_says_so_and_nothing_ends() {
+    if !in_child("where_memory_is_short_every_call_says_so_and_nothing_ends") {
+        return;
+    }
+    // The pool, and room for as many objects as there will be.
+    everything_is_right();
+    let handle = Handle::host().unwrap();
+    let none = handle.alloc(0).unwrap();
+    // What grows with the matrix is larger than the pieces that are left.
+    let (m, k, n) = (40_000, 70, 40);
+    let mut values = vec![0_u16; m * k];
+    values.iter_mut().step_by(61).for_each(|v| *v = 0x3c00);
+    let pointer = values.as_mut_ptr().cast();
+    let dense = DnMat::new(m, k, k, pointer, api::R_16F, api::ORDER_ROW).unwrap();
+    let mut back = vec![1_u16; m * k];
+    let decoded =
+        DnMat::new(m, k, k, back.as_mut_ptr().cast(), api::R_16F, api::ORDER_ROW).unwrap();
+    let mut b: Vec<u16> = (0..k * n).map(|i| [0x3c00, 0xc000, 0x4200][i % 3]).collect();
+    let b = DnMat::new(k, n, k, b.as_mut_ptr().cast(), api::R_16F, api::ORDER_COL).unwrap();
+    let mut sums = vec![0_f32; m * n];
+    let c = DnMat::new(m, n, m, sums.as_mut_ptr().cast(), api::R_32F, api::ORDER_COL).unwrap();
+    let offsets: Vec<i32> = (0..=m * k).step_by(k).map(|end| end.div_ceil(61) as i32).collect();
+    let columns: Vec<i32> = (0..m * k).step_by(61).map(|i| (i % k) as i32).collect();
+    let mut ones = vec![0x3c00_u16; columns.len()];
+    let csr = CsrMat::new(
+        (m, k, ones.len()),
+        (offsets.as_ptr().cast_mut().cast(), api::INDEX_32I),
+        (columns.as_ptr().cast_mut().cast(), api::INDEX_32I),
+        ones.as_mut_ptr().cast(),
+        0,
+    )
+    .unwrap();
+    let mut product = Vec::new();
+    for format in [api::FORMAT_AUTO].into_iter().chain(api::FORMATS) {
+        let name = |call: &str| format!("{call}, format {format}");
+        let compress = || SpMat::compress(&handle, m, k, k, api::ORDER_ROW, pointer, format);
+        let (a, buffer) = with_ever_more_memory(&name("compress"), compress);
+        with_ever_more_memory(&name("compare"), || {
+            a.agrees(&handle, &dense).map(|same| assert!(same))
+        });
+        // Tiled-CSL is checked and unpacked on the stack.
+        if a.format().unwrap() != api::FORMAT_TILED_CSL {
+            let adopt = || SpMat::adopt(&handle, m, k, format, &buffer);
+            with_ever_more_memory(&name("adopt"), adopt);
+            with_ever_more_memory(&name("decode"), || a.decompress(&handle, &decoded));
+            assert!(back == values, "format {format}");
+            back.fill(1);
+        }
+        sums.fill(f32::NAN);
+        let spmm = Spmm {
+            handle: &handle,
+            op_b: api::NON_TRANSPOSE,
+            alpha: 1.0,
+            a: &a,
+            b: &b,
+            beta: 0.0,
+            c: &c,
+        };
+        with_ever_more_memory(&name("multiply"), || {
+            let done = spmm.run(none.pointer());
+            assert!(done.is_ok() || sums.iter().all(|sum| sum.is_nan()), "C was written to");
+            done
+        });
+        if product.is_empty() {
+            product.clone_from(&sums);
+        }
+        assert!(sums == product, "format {format}");
+        let from_csr = || SpMat::compress_csr(&handle, m, k, &csr, format);
+        let (a, _buffer) = with_ever_more_memory(&name("compress CSR"), from_csr);
+        assert!(a.agrees(&handle, &dense).unwrap());
+    }
+    for (alg, zeros) in [(api::PRUNE_MATRIX, m * k / 100 * 99), (api::PRUNE_ROW, m * 69)] {
+        with_ever_more_memory("prune", || dense.prune(&handle, &decoded, alg, 0.99, &none));
+        assert_eq!(back.iter().filter(|&&value| value == 0).count(), zeros);
+    }
 }

@@ -168,6 +168,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_bufferSize(
 ///   aligned to 256 bytes;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
+///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the analysis (host handle);
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
 ///   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
 ///   driver refused. On failure matB is as it was.
@@ -236,6 +237,7 @@ pub unsafe extern "C" fn flashllmDenseToSparse_analysis(
 ///   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
 ///   aligned to 256 bytes;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matA is not of matB's type;
+///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the blocks that are written (host handle);
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set, or the analysis done, with a handle of another CUDA
 ///   context, or the driver says so;
 ///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
@@ -366,9 +368,11 @@ pub unsafe extern "C" fn flashllmSparseToDense_bufferSize(
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: matB is not of matA's type;
 ///   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked (host; on a CUDA handle such
 ///   blocks are left out);
+///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the blocks that are read (host handle);
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver
 ///   says so;
 ///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
+///   If the failure came after the checks of the arguments, the contents of matB's memory are undefined.
 /// @note Thread-safe for different matB; allowed during stream capture.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn flashllmSparseToDense(

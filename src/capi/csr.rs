@@ -235,7 +235,7 @@ pub unsafe extern "C" fn flashllmCsrToSparse_bufferSize(
 ///   aligned to 256 bytes;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: the compressed matrix would not fit its format's offsets;
-///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix (host handle);
+///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix or for its blocks (host handle);
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
 ///   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
 ///   driver refused. On failure matB is as it was.
@@ -294,7 +294,7 @@ pub unsafe extern "C" fn flashllmCsrToSparse_analysis(
 ///   FLASHLLM_STATUS_NULL_POINTER, FLASHLLM_STATUS_MISALIGNED: a workspace is needed, and it is NULL or not
 ///   aligned to 256 bytes;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
-///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix (host handle);
+///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the dense matrix or for its blocks (host handle);
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set, or the analysis done, with a handle of another CUDA
 ///   context, or the driver says so;
 ///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.

@@ -445,7 +445,7 @@ pub unsafe extern "C" fn flashllmSpMatGetFormat(
 ///   FLASHLLM_STATUS_VERSION_MISMATCH: the buffer has another format version;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the buffer holds another element type;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: bytes is more than an address space holds;
-///   FLASHLLM_STATUS_ALLOC_FAILED: no memory for the check of a device buffer;
+///   FLASHLLM_STATUS_ALLOC_FAILED: no memory for the check of the buffer;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: a device buffer has to be checked and the handle's stream is capturing;
 ///   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the
 ///   driver refused. On failure the descriptor is as it was.

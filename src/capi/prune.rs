@@ -134,6 +134,7 @@ pub unsafe extern "C" fn flashllmPrune_bufferSize(
 ///   to 256 bytes;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the elements do not have 16 bits, or not one type;
 ///   FLASHLLM_STATUS_SIZE_OVERFLOW: the matrix is too large for one launch;
+///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory to count magnitudes (host handle); out is in, then, or a copy of it;
 ///   FLASHLLM_STATUS_WRONG_CONTEXT, FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver
 ///   refused.
 /// @note Thread-safe for different out and workspaces; allowed during stream capture on a CUDA handle.
@@ -177,11 +178,10 @@ pub unsafe extern "C" fn flashllmPrune(
                     host::prune::copy(&from, unsafe { half_slice(&source) }, &to, values);
                 }
                 if by_row {
-                    host::prune::rows(&to, values, zeros);
+                    host::prune::rows(&to, values, zeros)
                 } else {
-                    host::prune::matrix(&to, values, zeros);
+                    host::prune::matrix(&to, values, zeros)
                 }
-                Ok(())
             }
             // SAFETY: the descriptors and the workspace are as the documentation asks of the caller.
             Device::Cuda(cuda) => unsafe {
@@ -251,7 +251,7 @@ pub unsafe extern "C" fn flashllmPruneCheck_bufferSize(
 ///   FLASHLLM_STATUS_MISALIGNED: a workspace is needed and it is not aligned to 256 bytes;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: the element types differ;
 ///   FLASHLLM_STATUS_CORRUPT_DATA: the buffer was changed since it was checked;
-///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the decoded matrix (host handle);
+///   FLASHLLM_STATUS_ALLOC_FAILED: no host memory for the decoded matrix or for its blocks (host handle);
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: the handle's stream is capturing;
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: the buffer was set with a handle of another CUDA context, or the driver says so;
 ///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.

@@ -13,7 +13,7 @@
 
 use std::array::from_fn;
 
-use super::slots::{BlockTile, STEPS, TILE_COLS, TILE_ROWS};
+use super::slots::{BlockTile, STEPS, TILE_ROWS};
 
 /// Octets of columns of a block.
 const OCTETS: usize = 32;
@@ -57,6 +57,12 @@ pub(crate) struct Arrangement {
 /// Columns of one half of all octets, by number mod 4: the rows in which they have elements.
 type Half = [[u32; OCTETS]; GROUP];
 
+impl Default for Arrangement {
+    fn default() -> Self {
+        Self::identity()
+    }
+}
+
 impl Arrangement {
     /// Every column in its own place.
     pub(crate) fn identity() -> Self {
@@ -94,15 +100,13 @@ impl Arrangement {
         8 * usize::from(self.octets[place % 8][place / 8]) + place % 8
     }
 
-    /// The block with its columns in this order.
-    pub(crate) fn apply(&self, tile: &BlockTile) -> Box<BlockTile> {
-        let mut arranged = Box::new([[0; TILE_COLS]; TILE_ROWS]);
+    /// Writes the block with its columns in this order over `arranged`.
+    pub(crate) fn apply(&self, tile: &BlockTile, arranged: &mut BlockTile) {
         for (to, from) in arranged.iter_mut().zip(tile) {
             for (place, to) in to.iter_mut().enumerate() {
                 *to = from[self.column(place)];
             }
         }
-        arranged
     }
 
     /// As the block has it: for each plane, octet of a step and half eight bytes.
@@ -277,6 +281,7 @@ fn sweep(columns: &mut Half, octets: &mut [[u8; OCTETS]], limit: u32, number: us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::slots::TILE_COLS;
 
     /// Every element is stored with a probability of `percent`.
     fn random(percent: u32, mut x: u32) -> [[u32; STEPS]; TILE_ROWS] {

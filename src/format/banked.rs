@@ -225,12 +225,13 @@ impl fragments::Block for Block {
 mod tests {
     use super::*;
     use crate::format::fragments::Block as _;
+    use crate::format::fragments::STEPS;
     use crate::format::fragments::tests::{place, random, round_trips};
-    use crate::format::fragments::{STEPS, new_tile};
+    use crate::format::tile::new_tile;
 
     #[test]
     fn an_element_is_in_the_word_that_holds_it() {
-        let mut tile = new_tile();
+        let mut tile = new_tile().unwrap();
         for row in 0..TILE_ROWS {
             for col in 0..TILE_COLS {
                 let (w, half, lane, step, register) = place(row, col);

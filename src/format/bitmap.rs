@@ -183,12 +183,12 @@ impl fragments::Block for Block {
 mod tests {
     use super::*;
     use crate::format::fragments::Block as _;
-    use crate::format::fragments::new_tile;
     use crate::format::fragments::tests::{place, random, round_trips};
+    use crate::format::tile::new_tile;
 
     #[test]
     fn an_element_has_the_bit_of_the_specification() {
-        let mut tile = new_tile();
+        let mut tile = new_tile().unwrap();
         for row in 0..TILE_ROWS {
             for col in 0..TILE_COLS {
                 let (w, half, lane, q, r) = place(row, col);

@@ -5,44 +5,45 @@ use rayon::prelude::*;
 
 use super::Analysis;
 use super::measured::{Measured, offsets};
-use super::tile::{Tile, gather, write_blocks};
-use crate::error::Result;
-use crate::types::{DenseLayout, Format};
+use super::tile::{Tile, gather, new_tile, write_blocks};
+use crate::error::{Error, Result};
+use crate::types::{DenseLayout, Format, zeros};
 
 /// Bytes of one step of the table's offsets.
 const UNIT: usize = 128;
 
-fn new_tile<const R: usize, const C: usize>() -> Box<Tile<R, C>> {
-    Box::new([[0; C]; R])
-}
-
 /// First pass: counts and sizes every block. `size` is told a block's number and tells its stored elements and
-/// units, and what else the second pass wants to know of it; a thread takes `leaf` blocks or more.
-pub(super) fn analyse<N: Send, const R: usize, const C: usize>(
+/// units, and what else the second pass wants to know of it; what `scratch` makes is its own. A thread takes `leaf` blocks or more.
+pub(super) fn analyse<S, N: Clone + Default + Send, const R: usize, const C: usize>(
     format: Format,
     layout: &DenseLayout,
     values: &[u16],
     leaf: usize,
-    size: impl Fn(usize, &Tile<R, C>) -> (u32, u32, N) + Sync + Send,
+    scratch: impl Fn() -> Result<S> + Sync + Send,
+    size: impl Fn(&mut S, usize, &Tile<R, C>) -> (u32, u32, N) + Sync + Send,
 ) -> Result<(Analysis, Vec<N>)> {
     let blocks = layout.cols.div_ceil(C);
     let tiles = layout.rows.div_ceil(R);
-    let (sizes, notes): (Vec<_>, Vec<_>) = (0..tiles * blocks)
-        .into_par_iter()
-        .with_min_len(leaf)
-        .map_init(new_tile, |tile, index| {
+    let mut sizes = zeros::<(u32, u32)>(tiles * blocks, "the blocks' sizes")?;
+    let mut notes = zeros::<N>(tiles * blocks, "the analysis of the blocks")?;
+    sizes.par_iter_mut().zip(&mut notes).enumerate().with_min_len(leaf).try_for_each_init(
+        || Ok((new_tile()?, scratch()?)),
+        |own, (index, (sizes, notes))| {
+            let (tile, scratch) = own.as_mut().map_err(|error: &mut Error| error.clone())?;
             gather(layout, values, index / blocks * R, index % blocks * C, tile);
-            let (stored, units, note) = size(index, tile);
-            ((stored, units), note)
-        })
-        .unzip();
-    let (table, units, max_block) = offsets(sizes.iter().map(|&(_, units)| units));
+            let (stored, units, note) = size(scratch, index, tile);
+            *sizes = (stored, units);
+            *notes = note;
+            Ok(())
+        },
+    )?;
+    let (table, units, max_block) = offsets(sizes.iter().map(|&(_, units)| units))?;
     let header = Measured {
         format,
         reordered: false,
         rows: layout.rows,
         cols: layout.cols,
-        nnz: sizes.iter().map(|&(stored, _): &(u32, u32)| u64::from(stored)).sum(),
+        nnz: sizes.iter().map(|&(stored, _)| u64::from(stored)).sum(),
         units,
         max_block,
     }
@@ -58,7 +59,7 @@ pub(super) fn encode<S, const R: usize, const C: usize>(
     values: &[u16],
     data: &mut [u8],
     leaf: usize,
-    scratch: impl Fn() -> S + Sync,
+    scratch: impl Fn() -> Result<S> + Sync,
     encode: impl Fn(&mut S, usize, &Tile<R, C>, &mut [u8]) -> Result<u32> + Sync,
 ) -> Result<u64> {
     let (_, blocks) = analysis.header.grid();
@@ -66,7 +67,7 @@ pub(super) fn encode<S, const R: usize, const C: usize>(
     let start = |block: usize| analysis.table[block] as usize * UNIT;
     write_blocks(0..analysis.table.len() - 1, leaf, data, &start, &|range, out| {
         let base = start(range.start);
-        let (mut tile, mut scratch) = (new_tile(), scratch());
+        let (mut tile, mut scratch) = (new_tile()?, scratch()?);
         let mut stored = 0;
         for index in range {
             let out = &mut out[start(index) - base..start(index + 1) - base];

@@ -5,7 +5,7 @@
 
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::tile::{Tile, check_edge, reduce, scatter};
+use super::tile::{Tile, check_edge, new_tile, reduce, resize, scatter};
 use super::{Analysis, block, blocks, changed};
 use crate::error::Result;
 use crate::types::{DenseLayout, Format};
@@ -31,10 +31,6 @@ pub(super) const HALF_REGISTERS: usize = STEPS * REGISTERS;
 
 /// One block, dense.
 pub(crate) type BlockTile = Tile<TILE_ROWS, TILE_COLS>;
-
-pub(crate) fn new_tile() -> Box<BlockTile> {
-    Box::new([[0; TILE_COLS]; TILE_ROWS])
-}
 
 /// (row, column) in its section and half of the first element of a lane's register; the other one is in the next column.
 #[inline]
@@ -84,11 +80,11 @@ fn encode_block<B: Block>(tile: &BlockTile, block: &B, out: &mut [u8]) -> Result
 
 /// First pass: counts and sizes every block.
 pub(super) fn analyse<B: Block>(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    let size = |_, tile: &BlockTile| {
+    let size = |_: &mut (), _, tile: &BlockTile| {
         let block = B::of(tile);
         (block.nnz(), block.units(), ())
     };
-    Ok(blocks::analyse(B::FORMAT, layout, values, 4, size)?.0)
+    Ok(blocks::analyse(B::FORMAT, layout, values, 4, || Ok(()), size)?.0)
 }
 
 /// Second pass: writes the data section, whose length is the header's, and tells the stored elements.
@@ -103,7 +99,7 @@ pub(super) fn encode<B: Block>(
         encode_block(tile, &block, out)?;
         Ok(block.nnz())
     };
-    blocks::encode(analysis, layout, values, data, 4, || (), encode)
+    blocks::encode(analysis, layout, values, data, 4, || Ok(()), encode)
 }
 
 /// Writes block `index` over `tile`.
@@ -123,7 +119,7 @@ pub(crate) fn unpack<B: Block>(
 /// The encoding of a block is unique: what it decodes to must give the same bytes again.
 pub(super) fn validate<B: Block>(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
     let visit = |range: std::ops::Range<usize>| {
-        let mut tile = new_tile();
+        let mut tile = new_tile()?;
         let mut again = Vec::new();
         let mut sum = (0u64, 0u32);
         for index in range {
@@ -138,7 +134,7 @@ pub(super) fn validate<B: Block>(buffer: &[u8], header: &Header) -> Result<(u64,
                     bytes.len() / UNIT
                 )));
             }
-            again.resize(bytes.len(), 0);
+            resize(&mut again, bytes.len())?;
             encode_block(&tile, &block, &mut again)?;
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 return Err(corrupt(format!(
@@ -165,7 +161,7 @@ pub(super) fn decode_block<B: Block>(
     base: usize,
 ) -> Result<()> {
     let (_, blocks) = header.grid();
-    let mut dense = new_tile();
+    let mut dense = new_tile()?;
     unpack::<B>(buffer, header, tile * blocks as usize + block, &mut dense)?;
     scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
     Ok(())
@@ -184,7 +180,7 @@ pub(super) mod tests {
 
     /// One element in `keep_one_of` is kept.
     pub(in crate::format) fn random(keep_one_of: u64) -> Box<BlockTile> {
-        let mut tile = new_tile();
+        let mut tile: Box<BlockTile> = new_tile().unwrap();
         for (i, value) in tile.iter_mut().flatten().enumerate() {
             let mut x = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -201,7 +197,7 @@ pub(super) mod tests {
             let block = B::of(&tile);
             let mut bytes = vec![0xa5; block.units() as usize * UNIT];
             encode_block(&tile, &block, &mut bytes).unwrap();
-            let mut back = new_tile();
+            let mut back = new_tile().unwrap();
             B::read(&bytes, &mut back).unwrap();
             tile[5][9] = 0;
             assert!(back == tile, "1 of {keep_one_of}");

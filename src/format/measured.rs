@@ -3,7 +3,7 @@
 use super::header::{Content, Header};
 use super::{banked, bitmap, sell, slots, tiled_csl};
 use crate::error::{Error, Kind, Result};
-use crate::types::Format;
+use crate::types::{Format, reserved};
 
 /// What the first pass finds out of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +71,9 @@ impl Measured {
 
 /// Where each block begins and the last one ends, from the units of each; their sum; and the largest. Offsets that do not
 /// fit are cut: [`Measured::header`] refuses the sum then.
-pub(super) fn offsets(units: impl ExactSizeIterator<Item = u32>) -> (Vec<u32>, u64, u32) {
+pub(super) fn offsets(units: impl ExactSizeIterator<Item = u32>) -> Result<(Vec<u32>, u64, u32)> {
     // One more is for Tiled-CSL, which has the end twice.
-    let mut table = Vec::with_capacity(units.len() + 2);
+    let mut table = reserved(units.len() + 2, "the table of the blocks")?;
     let (mut end, mut largest) = (0_u64, 0);
     table.push(0);
     for units in units {
@@ -81,7 +81,7 @@ pub(super) fn offsets(units: impl ExactSizeIterator<Item = u32>) -> (Vec<u32>, u
         end += u64::from(units);
         table.push(end as u32);
     }
-    (table, end, largest)
+    Ok((table, end, largest))
 }
 
 #[cfg(test)]
@@ -92,9 +92,9 @@ mod tests {
 
     #[test]
     fn offsets_that_do_not_fit_are_refused_by_their_sum() {
-        assert_eq!(offsets([].into_iter()), (vec![0], 0, 0));
-        assert_eq!(offsets([3, 5, 0].into_iter()), (vec![0, 3, 8, 8], 8, 5));
-        let (_, units, max_block) = offsets([u32::MAX, 1].into_iter());
+        assert_eq!(offsets([].into_iter()).unwrap(), (vec![0], 0, 0));
+        assert_eq!(offsets([3, 5, 0].into_iter()).unwrap(), (vec![0, 3, 8, 8], 8, 5));
+        let (_, units, max_block) = offsets([u32::MAX, 1].into_iter()).unwrap();
         for format in Format::ALL {
             let measured = Measured {
                 format,

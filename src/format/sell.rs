@@ -13,10 +13,10 @@ use std::fmt::Display;
 
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::tile::{Tile, check_edge, reduce, scatter};
+use super::tile::{Tile, check_edge, new_tile, reduce, resize, scatter};
 use super::{Analysis, block, blocks, changed, word};
 use crate::error::Result;
-use crate::types::{DenseLayout, Format};
+use crate::types::{DenseLayout, Format, boxed};
 
 /// Rows of a block.
 pub const TILE_ROWS: usize = 32;
@@ -251,17 +251,17 @@ impl Shape {
 
 /// The entries of a block, of each row and step those of the eight lanes; zeros where a lane has none.
 struct Lists {
-    deltas: [[[u8; LANES]; STEPS]; TILE_ROWS],
-    values: [[[u16; LANES]; STEPS]; TILE_ROWS],
+    deltas: Box<[[[u8; LANES]; STEPS]; TILE_ROWS]>,
+    values: Box<[[[u16; LANES]; STEPS]; TILE_ROWS]>,
     /// Steps of each row that may not be zero.
     used: [usize; TILE_ROWS],
 }
 
 impl Lists {
-    fn new() -> Box<Self> {
-        Box::new(Self {
-            deltas: [[[0; LANES]; STEPS]; TILE_ROWS],
-            values: [[[0; LANES]; STEPS]; TILE_ROWS],
+    fn new() -> Result<Self> {
+        Ok(Self {
+            deltas: boxed([[0; LANES]; STEPS], "a block's lists")?,
+            values: boxed([[0; LANES]; STEPS], "a block's lists")?,
             used: [0; TILE_ROWS],
         })
     }
@@ -358,17 +358,13 @@ fn encode_packet(deltas: &[[u8; LANES]], values: &[[u16; LANES]], j: usize, pack
     }
 }
 
-fn new_tile() -> Box<BlockTile> {
-    Box::new([[0; TILE_COLS]; TILE_ROWS])
-}
-
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    let size = |_, tile: &BlockTile| {
+    let size = |_: &mut (), _, tile: &BlockTile| {
         let shape = Dealt::of(tile).shape;
         (shape.nnz, shape.units(), ())
     };
-    Ok(blocks::analyse(Format::Sell, layout, values, 2, size)?.0)
+    Ok(blocks::analyse(Format::Sell, layout, values, 2, || Ok(()), size)?.0)
 }
 
 /// Second pass: writes the data section, whose length is the header's, and tells the stored elements.
@@ -378,7 +374,7 @@ pub(crate) fn encode(
     values: &[u16],
     data: &mut [u8],
 ) -> Result<u64> {
-    let encode = |lists: &mut Box<Lists>, _, tile: &BlockTile, out: &mut [u8]| {
+    let encode = |lists: &mut Lists, _, tile: &BlockTile, out: &mut [u8]| {
         let shape = lists.deal(tile);
         lists.encode(&shape, out)?;
         Ok(shape.nnz)
@@ -480,7 +476,7 @@ fn unpack_packet(
 /// The encoding of a block is unique: what it decodes to must give the same bytes again.
 pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
     let visit = |range: std::ops::Range<usize>| {
-        let (mut tile, mut lists) = (new_tile(), Lists::new());
+        let (mut tile, mut lists) = (new_tile()?, Lists::new()?);
         let mut again = Vec::new();
         let mut sum = (0u64, 0u32);
         for index in range {
@@ -495,7 +491,7 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                     bytes.len() / UNIT
                 )));
             }
-            again.resize(bytes.len(), 0);
+            resize(&mut again, bytes.len())?;
             lists.encode(&shape, &mut again)?;
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 let part = match at {
@@ -526,7 +522,7 @@ pub(crate) fn decode_block(
     base: usize,
 ) -> Result<()> {
     let (_, blocks) = header.grid();
-    let mut dense = new_tile();
+    let mut dense = new_tile()?;
     unpack(buffer, header, tile * blocks as usize + block, &mut dense)?;
     scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
     Ok(())
@@ -537,7 +533,7 @@ mod tests {
     use super::*;
 
     fn random(seed: u64, one_of: u64) -> Box<BlockTile> {
-        let mut tile = new_tile();
+        let mut tile: Box<BlockTile> = new_tile().unwrap();
         for (i, value) in tile.iter_mut().flatten().enumerate() {
             let mut x = (i as u64 + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -583,7 +579,8 @@ mod tests {
 
     #[test]
     fn rows_that_crowd_one_lane_have_no_more_steps_than_octets() {
-        let (mut tile, mut lists) = (new_tile(), Lists::new());
+        let mut tile: Box<BlockTile> = new_tile().unwrap();
+        let mut lists = Lists::new().unwrap();
         for target in 0..LANES {
             for (other, row) in tile.iter_mut().enumerate() {
                 for (col, value) in row.iter_mut().enumerate() {

@@ -22,10 +22,10 @@ use super::arrangement::{self, Arrangement};
 use super::banks::{Deal, LANES};
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::tile::{Tile, check_edge, gather, reduce, scatter};
+use super::tile::{Tile, check_edge, gather, new_tile, reduce, resize, scatter};
 use super::{Analysis, block, blocks, changed, word};
 use crate::error::Result;
-use crate::types::{DenseLayout, Format};
+use crate::types::{DenseLayout, Format, reserved, zeros};
 
 /// Rows of a tile.
 pub const TILE_ROWS: usize = 32;
@@ -171,8 +171,8 @@ fn dense_rows(counts: &[u64; TILE_ROWS], rows: usize, cols: u64) -> u32 {
 }
 
 /// [`dense_rows`] of every tile of a matrix.
-fn dense_rows_of(layout: &DenseLayout, values: &[u16]) -> Vec<u32> {
-    let counts = |tile: &mut Box<BlockTile>, first: usize| {
+fn dense_rows_of(layout: &DenseLayout, values: &[u16]) -> Result<Vec<u32>> {
+    let counts = |tile: &mut BlockTile, first: usize| {
         let mut counts = [0; TILE_ROWS];
         for col in (0..layout.cols).step_by(TILE_COLS) {
             gather(layout, values, first, col, tile);
@@ -182,13 +182,14 @@ fn dense_rows_of(layout: &DenseLayout, values: &[u16]) -> Vec<u32> {
         }
         counts
     };
-    (0..layout.rows.div_ceil(TILE_ROWS))
-        .into_par_iter()
-        .map_init(new_tile, |tile, index| {
-            let first = index * TILE_ROWS;
-            dense_rows(&counts(tile, first), layout.rows - first, layout.cols as u64)
-        })
-        .collect()
+    let mut found = zeros(layout.rows.div_ceil(TILE_ROWS), "the dense rows of the tiles")?;
+    found.par_iter_mut().enumerate().try_for_each_init(new_tile, |tile, (index, rows)| {
+        let tile = tile.as_mut().map_err(|error| error.clone())?;
+        let first = index * TILE_ROWS;
+        *rows = dense_rows(&counts(tile, first), layout.rows - first, layout.cols as u64);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Numbers of the set bits, ascending.
@@ -383,23 +384,34 @@ fn code_offset(step: usize, lane: usize) -> usize {
     (step / 2) * 256 + lane * 8 + (step % 2) * 4
 }
 
-fn new_tile() -> Box<BlockTile> {
-    Box::new([[0; TILE_COLS]; TILE_ROWS])
+/// A block in its own order, and the entries of its overflow.
+struct Scratch {
+    arranged: Box<BlockTile>,
+    entries: Vec<u64>,
+}
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        // No group has more than two elements beyond the two that it keeps.
+        let entries = reserved(TILE_ROWS * TILE_COLS / 2, "a block's overflow")?;
+        Ok(Self { arranged: new_tile()?, entries })
+    }
 }
 
 /// First pass: counts and sizes every block.
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16]) -> Result<Analysis> {
-    let dense_rows = dense_rows_of(layout, values);
+    let dense_rows = dense_rows_of(layout, values)?;
     let across = layout.cols.div_ceil(TILE_COLS);
-    let size = |index: usize, tile: &BlockTile| {
+    let size = |arranged: &mut Box<BlockTile>, index: usize, tile: &BlockTile| {
         let mut words = stored_words(tile);
         let dense = dense_rows[index / across];
         take_rows(&mut words, dense);
         let order = Arrangement::search(&words);
-        let masks = Masks::of(&order.apply(tile), dense);
+        order.apply(tile, arranged);
+        let masks = Masks::of(arranged, dense);
         (masks.nnz, masks.units(&masks.planes()), order)
     };
-    let (analysis, orders) = blocks::analyse(Format::Slots, layout, values, 8, size)?;
+    let (analysis, orders) = blocks::analyse(Format::Slots, layout, values, 8, new_tile, size)?;
     Ok(Analysis { orders, dense_rows, ..analysis })
 }
 
@@ -522,14 +534,15 @@ pub(crate) fn encode(
     data: &mut [u8],
 ) -> Result<u64> {
     let across = layout.cols.div_ceil(TILE_COLS);
-    let encode = |entries: &mut Vec<_>, index: usize, tile: &BlockTile, out: &mut [u8]| {
+    let encode = |scratch: &mut Scratch, index: usize, tile: &BlockTile, out: &mut [u8]| {
+        let Scratch { arranged, entries } = scratch;
         let order = &analysis.orders[index];
-        let tile = order.apply(tile);
-        let masks = Masks::of(&tile, analysis.dense_rows[index / across]);
-        encode_block(&tile, order, &masks, &masks.planes(), entries, out)?;
+        order.apply(tile, arranged);
+        let masks = Masks::of(arranged, analysis.dense_rows[index / across]);
+        encode_block(arranged, order, &masks, &masks.planes(), entries, out)?;
         Ok(masks.nnz)
     };
-    blocks::encode(analysis, layout, values, data, 8, Vec::new, encode)
+    blocks::encode(analysis, layout, values, data, 8, Scratch::new, encode)
 }
 
 /// Writes block `index` over `tile`; the order that it has its columns in, and the rows that it has whole.
@@ -667,8 +680,8 @@ fn section(at: usize, rows: usize, dense_units: usize) -> &'static str {
 pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
     let across = header.grid().1 as usize;
     let visit = |range: std::ops::Range<usize>| {
-        let mut tile = new_tile();
-        let mut entries = Vec::new();
+        let mut tile = new_tile()?;
+        let Scratch { mut arranged, mut entries } = Scratch::new()?;
         let mut again = Vec::new();
         let mut sum = (0u64, 0u32);
         for index in range {
@@ -681,7 +694,7 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                 )));
             }
             check_edge(header, index, &tile)?;
-            let arranged = order.apply(&tile);
+            order.apply(&tile, &mut arranged);
             let masks = Masks::of(&arranged, dense);
             let planes = masks.planes();
             let units = masks.units(&planes);
@@ -691,7 +704,7 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                     bytes.len() / UNIT
                 )));
             }
-            again.resize(bytes.len(), 0);
+            resize(&mut again, bytes.len())?;
             encode_block(&arranged, &order, &masks, &planes, &mut entries, &mut again)?;
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 return Err(corrupt(format!(
@@ -718,7 +731,7 @@ pub(crate) fn decode_block(
     base: usize,
 ) -> Result<()> {
     let (_, blocks) = header.grid();
-    let mut dense = new_tile();
+    let mut dense = new_tile()?;
     unpack(buffer, header, tile * blocks as usize + block, &mut dense)?;
     scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
     Ok(())

@@ -6,10 +6,22 @@ use std::ops::Range;
 
 use super::header::{Header, corrupt};
 use crate::error::Result;
-use crate::types::{DenseLayout, Order};
+use crate::types::{DenseLayout, Order, boxed, reserve};
 
 /// A row-major tile of `C` columns.
 pub(crate) type Tile<const R: usize, const C: usize> = [[u16; C]; R];
+
+/// A tile of zeros.
+pub(crate) fn new_tile<const R: usize, const C: usize>() -> Result<Box<Tile<R, C>>> {
+    boxed([0; C], "a block's elements")
+}
+
+/// Makes `block` as long as the one that it will be compared with.
+pub(crate) fn resize(block: &mut Vec<u8>, bytes: usize) -> Result<()> {
+    reserve(block, bytes.saturating_sub(block.len()), "a block to compare with")?;
+    block.resize(bytes, 0);
+    Ok(())
+}
 
 /// Columns that are transposed together: eight of them share the stores to one tile row.
 const GROUP: usize = 8;

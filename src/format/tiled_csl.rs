@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use super::header::{Header, corrupt};
 use super::list::SPAN;
 use super::measured::{Measured, offsets};
-use super::tile::{Tile, gather, reduce, scatter, write_blocks};
+use super::tile::{Tile, gather, new_tile, reduce, scatter, write_blocks};
 use super::{Analysis, changed, table_entry};
 use crate::error::{Error, Result};
-use crate::types::{DenseLayout, Format};
+use crate::types::{DenseLayout, Format, boxed, zeros};
 
 /// Rows of a tile.
 pub const TILE_ROWS: usize = 128;
@@ -65,20 +65,16 @@ type Items = [u32; TILE_ITEMS + 1];
 
 /// Buffers of one worker.
 struct Scratch {
-    tile: DenseTile,
-    items: Items,
-    buckets: Items,
-    ordered: Items,
+    tile: Box<DenseTile>,
+    items: Box<Items>,
+    buckets: Box<Items>,
+    ordered: Box<Items>,
 }
 
 impl Scratch {
-    fn new() -> Box<Self> {
-        Box::new(Self {
-            tile: [[0; TILE_COLS]; TILE_ROWS],
-            items: [0; TILE_ITEMS + 1],
-            buckets: [0; TILE_ITEMS + 1],
-            ordered: [0; TILE_ITEMS + 1],
-        })
+    fn new() -> Result<Self> {
+        let items = || boxed(0, "a tile's items");
+        Ok(Self { tile: new_tile()?, items: items()?, buckets: items()?, ordered: items()? })
     }
 }
 
@@ -86,28 +82,22 @@ impl Scratch {
 pub(crate) fn analyse(layout: &DenseLayout, values: &[u16], reordered: bool) -> Result<Analysis> {
     let tiles = layout.rows.div_ceil(TILE_ROWS);
     let blocks = layout.cols.div_ceil(TILE_COLS);
-    let counts: Vec<u16> = (0..tiles * blocks)
-        .into_par_iter()
-        .with_min_len(8)
-        .map_init(
-            || Box::new([[0; TILE_COLS]; TILE_ROWS]),
-            |tile, index| {
-                gather(
-                    layout,
-                    values,
-                    index / blocks * TILE_ROWS,
-                    index % blocks * TILE_COLS,
-                    tile,
-                );
-                tile.iter()
-                    .map(|row| row.iter().map(|v| u16::from(v & 0x7fff != 0)).sum::<u16>())
-                    .sum()
-            },
-        )
-        .collect();
+    let mut counts = zeros::<u16>(tiles * blocks, "the tiles' sizes")?;
+    counts.par_iter_mut().enumerate().with_min_len(8).try_for_each_init(
+        new_tile::<TILE_ROWS, TILE_COLS>,
+        |tile, (index, count)| {
+            let tile = tile.as_mut().map_err(|error| error.clone())?;
+            gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
+            *count = tile
+                .iter()
+                .map(|row| row.iter().map(|v| u16::from(v & 0x7fff != 0)).sum::<u16>())
+                .sum();
+            Ok(())
+        },
+    )?;
     let nnz = counts.iter().map(|&count| u64::from(count)).sum();
     let vectors = |&count: &u16| u32::from(count).div_ceil(VECTOR as u32);
-    let (mut table, units, largest) = offsets(counts.iter().map(vectors));
+    let (mut table, units, largest) = offsets(counts.iter().map(vectors))?;
     // A reader may fetch the offsets of the tile after the last one: it is empty.
     table.push(units as u32);
     let header = Measured {
@@ -227,16 +217,21 @@ pub(crate) fn encode(
     let start = |tile: usize| analysis.table[tile] as usize * UNIT;
     write_blocks(0..analysis.table.len() - 2, 8, data, &start, &|range, out| {
         let base = start(range.start);
-        let mut scratch = Scratch::new();
-        let Scratch { tile, items, buckets, ordered } = &mut *scratch;
+        let Scratch { mut tile, mut items, mut buckets, mut ordered } = Scratch::new()?;
         let mut sum = 0;
         for index in range {
-            gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
-            let (elements, count) = collect(tile, items);
+            gather(
+                layout,
+                values,
+                index / blocks * TILE_ROWS,
+                index % blocks * TILE_COLS,
+                &mut tile,
+            );
+            let (elements, count) = collect(&tile, &mut items);
             sum += elements as u64;
             let mut stored = &items[..count];
             if analysis.header.reordered {
-                reorder(stored, buckets, &mut ordered[..count]);
+                reorder(stored, &mut buckets, &mut ordered[..count]);
                 stored = &ordered[..count];
             }
             let out = &mut out[start(index) - base..start(index + 1) - base];
@@ -439,7 +434,7 @@ mod tests {
     #[test]
     fn reordering_is_a_permutation_close_to_the_fewest_store_cycles() {
         for density in [1, 5, 10, 20, 50, 90, 100] {
-            let mut scratch = Scratch::new();
+            let mut scratch = Scratch::new().unwrap();
             let (_, count) = collect(&random_tile(density, 7 * density), &mut scratch.items);
             let items = scratch.items[..count].to_vec();
             let mut ordered = vec![0; count];

@@ -14,6 +14,7 @@ use super::memory::Direction;
 use super::sys::{self, RawEvent, RawStream};
 use crate::error::Result;
 use crate::pool;
+use crate::types::zeros;
 
 /// Bytes of one pinned buffer.
 pub const STAGE_BYTES: usize = 16 << 20;
@@ -220,7 +221,7 @@ impl DeviceContext {
         self.staged(stream, src.len(), |stage| match stage {
             Some(stage) => stage.upload(stream, dst as u64, src, fill),
             None => {
-                let mut memory = vec![0u8; src.len().min(STAGE_BYTES)];
+                let mut memory = zeros(src.len().min(STAGE_BYTES), "the copy")?;
                 for (index, chunk) in src.chunks(STAGE_BYTES).enumerate() {
                     let memory = &mut memory[..chunk.len()];
                     fill(memory, chunk);
@@ -265,7 +266,7 @@ impl DeviceContext {
             Some(stage) => stage.download(stream, src as u64, bytes, sink),
             None if bytes == 0 => Ok(()),
             None => {
-                let mut memory = vec![0u8; bytes.min(STAGE_BYTES)];
+                let mut memory = zeros::<u8>(bytes.min(STAGE_BYTES), "the copy")?;
                 let mut done = 0;
                 while done < bytes {
                     let count = (bytes - done).min(STAGE_BYTES);

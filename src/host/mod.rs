@@ -16,7 +16,7 @@
 pub mod prune;
 mod row;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::format::list::{RowList, SPAN};
 use crate::format::{self, Header, banked, bitmap, fragments, sell, slots, tiled_csl};
 use crate::pool;
-use crate::types::{Activation, DType, Format};
+use crate::types::{Activation, DType, Format, boxed, filled};
 
 use row::{Isa, PANEL, Panel};
 
@@ -205,25 +205,34 @@ fn spmm_with(isa: Isa, args: &HostSpmm<'_>, header: &Header, c: DenseMut<'_>) ->
         let wanted = (4 * rayon::current_num_threads()).div_ceil(supers);
         let group = (GROUP_ROWS / tile_rows).min(tiles.div_ceil(wanted)).max(1);
         let groups = tiles.div_ceil(group);
+        let tasks = groups * supers;
         let job = Job { args, header, isa, m, k, tile_rows };
-        (0..groups * supers)
-            .into_par_iter()
-            .map_init(
-                || Scratch::new(args.n, group, header),
-                |scratch, task| {
-                    let first = task % groups * group;
-                    let n0 = task / groups * SUPER;
-                    job.multiply(first..(first + group).min(tiles), n0, scratch)?;
-                    // Tasks write disjoint elements, but with strides that no slices can tell apart. The
-                    // lock is held for a small part of a task's time.
-                    let mut c = c.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    job.store(first * tile_rows, n0, scratch, &mut c);
-                    Ok(())
-                },
-            )
-            .find_map_first(Result::err)
+        // One for each thread, before the first task: where memory lacks, C stays as it was.
+        let new = |_| Scratch::new(args.n, group, header);
+        let threads = (0..rayon::current_num_threads().min(tasks)).into_par_iter();
+        let idle = match threads.map(new).collect::<Result<Vec<_>>>() {
+            Ok(scratches) => Mutex::new(scratches),
+            Err(error) => return Some(error),
+        };
+        let take = || lock(&idle).pop().map_or_else(|| new(0), Ok);
+        let compute = |task| {
+            let mut scratch = take()?;
+            let first = task % groups * group;
+            let n0 = task / groups * SUPER;
+            job.multiply(first..(first + group).min(tiles), n0, &mut scratch)?;
+            // Tasks write disjoint elements, but with strides that no slices can tell apart. The
+            // lock is held for a small part of a task's time.
+            job.store(first * tile_rows, n0, &scratch, &mut lock(&c));
+            lock(&idle).push(scratch);
+            Ok(())
+        };
+        (0..tasks).into_par_iter().map(compute).find_map_first(Result::err)
     });
     failure.map_or(Ok(()), Err)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn check_extent(
@@ -277,9 +286,9 @@ struct Scratch {
     panels: Vec<Panel>,
     /// Sums: panel by panel, row by row.
     sums: Vec<[f32; PANEL]>,
-    rows: Box<[RowList; STRIPE]>,
+    rows: Vec<RowList>,
     /// Values of `rows` as f32.
-    values: Box<[[f32; CHUNK]; STRIPE]>,
+    values: Vec<[f32; CHUNK]>,
     /// One chunk of a tile (Tiled-CSL).
     dense: Box<tiled_csl::DenseChunk>,
     /// One block (Slots).
@@ -287,23 +296,24 @@ struct Scratch {
     /// One block (Banked, Bitmap).
     fragments: Box<fragments::BlockTile>,
     /// One block of each tile of the group (SELL).
-    sell: Vec<sell::BlockTile>,
+    sell: Vec<Box<sell::BlockTile>>,
 }
 
 impl Scratch {
-    fn new(n: usize, group: usize, header: &Header) -> Self {
+    fn new(n: usize, group: usize, header: &Header) -> Result<Self> {
+        const WHAT: &str = "a thread's part of the product";
         let panels = n.min(SUPER).div_ceil(PANEL);
         let wide = if header.format == Format::Sell { group } else { 0 };
-        Self {
-            panels: vec![[[0.0; PANEL]; CHUNK]; panels],
-            sums: vec![[0.0; PANEL]; panels * group * header.tile_rows as usize],
-            rows: Box::new(std::array::from_fn(|_| RowList::new())),
-            values: Box::new([[0.0; CHUNK]; STRIPE]),
-            dense: Box::new([[0; CHUNK]; tiled_csl::TILE_ROWS]),
-            block: Box::new([[0; CHUNK]; slots::TILE_ROWS]),
-            fragments: fragments::new_tile(),
-            sell: vec![[[0; sell::TILE_COLS]; sell::TILE_ROWS]; wide],
-        }
+        Ok(Self {
+            panels: filled([[0.0; PANEL]; CHUNK], panels, WHAT)?,
+            sums: filled([0.0; PANEL], panels * group * header.tile_rows as usize, WHAT)?,
+            rows: filled(RowList::new(), STRIPE, WHAT)?,
+            values: filled([0.0; CHUNK], STRIPE, WHAT)?,
+            dense: boxed([0; CHUNK], WHAT)?,
+            block: boxed([0; CHUNK], WHAT)?,
+            fragments: boxed([0; CHUNK], WHAT)?,
+            sell: (0..wide).map(|_| boxed([0; sell::TILE_COLS], WHAT)).collect::<Result<_>>()?,
+        })
     }
 }
 
@@ -413,7 +423,7 @@ impl Job<'_> {
             }
             Format::Sell => {
                 let first = chunk % SELL_CHUNKS * CHUNK;
-                for (list, values) in rows.iter_mut().zip(&sell[local]) {
+                for (list, values) in rows.iter_mut().zip(sell[local].iter()) {
                     if let Some(values) = values[first..].first_chunk() {
                         list.append_row(values);
                     }

@@ -4,8 +4,9 @@
 
 use rayon::prelude::*;
 
+use crate::error::Result;
 use crate::pool;
-use crate::types::DenseLayout;
+use crate::types::{DenseLayout, zeros};
 
 const MAGNITUDES: usize = 1 << 15;
 
@@ -38,6 +39,10 @@ impl Cut {
     }
 }
 
+fn new_counts() -> Result<Vec<usize>> {
+    zeros(MAGNITUDES, "the numbers of elements by magnitude")
+}
+
 fn count(layout: &DenseLayout, values: &[u16], row: usize, counts: &mut [usize]) {
     for col in 0..layout.cols {
         counts[usize::from(values[layout.index(row, col)] & 0x7fff)] += 1;
@@ -45,21 +50,20 @@ fn count(layout: &DenseLayout, values: &[u16], row: usize, counts: &mut [usize])
 }
 
 /// Zeroes in `values` the `target` elements of smallest magnitude; of equal ones the first in row-major order.
-/// `values` is as long as the layout's extent, `target` at most rows x cols.
-pub fn matrix(layout: &DenseLayout, values: &mut [u16], target: usize) {
+/// `values` is as long as the layout's extent, `target` at most rows x cols. Only memory can be lacking, and then nothing is written.
+pub fn matrix(layout: &DenseLayout, values: &mut [u16], target: usize) -> Result<()> {
     let shared = &*values;
-    let parts = (0..layout.rows).into_par_iter().fold(
-        || vec![0; MAGNITUDES],
-        |mut counts, row| {
-            count(layout, shared, row, &mut counts);
-            counts
-        },
-    );
+    let parts = (0..layout.rows).into_par_iter().fold(new_counts, |counts, row| {
+        let mut counts = counts?;
+        count(layout, shared, row, &mut counts);
+        Ok(counts)
+    });
     let add = |mut a: Vec<usize>, b: Vec<usize>| {
         a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-        a
+        Ok(a)
     };
-    let counts = pool::run(|| parts.reduce(|| vec![0; MAGNITUDES], add));
+    // A matrix without rows has no parts.
+    let counts = pool::run(|| parts.try_reduce_with(add)).unwrap_or_else(new_counts)?;
     let mut cut = Cut::of(&counts, target);
     for row in 0..layout.rows {
         for col in 0..layout.cols {
@@ -69,11 +73,12 @@ pub fn matrix(layout: &DenseLayout, values: &mut [u16], target: usize) {
             }
         }
     }
+    Ok(())
 }
 
 /// As [`matrix`] for each row by itself; `target` is at most cols.
-pub fn rows(layout: &DenseLayout, values: &mut [u16], target: usize) {
-    let mut counts = vec![0; MAGNITUDES];
+pub fn rows(layout: &DenseLayout, values: &mut [u16], target: usize) -> Result<()> {
+    let mut counts = new_counts()?;
     for row in 0..layout.rows {
         counts.fill(0);
         count(layout, values, row, &mut counts);
@@ -85,6 +90,7 @@ pub fn rows(layout: &DenseLayout, values: &mut [u16], target: usize) {
             }
         }
     }
+    Ok(())
 }
 
 /// Copies every element of a matrix to another of the same shape.
@@ -118,7 +124,7 @@ mod tests {
         let source = [0x3c00, 0xc000, 0x7e00, 0x4000, 0x1111, 0x7c00, 0x4000, 0, 0x8000];
         let pruned = |target: usize| {
             let mut values = source;
-            matrix(&layout, &mut values, target);
+            matrix(&layout, &mut values, target).unwrap();
             values
         };
         assert_eq!(pruned(0), source);
@@ -130,7 +136,7 @@ mod tests {
         assert_eq!(pruned(7), [0, 0, 0x7e00, 0, 0x1111, 0, 0, 0, 0]);
         assert_eq!(pruned(8), [0, 0, 0, 0, 0x1111, 0, 0, 0, 0]);
         let mut by_row = source;
-        rows(&layout, &mut by_row, 2);
+        rows(&layout, &mut by_row, 2).unwrap();
         assert_eq!(by_row, [0, 0, 0x7e00, 0x4000, 0x1111, 0x7c00, 0x4000, 0, 0]);
     }
 
@@ -138,7 +144,7 @@ mod tests {
     fn ties_go_in_row_major_order_whatever_the_memory_order() {
         let layout = DenseLayout::new(2, 3, 2, Order::Col).unwrap();
         let mut values = [0x3c00; 6];
-        matrix(&layout, &mut values, 3);
+        matrix(&layout, &mut values, 3).unwrap();
         // The first row is every other element.
         assert_eq!(values, [0, 0x3c00, 0, 0x3c00, 0, 0x3c00]);
     }
