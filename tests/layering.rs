@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("log", &[]),
-    ("pool", &["log"]),
+    ("pool", &["error", "log"]),
     ("types", &["error"]),
     ("version", &["error", "types"]),
     ("format", &["error", "pool", "types"]),

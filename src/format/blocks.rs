@@ -1,13 +1,17 @@
 //! The two passes of the formats whose blocks are tiles of one size, each encoded by itself into units of 128 bytes:
-//! all but Tiled-CSL.
+//! all but Tiled-CSL. And the decoder of all formats.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::Analysis;
+use super::header::Header;
 use super::measured::{Measured, offsets};
-use super::tile::{Tile, gather, new_tile, write_blocks};
+use super::tile::{Tile, gather, new_tile, scatter, write_blocks};
 use crate::error::{Error, Result};
-use crate::types::{DenseLayout, Format, zeros};
+use crate::pool::Spare;
+use crate::types::{DenseLayout, Format, Order, zeros};
 
 /// Bytes of one step of the table's offsets.
 const UNIT: usize = 128;
@@ -53,7 +57,7 @@ pub(super) fn analyse<S, N: Clone + Default + Send, const R: usize, const C: usi
 
 /// Second pass: writes the data section, whose length is the header's, and tells the stored elements. `encode` writes the block of
 /// a tile, whose number it is told, and tells those of the block; what `scratch` makes is its own for up to `leaf` blocks.
-pub(super) fn encode<S, const R: usize, const C: usize>(
+pub(super) fn encode<S: Send, const R: usize, const C: usize>(
     analysis: &Analysis,
     layout: &DenseLayout,
     values: &[u16],
@@ -65,15 +69,49 @@ pub(super) fn encode<S, const R: usize, const C: usize>(
     let (_, blocks) = analysis.header.grid();
     let blocks = blocks as usize;
     let start = |block: usize| analysis.table[block] as usize * UNIT;
-    write_blocks(0..analysis.table.len() - 1, leaf, data, &start, &|range, out| {
+    let spare = Spare::new(|| Ok((new_tile()?, scratch()?)));
+    let write = |own: &mut (_, S), range: Range<usize>, out: &mut [u8]| {
+        let (tile, scratch): (&mut Box<Tile<R, C>>, _) = (&mut own.0, &mut own.1);
         let base = start(range.start);
-        let (mut tile, mut scratch) = (new_tile()?, scratch()?);
         let mut stored = 0;
         for index in range {
             let out = &mut out[start(index) - base..start(index + 1) - base];
-            gather(layout, values, index / blocks * R, index % blocks * C, &mut tile);
-            stored += u64::from(encode(&mut scratch, index, &tile, out)?);
+            gather(layout, values, index / blocks * R, index % blocks * C, tile);
+            stored += u64::from(encode(scratch, index, tile, out)?);
         }
         Ok(stored)
-    })
+    };
+    write_blocks(0..analysis.table.len() - 1, leaf, data, &start, &spare, &write)
+}
+
+/// Writes every element of the dense matrix. `unpack` writes the block of a number over a tile.
+pub(super) fn decode<const R: usize, const C: usize>(
+    header: &Header,
+    layout: &DenseLayout,
+    out: &mut [u16],
+    unpack: impl Fn(usize, &mut Tile<R, C>) -> Result<()> + Sync,
+) -> Result<()> {
+    let (tiles, blocks) = header.grid();
+    let (tiles, blocks) = (tiles as usize, blocks as usize);
+    // A strip of whole rows (or columns) of tiles is contiguous in the dense matrix.
+    let strip = layout.ld.saturating_mul(match layout.order {
+        Order::Row => R,
+        Order::Col => C,
+    });
+    let spare = Spare::new(new_tile);
+    let whole = |(index, out): (usize, &mut [u16])| {
+        spare.lend(|tile| {
+            let mut one = |row: usize, col: usize| {
+                unpack(row * blocks + col, tile)?;
+                scatter(layout, out, index * strip, row * R, col * C, tile);
+                Ok(())
+            };
+            match layout.order {
+                Order::Row => (0..blocks).try_for_each(|col| one(index, col)),
+                Order::Col => (0..tiles).try_for_each(|row| one(row, index)),
+            }
+        })
+    };
+    let strips = out[..layout.extent()].par_chunks_mut(strip).enumerate();
+    strips.map(whole).find_map_first(Result::err).map_or(Ok(()), Err)
 }

@@ -3,11 +3,14 @@
 //! A block has four sections of 16 rows, each of two halves of 128 columns. A half of a section is eight steps, each an A fragment
 //! of `mma.m16n8k16`: lane `l = 4 g + t` has four registers of it, of two neighbouring elements each.
 
+use std::ops::Range;
+
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::tile::{Tile, check_edge, new_tile, reduce, resize, scatter};
+use super::tile::{Tile, check_edge, new_tile, reduce, resize};
 use super::{Analysis, block, blocks, changed};
 use crate::error::Result;
+use crate::pool::Spare;
 use crate::types::{DenseLayout, Format};
 
 /// Rows of a block.
@@ -118,15 +121,14 @@ pub(crate) fn unpack<B: Block>(
 /// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
 /// The encoding of a block is unique: what it decodes to must give the same bytes again.
 pub(super) fn validate<B: Block>(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
-    let visit = |range: std::ops::Range<usize>| {
-        let mut tile = new_tile()?;
-        let mut again = Vec::new();
+    let spare = Spare::new(|| Ok((new_tile()?, Vec::new())));
+    let visit = |(tile, again): &mut (Box<BlockTile>, Vec<u8>), range: Range<usize>| {
         let mut sum = (0u64, 0u32);
         for index in range {
             let bytes = block(buffer, header, index, B::LEAST_UNITS)?;
-            unpack::<B>(buffer, header, index, &mut tile)?;
-            check_edge(header, index, &tile)?;
-            let block = B::of(&tile);
+            unpack::<B>(buffer, header, index, tile)?;
+            check_edge(header, index, tile)?;
+            let block = B::of(tile);
             let units = block.units();
             if units as usize * UNIT != bytes.len() {
                 return Err(corrupt(format!(
@@ -134,8 +136,8 @@ pub(super) fn validate<B: Block>(buffer: &[u8], header: &Header) -> Result<(u64,
                     bytes.len() / UNIT
                 )));
             }
-            resize(&mut again, bytes.len())?;
-            encode_block(&tile, &block, &mut again)?;
+            resize(again, bytes.len())?;
+            encode_block(tile, &block, again)?;
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 return Err(corrupt(format!(
                     "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
@@ -148,23 +150,9 @@ pub(super) fn validate<B: Block>(buffer: &[u8], header: &Header) -> Result<(u64,
         }
         Ok(sum)
     };
-    reduce(0..header.table_entries as usize - 1, 16, &visit, &|a, b| (a.0 + b.0, a.1.max(b.1)))
-}
-
-/// Decodes the block at tile row `tile`, block column `block` into `out`, which begins at element `base`.
-pub(super) fn decode_block<B: Block>(
-    buffer: &[u8],
-    header: &Header,
-    layout: &DenseLayout,
-    (tile, block): (usize, usize),
-    out: &mut [u16],
-    base: usize,
-) -> Result<()> {
-    let (_, blocks) = header.grid();
-    let mut dense = new_tile()?;
-    unpack::<B>(buffer, header, tile * blocks as usize + block, &mut dense)?;
-    scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
-    Ok(())
+    reduce(0..header.table_entries as usize - 1, 16, &spare, &visit, &|a, b| {
+        (a.0 + b.0, a.1.max(b.1))
+    })
 }
 
 #[cfg(test)]

@@ -22,8 +22,6 @@ pub mod slots;
 mod tile;
 pub mod tiled_csl;
 
-use rayon::prelude::*;
-
 pub use header::Header;
 pub use measured::Measured;
 
@@ -31,7 +29,7 @@ use arrangement::Arrangement;
 
 use crate::error::{Error, Kind, Result};
 use crate::pool;
-use crate::types::{DType, DenseLayout, Format, Order, Preference};
+use crate::types::{DType, DenseLayout, Format, Preference};
 use header::corrupt;
 
 /// What the encoder may choose.
@@ -320,33 +318,24 @@ pub fn decode(buffer: &[u8], layout: &DenseLayout, out: &mut [u16]) -> Result<()
     check_dense(layout, out.len())?;
     let header = parse_header(buffer)?;
     check_shape(&header, layout)?;
-    let (tiles, blocks) = header.grid();
-    let (tiles, blocks) = (tiles as usize, blocks as usize);
-    let one = |at: (usize, usize), out: &mut [u16], base: usize| match header.format {
-        Format::Bitmap => {
-            fragments::decode_block::<bitmap::Block>(buffer, &header, layout, at, out, base)
+    let h = &header;
+    pool::run(|| match header.format {
+        Format::Bitmap => blocks::decode(h, layout, out, |index, tile| {
+            fragments::unpack::<bitmap::Block>(buffer, h, index, tile)
+        }),
+        Format::TiledCsl => blocks::decode(h, layout, out, |index, tile| {
+            tiled_csl::unpack::<{ tiled_csl::TILE_COLS }>(buffer, h, Some(index), 0, tile)
+        }),
+        Format::Slots => blocks::decode(h, layout, out, |index, tile| {
+            slots::unpack(buffer, h, index, tile).map(drop)
+        }),
+        Format::Banked => blocks::decode(h, layout, out, |index, tile| {
+            fragments::unpack::<banked::Block>(buffer, h, index, tile)
+        }),
+        Format::Sell => {
+            blocks::decode(h, layout, out, |index, tile| sell::unpack(buffer, h, index, tile))
         }
-        Format::TiledCsl => tiled_csl::decode_block(buffer, &header, layout, at, out, base),
-        Format::Slots => slots::decode_block(buffer, &header, layout, at, out, base),
-        Format::Banked => {
-            fragments::decode_block::<banked::Block>(buffer, &header, layout, at, out, base)
-        }
-        Format::Sell => sell::decode_block(buffer, &header, layout, at, out, base),
-    };
-    // A strip of whole rows (or columns) of tiles is contiguous in the dense matrix.
-    let strip = layout.ld.saturating_mul(match layout.order {
-        Order::Row => header.tile_rows as usize,
-        Order::Col => header.tile_cols as usize,
-    });
-    let whole = |(index, out): (usize, &mut [u16])| {
-        let base = index * strip;
-        match layout.order {
-            Order::Row => (0..blocks).find_map(|block| one((index, block), out, base).err()),
-            Order::Col => (0..tiles).find_map(|tile| one((tile, index), out, base).err()),
-        }
-    };
-    let strips = out[..layout.extent()].par_chunks_mut(strip).enumerate();
-    pool::run(|| strips.find_map_first(whole)).map_or(Ok(()), Err)
+    })
 }
 
 /// Entry `index` of the table of a buffer whose header has been parsed.

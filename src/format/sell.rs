@@ -10,12 +10,14 @@
 use std::array::from_fn;
 use std::cmp::Reverse;
 use std::fmt::Display;
+use std::ops::Range;
 
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::tile::{Tile, check_edge, new_tile, reduce, resize, scatter};
+use super::tile::{Tile, check_edge, new_tile, reduce, resize};
 use super::{Analysis, block, blocks, changed, word};
 use crate::error::Result;
+use crate::pool::Spare;
 use crate::types::{DenseLayout, Format, boxed};
 
 /// Rows of a block.
@@ -475,15 +477,14 @@ fn unpack_packet(
 /// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
 /// The encoding of a block is unique: what it decodes to must give the same bytes again.
 pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
-    let visit = |range: std::ops::Range<usize>| {
-        let (mut tile, mut lists) = (new_tile()?, Lists::new()?);
-        let mut again = Vec::new();
+    let spare = Spare::new(|| Ok((new_tile()?, Lists::new()?, Vec::new())));
+    let visit = |(tile, lists, again): &mut (Box<_>, Lists, _), range: Range<usize>| {
         let mut sum = (0u64, 0u32);
         for index in range {
             let bytes = block(buffer, header, index, LEAST_UNITS)?;
-            unpack(buffer, header, index, &mut tile)?;
-            check_edge(header, index, &tile)?;
-            let shape = lists.deal(&tile);
+            unpack(buffer, header, index, tile)?;
+            check_edge(header, index, tile)?;
+            let shape = lists.deal(tile);
             let units = shape.units();
             if units as usize * UNIT != bytes.len() {
                 return Err(corrupt(format!(
@@ -491,8 +492,8 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                     bytes.len() / UNIT
                 )));
             }
-            resize(&mut again, bytes.len())?;
-            lists.encode(&shape, &mut again)?;
+            resize(again, bytes.len())?;
+            lists.encode(&shape, again)?;
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 let part = match at {
                     0..ORDER => "ends",
@@ -509,23 +510,9 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
         }
         Ok(sum)
     };
-    reduce(0..header.table_entries as usize - 1, 4, &visit, &|a, b| (a.0 + b.0, a.1.max(b.1)))
-}
-
-/// Decodes the block at tile row `tile`, block column `block` into `out`, which begins at element `base`.
-pub(crate) fn decode_block(
-    buffer: &[u8],
-    header: &Header,
-    layout: &DenseLayout,
-    (tile, block): (usize, usize),
-    out: &mut [u16],
-    base: usize,
-) -> Result<()> {
-    let (_, blocks) = header.grid();
-    let mut dense = new_tile()?;
-    unpack(buffer, header, tile * blocks as usize + block, &mut dense)?;
-    scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
-    Ok(())
+    reduce(0..header.table_entries as usize - 1, 4, &spare, &visit, &|a, b| {
+        (a.0 + b.0, a.1.max(b.1))
+    })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //! 128 bytes: the first four steps in the low halves, the last four in the high halves.
 
 use std::array::from_fn;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -22,9 +23,10 @@ use super::arrangement::{self, Arrangement};
 use super::banks::{Deal, LANES};
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::tile::{Tile, check_edge, gather, new_tile, reduce, resize, scatter};
+use super::tile::{Tile, check_edge, gather, new_tile, reduce, resize};
 use super::{Analysis, block, blocks, changed, word};
 use crate::error::Result;
+use crate::pool::Spare;
 use crate::types::{DenseLayout, Format, reserved, zeros};
 
 /// Rows of a tile.
@@ -679,23 +681,22 @@ fn section(at: usize, rows: usize, dense_units: usize) -> &'static str {
 /// The encoding of a block with its order and its dense rows is unique: what it decodes to must give the same bytes again.
 pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
     let across = header.grid().1 as usize;
-    let visit = |range: std::ops::Range<usize>| {
-        let mut tile = new_tile()?;
-        let Scratch { mut arranged, mut entries } = Scratch::new()?;
-        let mut again = Vec::new();
+    let spare = Spare::new(|| Ok((new_tile()?, Scratch::new()?, Vec::new())));
+    let visit = |own: &mut (Box<_>, _, _), range: Range<usize>| {
+        let (tile, Scratch { arranged, entries }, again) = own;
         let mut sum = (0u64, 0u32);
         for index in range {
             let bytes = block(buffer, header, index, FIXED_UNITS)?;
-            let (order, dense) = unpack(buffer, header, index, &mut tile)?;
+            let (order, dense) = unpack(buffer, header, index, tile)?;
             let left = index - usize::from(index % across != 0);
             if dense_rows_at(buffer, header, left)? != dense {
                 return Err(corrupt(format!(
                     "block {index}: its dense rows are others than those of block {left}"
                 )));
             }
-            check_edge(header, index, &tile)?;
-            order.apply(&tile, &mut arranged);
-            let masks = Masks::of(&arranged, dense);
+            check_edge(header, index, tile)?;
+            order.apply(tile, arranged);
+            let masks = Masks::of(arranged, dense);
             let planes = masks.planes();
             let units = masks.units(&planes);
             if units as usize * UNIT != bytes.len() {
@@ -704,8 +705,8 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
                     bytes.len() / UNIT
                 )));
             }
-            resize(&mut again, bytes.len())?;
-            encode_block(&arranged, &order, &masks, &planes, &mut entries, &mut again)?;
+            resize(again, bytes.len())?;
+            encode_block(arranged, &order, &masks, &planes, entries, again)?;
             if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
                 return Err(corrupt(format!(
                     "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
@@ -718,23 +719,9 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
         }
         Ok(sum)
     };
-    reduce(0..header.table_entries as usize - 1, 32, &visit, &|a, b| (a.0 + b.0, a.1.max(b.1)))
-}
-
-/// Decodes the block at tile row `tile`, block column `block` into `out`, which begins at element `base`.
-pub(crate) fn decode_block(
-    buffer: &[u8],
-    header: &Header,
-    layout: &DenseLayout,
-    (tile, block): (usize, usize),
-    out: &mut [u16],
-    base: usize,
-) -> Result<()> {
-    let (_, blocks) = header.grid();
-    let mut dense = new_tile()?;
-    unpack(buffer, header, tile * blocks as usize + block, &mut dense)?;
-    scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
-    Ok(())
+    reduce(0..header.table_entries as usize - 1, 32, &spare, &visit, &|a, b| {
+        (a.0 + b.0, a.1.max(b.1))
+    })
 }
 
 #[cfg(test)]

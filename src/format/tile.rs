@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::header::{Header, corrupt};
 use crate::error::Result;
+use crate::pool::Spare;
 use crate::types::{DenseLayout, Order, boxed, reserve};
 
 /// A row-major tile of `C` columns.
@@ -147,40 +148,42 @@ pub(crate) fn check_edge<const R: usize, const C: usize>(
 
 /// Runs `visit` over `0..count` in ranges of at most `leaf` on all cores and joins the results in order,
 /// so that the outcome, the first error included, does not depend on the thread count.
-pub(crate) fn reduce<T: Send>(
+pub(crate) fn reduce<S: Send, T: Send>(
     range: Range<usize>,
     leaf: usize,
-    visit: &(impl Fn(Range<usize>) -> Result<T> + Sync),
+    spare: &Spare<S, impl Fn() -> Result<S> + Sync>,
+    visit: &(impl Fn(&mut S, Range<usize>) -> Result<T> + Sync),
     join: &(impl Fn(T, T) -> T + Sync),
 ) -> Result<T> {
     if range.len() <= leaf {
-        return visit(range);
+        return spare.lend(|own| visit(own, range));
     }
     let middle = range.start + range.len() / 2;
     let (left, right) = rayon::join(
-        || reduce(range.start..middle, leaf, visit, join),
-        || reduce(middle..range.end, leaf, visit, join),
+        || reduce(range.start..middle, leaf, spare, visit, join),
+        || reduce(middle..range.end, leaf, spare, visit, join),
     );
     Ok(join(left?, right?))
 }
 
 /// Like [`reduce`] for writers: block `b` owns the bytes `start(b)..start(b + 1)` of the data, of which
 /// `out` is the part that belongs to `range`. `write` tells how many elements it has stored; the result is their sum.
-pub(crate) fn write_blocks(
+pub(crate) fn write_blocks<S: Send>(
     range: Range<usize>,
     leaf: usize,
     out: &mut [u8],
     start: &(impl Fn(usize) -> usize + Sync),
-    write: &(impl Fn(Range<usize>, &mut [u8]) -> Result<u64> + Sync),
+    spare: &Spare<S, impl Fn() -> Result<S> + Sync>,
+    write: &(impl Fn(&mut S, Range<usize>, &mut [u8]) -> Result<u64> + Sync),
 ) -> Result<u64> {
     if range.len() <= leaf {
-        return write(range, out);
+        return spare.lend(|own| write(own, range, out));
     }
     let middle = range.start + range.len() / 2;
     let (left, right) = out.split_at_mut(start(middle) - start(range.start));
     let (left, right) = rayon::join(
-        || write_blocks(range.start..middle, leaf, left, start, write),
-        || write_blocks(middle..range.end, leaf, right, start, write),
+        || write_blocks(range.start..middle, leaf, left, start, spare, write),
+        || write_blocks(middle..range.end, leaf, right, start, spare, write),
     );
     Ok(left? + right?)
 }

@@ -5,14 +5,17 @@
 //! store an item at `location * 2`. Items may be ordered such that the 32 lanes of each store hit
 //! different banks ([`reorder`]).
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::header::{Header, corrupt};
 use super::list::SPAN;
 use super::measured::{Measured, offsets};
-use super::tile::{Tile, gather, new_tile, reduce, scatter, write_blocks};
+use super::tile::{Tile, gather, new_tile, reduce, write_blocks};
 use super::{Analysis, changed, table_entry};
 use crate::error::{Error, Result};
+use crate::pool::Spare;
 use crate::types::{DenseLayout, Format, boxed, zeros};
 
 /// Rows of a tile.
@@ -215,23 +218,17 @@ pub(crate) fn encode(
     let (_, blocks) = analysis.header.grid();
     let blocks = blocks as usize;
     let start = |tile: usize| analysis.table[tile] as usize * UNIT;
-    write_blocks(0..analysis.table.len() - 2, 8, data, &start, &|range, out| {
+    let write = |own: &mut Scratch, range: Range<usize>, out: &mut [u8]| {
+        let Scratch { tile, items, buckets, ordered } = own;
         let base = start(range.start);
-        let Scratch { mut tile, mut items, mut buckets, mut ordered } = Scratch::new()?;
         let mut sum = 0;
         for index in range {
-            gather(
-                layout,
-                values,
-                index / blocks * TILE_ROWS,
-                index % blocks * TILE_COLS,
-                &mut tile,
-            );
-            let (elements, count) = collect(&tile, &mut items);
+            gather(layout, values, index / blocks * TILE_ROWS, index % blocks * TILE_COLS, tile);
+            let (elements, count) = collect(tile, items);
             sum += elements as u64;
             let mut stored = &items[..count];
             if analysis.header.reordered {
-                reorder(stored, &mut buckets, &mut ordered[..count]);
+                reorder(stored, buckets, &mut ordered[..count]);
                 stored = &ordered[..count];
             }
             let out = &mut out[start(index) - base..start(index + 1) - base];
@@ -243,7 +240,9 @@ pub(crate) fn encode(
             }
         }
         Ok(sum)
-    })
+    };
+    let spare = Spare::new(Scratch::new);
+    write_blocks(0..analysis.table.len() - 2, 8, data, &start, &spare, &write)
 }
 
 /// Items of tile `index` of a buffer whose header has been parsed, found through the table.
@@ -355,7 +354,8 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
     reduce(
         0..count,
         32,
-        &|range| {
+        &Spare::new(|| Ok(())),
+        &|(), range| {
             let mut sum = (0, 0);
             for index in range {
                 let r0 = index as u64 / blocks * TILE_ROWS as u64;
@@ -367,22 +367,6 @@ pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
         },
         &|a, b| (a.0 + b.0, a.1.max(b.1)),
     )
-}
-
-/// Decodes the tile at (tile row, tile column) into `out`, which begins at element `base`.
-pub(crate) fn decode_block(
-    buffer: &[u8],
-    header: &Header,
-    layout: &DenseLayout,
-    (tile, block): (usize, usize),
-    out: &mut [u16],
-    base: usize,
-) -> Result<()> {
-    let (_, blocks) = header.grid();
-    let mut dense: DenseTile = [[0; TILE_COLS]; TILE_ROWS];
-    unpack(buffer, header, Some(tile * blocks as usize + block), 0, &mut dense)?;
-    scatter(layout, out, base, tile * TILE_ROWS, block * TILE_COLS, &dense);
-    Ok(())
 }
 
 #[cfg(test)]

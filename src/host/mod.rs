@@ -16,7 +16,7 @@
 pub mod prune;
 mod row;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
@@ -25,7 +25,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Kind, Result};
 use crate::format::list::{RowList, SPAN};
 use crate::format::{self, Header, banked, bitmap, fragments, sell, slots, tiled_csl};
-use crate::pool;
+use crate::pool::{self, Spare};
 use crate::types::{Activation, DType, Format, boxed, filled};
 
 use row::{Isa, PANEL, Panel};
@@ -200,39 +200,37 @@ fn spmm_with(isa: Isa, args: &HostSpmm<'_>, header: &Header, c: DenseMut<'_>) ->
     let tiles = m.div_ceil(tile_rows);
     let supers = args.n.div_ceil(SUPER);
     let c = Mutex::new(c);
+    // Groups shrink when there would be too few tasks to share. The bits of C do not depend on this.
+    let wanted = (4 * pool::threads()).div_ceil(supers);
+    let group = (GROUP_ROWS / tile_rows).min(tiles.div_ceil(wanted)).max(1);
+    let groups = tiles.div_ceil(group);
+    let tasks = groups * supers;
+    let job = Job { args, header, isa, m, k, tile_rows };
+    let new = || Scratch::new(args.n, group, header);
+    let compute = |scratch: &mut Scratch, task: usize| {
+        let first = task % groups * group;
+        let n0 = task / groups * SUPER;
+        job.multiply(first..(first + group).min(tiles), n0, scratch)?;
+        // Tasks write disjoint elements, but with strides that no slices can tell apart. The
+        // lock is held for a small part of a task's time.
+        let mut c = c.lock().unwrap_or_else(PoisonError::into_inner);
+        job.store(first * tile_rows, n0, scratch, &mut c);
+        Ok(())
+    };
+    if tasks == 1 {
+        // Done before another thread has woken.
+        return compute(&mut new()?, 0);
+    }
     let failure = pool::run(|| {
-        // Groups shrink when there would be too few tasks to share. The bits of C do not depend on this.
-        let wanted = (4 * rayon::current_num_threads()).div_ceil(supers);
-        let group = (GROUP_ROWS / tile_rows).min(tiles.div_ceil(wanted)).max(1);
-        let groups = tiles.div_ceil(group);
-        let tasks = groups * supers;
-        let job = Job { args, header, isa, m, k, tile_rows };
-        // One for each thread, before the first task: where memory lacks, C stays as it was.
-        let new = |_| Scratch::new(args.n, group, header);
-        let threads = (0..rayon::current_num_threads().min(tasks)).into_par_iter();
-        let idle = match threads.map(new).collect::<Result<Vec<_>>>() {
-            Ok(scratches) => Mutex::new(scratches),
-            Err(error) => return Some(error),
-        };
-        let take = || lock(&idle).pop().map_or_else(|| new(0), Ok);
-        let compute = |task| {
-            let mut scratch = take()?;
-            let first = task % groups * group;
-            let n0 = task / groups * SUPER;
-            job.multiply(first..(first + group).min(tiles), n0, &mut scratch)?;
-            // Tasks write disjoint elements, but with strides that no slices can tell apart. The
-            // lock is held for a small part of a task's time.
-            job.store(first * tile_rows, n0, &scratch, &mut lock(&c));
-            lock(&idle).push(scratch);
-            Ok(())
-        };
-        (0..tasks).into_par_iter().map(compute).find_map_first(Result::err)
+        let spare = Spare::new(new);
+        // Before the first task: where memory lacks, C stays as it was.
+        if let Err(error) = spare.prepare(tasks) {
+            return Some(error);
+        }
+        let each = (0..tasks).into_par_iter();
+        each.map(|task| spare.lend(|own| compute(own, task))).find_map_first(Result::err)
     });
     failure.map_or(Ok(()), Err)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn check_extent(
@@ -289,30 +287,50 @@ struct Scratch {
     rows: Vec<RowList>,
     /// Values of `rows` as f32.
     values: Vec<[f32; CHUNK]>,
-    /// One chunk of a tile (Tiled-CSL).
-    dense: Box<tiled_csl::DenseChunk>,
-    /// One block (Slots).
-    block: Box<slots::BlockTile>,
-    /// One block (Banked, Bitmap).
-    fragments: Box<fragments::BlockTile>,
-    /// One block of each tile of the group (SELL).
-    sell: Vec<Box<sell::BlockTile>>,
+    unpacked: Unpacked,
 }
+
+/// What of A is listed next, dense.
+enum Unpacked {
+    /// One chunk of a tile.
+    TiledCsl(Box<tiled_csl::DenseChunk>),
+    /// One block.
+    Slots(Box<slots::BlockTile>),
+    /// One block.
+    Banked(Box<fragments::BlockTile>),
+    /// One block.
+    Bitmap(Box<fragments::BlockTile>),
+    /// One block of each tile of the group.
+    Sell(Vec<Box<sell::BlockTile>>),
+}
+
+/// What the memory of a task is for.
+const PART: &str = "a thread's part of the product";
 
 impl Scratch {
     fn new(n: usize, group: usize, header: &Header) -> Result<Self> {
-        const WHAT: &str = "a thread's part of the product";
         let panels = n.min(SUPER).div_ceil(PANEL);
-        let wide = if header.format == Format::Sell { group } else { 0 };
         Ok(Self {
-            panels: filled([[0.0; PANEL]; CHUNK], panels, WHAT)?,
-            sums: filled([0.0; PANEL], panels * group * header.tile_rows as usize, WHAT)?,
-            rows: filled(RowList::new(), STRIPE, WHAT)?,
-            values: filled([0.0; CHUNK], STRIPE, WHAT)?,
-            dense: boxed([0; CHUNK], WHAT)?,
-            block: boxed([0; CHUNK], WHAT)?,
-            fragments: boxed([0; CHUNK], WHAT)?,
-            sell: (0..wide).map(|_| boxed([0; sell::TILE_COLS], WHAT)).collect::<Result<_>>()?,
+            panels: filled([[0.0; PANEL]; CHUNK], panels, PART)?,
+            sums: filled([0.0; PANEL], panels * group * header.tile_rows as usize, PART)?,
+            rows: filled(RowList::new(), STRIPE, PART)?,
+            values: filled([0.0; CHUNK], STRIPE, PART)?,
+            unpacked: Unpacked::new(header.format, group)?,
+        })
+    }
+}
+
+impl Unpacked {
+    fn new(format: Format, group: usize) -> Result<Self> {
+        Ok(match format {
+            Format::TiledCsl => Self::TiledCsl(boxed([0; CHUNK], PART)?),
+            Format::Slots => Self::Slots(boxed([0; CHUNK], PART)?),
+            Format::Banked => Self::Banked(boxed([0; CHUNK], PART)?),
+            Format::Bitmap => Self::Bitmap(boxed([0; CHUNK], PART)?),
+            Format::Sell => {
+                let blocks = (0..group).map(|_| boxed([0; sell::TILE_COLS], PART));
+                Self::Sell(blocks.collect::<Result<_>>()?)
+            }
         })
     }
 }
@@ -342,24 +360,9 @@ impl Job<'_> {
             }
             for tile in tiles.clone() {
                 let local = tile - tiles.start;
-                match self.header.format {
-                    Format::TiledCsl => self.unpack(tile, chunk, &mut scratch.dense)?,
-                    Format::Banked => {
-                        self.unpack_fragments::<banked::Block>(tile, chunk, scratch)?;
-                    }
-                    Format::Bitmap => {
-                        self.unpack_fragments::<bitmap::Block>(tile, chunk, scratch)?;
-                    }
-                    // A block is unpacked where its first chunk is asked for.
-                    Format::Sell if chunk % SELL_CHUNKS == 0 => {
-                        let blocks = self.k.div_ceil(sell::TILE_COLS);
-                        let index = tile * blocks + chunk / SELL_CHUNKS;
-                        sell::unpack(self.args.a, self.header, index, &mut scratch.sell[local])?;
-                    }
-                    Format::Sell | Format::Slots => {}
-                }
+                self.unpack(tile, local, chunk, &mut scratch.unpacked)?;
                 for stripe in 0..self.tile_rows / STRIPE {
-                    self.list(tile, local, chunk, stripe, scratch)?;
+                    list(local, chunk, stripe, scratch);
                     for (values, row) in scratch.values.iter_mut().zip(scratch.rows.iter()) {
                         let bits = row.bits();
                         widen(self.header.dtype, bits, &mut values[..bits.len()]);
@@ -378,67 +381,42 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Unpacks the block of one chunk.
-    fn unpack_fragments<B: fragments::Block>(
+    /// Unpacks one chunk of a tile, the `local`-th of its group.
+    fn unpack(
         &self,
         tile: usize,
+        local: usize,
         chunk: usize,
-        scratch: &mut Scratch,
+        unpacked: &mut Unpacked,
     ) -> Result<()> {
+        let (a, header) = (self.args.a, self.header);
         let index = tile * self.k.div_ceil(CHUNK) + chunk;
-        fragments::unpack::<B>(self.args.a, self.header, index, &mut scratch.fragments)
+        match unpacked {
+            Unpacked::TiledCsl(dense) => self.unpack_tiles(tile, chunk, dense),
+            Unpacked::Slots(block) => slots::unpack(a, header, index, block).map(drop),
+            Unpacked::Banked(block) => fragments::unpack::<banked::Block>(a, header, index, block),
+            Unpacked::Bitmap(block) => fragments::unpack::<bitmap::Block>(a, header, index, block),
+            // A block is unpacked where its first chunk is asked for.
+            Unpacked::Sell(_) if chunk % SELL_CHUNKS != 0 => Ok(()),
+            Unpacked::Sell(blocks) => {
+                let index = tile * self.k.div_ceil(sell::TILE_COLS) + chunk / SELL_CHUNKS;
+                sell::unpack(a, header, index, &mut blocks[local])
+            }
+        }
     }
 
     /// Unpacks the Tiled-CSL tiles of one chunk.
-    fn unpack(&self, tile: usize, chunk: usize, dense: &mut tiled_csl::DenseChunk) -> Result<()> {
+    fn unpack_tiles(
+        &self,
+        tile: usize,
+        chunk: usize,
+        dense: &mut tiled_csl::DenseChunk,
+    ) -> Result<()> {
         let blocks = self.k.div_ceil(tiled_csl::TILE_COLS);
         for part in 0..CHUNK / tiled_csl::TILE_COLS {
             let block = chunk * (CHUNK / tiled_csl::TILE_COLS) + part;
             let index = (block < blocks).then_some(tile * blocks + block);
             tiled_csl::unpack(self.args.a, self.header, index, part * tiled_csl::TILE_COLS, dense)?;
-        }
-        Ok(())
-    }
-
-    /// Lists the stored elements of 32 rows of a tile, the `local`-th of its group, in one chunk.
-    fn list(
-        &self,
-        tile: usize,
-        local: usize,
-        chunk: usize,
-        stripe: usize,
-        scratch: &mut Scratch,
-    ) -> Result<()> {
-        let Scratch { rows, dense, block, fragments, sell, .. } = scratch;
-        for row in rows.iter_mut() {
-            row.clear();
-        }
-        match self.header.format {
-            Format::Slots => {
-                let index = tile * self.k.div_ceil(CHUNK) + chunk;
-                slots::unpack(self.args.a, self.header, index, block)?;
-                for (list, values) in rows.iter_mut().zip(block.iter()) {
-                    list.append_row(values);
-                }
-            }
-            Format::Sell => {
-                let first = chunk % SELL_CHUNKS * CHUNK;
-                for (list, values) in rows.iter_mut().zip(sell[local].iter()) {
-                    if let Some(values) = values[first..].first_chunk() {
-                        list.append_row(values);
-                    }
-                }
-            }
-            Format::Banked | Format::Bitmap => {
-                for (list, values) in rows.iter_mut().zip(&fragments[stripe * STRIPE..]) {
-                    list.append_row(values);
-                }
-            }
-            Format::TiledCsl => {
-                for (list, values) in rows.iter_mut().zip(&dense[stripe * STRIPE..]) {
-                    list.append_row(values);
-                }
-            }
         }
         Ok(())
     }
@@ -565,6 +543,32 @@ impl Job<'_> {
             Residual::InPlace => v + old,
             Residual::Matrix(values, (sm, sn)) => v + values.get(m * sm + n * sn),
         }
+    }
+}
+
+/// Lists the stored elements of 32 rows of a tile, the `local`-th of its group, in one chunk.
+fn list(local: usize, chunk: usize, stripe: usize, scratch: &mut Scratch) {
+    let Scratch { rows, unpacked, .. } = scratch;
+    for row in rows.iter_mut() {
+        row.clear();
+    }
+    let first = stripe * STRIPE;
+    let elements = match unpacked {
+        Unpacked::TiledCsl(dense) => &dense[first..],
+        Unpacked::Slots(block) => &block[first..],
+        Unpacked::Banked(block) | Unpacked::Bitmap(block) => &block[first..],
+        Unpacked::Sell(blocks) => {
+            let first = chunk % SELL_CHUNKS * CHUNK;
+            for (list, values) in rows.iter_mut().zip(blocks[local].iter()) {
+                if let Some(values) = values[first..].first_chunk() {
+                    list.append_row(values);
+                }
+            }
+            return;
+        }
+    };
+    for (list, values) in rows.iter_mut().zip(elements) {
+        list.append_row(values);
     }
 }
 
