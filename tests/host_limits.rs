@@ -64,7 +64,7 @@ fn no_thread_can_be_started() -> bool {
     thread::Builder::new().spawn(|| ()).is_err()
 }
 
-/// Compresses, multiplies, prunes and decompresses, and compares everything.
+/// Compresses, multiplies, prunes, decompresses and takes a checksum, and compares everything.
 fn everything_is_right() {
     let handle = Handle::host().unwrap();
     plan_cases::plain(&handle, false);
@@ -78,6 +78,9 @@ fn everything_is_right() {
     let (sparse, _buffer) =
         SpMat::compress(&handle, m, k, k, api::ORDER_ROW, pointer, api::FORMAT_AUTO).unwrap();
     assert!(sparse.agrees(&handle, &dense).unwrap());
+    let bytes = vec![7; 2 << 20];
+    let one_thread = xxhash_rust::xxh3::xxh3_64(&bytes);
+    assert_eq!(flash_llm::store::xxh3::xxh3_64(&bytes), one_thread);
 }
 
 #[test]

@@ -6,6 +6,8 @@
 
 use rayon::prelude::*;
 
+use crate::pool;
+
 /// Bytes between two scramblings.
 const BLOCK: usize = 1024;
 /// Bytes that are added to the sums at a time.
@@ -148,7 +150,7 @@ impl Hash {
     fn more(&mut self, blocks: usize, sum_up: impl FnOnce(&mut [Sums]) + Send) {
         let mut sums = vec![[0; 8]; blocks];
         let (acc, pending) = (&mut self.acc, &self.pending);
-        rayon::join(|| fold(acc, pending), || sum_up(&mut sums));
+        pool::run(|| rayon::join(|| fold(acc, pending), || sum_up(&mut sums)));
         self.pending = sums;
         self.blocks += blocks;
     }
