@@ -1729,6 +1729,7 @@ flashllmStatus_t flashllmSpMM_preprocess(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_WRONG_CONTEXT: matA's buffer was set with a handle of another CUDA context, or the
  *   driver says so;
  *   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: (host) no memory for the product; C is as it was, but for earlier ones of a batch;
  *   FLASHLLM_STATUS_CORRUPT_DATA: (host) the buffer was changed since it was checked;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused. A failure of the
  *   work itself shows at the next call that waits, such as flashllmSynchronize().
@@ -1894,6 +1895,7 @@ flashllmStatus_t flashllmSpMMPlan_bufferSize(flashllmHandle_t handle,
  *   its elements, or alpha or beta is device memory that is not aligned to 4;
  *   FLASHLLM_STATUS_WRONG_CONTEXT: a buffer was set with a handle of another CUDA context, or the driver says
  *   so;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: (host) no memory for the product; C is as it was, but for earlier ones of a batch;
  *   FLASHLLM_STATUS_CORRUPT_DATA: (host) a buffer was changed since it was checked;
  *   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
  * @note Thread-safe for different matC and workspaces; allowed during stream capture. A captured execution
@@ -2110,7 +2112,8 @@ flashllmStatus_t flashllmSpMMGrouped_bufferSize(flashllmHandle_t handle,
  *   FLASHLLM_STATUS_INVALID_VALUE: count is negative, an enumerator is unknown, a product is not right by itself (the
  *   sentence says which) or not like the others, or (host) a matC overlaps another operand of the group;
  *   FLASHLLM_STATUS_NOT_SUPPORTED: computeType is not FLASHLLM_R_32F;
- *   FLASHLLM_STATUS_ALLOC_FAILED: (host) no memory for the group's places;
+ *   FLASHLLM_STATUS_ALLOC_FAILED: (host) no memory for the group's places, or for a product, before which others may
+ *   have been computed;
  *   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, an array is and count is not 0, or workspace is and
  *   one is needed;
  *   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a B or C is not of a type that goes with its A;

@@ -67,7 +67,7 @@ fn every_algorithm_and_split_is_exact() {
 
 #[test]
 fn row_groups_in_turn_are_exact() {
-    plan_cases::row_groups_in_turn(&device());
+    plan_cases::row_groups_in_turn(&device(), small());
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn pictures(rows: &[Row]) -> Result<Vec<Picture>, String> {
         (r.device.clone(), r.n, r.format.clone(), per_mille(r.sparsity))
     });
     for row in found.into_values() {
-        // The N for which there is a promise; 24 and 48 are in the table.
+        // The N for which there is a goal; 24 and 48 are in the table.
         if [1, 8, 16, 32, 64].contains(&row.n) {
             devices.entry(&row.device).or_default().push(row);
         }

@@ -1,4 +1,4 @@
-//! What a sweep has to say in the end: the worst ratios, and every promise that was not kept.
+//! What a sweep has to say in the end: the worst ratios, and every goal that was missed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ const STEP: f64 = 1.05;
 const UNEVEN: f64 = 1.15;
 
 /// What a ratio at this sparsity has to be.
-fn promised(sparsity: f64) -> Option<f64> {
+fn goal(sparsity: f64) -> Option<f64> {
     // A sparsity of 0.7999999 is 80 %.
     RATIOS.iter().find(|(from, _)| sparsity >= from - 1e-6).map(|(_, ratio)| *ratio)
 }
@@ -38,7 +38,7 @@ fn place(row: &Row) -> String {
 pub fn of(rows: &[Row]) -> String {
     let mut out = String::new();
     worst(rows, &mut out);
-    list(&mut out, "below the promised ratio", &too_slow(rows));
+    list(&mut out, "below the goal", &too_slow(rows));
     list(&mut out, &format!("more than {STEP} times the next larger N"), &cliffs(rows));
     if rows.iter().any(is_uneven) {
         uneven(rows, &mut out);
@@ -86,15 +86,15 @@ fn worst(rows: &[Row], out: &mut String) {
 fn too_slow(rows: &[Row]) -> Vec<String> {
     let mut found: Vec<(f64, String)> = Vec::new();
     for row in rows.iter().filter(|row| !is_uneven(row)) {
-        if let (Some(promise), Some(ratio)) = (promised(row.sparsity), row.ratio()) {
-            if ratio < promise {
+        if let (Some(goal), Some(ratio)) = (goal(row.sparsity), row.ratio()) {
+            if ratio < goal {
                 let line = format!(
-                    "{} N={}: {ratio:.2}, promised {promise} ({:.1} us)",
+                    "{} N={}: {ratio:.2}, goal {goal} ({:.1} us)",
                     place(row),
                     row.n,
                     row.us
                 );
-                found.push((ratio / promise, line));
+                found.push((ratio / goal, line));
             }
         }
     }
@@ -163,22 +163,19 @@ mod tests {
     use crate::csv::tests::sample;
 
     #[test]
-    fn promises_hold_from_their_sparsity_on() {
-        let promises = [0.4, 0.5, 0.6, 0.7, 0.8, 0.95].map(promised);
-        assert_eq!(promises, [None, Some(1.0), Some(1.2), Some(1.2), Some(1.7), Some(1.7)]);
-        assert_eq!(promised(1.0 - 0.2), Some(1.7));
+    fn goals_hold_from_their_sparsity_on() {
+        let goals = [0.4, 0.5, 0.6, 0.7, 0.8, 0.95].map(goal);
+        assert_eq!(goals, [None, Some(1.0), Some(1.2), Some(1.2), Some(1.7), Some(1.7)]);
+        assert_eq!(goal(1.0 - 0.2), Some(1.7));
     }
 
     #[test]
-    fn what_is_slower_than_promised_is_listed_worst_first() {
+    fn what_misses_its_goal_is_listed_worst_first() {
         let slow = Row { us: 100.0, ..sample() };
         let slower = Row { us: 120.0, n: 17, ..sample() };
         let text = of(&[slow, slower, sample()]);
         assert!(text.contains("80 % zeros: 1.33 to 2.00 times cuBLAS"), "{text}");
-        assert!(
-            text.contains("below the promised ratio: 2\n  28672x7168 80 % bitmap N=17"),
-            "{text}"
-        );
+        assert!(text.contains("below the goal: 2\n  28672x7168 80 % bitmap N=17"), "{text}");
     }
 
     #[test]
@@ -193,7 +190,7 @@ mod tests {
     fn uneven_rows_are_compared_with_even_ones_and_judged_by_that_alone() {
         let rows = |us| Row { us, kernel: "sweep uneven-rows".into(), ..sample() };
         let text = of(&[sample(), rows(100.0)]);
-        assert!(text.contains("below the promised ratio: 0"), "{text}");
+        assert!(text.contains("below the goal: 0"), "{text}");
         assert!(text.contains("cost more than 1.15: 1"), "{text}");
         assert!(of(&[sample(), rows(84.0)]).contains("cost most at 28672x7168"), "{text}");
         assert!(!of(&[sample()]).contains("uneven"));

@@ -20,7 +20,7 @@ use crate::stats::Summary;
 use crate::summary;
 
 pub const HELP: &str = "\
-sweep: all layers x N x sparsities with few launches each, and a summary of what is slower than promised
+sweep: all layers x N x sparsities with few launches each, and a summary of what misses the goals
   --shapes LIST     as for spmm        [opt-30b,opt-66b,opt-175b,llama-2-7b,llama-2-70b]
   --least N         only layers with so many million weights or more        [16]
   --n LIST          tokens                                                  [1,2,4,8,16,24,32,48,64]

@@ -296,7 +296,8 @@ pub unsafe extern "C" fn flashllmSpMMGrouped_bufferSize(
 ///   FLASHLLM_STATUS_INVALID_VALUE: count is negative, an enumerator is unknown, a product is not right by itself (the
 ///   sentence says which) or not like the others, or (host) a matC overlaps another operand of the group;
 ///   FLASHLLM_STATUS_NOT_SUPPORTED: computeType is not FLASHLLM_R_32F;
-///   FLASHLLM_STATUS_ALLOC_FAILED: (host) no memory for the group's places;
+///   FLASHLLM_STATUS_ALLOC_FAILED: (host) no memory for the group's places, or for a product, before which others may
+///   have been computed;
 ///   FLASHLLM_STATUS_NULL_POINTER: alpha or beta is NULL, an array is and count is not 0, or workspace is and
 ///   one is needed;
 ///   FLASHLLM_STATUS_MATRIX_TYPE_NOT_SUPPORTED: a B or C is not of a type that goes with its A;

@@ -740,6 +740,7 @@ pub unsafe extern "C" fn flashllmSpMMPlan_bufferSize(
 ///   its elements, or alpha or beta is device memory that is not aligned to 4;
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: a buffer was set with a handle of another CUDA context, or the driver says
 ///   so;
+///   FLASHLLM_STATUS_ALLOC_FAILED: (host) no memory for the product; C is as it was, but for earlier ones of a batch;
 ///   FLASHLLM_STATUS_CORRUPT_DATA: (host) a buffer was changed since it was checked;
 ///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused.
 /// @note Thread-safe for different matC and workspaces; allowed during stream capture. A captured execution

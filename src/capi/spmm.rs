@@ -859,6 +859,7 @@ pub unsafe extern "C" fn flashllmSpMM_preprocess(
 ///   FLASHLLM_STATUS_WRONG_CONTEXT: matA's buffer was set with a handle of another CUDA context, or the
 ///   driver says so;
 ///   FLASHLLM_STATUS_INSUFFICIENT_RESOURCES, FLASHLLM_STATUS_SIZE_OVERFLOW: the problem is too large;
+///   FLASHLLM_STATUS_ALLOC_FAILED: (host) no memory for the product; C is as it was, but for earlier ones of a batch;
 ///   FLASHLLM_STATUS_CORRUPT_DATA: (host) the buffer was changed since it was checked;
 ///   FLASHLLM_STATUS_EXECUTION_FAILED, FLASHLLM_STATUS_DRIVER_ERROR: the driver refused. A failure of the
 ///   work itself shows at the next call that waits, such as flashllmSynchronize().

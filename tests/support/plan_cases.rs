@@ -345,8 +345,8 @@ pub fn pairs_of_ctas(handle: &Handle, sample: bool) {
 }
 
 /// A CTA with more than one row group goes from one to the next, whole or cut.
-pub fn row_groups_in_turn(handle: &Handle) {
-    let (m, k) = (9000, 2056);
+pub fn row_groups_in_turn(handle: &Handle, small: bool) {
+    let (m, k) = (9000, if small { 520 } else { 2056 });
     // The fewest tiles a row group, so that there are more groups than multiprocessors; and several, each of whose blocks another
     // lane asks for.
     for (format, n, tiles) in [
