@@ -216,7 +216,8 @@ typedef enum {
 typedef enum {
     /**
      * The library chooses in flashllmDenseToSparse_analysis(), or takes the adopted buffer's format. It chooses for Hopper
-     * (FLASHLLM_SPMAT_PREFERENCE says how), whatever the handle computes on: a host multiplies FLASHLLM_FORMAT_BITMAP faster.
+     * (FLASHLLM_SPMAT_PREFERENCE says how), whatever the handle computes on: on a host FLASHLLM_FORMAT_SLOTS takes
+     * about twice as long as the others.
      */
     FLASHLLM_FORMAT_AUTO = 0,
     /**

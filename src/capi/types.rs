@@ -121,7 +121,8 @@ pub enum flashllmOperation_t {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum flashllmFormat_t {
     /// The library chooses in flashllmDenseToSparse_analysis(), or takes the adopted buffer's format. It chooses for Hopper
-    /// (FLASHLLM_SPMAT_PREFERENCE says how), whatever the handle computes on: a host multiplies FLASHLLM_FORMAT_BITMAP faster.
+    /// (FLASHLLM_SPMAT_PREFERENCE says how), whatever the handle computes on: on a host FLASHLLM_FORMAT_SLOTS takes
+    /// about twice as long as the others.
     FLASHLLM_FORMAT_AUTO = 0,
     /// Flash-LLM's Tiled-CSL: 32-bit (value, location) items in tiles of 128 x 64.
     FLASHLLM_FORMAT_TILED_CSL = 1,
