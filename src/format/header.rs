@@ -40,6 +40,18 @@ pub const fn version(format: Format) -> u32 {
     }
 }
 
+/// Bytes of one step of a format's table of offsets.
+pub const fn unit_bytes(format: Format) -> u64 {
+    let unit = match format {
+        Format::Bitmap => bitmap::UNIT,
+        Format::Slots => slots::UNIT,
+        Format::Banked => banked::UNIT,
+        Format::Sell => sell::UNIT,
+        Format::TiledCsl => tiled_csl::UNIT,
+    };
+    unit as u64
+}
+
 /// Rows and columns of a tile or block.
 pub const fn tile(format: Format) -> (usize, usize) {
     match format {
@@ -201,13 +213,7 @@ impl Header {
 
     /// Bytes of one step of the table's offsets.
     pub fn unit_bytes(&self) -> u64 {
-        match self.format {
-            Format::Bitmap => bitmap::UNIT as u64,
-            Format::Slots => slots::UNIT as u64,
-            Format::Banked => banked::UNIT as u64,
-            Format::Sell => sell::UNIT as u64,
-            Format::TiledCsl => tiled_csl::UNIT as u64,
-        }
+        unit_bytes(self.format)
     }
 
     /// Fewest and most units a block can have.

@@ -1,7 +1,6 @@
 //! The header that follows from measured sizes, whether on the host or on a device.
 
-use super::header::{Content, Header};
-use super::{banked, bitmap, sell, slots, tiled_csl};
+use super::header::{Content, Header, unit_bytes};
 use crate::error::{Error, Kind, Result};
 use crate::types::{Format, reserved};
 
@@ -27,35 +26,18 @@ pub struct Measured {
 impl Measured {
     /// The header, or SIZE_OVERFLOW if the table's offsets cannot hold the units.
     pub fn header(&self) -> Result<Header> {
-        let (unit, limit, sentence) = match self.format {
-            Format::Bitmap => (
-                bitmap::UNIT,
-                u64::from(u32::MAX),
-                "Bitmap: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
-            ),
-            Format::Slots => (
-                slots::UNIT,
-                u64::from(u32::MAX),
-                "Slots: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
-            ),
-            Format::Banked => (
-                banked::UNIT,
-                u64::from(u32::MAX),
-                "Banked: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
-            ),
-            Format::Sell => (
-                sell::UNIT,
-                u64::from(u32::MAX),
-                "SELL: the blocks exceed 32-bit offsets of 128 bytes (512 GiB)",
-            ),
-            Format::TiledCsl => (
-                tiled_csl::UNIT,
-                i32::MAX as u64,
-                "Tiled-CSL: the tiles exceed 31-bit offsets of 16 bytes (32 GiB)",
-            ),
-        };
+        let unit = unit_bytes(self.format);
+        // Tiled-CSL has signed offsets.
+        let bits = if self.format == Format::TiledCsl { 31 } else { 32 };
+        let limit = (1_u64 << bits) - 1;
         if self.units > limit {
-            return Err(Error::new(Kind::SizeOverflow, sentence));
+            return Err(Error::new(
+                Kind::SizeOverflow,
+                format!(
+                    "{:?}: the blocks take {} units of {unit} bytes, the table counts up to {limit}",
+                    self.format, self.units
+                ),
+            ));
         }
         Header::new(&Content {
             format: self.format,
@@ -63,7 +45,7 @@ impl Measured {
             rows: self.rows as u64,
             cols: self.cols as u64,
             nnz: self.nnz,
-            data_bytes: self.units * unit as u64,
+            data_bytes: self.units * unit,
             max_block: self.max_block,
         })
     }

@@ -1,5 +1,7 @@
 //! The conversion kernels, and how the workspace of a conversion is divided.
 
+use std::slice;
+
 use crate::error::{Error, Kind, Result};
 use crate::format::header::tile;
 use crate::format::{Header, slots, tiled_csl};
@@ -226,14 +228,11 @@ impl Workspace {
             let count = blocks(tile(Format::Bitmap))?;
             bitmap_table = part(checked_add(count, 1, "blocks")?, 4)?;
         }
-        let others: &[Format] = match format {
+        let others: &[Format] = match &format {
             // Of those that are measured beside Bitmap, the last one is chosen, or Bitmap.
             None => &[Format::Banked, Format::Sell, Format::Slots, Format::TiledCsl],
-            Some(Format::TiledCsl) => &[Format::TiledCsl],
-            Some(Format::Slots) => &[Format::Slots],
-            Some(Format::Banked) => &[Format::Banked],
-            Some(Format::Sell) => &[Format::Sell],
             Some(Format::Bitmap) => &[],
+            Some(other) => slice::from_ref(other),
         };
         let mut most = None;
         for &format in others {
