@@ -1,5 +1,6 @@
 //! `report`: the number tables of README.md, docs/measurements.md and docs/end-to-end.md, generated from the recorded rows.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -71,24 +72,38 @@ struct Picture {
     svg: String,
 }
 
+/// The order of devices: those that were measured last come first, as their rows are of the newest kernels.
+type Place = (Reverse<String>, String);
+
+/// Where a row's device comes.
+fn places(rows: &[Row]) -> impl Fn(&Row) -> Place + use<> {
+    let mut last: BTreeMap<String, String> = BTreeMap::new();
+    for row in rows {
+        let date = last.entry(row.device.clone()).or_default();
+        *date = date.clone().max(row.date.clone());
+    }
+    move |row| (Reverse(last.get(&row.device).cloned().unwrap_or_default()), row.device.clone())
+}
+
 /// A picture for each device on which the plotted shape was measured.
 fn pictures(rows: &[Row]) -> Result<Vec<Picture>, String> {
-    let mut devices: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    let place = places(rows);
+    let mut devices: BTreeMap<Place, Vec<&Row>> = BTreeMap::new();
     let found = newest(rows.iter().filter(|r| is_headline(r) && (r.m, r.k) == PLOTTED), |r| {
         (r.device.clone(), r.n, r.format.clone(), per_mille(r.sparsity))
     });
     for row in found.into_values() {
         // The N for which there is a goal; 24 and 48 are in the table.
         if [1, 8, 16, 32, 64].contains(&row.n) {
-            devices.entry(&row.device).or_default().push(row);
+            devices.entry(place(row)).or_default().push(row);
         }
     }
     let mut pictures = Vec::new();
-    for (device, rows) in devices {
+    for ((_, device), rows) in devices {
         let (m, k) = PLOTTED;
         let words = format!("Times cuBLAS, {m} x {k} fp16, L2 cold, {device}");
         if let Some(svg) = plot::draw(&words, &rows)? {
-            let file = format!("spmm-{}.svg", env::slug(device));
+            let file = format!("spmm-{}.svg", env::slug(&device));
             pictures.push(Picture { file, words, svg });
         }
     }
@@ -175,7 +190,8 @@ fn is_headline(row: &Row) -> bool {
 /// that is fastest for it. A careful comparison of a product supersedes what the sweep before it found.
 fn spmm_layers(rows: &[Row]) -> String {
     let is_swept = |r: &&Row| r.op == "spmm" && r.kernel == "sweep" && r.baseline_us.is_some();
-    let product = |r: &Row| (r.device.clone(), (r.m * r.k, r.m, r.k), per_mille(r.sparsity), r.n);
+    let place = places(rows);
+    let product = |r: &Row| (place(r), (r.m * r.k, r.m, r.k), per_mille(r.sparsity), r.n);
     let swept: BTreeSet<_> = rows.iter().filter(is_swept).map(product).collect();
     let found = newest(rows.iter().filter(|r| is_swept(r) || is_headline(r)), |r| {
         (product(r), r.format.clone())
@@ -194,7 +210,7 @@ fn spmm_layers(rows: &[Row]) -> String {
         line.entry(sparsity).or_default().push(row);
     }
     let mut out = String::new();
-    for (device, lines) in devices {
+    for ((_, device), lines) in devices {
         let columns: BTreeSet<u32> = lines.values().flat_map(|line| line.keys().copied()).collect();
         let all = || lines.values().flat_map(|line| line.values().flatten());
         let sources: BTreeSet<String> =
@@ -229,16 +245,9 @@ fn spmm_layers(rows: &[Row]) -> String {
 
 /// One table for each device and shape that is wanted: ratio to cuBLAS and microseconds, sparsities across.
 fn spmm_gpu(rows: &[Row], wanted: fn((usize, usize)) -> bool) -> String {
+    let place = places(rows);
     let found = newest(rows.iter().filter(|r| is_headline(r) && wanted((r.m, r.k))), |r| {
-        (
-            r.device.clone(),
-            std::cmp::Reverse(r.m * r.k),
-            r.m,
-            r.k,
-            r.n,
-            r.format.clone(),
-            per_mille(r.sparsity),
-        )
+        (place(r), Reverse(r.m * r.k), r.m, r.k, r.n, r.format.clone(), per_mille(r.sparsity))
     });
     let mut groups: BTreeMap<_, BTreeMap<_, BTreeMap<u32, &Row>>> = BTreeMap::new();
     for ((device, size, m, k, n, format, sparsity), row) in found {
@@ -250,7 +259,7 @@ fn spmm_gpu(rows: &[Row], wanted: fn((usize, usize)) -> bool) -> String {
             .insert(sparsity, row);
     }
     let mut out = String::new();
-    for ((device, _, m, k), lines) in groups {
+    for (((_, device), _, m, k), lines) in groups {
         let columns: BTreeSet<u32> = lines.values().flat_map(|line| line.keys().copied()).collect();
         let all = lines.values().flat_map(BTreeMap::values);
         let sources: BTreeSet<String> =
@@ -399,6 +408,14 @@ mod tests {
         let text = updated(page, &rows).unwrap();
         assert!(text.contains("| 28672 x 7168 | 2.00 to 3.20 |"), "{text}");
         assert_eq!(updated(page, &[]).unwrap().matches(NOTHING).count(), 2);
+    }
+
+    #[test]
+    fn devices_that_were_measured_last_come_first() {
+        let old = Row { device: "A".into(), date: "2026-01-31".into(), ..sample() };
+        let new = Row { device: "B".into(), date: "2026-02-01".into(), ..sample() };
+        let page = updated(PAGE, &[old, new]).unwrap();
+        assert!(page.find("**B, 28672").unwrap() < page.find("**A, 28672").unwrap(), "{page}");
     }
 
     #[test]
