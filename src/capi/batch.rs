@@ -429,7 +429,7 @@ unsafe fn run_each(
             continue;
         }
         let (header, a) = product.ready().map_err(|e| at(i, &e))?;
-        let pieces = product.pieces(None, plan::MOST_COLUMNS);
+        let pieces = product.pieces(None, usize::MAX);
         // SAFETY: the caller's contract.
         unsafe { product.run(scalars, &header, a, workspace, &Fused::default(), &pieces) }
             .map_err(|e| at(i, &e))?;
@@ -467,7 +467,7 @@ unsafe fn run_cuda(
             )));
         }
         let own = workspace.wrapping_byte_add(used * plan.workspace_bytes);
-        let pieces = product.pieces(None, plan::MOST_COLUMNS);
+        let pieces = product.pieces(None, usize::MAX);
         let args = product.device_args(scalars, &header, a, own, &Fused::default(), &pieces, 0);
         group.push(&args)?;
         used += 1;

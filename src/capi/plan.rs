@@ -125,7 +125,7 @@ impl SpMMPlan {
             deterministic: true,
             programmatic: false,
             limit: usize::MAX,
-            pieces: product.pieces(None, plan::MOST_COLUMNS),
+            pieces: product.pieces(None, usize::MAX),
             planned: None,
         };
         state.planned = shape.plan(&state)?;

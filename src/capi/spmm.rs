@@ -288,8 +288,8 @@ impl Product {
         self.on.a.dtype().size()
     }
 
-    /// The batch as one product of at most `most` columns, if B, C and the residual continue along N from one
-    /// matrix to the next.
+    /// The batch as one product of at most `most` columns, and of no more than a launch takes, if B, C and the residual
+    /// continue along N from one matrix to the next.
     pub(super) fn pieces(&self, residual: Option<&DnView>, most: usize) -> Pieces {
         let (n, count) = (self.n, self.c_batch.count);
         let c_column = self.on.c.layout.strides().1;
@@ -307,7 +307,9 @@ impl Product {
             && follows(steps.1, columns.1)
             && follows(steps.2, columns.2);
         match n.checked_mul(count) {
-            Some(n) if folds && n <= most => Pieces { count: 1, n, steps, columns },
+            Some(n) if folds && n <= most.min(plan::MOST_COLUMNS) => {
+                Pieces { count: 1, n, steps, columns }
+            }
             _ => Pieces { count, n, steps, columns: (self.b_strides.1, c_column, r_column) },
         }
     }
@@ -328,7 +330,7 @@ impl Product {
             _ if self.n == 0 => Ok(0),
             Device::Host => Ok(0),
             Device::Cuda(cuda) => {
-                let pieces = self.pieces(None, plan::MOST_COLUMNS);
+                let pieces = self.pieces(None, usize::MAX);
                 let shape = pieces.shape(header);
                 if pieces.count > 1 && matches!(Way::of(cuda, &shape)?, Way::Together(_)) {
                     let together = Group::together(pieces.count, header.format);
@@ -901,7 +903,7 @@ pub unsafe extern "C" fn flashllmSpMM(
         }
         // SAFETY: the descriptors and the workspace are as the documentation asks of the caller.
         unsafe {
-            let pieces = product.pieces(None, plan::MOST_COLUMNS);
+            let pieces = product.pieces(None, usize::MAX);
             product.run(scalars, &header, buffer, workspace, &Fused::default(), &pieces)
         }
     })
