@@ -116,9 +116,13 @@ pub fn set_callback(callback: Option<Callback>) {
     drop(old);
 }
 
+fn to_the_end_of(path: &Path) -> std::io::Result<File> {
+    File::options().create(true).append(true).open(path)
+}
+
 /// Sends messages to the end of a file.
 pub fn open_file(path: &Path) -> std::io::Result<()> {
-    let file = File::options().create(true).append(true).open(path)?;
+    let file = to_the_end_of(path)?;
     let (mut sink, _) = start();
     sink.file = Some(file);
     sink.wished = None;
@@ -169,7 +173,7 @@ fn write(level: Level, function: &str, message: &str) {
         let (mut sink, _) = start();
         if let Some(path) = sink.wished.take() {
             // A file that cannot be opened leaves stderr: the wish was to see something.
-            sink.file = File::options().create(true).append(true).open(path).ok();
+            sink.file = to_the_end_of(&path).ok();
         }
         let _ = match &mut sink.file {
             Some(file) => file.write_all(line.as_bytes()),
