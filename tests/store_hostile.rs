@@ -142,49 +142,48 @@ fn lies_with_right_checksums_are_named() {
     }
 }
 
-/// What a caller allocates by: the 256 bytes of a header, whose checksum fits.
-fn told(bytes: &[u8]) -> (flashllmStatus_t, [i64; 3], usize, usize) {
+/// The status of a function that tells sizes, rows, columns and non-zeros, and the two sizes that a caller allocates by.
+type Told = (flashllmStatus_t, [i64; 3], usize, usize);
+
+/// What `ask` puts into places of numbers that no matrix has.
+fn told_by(
+    ask: impl FnOnce(
+        [*mut i64; 3],
+        *mut flashllmDataType_t,
+        *mut flashllmFormat_t,
+        [*mut usize; 2],
+    ) -> flashllmStatus_t,
+) -> Told {
     let (mut rows, mut cols, mut nnz, mut buffer, mut total) = (-7, -7, -7, 7, 7);
     let mut dtype = flashllmDataType_t::FLASHLLM_R_32F;
     let mut format = flashllmFormat_t::FLASHLLM_FORMAT_AUTO;
-    let status = unsafe {
-        flashllmSpMatGetSerializedInfo(
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            &raw mut rows,
-            &raw mut cols,
-            &raw mut nnz,
-            &raw mut dtype,
-            &raw mut format,
-            &raw mut buffer,
-            &raw mut total,
-        )
-    };
+    let status = ask(
+        [&raw mut rows, &raw mut cols, &raw mut nnz],
+        &raw mut dtype,
+        &raw mut format,
+        [&raw mut buffer, &raw mut total],
+    );
     (status, [rows, cols, nnz], buffer, total)
 }
 
+/// Of the 256 bytes of a header, whose checksum fits.
+fn told(bytes: &[u8]) -> Told {
+    let (from, len) = (bytes.as_ptr().cast(), bytes.len());
+    told_by(|[rows, cols, nnz], dtype, format, [buffer, total]| unsafe {
+        flashllmSpMatGetSerializedInfo(from, len, rows, cols, nnz, dtype, format, buffer, total)
+    })
+}
+
 /// The same of a file that consists of these bytes.
-fn told_of_file(name: &str, bytes: &[u8]) -> (flashllmStatus_t, [i64; 3], usize, usize) {
+fn told_of_file(name: &str, bytes: &[u8]) -> Told {
     let path = scratch(name);
     std::fs::write(&path, bytes).unwrap();
     let text = CString::new(path.to_str().unwrap()).unwrap();
-    let (mut rows, mut cols, mut nnz, mut buffer, mut total) = (-7, -7, -7, 7, 7);
-    let mut dtype = flashllmDataType_t::FLASHLLM_R_32F;
-    let mut format = flashllmFormat_t::FLASHLLM_FORMAT_AUTO;
-    let status = unsafe {
-        flashllmSpMatGetFileInfo(
-            text.as_ptr(),
-            &raw mut rows,
-            &raw mut cols,
-            &raw mut nnz,
-            &raw mut dtype,
-            &raw mut format,
-            &raw mut buffer,
-            &raw mut total,
-        )
-    };
+    let told = told_by(|[rows, cols, nnz], dtype, format, [buffer, total]| unsafe {
+        flashllmSpMatGetFileInfo(text.as_ptr(), rows, cols, nnz, dtype, format, buffer, total)
+    });
     std::fs::remove_file(path).unwrap();
-    (status, [rows, cols, nnz], buffer, total)
+    told
 }
 
 fn said() -> String {
