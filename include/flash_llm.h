@@ -340,14 +340,39 @@ typedef enum {
      */
     FLASHLLM_SPMAT_TILED_CSL_REORDER = 0,
     /**
-     * int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 24 columns, 1 the
-     * smaller of FLASHLLM_FORMAT_BITMAP and FLASHLLM_FORMAT_TILED_CSL, which multiply any number of columns, 2 speed of products with more columns, 3 speed of products with up to 8 columns, which is FLASHLLM_FORMAT_SELL
-     * from 92 % zeros on. Where some rows are much fuller than others, 0 and 3 are FLASHLLM_FORMAT_BANKED, which takes more bytes,
-     * in place of FLASHLLM_FORMAT_SLOTS; so are 0 from 81 to 88 % zeros, 3 from 83 to 87, and both from 75 % on where there are 2561
-     * to 4096 rows. Used by the next flashllmDenseToSparse_analysis().
+     * flashllmPreference_t, default FLASHLLM_PREFERENCE_SPEED. What FLASHLLM_FORMAT_AUTO prefers. Used by the next
+     * flashllmDenseToSparse_analysis().
      */
     FLASHLLM_SPMAT_PREFERENCE = 1,
 } flashllmSpMatAttribute_t;
+
+/**
+ * What FLASHLLM_FORMAT_AUTO prefers: a matrix has one format, and which is the fastest depends on how many columns it
+ * will be multiplied by. Every format multiplies by any number of columns.
+ */
+typedef enum {
+    /**
+     * Speed of products with up to 24 columns: FLASHLLM_FORMAT_BITMAP below 62 % zeros, FLASHLLM_FORMAT_SLOTS from
+     * there on. From 81 to 88 % zeros, from 75 % on where there are 2561 to 4096 rows, and where some rows are much
+     * fuller than others, it is FLASHLLM_FORMAT_BANKED, which takes more bytes.
+     */
+    FLASHLLM_PREFERENCE_SPEED = 0,
+    /**
+     * Fewer bytes: the smaller of FLASHLLM_FORMAT_BITMAP and FLASHLLM_FORMAT_TILED_CSL. (FLASHLLM_FORMAT_SELL takes
+     * fewer from 80 to 95 % zeros, but is slow with more than 8 columns.)
+     */
+    FLASHLLM_PREFERENCE_SIZE = 1,
+    /**
+     * Speed of products with more than 24 columns, as in prefill and large batches: FLASHLLM_FORMAT_BITMAP below 63 %
+     * zeros, FLASHLLM_FORMAT_BANKED from there on.
+     */
+    FLASHLLM_PREFERENCE_COLUMNS = 2,
+    /**
+     * Speed of products with up to 8 columns: as FLASHLLM_PREFERENCE_SPEED, but FLASHLLM_FORMAT_BANKED from 83 to 87 %
+     * zeros only, and FLASHLLM_FORMAT_SELL from 92 % on.
+     */
+    FLASHLLM_PREFERENCE_FEW_COLUMNS = 3,
+} flashllmPreference_t;
 
 /**
  * What becomes of the elements of a product, in fp32 and before they are rounded to the type of C. A NaN

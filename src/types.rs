@@ -58,17 +58,16 @@ impl Format {
 
 /// What FORMAT_AUTO prefers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[repr(i32)]
 pub enum Preference {
     /// Speed of products with up to 24 columns.
     #[default]
-    Speed = 0,
+    Speed,
     /// Fewer bytes.
-    Footprint = 1,
+    Size,
     /// Speed of products with more columns.
-    Columns = 2,
+    Columns,
     /// Speed of products with up to 8 columns.
-    FewColumns = 3,
+    FewColumns,
 }
 
 /// What becomes of the elements of a product. The numbers are those of the kernels (fl_params.h).

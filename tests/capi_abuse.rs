@@ -894,7 +894,7 @@ fn sparse_cases(t: &mut Table, world: &World) {
         t.add(SET_A, "NULL data", FLASHLLM_STATUS_NULL_POINTER, move |w, _| unsafe {
             flashllmSpMatSetAttribute(w.sparse, RawSpMatAttribute(attribute), ptr::null_mut(), 4)
         });
-        // The reorder flag has two values, the preference four.
+        // A flag has two values, a flashllmPreference_t four.
         for value in [-1, 2 + 2 * attribute, i32::MIN, i32::MAX] {
             t.add(
                 SET_A,

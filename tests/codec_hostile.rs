@@ -11,8 +11,7 @@ fn buffer(format: Format, reorder: bool) -> Vec<u8> {
     let layout = DenseLayout::new(ROWS, COLS, COLS, Order::Row).unwrap();
     let values: Vec<u16> =
         (0..ROWS * COLS).map(|i| if i % 7 == 0 { 0x3c00 + (i % 100) as u16 } else { 0 }).collect();
-    let options =
-        EncodeOptions { format: Some(format), reorder, preference: Preference::Footprint };
+    let options = EncodeOptions { format: Some(format), reorder, preference: Preference::Size };
     let analysis = analyse(&layout, &values, &options).unwrap();
     let mut out = vec![0; analysis.bytes()];
     encode(&analysis, &layout, &values, &mut out).unwrap();

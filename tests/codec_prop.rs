@@ -850,11 +850,11 @@ fn automatic_choice_follows_sparsity_and_preference() {
         assert_eq!(validate(&buffer).unwrap(), analysis.header);
         analysis.header.format
     };
-    let (speed, footprint, columns, few) =
-        (Preference::Speed, Preference::Footprint, Preference::Columns, Preference::FewColumns);
+    let (speed, size, columns, few) =
+        (Preference::Speed, Preference::Size, Preference::Columns, Preference::FewColumns);
     assert_eq!(choose(400, speed), Format::Bitmap);
     assert_eq!(choose(360, speed), Format::Slots);
-    assert_eq!(choose(500, footprint), Format::Bitmap);
+    assert_eq!(choose(500, size), Format::Bitmap);
     assert_eq!(choose(390, columns), Format::Bitmap);
     assert_eq!(choose(350, columns), Format::Banked);
     assert_eq!(choose(300, speed), Format::Slots);
@@ -867,9 +867,9 @@ fn automatic_choice_follows_sparsity_and_preference() {
     assert_eq!(choose(170, few), Format::Banked);
     assert_eq!(choose(130, few), Format::Banked);
     assert_eq!(choose(120, few), Format::Slots);
-    assert_eq!(choose(200, footprint), Format::Bitmap);
+    assert_eq!(choose(200, size), Format::Bitmap);
     assert_eq!(choose(10, speed), Format::Slots);
-    assert_eq!(choose(10, footprint), Format::TiledCsl);
+    assert_eq!(choose(10, size), Format::TiledCsl);
     assert_eq!(choose(10, columns), Format::Banked);
     assert_eq!(choose(400, few), Format::Bitmap);
     assert_eq!(choose(360, few), Format::Slots);
@@ -912,7 +912,7 @@ fn automatic_choice_leaves_uneven_rows_to_banked() {
         // All rows alike again.
         assert_eq!(choose(32, preference), Format::Bitmap);
     }
-    assert_eq!(choose(3, Preference::Footprint), Format::Bitmap);
+    assert_eq!(choose(3, Preference::Size), Format::Bitmap);
 }
 
 #[test]

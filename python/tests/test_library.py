@@ -71,9 +71,7 @@ def test_a_prototype_is_that_of_the_header(name: str) -> None:
 def test_an_enumeration_is_that_of_the_header(enum, prefix: str) -> None:
     declared = enumerators(prefix)
     ours = {member.name: member.value for member in enum}
-    # A status may be newer than this header: it says what the package understands, not what it needs.
-    needed = {name: value for name, value in ours.items() if enum is not _library.Status or name in declared}
-    assert needed.items() <= declared.items() and len(needed) >= 2
+    assert ours.items() <= declared.items()
     if enum in (_library.Format, _library.Order):
         assert set(declared) <= {member.name for member in enum}, "the header has more"
 
@@ -81,25 +79,25 @@ def test_an_enumeration_is_that_of_the_header(enum, prefix: str) -> None:
 @needs_header
 def test_activations_are_those_of_the_header() -> None:
     declared = enumerators("FLASHLLM_ACTIVATION_")
-    if not declared:
-        pytest.skip("this header has no activations")
     names = {"none": "NONE", "relu": "RELU", "gelu_tanh": "GELU_TANH", "gelu": "GELU_ERF", "silu": "SILU"}
     assert {names[name]: value for name, value in _library.ACTIVATIONS.items()} == declared
 
 
 @needs_header
+def test_preferences_are_those_of_the_header() -> None:
+    declared = enumerators("FLASHLLM_PREFERENCE_")
+    assert {name.upper(): value for name, value in _library.PREFERENCE.items()} == declared
+
+
+@needs_header
 def test_pruning_algorithms_are_those_of_the_header() -> None:
     declared = enumerators("FLASHLLM_PRUNE_ALG_")
-    if not declared:
-        pytest.skip("this header has no pruning")
     assert {f"MAGNITUDE_{scope.upper()}": value for scope, value in _library.PRUNE_ALG.items()} == declared
 
 
 @needs_header
 def test_plan_attributes_are_those_of_the_header() -> None:
     declared = enumerators("FLASHLLM_SPMM_PLAN_")
-    if not declared:
-        pytest.skip("this header has no plans")
     assert declared["BIAS"] == _library.PLAN_BIAS
     assert declared["BIAS_TYPE"] == _library.PLAN_BIAS_TYPE
     assert declared["ACTIVATION"] == _library.PLAN_ACTIVATION

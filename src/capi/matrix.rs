@@ -8,10 +8,10 @@ use super::guard::{aligned, guard, null, out};
 use super::object;
 use super::status::flashllmStatus_t;
 use super::types::{
-    RawDataType, RawFormat, RawOrder, RawSpMatAttribute, flashllmConstDnMatDescr_t,
+    RawDataType, RawFormat, RawOrder, RawPreference, RawSpMatAttribute, flashllmConstDnMatDescr_t,
     flashllmConstSpMatDescr_t, flashllmDataType_t, flashllmDnMatDescr_t, flashllmFormat_t,
-    flashllmHandle_t, flashllmOrder_t, flashllmSpMatAttribute_t, flashllmSpMatDescr_t,
-    requested_format,
+    flashllmHandle_t, flashllmOrder_t, flashllmPreference_t, flashllmSpMatAttribute_t,
+    flashllmSpMatDescr_t, requested_format,
 };
 use crate::descr::{Buffer, DnMat, SpMat, Stage};
 use crate::error::{Error, Kind, Result};
@@ -563,7 +563,9 @@ pub unsafe extern "C" fn flashllmSpMatGetAttribute(
         attribute_size(bytes)?;
         let value = descr.read(|s| match attribute {
             flashllmSpMatAttribute_t::FLASHLLM_SPMAT_TILED_CSL_REORDER => i32::from(s.reorder),
-            flashllmSpMatAttribute_t::FLASHLLM_SPMAT_PREFERENCE => s.preference as i32,
+            flashllmSpMatAttribute_t::FLASHLLM_SPMAT_PREFERENCE => {
+                flashllmPreference_t::from(s.preference) as i32
+            }
         });
         // SAFETY: the caller gives `bytes` = 4 writable bytes or NULL, which `out` has refused.
         unsafe { data.write(value) };
@@ -610,16 +612,8 @@ pub unsafe extern "C" fn flashllmSpMatSetAttribute(
                 descr.update(|s| s.reorder = flag);
             }
             flashllmSpMatAttribute_t::FLASHLLM_SPMAT_PREFERENCE => {
-                let all = [
-                    Preference::Speed,
-                    Preference::Footprint,
-                    Preference::Columns,
-                    Preference::FewColumns,
-                ];
-                let preference = all
-                    .into_iter()
-                    .find(|&preference| preference as i32 == value)
-                    .ok_or_else(|| wrong("none of 0, 1, 2 and 3"))?;
+                let preference = Preference::try_from(RawPreference(value))
+                    .map_err(|_| wrong("not a flashllmPreference_t"))?;
                 descr.update(|s| s.preference = preference);
             }
         }

@@ -8,7 +8,7 @@ use std::ffi::c_int;
 
 use crate::error::Error;
 use crate::format::Verify;
-use crate::types::{Activation, DType, Format, Order};
+use crate::types::{Activation, DType, Format, Order, Preference};
 
 /// Opaque object behind flashllmHandle_t.
 #[repr(C)]
@@ -218,12 +218,29 @@ pub enum flashllmSpMatAttribute_t {
     /// int32_t, 0 or 1, default 1. Tiled-CSL: order the items of a tile so that 32 neighbours hit
     /// different shared-memory banks. Used by the next flashllmDenseToSparse_analysis().
     FLASHLLM_SPMAT_TILED_CSL_REORDER = 0,
-    /// int32_t, default 0. What FLASHLLM_FORMAT_AUTO prefers: 0 speed of products with up to 24 columns, 1 the
-    /// smaller of FLASHLLM_FORMAT_BITMAP and FLASHLLM_FORMAT_TILED_CSL, which multiply any number of columns, 2 speed of products with more columns, 3 speed of products with up to 8 columns, which is FLASHLLM_FORMAT_SELL
-    /// from 92 % zeros on. Where some rows are much fuller than others, 0 and 3 are FLASHLLM_FORMAT_BANKED, which takes more bytes,
-    /// in place of FLASHLLM_FORMAT_SLOTS; so are 0 from 81 to 88 % zeros, 3 from 83 to 87, and both from 75 % on where there are 2561
-    /// to 4096 rows. Used by the next flashllmDenseToSparse_analysis().
+    /// flashllmPreference_t, default FLASHLLM_PREFERENCE_SPEED. What FLASHLLM_FORMAT_AUTO prefers. Used by the next
+    /// flashllmDenseToSparse_analysis().
     FLASHLLM_SPMAT_PREFERENCE = 1,
+}
+
+/// What FLASHLLM_FORMAT_AUTO prefers: a matrix has one format, and which is the fastest depends on how many columns it
+/// will be multiplied by. Every format multiplies by any number of columns.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum flashllmPreference_t {
+    /// Speed of products with up to 24 columns: FLASHLLM_FORMAT_BITMAP below 62 % zeros, FLASHLLM_FORMAT_SLOTS from
+    /// there on. From 81 to 88 % zeros, from 75 % on where there are 2561 to 4096 rows, and where some rows are much
+    /// fuller than others, it is FLASHLLM_FORMAT_BANKED, which takes more bytes.
+    FLASHLLM_PREFERENCE_SPEED = 0,
+    /// Fewer bytes: the smaller of FLASHLLM_FORMAT_BITMAP and FLASHLLM_FORMAT_TILED_CSL. (FLASHLLM_FORMAT_SELL takes
+    /// fewer from 80 to 95 % zeros, but is slow with more than 8 columns.)
+    FLASHLLM_PREFERENCE_SIZE = 1,
+    /// Speed of products with more than 24 columns, as in prefill and large batches: FLASHLLM_FORMAT_BITMAP below 63 %
+    /// zeros, FLASHLLM_FORMAT_BANKED from there on.
+    FLASHLLM_PREFERENCE_COLUMNS = 2,
+    /// Speed of products with up to 8 columns: as FLASHLLM_PREFERENCE_SPEED, but FLASHLLM_FORMAT_BANKED from 83 to 87 %
+    /// zeros only, and FLASHLLM_FORMAT_SELL from 92 % on.
+    FLASHLLM_PREFERENCE_FEW_COLUMNS = 3,
 }
 
 /// What becomes of the elements of a product, in fp32 and before they are rounded to the type of C. A NaN
@@ -380,6 +397,11 @@ pub struct RawDeviceType(pub c_int);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawSpMatAttribute(pub c_int);
 
+/// flashllmPreference_t as C passes it.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawPreference(pub c_int);
+
 /// flashllmActivation_t as C passes it.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -430,6 +452,31 @@ checked!(RawMemcpyKind => flashllmMemcpyKind_t: FLASHLLM_MEMCPY_HOST_TO_HOST, FL
 checked!(RawPointerMode => flashllmPointerMode_t: FLASHLLM_POINTER_MODE_HOST, FLASHLLM_POINTER_MODE_DEVICE);
 checked!(RawDeviceType => flashllmDeviceType_t: FLASHLLM_DEVICE_HOST, FLASHLLM_DEVICE_CUDA);
 checked!(RawSpMatAttribute => flashllmSpMatAttribute_t: FLASHLLM_SPMAT_TILED_CSL_REORDER, FLASHLLM_SPMAT_PREFERENCE);
+checked!(RawPreference => flashllmPreference_t: FLASHLLM_PREFERENCE_SPEED, FLASHLLM_PREFERENCE_SIZE, FLASHLLM_PREFERENCE_COLUMNS,
+    FLASHLLM_PREFERENCE_FEW_COLUMNS);
+
+impl From<Preference> for flashllmPreference_t {
+    fn from(preference: Preference) -> Self {
+        match preference {
+            Preference::Speed => Self::FLASHLLM_PREFERENCE_SPEED,
+            Preference::Size => Self::FLASHLLM_PREFERENCE_SIZE,
+            Preference::Columns => Self::FLASHLLM_PREFERENCE_COLUMNS,
+            Preference::FewColumns => Self::FLASHLLM_PREFERENCE_FEW_COLUMNS,
+        }
+    }
+}
+
+impl TryFrom<RawPreference> for Preference {
+    type Error = Error;
+    fn try_from(raw: RawPreference) -> Result<Self, Error> {
+        Ok(match flashllmPreference_t::try_from(raw)? {
+            flashllmPreference_t::FLASHLLM_PREFERENCE_SPEED => Self::Speed,
+            flashllmPreference_t::FLASHLLM_PREFERENCE_SIZE => Self::Size,
+            flashllmPreference_t::FLASHLLM_PREFERENCE_COLUMNS => Self::Columns,
+            flashllmPreference_t::FLASHLLM_PREFERENCE_FEW_COLUMNS => Self::FewColumns,
+        })
+    }
+}
 
 checked!(RawActivation => flashllmActivation_t: FLASHLLM_ACTIVATION_NONE, FLASHLLM_ACTIVATION_RELU,
     FLASHLLM_ACTIVATION_GELU_TANH, FLASHLLM_ACTIVATION_GELU_ERF, FLASHLLM_ACTIVATION_SILU);
@@ -551,6 +598,10 @@ mod tests {
         assert_eq!(flashllmDataType_t::from(DType::F16) as u32, DType::F16 as u32);
         assert_eq!(flashllmDataType_t::from(DType::F32) as u32, DType::F32 as u32);
         assert_eq!(flashllmDataType_t::from(DType::BF16) as u32, DType::BF16 as u32);
+        for number in 0..4 {
+            let preference = Preference::try_from(RawPreference(number)).unwrap();
+            assert_eq!(flashllmPreference_t::from(preference) as i32, number);
+        }
         for number in 0..5 {
             let activation = Activation::try_from(RawActivation(number)).unwrap();
             assert_eq!(activation as i32, number);

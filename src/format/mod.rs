@@ -131,7 +131,7 @@ const FEW_ROWS: std::ops::RangeInclusive<u64> = 2561..=4096;
 /// (docs/kernels.md), or Banked where that takes less time: with [`FEW_ROWS`], and from 81 to 88 % zeros (with 8 columns at most from 83
 /// to 87), where Slots takes as long as at 80, until most blocks have one slot a group for two; and where some rows or patches are so
 /// much fuller than others that Slots would wait for them. For more than 24 columns, Banked from 63 % on. With 8 columns at most, SELL
-/// from 92 % on. For footprint, the smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
+/// from 92 % on. For size, the smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
 pub fn choose(
     bitmap: Analysis,
     mut other: impl FnMut(Format) -> Result<Analysis>,
@@ -143,7 +143,7 @@ pub fn choose(
     let beats_slots =
         |least, greatest| !most(least) && most(greatest) || FEW_ROWS.contains(&rows) && most(250);
     let found = match preference {
-        Preference::Footprint => other(Format::TiledCsl),
+        Preference::Size => other(Format::TiledCsl),
         Preference::FewColumns if most(80) => other(Format::Sell),
         Preference::FewColumns if beats_slots(125, 175) => other(Format::Banked),
         Preference::Speed if beats_slots(115, 195) => other(Format::Banked),
@@ -155,9 +155,7 @@ pub fn choose(
         _ => return Ok(bitmap),
     };
     match found {
-        Ok(found) if preference != Preference::Footprint || found.bytes() < bitmap.bytes() => {
-            Ok(found)
-        }
+        Ok(found) if preference != Preference::Size || found.bytes() < bitmap.bytes() => Ok(found),
         // Larger than the other format can address: Bitmap can.
         Err(error) if error.kind() != Kind::SizeOverflow => Err(error),
         _ => Ok(bitmap),

@@ -172,8 +172,7 @@ fn input(case: &Case) -> Vec<u16> {
 
 fn compress(rows: usize, cols: usize, values: &[u16], format: Format, reorder: bool) -> Vec<u8> {
     let layout = DenseLayout::new(rows, cols, cols, Order::Row).unwrap();
-    let options =
-        EncodeOptions { format: Some(format), reorder, preference: Preference::Footprint };
+    let options = EncodeOptions { format: Some(format), reorder, preference: Preference::Size };
     let analysis = analyse(&layout, values, &options).unwrap();
     let mut out = vec![0xff; analysis.bytes()];
     encode(&analysis, &layout, values, &mut out).unwrap();

@@ -136,6 +136,8 @@ ALG_DEFAULT = 0
 SPMAT_PREFERENCE = 1
 PLAN_BIAS, PLAN_BIAS_TYPE, PLAN_ACTIVATION, PLAN_RESIDUAL, PLAN_PROGRAMMATIC_LAUNCH = 0, 1, 2, 4, 9
 PLAN_ALG_ID, PLAN_SPLITS, PLAN_ESTIMATE, PLAN_DENSE_ESTIMATE = 5, 6, 10, 11
+PREFERENCE = {"speed": 0, "size": 1, "columns": 2, "few_columns": 3}
+"""flashllmPreference_t by what FORMAT_AUTO prefers."""
 PRUNE_ALG = {"matrix": 0, "row": 1}
 """flashllmPruneAlg_t by what the sparsity holds for."""
 ACTIVATIONS = {"none": 0, "relu": 1, "gelu_tanh": 2, "gelu": 3, "silu": 4}

@@ -26,6 +26,7 @@ from ._library import (
     PLAN_PROGRAMMATIC_LAUNCH,
     PLAN_RESIDUAL,
     PLAN_SPLITS,
+    PREFERENCE,
     PRUNE_ALG,
     SPMAT_PREFERENCE,
     DataType,
@@ -43,7 +44,6 @@ ALIGNMENT = 256
 """Alignment in bytes of a compressed buffer."""
 
 _DTYPE_NAMES = {DataType.R_16F: "float16", DataType.R_16BF: "bfloat16"}
-_PREFERENCES = {"speed": 0, "size": 1, "columns": 2, "few_columns": 3}
 
 
 def format_number(name: str) -> Format:
@@ -251,8 +251,8 @@ class SparseMatrix:
             dense: the pruned matrix. Only zeros are dropped: prune it first.
             format: a format, or "auto" to let the library choose.
             prefer: what "auto" chooses for: "speed" of products with up to 24 columns, "columns": speed with more,
-                "few_columns": speed with up to 8, or "size". Where some rows are much fuller than others, the first and the
-                third are Banked instead of Slots, which takes more bytes.
+                "few_columns": speed with up to 8, or "size". Where some rows are much fuller than others, "speed" and
+                "few_columns" are Banked instead of Slots, which takes more bytes.
 
         Raises:
             TypeError: not a float16 or bfloat16 matrix.
@@ -265,14 +265,14 @@ class SparseMatrix:
         dtype = dn.data_type(dense, "dense")
         if dtype == DataType.R_32F:
             raise TypeError("dense is float32: convert it to float16 or bfloat16 first, so that the rounding is yours")
-        if prefer not in _PREFERENCES:
+        if prefer not in PREFERENCE:
             raise ValueError(f"prefer is {prefer!r}: 'speed', 'size', 'columns' or 'few_columns' is needed")
         dense = dn.describable(dense.detach() if dn.is_tensor(dense) else dense)
         device = dn.device_of(dense)
         handle = handle_for(device)
         rows, cols = dense.shape
         descriptor = _Descriptor(rows, cols, dtype, format_number(format))
-        preference = c_int32(_PREFERENCES[prefer])
+        preference = c_int32(PREFERENCE[prefer])
         library().call(
             "flashllmSpMatSetAttribute", descriptor.key, SPMAT_PREFERENCE, byref(preference), sizeof(preference)
         )
