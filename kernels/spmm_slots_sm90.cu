@@ -265,26 +265,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
             more = unit == unit1 && block_of(p, unit0) != 0 && group_of(p, unit0) != group;
         }
         for (uint32_t row = tile * kTileRows + s * 16;;) {
-            // By way of shared memory, where a lane finds eight rows of a column.
-            const uint32_t columns = n0 + S::first() * 8, stored = S::count();
-            if (complete) {
-                if (!is_plain(p)) {
-#pragma unroll 1
-                    for (uint32_t first = 0; first < stored; first += kExchange) {
-                        __syncwarp();
-#pragma unroll
-                        for (int i = 0; i < kExchange; ++i) {
-                            sts128(scratch + sums_place(i, lane), bits(acc[i]));
-                            if (kExchange < NT) acc[i] = acc[kExchange + i];
-                        }
-                        store_m16n8_sums<1, true>(
-                            p, scratch, min(stored - first, uint32_t{kExchange}), lane, [&](uint32_t) { return row; },
-                            [&](uint32_t i) { return columns + (first + i) * 8; });
-                    }
-                } else {
-                    store_plain<kPair ? S::kHalf : NT>(p, acc, stored, scratch, lane, row, columns);
-                }
-            }
+            if (complete)
+                store_sums<NT, kPair ? S::kHalf : NT, kExchange>(p, acc, S::count(), scratch, lane, row, n0 + S::first() * 8);
             if (!more) break;
             more = false;
             const uint32_t of = group_of(p, unit0);

@@ -434,6 +434,32 @@ __device__ __forceinline__ void store_plain(const FlSpmmParams& p, const float4*
     }
     __syncwarp();
 }
+
+// Stores the first `count` of a warp's m16n8 accumulators, rows m and columns n on, by way of shared memory from `to` on, where a lane
+// finds eight rows of a column: 512 bytes for each of kAtOnce. Of kVectors in registers a plain end turns the first kPlain, which is as
+// many as `count` ever is.
+template <int kVectors, int kPlain, int kAtOnce>
+__device__ __forceinline__ void store_sums(const FlSpmmParams& p, float4* acc, uint32_t count, uint32_t to, uint32_t lane, uint32_t m,
+                                           uint32_t n) {
+    static_assert(kVectors % kAtOnce == 0 && kPlain <= kVectors);
+    if (!is_plain(p)) {
+#pragma unroll 1
+        for (uint32_t first = 0; first < count; first += kAtOnce) {
+            __syncwarp();
+#pragma unroll
+            for (int i = 0; i < kAtOnce; ++i) sts128(to + sums_place(i, lane), bits(acc[i]));
+            // Registers have no index.
+#pragma unroll
+            for (int i = 0; i + kAtOnce < kVectors; ++i) acc[i] = acc[i + kAtOnce];
+            store_m16n8_sums<1, true>(
+                p, to, min(count - first, uint32_t{kAtOnce}), lane, [&](uint32_t) { return m; },
+                [&](uint32_t i) { return n + (first + i) * 8; });
+        }
+    } else {
+        // What follows from the lane would be made before the loop over blocks, where so many sums leave no register for it.
+        store_plain<kPlain>(p, acc, count, to, kVectors < 16 ? lane : kept(lane), m, n);
+    }
+}
 #endif
 
 // Calls store(i, v) with sums that are in registers, in a loop: with code for each of them, the end of a product is

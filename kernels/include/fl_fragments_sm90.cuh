@@ -355,28 +355,11 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
             more = kCounted && unit == unit1 && block_of(p, begin) != 0 && group_of(p, begin) != group;
         }
         for (uint32_t row = row0;;) {
-            // By way of shared memory, where a lane finds eight rows of a column.
+            constexpr int kAtOnce = NT < 4 ? NT : NT % 4 == 0 ? 4 : NT % 3 == 0 ? 3 : 2;
+            static_assert(kAtOnce * 512 <= kSums);
             const uint32_t sums = block + section * kSums, columns = n0 + H::first() * 8, stored = H::count();
-            if (complete) {
-                if (!is_plain(p)) {
-                    constexpr int kStored = NT < 4 ? NT : NT % 4 == 0 ? 4 : NT % 3 == 0 ? 3 : 2;
-                    static_assert(NT % kStored == 0 && kStored * 512 <= kSums);
-#pragma unroll 1
-                    for (uint32_t first = 0; first < stored; first += kStored) {
-                        __syncwarp();
-#pragma unroll
-                        for (int i = 0; i < kStored; ++i) sts128(sums + sums_place(i, lane), bits(acc[i]));
-                        // Registers have no index.
-#pragma unroll
-                        for (int i = 0; i + kStored < NT; ++i) acc[i] = acc[i + kStored];
-                        store_m16n8_sums<1, true>(
-                            p, sums, min(stored - first, uint32_t{kStored}), lane, [&](uint32_t) { return row; },
-                            [&](uint32_t i) { return columns + (first + i) * 8; });
-                    }
-                } else {
-                    store_plain<kPair ? H::kHalf : NT>(p, acc, stored, sums, lane_now(), row, columns);
-                }
-            }
+            if (complete)
+                store_sums<NT, kPair ? H::kHalf : NT, kAtOnce>(p, acc, stored, sums, lane, row, columns);
             if (!more) break;
             more = false;
             const uint32_t of = group_of(p, line.first_unit(blockIdx.x));
