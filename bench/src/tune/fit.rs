@@ -203,7 +203,7 @@ pub fn fit(samples: &[Sample], base: fn(KernelId) -> Law) -> Fitted {
         // What nobody would choose need not be known well; nor do slices of N that share a multiprocessor, which the law has one after
         // the other whether they run at a time or not.
         let chosen = (best.get(s.product.as_str()).copied().unwrap_or(s.us) / s.us).powi(4);
-        let weight = if s.features.together > 1 { 0.1 * chosen } else { chosen };
+        let weight = if s.features.together > 1 { 0.3 * chosen } else { chosen };
         by_kernel.entry(s.features.kernel).or_default().push((s.features, s.us.ln(), weight));
     }
     by_kernel.retain(|_, measured| measured.len() >= ENOUGH);
