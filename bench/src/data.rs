@@ -47,14 +47,19 @@ pub enum Mask {
     Columns,
     /// The same with patches of 64 x 64.
     Patches,
+    /// Of each four neighbours in a row as many as the density says, or one more: 2:4 at 50 %, 1:4 at 75 %.
+    Groups,
 }
 
 /// Rows, and columns, of a patch.
 const PATCH: usize = 64;
 
+/// Elements of a group.
+const GROUP: usize = 4;
+
 impl Mask {
-    pub const ALL: [Self; 5] =
-        [Self::Uniform, Self::Spread, Self::Rows, Self::Columns, Self::Patches];
+    pub const ALL: [Self; 6] =
+        [Self::Uniform, Self::Spread, Self::Rows, Self::Columns, Self::Patches, Self::Groups];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -63,6 +68,7 @@ impl Mask {
             Self::Rows => "rows",
             Self::Columns => "columns",
             Self::Patches => "patches",
+            Self::Groups => "groups",
         }
     }
 
@@ -74,6 +80,7 @@ impl Mask {
             Self::Rows => " uneven-rows",
             Self::Columns => " uneven-columns",
             Self::Patches => " uneven-patches",
+            Self::Groups => " groups",
         }
     }
 
@@ -84,13 +91,14 @@ impl Mask {
             Self::Rows => "very uneven rows",
             Self::Columns => "very uneven columns",
             Self::Patches => "very uneven patches",
+            Self::Groups => "even groups of four",
         }
     }
 
     /// Quantiles of the density of a row, column or patch: each takes one at random. Their mean is `density`.
     fn densities(self, density: f64) -> Vec<f64> {
         match self {
-            Self::Uniform => vec![density],
+            Self::Uniform | Self::Groups => vec![density],
             Self::Spread => {
                 // Symmetric about the mean, so the mean stays.
                 let spread = (0.75 * density).min(1.0 - density);
@@ -139,7 +147,7 @@ pub fn pruned_weights(m: usize, k: usize, sparsity: f64, mask: Mask, seed: u64) 
     values.par_chunks_mut(k).enumerate().for_each(|(row, chunk)| {
         let mut rng = Rng::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(row as u64));
         let of_row = if densities.len() > 1 { any(&mut rng) } else { densities[0] };
-        let mut fill = |chunk: &mut [u16], density: f64| {
+        let fill = |rng: &mut Rng, chunk: &mut [u16], density: f64| {
             let threshold = (density * (1u64 << 32) as f64) as u64;
             for value in chunk {
                 let bits = rng.next();
@@ -149,14 +157,27 @@ pub fn pruned_weights(m: usize, k: usize, sparsity: f64, mask: Mask, seed: u64) 
             }
         };
         match mask {
-            Mask::Uniform | Mask::Spread | Mask::Rows => fill(chunk, of_row),
+            Mask::Uniform | Mask::Spread | Mask::Rows => fill(&mut rng, chunk, of_row),
             Mask::Columns => {
-                chunk.chunks_mut(1).zip(&columns).for_each(|(part, &d)| fill(part, d));
+                chunk.chunks_mut(1).zip(&columns).for_each(|(part, &d)| fill(&mut rng, part, d));
             }
             Mask::Patches => {
                 let patches = parts(1 + row / PATCH, k.div_ceil(PATCH));
-                chunk.chunks_mut(PATCH).zip(patches).for_each(|(part, d)| fill(part, d));
+                chunk.chunks_mut(PATCH).zip(patches).for_each(|(part, d)| fill(&mut rng, part, d));
             }
+            Mask::Groups => chunk.chunks_mut(GROUP).for_each(|group| {
+                // Which of them is one of the first `kept` of a random order.
+                let mut kept = of_row * group.len() as f64;
+                kept = kept.floor() + f64::from(u8::from(rng.unit() < kept.fract()));
+                let mut order = [0, 1, 2, 3];
+                for last in (1..GROUP).rev() {
+                    order.swap(last, (rng.next() >> 32) as usize % (last + 1));
+                }
+                let length = group.len();
+                for place in order.into_iter().filter(|&p| p < length).take(kept as usize) {
+                    group[place] = weight(rng.next());
+                }
+            }),
         }
     });
     values
@@ -277,6 +298,27 @@ mod tests {
         assert!(empty > k / 128 && full > k / 128, "{empty} {full} of {k} columns");
         let (empty, full) = filled(&of(Mask::Patches), PATCH, PATCH);
         assert!(empty > 0 && full > 0, "{empty} {full} of 256 patches");
+    }
+
+    #[test]
+    fn groups_have_as_many_elements_as_is_asked() {
+        let counts = |sparsity| -> Vec<usize> {
+            let values = pruned_weights(64, 1024, sparsity, Mask::Groups, 3);
+            (0..=GROUP)
+                .map(|count| values.chunks(GROUP).filter(|g| nonzeros(g) == count).count())
+                .collect()
+        };
+        let all = 64 * 1024 / GROUP;
+        assert_eq!(counts(0.5), [0, 0, all, 0, 0]);
+        assert_eq!(counts(0.75), [0, all, 0, 0, 0]);
+        let [none, one, two, ..] = counts(0.6)[..] else { unreachable!() };
+        assert!(none == 0 && one + two == all && one * 3 < two * 2 + all / 16);
+        // Every place of a group as often as the others.
+        let values = pruned_weights(64, 1024, 0.75, Mask::Groups, 3);
+        for place in 0..GROUP {
+            let count = values.iter().skip(place).step_by(GROUP).filter(|&&v| v != 0).count();
+            assert!(count.abs_diff(all / GROUP) < all / 50, "{count} at place {place}");
+        }
     }
 
     #[test]

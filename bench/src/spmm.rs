@@ -21,7 +21,7 @@ spmm: SpMM on the GPU beside cuBLAS (fp16 in and out, fp32 accumulation), L2 col
   --format LIST     banked, bitmap, sell, slots, tiled-csl, auto  [bitmap,slots,banked,sell,tiled-csl]
   --mask NAME       uniform; spread: row densities from 1/4 to 7/4 of the mean; rows: some rows dense,
                     some empty, the others log-normal; columns, patches: so are columns, or patches
-                    of 64x64                                                [uniform]
+                    of 64x64; groups: of each four neighbours as many (2:4) [uniform]
   --uneven          --mask spread
   --iters N         timed launches of each side                             [200]
   --flush           overwrite twice the L2 before each launch, beside rotating buffers

@@ -20,8 +20,9 @@ fn goal(sparsity: f64) -> Option<f64> {
     RATIOS.iter().find(|(from, _)| sparsity >= from - 1e-6).map(|(_, ratio)| *ratio)
 }
 
-fn is_uneven(row: &Row) -> bool {
-    row.kernel.contains("uneven")
+/// Whether the zeros are not those of the usual mask: its tag follows a space.
+fn is_masked(row: &Row) -> bool {
+    row.kernel.contains(' ')
 }
 
 fn per_mille(row: &Row) -> u32 {
@@ -30,7 +31,7 @@ fn per_mille(row: &Row) -> u32 {
 
 /// Shape, zeros, format and mask, for a line.
 fn place(row: &Row) -> String {
-    let mask = if is_uneven(row) { format!(" ({})", row.kernel) } else { String::new() };
+    let mask = if is_masked(row) { format!(" ({})", row.kernel) } else { String::new() };
     format!("{}x{} {:.0} % {}{mask}", row.m, row.k, 100.0 * row.sparsity, row.format)
 }
 
@@ -40,7 +41,7 @@ pub fn of(rows: &[Row]) -> String {
     worst(rows, &mut out);
     list(&mut out, "below the goal", &too_slow(rows));
     list(&mut out, &format!("more than {STEP} times the next larger N"), &cliffs(rows));
-    if rows.iter().any(is_uneven) {
+    if rows.iter().any(is_masked) {
         uneven(rows, &mut out);
     }
     out
@@ -56,7 +57,7 @@ fn list(out: &mut String, what: &str, found: &[String]) {
 /// By zeros: least, geometric mean and greatest ratio of the even matrices.
 fn worst(rows: &[Row], out: &mut String) {
     let mut groups: BTreeMap<u32, Vec<(f64, &Row)>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| !is_uneven(row)) {
+    for row in rows.iter().filter(|row| !is_masked(row)) {
         if let Some(ratio) = row.ratio() {
             groups.entry(per_mille(row)).or_default().push((ratio, row));
         }
@@ -85,7 +86,7 @@ fn worst(rows: &[Row], out: &mut String) {
 
 fn too_slow(rows: &[Row]) -> Vec<String> {
     let mut found: Vec<(f64, String)> = Vec::new();
-    for row in rows.iter().filter(|row| !is_uneven(row)) {
+    for row in rows.iter().filter(|row| !is_masked(row)) {
         if let (Some(goal), Some(ratio)) = (goal(row.sparsity), row.ratio()) {
             if ratio < goal {
                 let line = format!(
@@ -131,10 +132,10 @@ fn cliffs(rows: &[Row]) -> Vec<String> {
 fn uneven(rows: &[Row], out: &mut String) {
     let key = |row: &Row| (row.m, row.k, row.n, per_mille(row), row.format.clone());
     let even: BTreeMap<_, &Row> =
-        rows.iter().filter(|row| !is_uneven(row)).map(|row| (key(row), row)).collect();
+        rows.iter().filter(|row| !is_masked(row)).map(|row| (key(row), row)).collect();
     let mut found = Vec::new();
     let mut most: Option<(f64, String)> = None;
-    for row in rows.iter().filter(|row| is_uneven(row)) {
+    for row in rows.iter().filter(|row| is_masked(row)) {
         let Some(other) = even.get(&key(row)) else { continue };
         let ratio = row.us / other.us;
         let line = format!(
