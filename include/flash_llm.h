@@ -230,7 +230,8 @@ typedef enum {
     FLASHLLM_FORMAT_BITMAP = 2,
     /**
      * Codes that are the metadata of sparse Tensor Core instructions, and the values of their slots: the
-     * fastest to multiply with up to 24 columns from about 62 % sparsity on Hopper, but for 81 to 88 %.
+     * fastest to multiply with up to 24 columns from about 62 % sparsity on Hopper, but for 81 to 88 %, and of
+     * 2:4 masks.
      */
     FLASHLLM_FORMAT_SLOTS = 3,
     /**
@@ -353,7 +354,7 @@ typedef enum {
 typedef enum {
     /**
      * Speed of products with up to 24 columns: FLASHLLM_FORMAT_BITMAP below 62 % zeros, FLASHLLM_FORMAT_SLOTS from
-     * there on. From 81 to 88 % zeros, from 75 % on where there are 2561 to 4096 rows, and where some rows are much
+     * there on, and where two of each four neighbours in a row are zero (2:4). From 81 to 88 % zeros, from 75 % on where there are 2561 to 4096 rows, and where some rows are much
      * fuller than others, it is FLASHLLM_FORMAT_BANKED, which takes more bytes.
      */
     FLASHLLM_PREFERENCE_SPEED = 0,

@@ -897,6 +897,33 @@ fn automatic_choice_of_some_thousand_rows_is_banked() {
 }
 
 #[test]
+fn automatic_choice_for_few_columns_of_groups_of_four_is_slots() {
+    let choose = |rows, kept: usize, preference| {
+        // Any two of each four, or any three: the one or two that follow a random one are dropped.
+        let mut matrix = dense(rows, 512, 0, Order::Row, 1000, 3);
+        let mut state = 1u64;
+        for group in matrix.values.chunks_mut(4) {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (first, step) = ((state >> 33) as usize, 1 + (state >> 40) as usize % 3);
+            for dropped in [first, first + step].into_iter().take(4 - kept) {
+                group[dropped % 4] = 0;
+            }
+        }
+        let options = EncodeOptions { format: None, reorder: true, preference };
+        let (analysis, buffer) = compress(&matrix.layout, &matrix.values, &options);
+        assert_eq!(validate(&buffer).unwrap(), analysis.header);
+        analysis.header.format
+    };
+    for preference in [Preference::Speed, Preference::FewColumns] {
+        assert_eq!(choose(512, 2, preference), Format::Slots);
+        assert_eq!(choose(512, 3, preference), Format::Bitmap);
+        assert_eq!(choose(2561, 2, preference), Format::Bitmap, "too few warps");
+    }
+    assert_eq!(choose(512, 2, Preference::Columns), Format::Bitmap);
+    assert_eq!(choose(512, 2, Preference::Size), Format::Bitmap);
+}
+
+#[test]
 fn automatic_choice_leaves_uneven_rows_to_banked() {
     let choose = |full_tiles: usize, preference| {
         let keep = |row| if row / 32 < full_tiles { 450 } else { 100 };

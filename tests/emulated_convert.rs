@@ -147,6 +147,7 @@ fn auto_chooses_as_the_host_does() {
             convert_cases::converts_as_the_host_does(device, (40, 600), percent, 0, 0, formats);
         }
         convert_cases::auto_leaves_uneven_rows_to_banked(device);
+        convert_cases::auto_takes_slots_for_groups_of_four(device);
     });
 }
 

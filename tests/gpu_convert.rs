@@ -88,6 +88,7 @@ fn auto_chooses_as_the_host_does() {
         }
     }
     convert_cases::auto_leaves_uneven_rows_to_banked(&device);
+    convert_cases::auto_takes_slots_for_groups_of_four(&device);
 }
 
 #[test]

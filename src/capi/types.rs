@@ -129,7 +129,8 @@ pub enum flashllmFormat_t {
     /// A mask bit for each element, in the order of Tensor Core fragments, and packed values.
     FLASHLLM_FORMAT_BITMAP = 2,
     /// Codes that are the metadata of sparse Tensor Core instructions, and the values of their slots: the
-    /// fastest to multiply with up to 24 columns from about 62 % sparsity on Hopper, but for 81 to 88 %.
+    /// fastest to multiply with up to 24 columns from about 62 % sparsity on Hopper, but for 81 to 88 %, and of
+    /// 2:4 masks.
     FLASHLLM_FORMAT_SLOTS = 3,
     /// Registers of Tensor Core fragments, distributed over the banks of shared memory: the fastest to multiply with
     /// more columns on Hopper, and where rows are uneven.
@@ -229,7 +230,7 @@ pub enum flashllmSpMatAttribute_t {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum flashllmPreference_t {
     /// Speed of products with up to 24 columns: FLASHLLM_FORMAT_BITMAP below 62 % zeros, FLASHLLM_FORMAT_SLOTS from
-    /// there on. From 81 to 88 % zeros, from 75 % on where there are 2561 to 4096 rows, and where some rows are much
+    /// there on, and where two of each four neighbours in a row are zero (2:4). From 81 to 88 % zeros, from 75 % on where there are 2561 to 4096 rows, and where some rows are much
     /// fuller than others, it is FLASHLLM_FORMAT_BANKED, which takes more bytes.
     FLASHLLM_PREFERENCE_SPEED = 0,
     /// Fewer bytes: the smaller of FLASHLLM_FORMAT_BITMAP and FLASHLLM_FORMAT_TILED_CSL. (FLASHLLM_FORMAT_SELL takes

@@ -106,16 +106,19 @@ impl Analysis {
 /// First pass over dense fp16 bits: chooses the format, counts, sizes every block.
 pub fn analyse(layout: &DenseLayout, values: &[u16], options: &EncodeOptions) -> Result<Analysis> {
     check_dense(layout, values.len())?;
-    let one = |format| match format {
-        Format::Bitmap => fragments::analyse::<bitmap::Block>(layout, values),
-        Format::TiledCsl => tiled_csl::analyse(layout, values, options.reorder),
-        Format::Slots => slots::analyse(layout, values),
-        Format::Banked => fragments::analyse::<banked::Block>(layout, values),
-        Format::Sell => sell::analyse(layout, values),
+    let one = |format, extent: Extent| {
+        let layout = &DenseLayout { rows: extent.rows(layout.rows), ..*layout };
+        match format {
+            Format::Bitmap => fragments::analyse::<bitmap::Block>(layout, values),
+            Format::TiledCsl => tiled_csl::analyse(layout, values, options.reorder),
+            Format::Slots => slots::analyse(layout, values),
+            Format::Banked => fragments::analyse::<banked::Block>(layout, values),
+            Format::Sell => sell::analyse(layout, values),
+        }
     };
     pool::run(|| match options.format {
-        Some(format) => one(format),
-        None => choose(one(Format::Bitmap)?, one, options.preference),
+        Some(format) => one(format, Extent::Whole),
+        None => choose(one(Format::Bitmap, Extent::Whole)?, one, options.preference),
     })
 }
 
@@ -127,14 +130,36 @@ const MOST_UNEVEN: f64 = 1.375;
 /// fewer, and too few warps: Banked takes less time from 75 % zeros on.
 const FEW_ROWS: std::ops::RangeInclusive<u64> = 2561..=4096;
 
+/// How much of a matrix [`choose`] wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Its first rows, whose size says whether the whole is worth the time.
+    Sample,
+}
+
+impl Extent {
+    /// Of so many rows.
+    pub fn rows(self, rows: usize) -> usize {
+        /// Rows of a sample: of every format some tiles.
+        const SAMPLE: usize = 256;
+        match self {
+            Self::Whole => rows,
+            Self::Sample => rows.min(SAMPLE),
+        }
+    }
+}
+
 /// FORMAT_AUTO. For speed, Bitmap below 62 % zeros and from there on Slots, which overtakes it between 56 and 65 %
 /// (docs/kernels.md), or Banked where that takes less time: with [`FEW_ROWS`], and from 81 to 88 % zeros (with 8 columns at most from 83
 /// to 87), where Slots takes as long as at 80, until most blocks have one slot a group for two; and where some rows or patches are so
 /// much fuller than others that Slots would wait for them. For more than 24 columns, Banked from 63 % on. With 8 columns at most, SELL
-/// from 92 % on. For size, the smaller of Bitmap and Tiled-CSL. Only the headers are looked at.
+/// from 92 % on. For size, the smaller of Bitmap and Tiled-CSL. Below 62 % zeros a sample says whether the matrix is one of groups of
+/// four neighbours, of which Slots has fewer bytes than Bitmap. Only the headers are looked at.
 pub fn choose(
     bitmap: Analysis,
-    mut other: impl FnMut(Format) -> Result<Analysis>,
+    mut other: impl FnMut(Format, Extent) -> Result<Analysis>,
     preference: Preference,
 ) -> Result<Analysis> {
     let Header { rows, cols, nnz, .. } = bitmap.header;
@@ -142,20 +167,29 @@ pub fn choose(
         |permille: u128| u128::from(nnz) * 1000 <= u128::from(rows) * u128::from(cols) * permille;
     let beats_slots =
         |least, greatest| !most(least) && most(greatest) || FEW_ROWS.contains(&rows) && most(250);
+    let by_speed = matches!(preference, Preference::Speed | Preference::FewColumns);
+    // As many elements as 2:4 has: where groups of four have no more than two, Slots has fewer bytes than Bitmap, and is faster.
+    let grouped = by_speed && most(510) && !most(380) && !FEW_ROWS.contains(&rows) && {
+        let of_a_row = |a: &Analysis| a.bytes() as f64 / a.header.rows as f64;
+        of_a_row(&other(Format::Slots, Extent::Sample)?) < of_a_row(&bitmap)
+    };
+    let mut whole = |format| other(format, Extent::Whole);
     let found = match preference {
-        Preference::Size => other(Format::TiledCsl),
-        Preference::FewColumns if most(80) => other(Format::Sell),
-        Preference::FewColumns if beats_slots(125, 175) => other(Format::Banked),
-        Preference::Speed if beats_slots(115, 195) => other(Format::Banked),
-        Preference::Speed | Preference::FewColumns if most(380) => match other(Format::Slots) {
-            Ok(slots) if slots.header.fullest() > MOST_UNEVEN => other(Format::Banked),
+        Preference::Size => whole(Format::TiledCsl),
+        Preference::FewColumns if most(80) => whole(Format::Sell),
+        Preference::FewColumns if beats_slots(125, 175) => whole(Format::Banked),
+        Preference::Speed if beats_slots(115, 195) => whole(Format::Banked),
+        Preference::Speed | Preference::FewColumns if grouped => whole(Format::Slots),
+        Preference::Speed | Preference::FewColumns if most(380) => match whole(Format::Slots) {
+            Ok(slots) if slots.header.fullest() > MOST_UNEVEN => whole(Format::Banked),
             slots => slots,
         },
-        Preference::Columns if most(370) => other(Format::Banked),
+        Preference::Columns if most(370) => whole(Format::Banked),
         _ => return Ok(bitmap),
     };
+    let by_size = grouped || preference == Preference::Size;
     match found {
-        Ok(found) if preference != Preference::Size || found.bytes() < bitmap.bytes() => Ok(found),
+        Ok(found) if !by_size || found.bytes() < bitmap.bytes() => Ok(found),
         // Larger than the other format can address: Bitmap can.
         Err(error) if error.kind() != Kind::SizeOverflow => Err(error),
         _ => Ok(bitmap),

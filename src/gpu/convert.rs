@@ -16,7 +16,7 @@ use super::params_convert::{
 use super::sys::RawStream;
 use crate::error::{Error, Kind, Result};
 use crate::format::slice::Part;
-use crate::format::{self, Analysis, EncodeOptions, Header, Measured};
+use crate::format::{self, Analysis, EncodeOptions, Extent, Header, Measured};
 use crate::plan::convert::{ConvertKernel, Workspace};
 use crate::types::{DenseLayout, Format, Order, zeros};
 
@@ -141,8 +141,12 @@ pub(super) struct Strip {
 pub(super) trait Source {
     /// Rows and columns.
     fn shape(&self) -> (usize, usize);
+    /// Rows of every strip but the last one, which may have fewer.
+    fn strip_rows(&self) -> usize;
     /// Number of strips.
-    fn strips(&self) -> usize;
+    fn strips(&self) -> usize {
+        self.shape().0.div_ceil(self.strip_rows())
+    }
     /// Puts on the stream what makes strip `index` readable until the next one is asked for.
     fn strip(&self, cuda: &DeviceContext, stream: RawStream, index: usize) -> Result<Strip>;
 }
@@ -158,12 +162,34 @@ impl Source for Dense<'_> {
         (self.layout.rows, self.layout.cols)
     }
 
-    fn strips(&self) -> usize {
-        1
+    fn strip_rows(&self) -> usize {
+        self.layout.rows.max(1)
     }
 
     fn strip(&self, _: &DeviceContext, _: RawStream, _: usize) -> Result<Strip> {
         Ok(Strip { first_row: 0, layout: *self.layout, address: self.address })
+    }
+}
+
+/// The first rows of a source: all of them, or a multiple of every format's tile.
+struct FirstRows<'a, S> {
+    source: &'a S,
+    rows: usize,
+}
+
+impl<S: Source> Source for FirstRows<'_, S> {
+    fn shape(&self) -> (usize, usize) {
+        (self.rows, self.source.shape().1)
+    }
+
+    fn strip_rows(&self) -> usize {
+        self.source.strip_rows()
+    }
+
+    fn strip(&self, cuda: &DeviceContext, stream: RawStream, index: usize) -> Result<Strip> {
+        let mut strip = self.source.strip(cuda, stream, index)?;
+        strip.layout.rows = strip.layout.rows.min(self.rows - strip.first_row);
+        Ok(strip)
     }
 }
 
@@ -286,13 +312,14 @@ pub(super) unsafe fn analyse_source(
     cuda.refuse_if_capturing(stream)?;
     let (rows, cols) = source.shape();
     let parts = Workspace::new(rows, cols, options.format)?;
-    let one = |format: Format| {
+    let one = |format: Format, extent: Extent| {
+        let part = FirstRows { source, rows: extent.rows(rows) };
         // SAFETY: the caller's contract.
-        unsafe { measure(cuda, stream, source, format, options, (workspace, &parts)) }
+        unsafe { measure(cuda, stream, &part, format, options, (workspace, &parts)) }
     };
     match options.format {
-        Some(format) => one(format),
-        None => format::choose(one(Format::Bitmap)?, one, options.preference),
+        Some(format) => one(format, Extent::Whole),
+        None => format::choose(one(Format::Bitmap, Extent::Whole)?, one, options.preference),
     }
 }
 

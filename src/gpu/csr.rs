@@ -47,8 +47,8 @@ impl Source for CsrSource<'_> {
         (self.csr.shape().rows, self.csr.shape().cols)
     }
 
-    fn strips(&self) -> usize {
-        self.csr.shape().rows.div_ceil(self.parts.strip_rows)
+    fn strip_rows(&self) -> usize {
+        self.parts.strip_rows
     }
 
     fn strip(&self, cuda: &DeviceContext, stream: RawStream, index: usize) -> Result<Strip> {

@@ -203,6 +203,67 @@ pub fn auto_leaves_uneven_rows_to_banked(device: &Handle) {
     }
 }
 
+/// `rows` x `cols` values of which each four neighbours in a row of `grouped` have two that are not zero; of the other rows half are zero.
+fn weights_by_group(
+    rows: usize,
+    cols: usize,
+    grouped: impl Fn(usize) -> bool,
+    seed: u64,
+) -> Vec<u16> {
+    let mut values = weights_by_row(rows, cols, |row| if grouped(row) { 0 } else { 50 }, seed);
+    let mut rng = Rng(seed + 1);
+    for (row, of_row) in values.chunks_mut(cols).enumerate().filter(|(row, _)| grouped(*row)) {
+        for group in of_row.chunks_mut(4) {
+            let first = (rng.next() >> 32) as usize + row;
+            let second = first + 1 + (rng.next() >> 32) as usize % 3;
+            for place in [first % 4, second % 4] {
+                if let Some(value) = group.get_mut(place) {
+                    *value = 0;
+                }
+            }
+        }
+    }
+    values
+}
+
+/// AUTO takes Slots for 2:4 and Bitmap for as many elements elsewhere, on a device as on the host, and of CSR as of dense. What its first
+/// rows look like does not decide.
+pub fn auto_takes_slots_for_groups_of_four(device: &Handle) {
+    let host = Handle::host().unwrap();
+    let (rows, cols) = (600, 256);
+    type Grouped = fn(usize) -> bool;
+    let cases: [(&str, Grouped, i32); 4] = [
+        ("2:4", |_| true, api::FORMAT_SLOTS),
+        ("no groups", |_| false, api::FORMAT_BITMAP),
+        ("the first rows 2:4", |row| row < 256, api::FORMAT_BITMAP),
+        ("the other rows 2:4", |row| row >= 256, api::FORMAT_BITMAP),
+    ];
+    for (what, grouped, chosen) in cases {
+        let values = weights_by_group(rows, cols, grouped, 5);
+        let place = Placed::new(rows, cols, 0, api::ORDER_ROW);
+        let (_, want, format) = compress(&host, &place, &values, 0, api::FORMAT_AUTO);
+        assert_eq!(format, chosen, "{what}");
+        let (_, got, format) = compress(device, &place, &values, 0, api::FORMAT_AUTO);
+        assert_eq!(format, chosen, "{what}");
+        same_bytes(&got, &want, what);
+        let (offsets, columns, stored) = csr_of(rows, cols, &values, 0);
+        let (offsets, offsets_type) = index_array(device, true, &offsets);
+        let nnz = columns.len();
+        let (columns, columns_type) = index_array(device, true, &columns);
+        let stored = device.upload(&stored).unwrap();
+        let csr = api::CsrMat::new(
+            (rows, cols, nnz),
+            (offsets.pointer(), offsets_type),
+            (columns.pointer(), columns_type),
+            stored.pointer(),
+            0,
+        )
+        .unwrap();
+        let (_, buffer) = SpMat::compress_csr(device, rows, cols, &csr, api::FORMAT_AUTO).unwrap();
+        same_bytes(&buffer.read::<u8>(0, buffer.bytes()).unwrap(), &want, what);
+    }
+}
+
 /// Banked or Bitmap blocks whose banks are as uneven as they can be: lanes with all of their words of a half, lanes with
 /// none, halves and sections without any, in ragged tiles as well.
 pub fn banks_of_every_length_are_the_hosts(device: &Handle, format: i32) {
