@@ -320,10 +320,13 @@ impl Program {
         self.prepare_as(RawFormat(3))
     }
 
-    fn prepare_as(&mut self, format: RawFormat) -> Result<Ready, flashllmStatus_t> {
-        self.handle = Some(create()?);
+    /// ROWS x COLS values compressed on the device: the matrix, and its buffer's address and size.
+    fn compressed(
+        &mut self,
+        host: &[u16],
+        format: RawFormat,
+    ) -> Result<(flashllmSpMatDescr_t, *mut c_void, usize), flashllmStatus_t> {
         let h = self.handle();
-        let host = weights();
         let a = self.malloc(ROWS * COLS * 2)?;
         // SAFETY: both are ROWS * COLS * 2 bytes; one is device memory.
         ok(unsafe {
@@ -350,6 +353,14 @@ impl Program {
         // SAFETY: live descriptors of device memory, the workspace of the analysis.
         ok(unsafe { flashllmDenseToSparse_convert(h, a, s, alg, scratch) })?;
         ok(flashllmFree(h, scratch))?;
+        Ok((s, buffer, bytes))
+    }
+
+    fn prepare_as(&mut self, format: RawFormat) -> Result<Ready, flashllmStatus_t> {
+        self.handle = Some(create()?);
+        let h = self.handle();
+        let host = weights();
+        let (s, buffer, bytes) = self.compressed(&host, format)?;
 
         // A second descriptor adopts the same bytes.
         let adopted = self.sparse(format);

@@ -167,7 +167,7 @@ pub fn planned(
         let gate_problem = Problem::new(gate.header, args.n, args.access())?;
         product(ctx, &activated, &gate_problem, plan, b)?;
         epilogue.gate = Some(factors);
-        if plan.kernel.reads_planes() != planned.product.kernel.reads_planes() {
+        if plan.kernel.planes(problem.n) != planned.product.kernel.planes(problem.n) {
             b = ready_b(ctx, args, &problem, &planned.product)?;
         }
     }
@@ -428,15 +428,14 @@ fn pack(
             )
         })
     };
-    let (kernel, stride_n, planes, blocks, block) = if plan.kernel.reads_planes() {
-        let facts = plan.kernel.facts();
-        let planes = facts.slices(problem.n) * facts.n_tiles;
-        let blocks = blocks(plan.k_blocks, planes)?;
-        (KernelId::PackBPlanesSm90, 0, planes, blocks, [plan::CHUNK_COLS, 1, 1])
-    } else {
-        let blocks = blocks(k_padded.div_ceil(32), problem.n.div_ceil(32))?;
-        (KernelId::PackBSm80, k_padded as usize, 0, blocks, [32, 8, 1])
-    };
+    let (kernel, stride_n, planes, blocks, block) =
+        if let Some(planes) = plan.kernel.planes(problem.n) {
+            let blocks = blocks(plan.k_blocks, planes)?;
+            (KernelId::PackBPlanesSm90, 0, planes, blocks, [plan::CHUNK_COLS, 1, 1])
+        } else {
+            let blocks = blocks(k_padded.div_ceil(32), problem.n.div_ceil(32))?;
+            (KernelId::PackBSm80, k_padded as usize, 0, blocks, [32, 8, 1])
+        };
     let mut params = PackParams {
         src: args.b,
         dst,

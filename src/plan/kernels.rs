@@ -390,6 +390,12 @@ impl KernelId {
         matches!(self, Self::SlotsN6Sm90 | Self::SlotsN8Sm90)
     }
 
+    /// Planes of eight columns that a block along K of packed B has, if B must lie as a stage does: those of all slices of N.
+    pub const fn planes(self, n: u32) -> Option<u32> {
+        let facts = self.facts();
+        if self.reads_planes() { Some(facts.slices(n) * facts.n_tiles) } else { None }
+    }
+
     /// Whether a map of B for TMA is among its parameters.
     pub const fn takes_map(self) -> bool {
         self.facts().family.is_fragments()

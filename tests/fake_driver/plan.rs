@@ -201,6 +201,39 @@ fn without_clusters(fake: &Fake) {
     fake.set_attribute(MULTIPROCESSOR_COUNT, 1);
 }
 
+#[test]
+fn b_is_packed_again_for_a_product_whose_planes_are_not_the_gates() {
+    test("b_is_packed_again_for_a_product_whose_planes_are_not_the_gates", |fake| {
+        let mut program = Program::default();
+        let ready = program.prepare().unwrap_or_else(|s| panic!("{s:?}: {}", message()));
+        let full = vec![0x3c00_u16; ROWS * COLS];
+        let (fuller, ..) = program.compressed(&full, RawFormat(3)).unwrap();
+        let (b, c) =
+            (program.malloc(COLS * 64 * 2).unwrap(), program.malloc(ROWS * 64 * 2).unwrap());
+        let wide = Ready { b: program.dense(COLS, 64, b), c: program.dense(ROWS, 64, c), ..ready };
+        // Slots for 48 columns, two slices, with more room than the gate's blocks leave: it takes 64, one slice.
+        for (gate, packed) in [(ready.sparse, 1), (fuller, 2)] {
+            let plan = plan_for(&program, &wide);
+            assert_eq!(
+                set(plan, ALG_ID, 306_050_612_i32),
+                FLASHLLM_STATUS_SUCCESS,
+                "{}",
+                message()
+            );
+            assert_eq!(set(plan, GATE, gate), FLASHLLM_STATUS_SUCCESS, "{}", message());
+            let workspace = program.malloc(size_of_workspace(&program, plan)).unwrap();
+            fake.reset();
+            let status = execute(&program, plan, ones(), &wide, workspace);
+            assert_eq!(status, FLASHLLM_STATUS_SUCCESS, "{}", message());
+            let (plain, with_attributes) = launches(fake);
+            assert_eq!(plain + with_attributes, packed + 2, "{gate:p}");
+            assert_eq!(flashllmSpMMPlanDestroy(plan), FLASHLLM_STATUS_SUCCESS);
+        }
+        program.end();
+        fake.assert_nothing_alive("at the end");
+    });
+}
+
 /// How often the two kinds of launches were made.
 fn launches(fake: &Fake) -> (c_int, c_int) {
     let counts = fake.counts();
