@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Slots, fp16 in, fp32 accumulation, Hopper.
+// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Slots, 16-bit in, fp32 accumulation, Hopper.
 //
 // Blocks:   persistent grid (CTAs, N / (8*NT)). A row group is R = p.group_tiles tiles of 32 rows. Two consumer
 //           warps share a tile: one takes the four steps of a block whose values are in the low halves, the other
@@ -87,6 +87,8 @@ __device__ __forceinline__ void spmm(const FlSpmmParams& p) {
                 mbar_init(at.b_full + 8 * i, kWarpLanes * R::kLoaders);
                 mbar_init(at.b_empty + 8 * i, kWarpLanes * consumers);
             }
+            // Planes come by bulk copies, which complete b_full.
+            if (R::kBring == Bring::Packed) mbar_init_fence();
         }
     } else {
         if (s == 0)

@@ -48,6 +48,8 @@ struct BRing {
         // A is clear beyond K, but 0 * stale NaN would not be zero.
         for (uint32_t n = lane; n < rows && bytes < kChunkCols * 2; n += 32)
             for (uint32_t i = bytes; i < kChunkCols * 2; i += 16) sts128(dst + n * kRowBytes + i, make_uint4(0, 0, 0, 0));
+        // What comes into their place in the next round is written by another proxy.
+        if (bytes < kChunkCols * 2) fence_proxy_async();
         __syncwarp();
         // Every lane arrives, so that its own zeros are released with the copies.
         if (lane == 0)
