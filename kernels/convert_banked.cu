@@ -19,7 +19,7 @@ using namespace fl::banked;
 
 using fl::convert::fragments::kStages;
 using fl::convert::fragments::kWarps;
-using fl::convert::fragments::nonzero;
+using fl::convert::nonzero;
 using fl::convert::fragments::Place;
 
 // One lane's words of a half of a section.

@@ -21,13 +21,13 @@ struct Size {
 
 __device__ __forceinline__ Size size_of(const FlScanParams& p, uint64_t i) {
     const uint32_t packed = reinterpret_cast<const uint32_t*>(p.table)[i];
-    if (p.format == 5) {
-        const uint32_t units = packed >> FL_SELL_UNITS_SHIFT;
-        return {units, packed & ((1u << FL_SELL_UNITS_SHIFT) - 1), units};
+    if (p.format == FL_FORMAT_TILED_CSL) {
+        const uint32_t vectors = (packed + 3) / 4;
+        return {vectors, packed, 4 * vectors};
     }
-    if (p.format >= 2) return {packed >> 16, packed & 0xffff, packed >> 16};
-    const uint32_t vectors = (packed + 3) / 4;
-    return {vectors, packed, 4 * vectors};
+    // A block of SELL may have more than 65535 elements.
+    const uint32_t shift = p.format == FL_FORMAT_SELL ? FL_SELL_UNITS_SHIFT : 16;
+    return {packed >> shift, packed & ((1u << shift) - 1), packed >> shift};
 }
 
 }  // namespace
@@ -77,5 +77,5 @@ extern "C" __global__ void __launch_bounds__(kScanThreads) fl_convert_scan(const
     result->max_block = largest;
     result->different = 0;
     table[p.blocks] = static_cast<uint32_t>(carry);
-    if (p.format == 1) table[p.blocks + 1] = static_cast<uint32_t>(carry);
+    if (p.format == FL_FORMAT_TILED_CSL) table[p.blocks + 1] = static_cast<uint32_t>(carry);
 }

@@ -119,15 +119,9 @@ __device__ __forceinline__ void store_octet(const FlConvertParams& p, int64_t ro
     }
 }
 
-// Bits 0 and 16: whether the halves are other than zeros of either sign.
-__device__ __forceinline__ uint32_t stored_halves(uint32_t e) {
-    // Adding 0x7fff carries into bit 15 of a half exactly when its magnitude is not zero.
-    return ((e & 0x7fff7fffu) + 0x7fff7fffu) >> 15 & 0x10001u;
-}
-
 // Bit x: element x of the octet is stored.
 __device__ __forceinline__ uint32_t octet_mask(uint4 e) {
-    const uint32_t t = stored_halves(e.x) | stored_halves(e.y) << 2 | stored_halves(e.z) << 4 | stored_halves(e.w) << 6;
+    const uint32_t t = nonzero(e.x) | nonzero(e.y) << 2 | nonzero(e.z) << 4 | nonzero(e.w) << 6;
     return (t | t >> 15) & 0xff;
 }
 
@@ -475,11 +469,6 @@ struct Decoder {
     }
 };
 
-__device__ __forceinline__ bool same_halves(uint32_t a, uint32_t b) {
-    const uint32_t apart = a ^ b, either = a | b;
-    return ((apart & 0xffff) == 0 || (either & 0x7fff) == 0) && (apart >> 16 == 0 || (either >> 16 & 0x7fff) == 0);
-}
-
 // Whether bytes `from` to `to` of the block, in words, are zeros; one warp.
 __device__ __forceinline__ bool zeros(const uint8_t* block, uint32_t from, uint32_t to, uint32_t lane) {
     bool good = true;
@@ -627,8 +616,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
                     store_octet(p, row, at, e);
                 } else {
                     const uint4 want = load_octet(p, row, at);
-                    same &= same_halves(e.x, want.x) && same_halves(e.y, want.y) && same_halves(e.z, want.z) &&
-                            same_halves(e.w, want.w);
+                    same &= !(differ(e.x, want.x) || differ(e.y, want.y) || differ(e.z, want.z) || differ(e.w, want.w));
                 }
             }
             __syncwarp();

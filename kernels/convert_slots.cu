@@ -10,6 +10,7 @@
 // Blocks:   one CTA of 256 threads a block of 32 x 256 elements (of the rows: a tile of 32 x K); thread = (row, step), 32 elements in registers.
 //           Row-major: the steps of a row are neighbouring threads; column-major: the rows of a step are.
 //           Two warps of an analysis search an order for the columns, a half of every octet each, a lane an octet.
+//           Sizes of blocks: one CTA of 256 threads four blocks, whose orders are searched side by side.
 // Shared:   the block as stored (at most 26,240 bytes), a dense tile, and the order, counts and ranks that say where
 //           each value goes.
 // Encoding a block writes each of its bytes at most once over zeros. Checking does the same over the block's own

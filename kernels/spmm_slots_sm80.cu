@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Slots, fp16 in, fp32 accumulation, sm_80 and up.
+// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Slots, 16-bit in, fp32 accumulation, sm_80 and up.
 // The sibling of spmm_slots_sm90.cu for GPUs without bulk copies; same decode.
 //
 // Blocks:   persistent grid (CTAs, N / (8*NT)); 4 warps, one 32-row tile each (fl_streamk.cuh).

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Tiled-CSL, fp16 in, fp32 accumulation, sm_80 and up.
+// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Tiled-CSL, 16-bit in, fp32 accumulation, sm_80 and up.
 // Load as sparse, compute as dense: items are scattered into a dense shared tile, which is multiplied.
 //
 // Blocks:   persistent grid (CTAs, N / (8*NT)); 4 warps share a 128 x 64 tile of A, 32 rows each. The

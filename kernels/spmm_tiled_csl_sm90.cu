@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Tiled-CSL, fp16 in, fp32 accumulation, Hopper.
+// C[M,N] = alpha * A[M,K] * B[K,N] + beta * C, A in Tiled-CSL, 16-bit in, fp32 accumulation, Hopper.
 // Load as sparse, compute as dense, without a barrier between warps: every warp scatters the items of a
 // whole 128 x 64 tile into a dense tile of its own, multiplies it, and clears what it has read.
 //

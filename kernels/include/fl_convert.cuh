@@ -84,6 +84,15 @@ __device__ __forceinline__ uint32_t stored_of_two(uint32_t two) {
     return (two & 0x7fff7fffu) + 0x7fff7fffu;
 }
 
+// Bits 0 and 16: the lower and the upper of two elements is not a zero of either sign.
+__device__ __forceinline__ uint32_t nonzero(uint32_t two) { return stored_of_two(two) >> 15 & 0x00010001u; }
+
+// Whether two words differ in more than signs of zeros.
+__device__ __forceinline__ bool differ(uint32_t a, uint32_t b) {
+    // What differs in a sign alone is a zero where neither has a magnitude.
+    return ((a ^ b) & nonzero(a | b) * 0xffffu) != 0;
+}
+
 // Bit i: element i is not a zero of either sign.
 __device__ __forceinline__ uint32_t stored(const uint32_t (&e)[kWords]) {
     uint32_t mask = 0;

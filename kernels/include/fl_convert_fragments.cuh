@@ -123,15 +123,6 @@ __device__ __forceinline__ void load_words(const FlConvertParams& p, const Place
     for (uint32_t i = 0; i < kHalfWords; ++i) e[i] = words[at.word(i)];
 }
 
-// Bits 0 and 16: the lower and the upper of two elements is not a zero of either sign.
-__device__ __forceinline__ uint32_t nonzero(uint32_t two) { return stored_of_two(two) >> 15 & 0x00010001u; }
-
-// Whether two words differ in more than signs of zeros.
-__device__ __forceinline__ bool differ(uint32_t a, uint32_t b) {
-    // What differs in a sign alone is a zero where neither has a magnitude.
-    return ((a ^ b) & nonzero(a | b) * 0xffffu) != 0;
-}
-
 // Writes the warp's words to the dense matrix, or notes that they differ from it.
 __device__ __forceinline__ void deliver_words(const FlConvertParams& p, const Place& at, uint4* shared,
                                               const uint32_t (&e)[kHalfWords]) {

@@ -48,11 +48,18 @@ typedef struct FlConvertResult {
 } FlConvertResult;
 
 /* Sizes of the blocks -> their offsets, and the sums. */
+/* flashllmFormat_t. */
+#define FL_FORMAT_TILED_CSL 1
+#define FL_FORMAT_BITMAP 2
+#define FL_FORMAT_SLOTS 3
+#define FL_FORMAT_BANKED 4
+#define FL_FORMAT_SELL 5
+
 typedef struct FlScanParams {
     uint64_t table;   /* in: sizes of the blocks; out: offsets, one more than blocks or two */
     uint64_t result;  /* FlConvertResult */
     uint64_t blocks;
-    uint32_t format;  /* src/types.rs has the numbers: 1 Tiled-CSL, 2 Bitmap, 3 Slots, 4 Banked, 5 SELL */
+    uint32_t format;  /* one of FL_FORMAT */
 } FlScanParams;
 
 /* The table of an analysis, and what the header says of it. */

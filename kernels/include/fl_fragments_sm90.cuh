@@ -64,8 +64,8 @@ struct Geometry {
     static constexpr uint32_t kPieceHalf = NT * 8 * kWgmmaRow;
     static constexpr uint32_t kPieceBytes = kPieceSteps / 4 * kPieceHalf;
     static constexpr uint32_t kTogether = NT >= 12 ? 2 : 4;  // steps of A whose wgmma are one group
-    // Whether a warp of its own counts parts, and two are added in registers: the sums of 96 columns and more leave none for it.
-    static constexpr bool kCounted = NT < 12;
+    // Whether sums leave registers for a part's beside them: then a warp of its own counts parts, and two parts are added in registers.
+    static constexpr bool kHasRoom = NT < 12;
 };
 
 // What sliced-K changes.
@@ -145,7 +145,7 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     using G = Geometry<NT>;
     using S = Slicing<NT, kSliced>;
-    constexpr bool kCounted = G::kCounted && !kSliced && !kPair;
+    constexpr bool kCounted = G::kHasRoom && !kSliced && !kPair;
     let_dependents_begin();
     extern __shared__ __align__(kAlign) unsigned char smem[];
     const uint32_t base = kept((smem_addr(smem) + kAlign - 1) & ~(kAlign - 1));
@@ -341,10 +341,10 @@ __device__ __forceinline__ void multiply_fragments(const FlSpmmParams& p, const 
             named_barrier(1 + r, kWarps * 32);
             if (there && parts.first != parts.last) {
                 complete = parts.template publish<NT>(lane_now(), mine);
-                // As above.
-                const bool two = G::kCounted && parts.first + 1 == parts.last;
+                const bool two = G::kHasRoom && parts.first + 1 == parts.last;
                 if (complete && two)
                     parts.template add_stored<kAdded>(acc, parts.first == blockIdx.x ? parts.last : parts.first, lane);
+                // Of few columns all vectors of a part are asked for at once; more would take too many registers.
                 else if (complete && NT < 6)
                     parts.template sum<NT>(lane, mine, [&](int i, const float4& v) { acc[i] = v; });
                 else if (complete)

@@ -35,22 +35,22 @@ typedef struct FlDivisor {
 typedef struct FlSpmmParams {
     uint64_t table;      /* offset table of A (u32) */
     uint64_t data;       /* data section of A */
-    uint64_t b;          /* A's 16-bit type, K contiguous: element (k, n) at n * b_stride_n + k */
+    uint64_t b;          /* A's 16-bit type, K contiguous: element (k, n) at n * b_stride_n + k; or planes, see pack_b_planes_sm90.cu */
     uint64_t c;          /* A's type or fp32, element (m, n) at m * c_stride_m + n * c_stride_n */
     uint64_t partials;   /* fp32 partial tiles, see fl_streamk.cuh */
     uint64_t counters;   /* u64 arrival counters, one for each row group and summing warp of a CTA */
     uint64_t nonce;      /* of this launch: bits 16..63, low 16 bits zero, never zero */
-    int64_t b_stride_n;
+    int64_t b_stride_n;  /* 0 for planes */
     int64_t c_stride_m;
     int64_t c_stride_n;
     uint32_t m;
     uint32_t n;
     uint32_t k;
-    uint32_t row_tiles;      /* tiles of A along M */
+    uint32_t row_tiles;      /* of the kernel's rows along M: a block of A, or a quarter of one (Tiled-CSL on sm_80) */
     uint32_t k_blocks;       /* blocks of A along K */
     uint32_t deals_tiles;    /* whether tiles are dealt by their bytes, and not row groups by their number (SELL) */
     uint32_t slot_bytes;     /* shared memory of one staged block of A */
-    uint32_t a_slots;        /* staged blocks a warp */
+    uint32_t a_slots;        /* staged blocks of a row tile, of a warp where each loads for itself, or 0 (SELL) */
     uint32_t c_is_f32;
     float alpha;
     float beta;

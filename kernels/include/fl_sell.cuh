@@ -27,11 +27,9 @@ constexpr uint32_t kPacketSteps = 16;
 constexpr uint32_t kPacketBytes = 1408;
 constexpr uint32_t kWordBytes = 128;     // of word i of all lanes
 constexpr uint32_t kStepBytes = 64;      // of the values of a step
-constexpr uint32_t kPlainSteps = 12;     // the deltas of these are not in pieces
 
 // An octet lengthens the longest lane of a row by no more than one, and a filler stands for 31 octets.
 constexpr uint32_t kMostSteps = kOctets;
-constexpr uint32_t kMostUnits = (kHeadBytes + kSlices * (kMostSteps / kPacketSteps) * kPacketBytes + kUnit - 1) / kUnit;
 
 // Element x of octet q may be in lane x ^ s(q), at place 2 q, or in lane x ^ s(q) ^ d(q), at place 2 q + 1.
 __host__ __device__ constexpr uint32_t s(uint32_t q) { return q % 4 * 2 + q / 4 % 2; }
@@ -56,13 +54,6 @@ __host__ __device__ constexpr uint32_t packet_steps(uint32_t bytes) {
     if (bytes >= kPacketBytes) return kPacketSteps;
     const uint32_t words = (bytes <= 384 ? 1 : bytes <= 768 ? 2 : 3) * kWordBytes;
     return bytes <= words ? 0 : (bytes - words) / kStepBytes;
-}
-
-// Byte offset among the values of a packet of n steps of the one of step `step` in lane g of row j.
-__host__ __device__ constexpr uint32_t value_offset(uint32_t step, uint32_t n, uint32_t j, uint32_t g) {
-    const uint32_t group = step / 4 * 256, in = step % 4;
-    return (step | 3) < n ? group + 64 * pos(j) + 16 * (g / 2) + 4 * in + 2 * (g % 2)
-                          : group + 64 * in + 16 * pos(j) + 4 * (g / 2) + 2 * (g % 2);
 }
 
 // Units of a block whose slices have so many bytes in all.

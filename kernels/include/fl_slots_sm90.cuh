@@ -186,7 +186,7 @@ struct LoadB<NT, Bring::Raw> {
                 cp_async_wait<R::kRaw - 2>();
                 __syncwarp();
                 const uint32_t from = raw + raw_stage * R::kRawBytes + lane % 8 * kRawRow + lane / 8 * 16;
-#pragma unroll(NT == 1 ? 1 : 2)
+#pragma unroll 2
                 for (int nt = 0; nt < NT / static_cast<int>(R::kLoaders); ++nt) {
 #pragma unroll
                     for (int q = 0; q < kRawCols / 32; ++q) {

@@ -29,8 +29,8 @@ pub struct Launch<'a> {
 /// Puts a kernel on a stream. The context must be current. Nothing is allocated and nothing waited for.
 ///
 /// # Safety
-/// `function` must belong to the current context, and `params` must point to values of the types and in
-/// the number that it takes; the device memory they name must live until the work is done. A programmatic
+/// `function` must belong to the current context, and `params` must point to values of the types that it takes, of as
+/// many or more; the device memory they name must live until the work is done. A programmatic
 /// launch needs a kernel that waits for the work ahead of it before it touches what that work may touch.
 pub unsafe fn launch(l: Launch<'_>) -> Result<()> {
     if l.programmatic || l.pairs {

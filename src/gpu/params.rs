@@ -40,7 +40,7 @@ pub struct SpmmParams {
     pub deals_tiles: u32,
     /// Shared memory of a staged block.
     pub slot_bytes: u32,
-    /// Staged blocks a warp.
+    /// Staged blocks of a row tile, or of a warp.
     pub a_slots: u32,
     /// 1 when C is fp32.
     pub c_is_f32: u32,

@@ -233,9 +233,9 @@ pub struct Facts {
     pub warps: u32,
     /// Warps that share a row tile.
     pub warps_a_tile: u32,
-    /// Warps that only load, or only decode.
+    /// Warps that do not multiply: they load, prepare or count.
     pub loaders: u32,
-    /// Rows of a warp's tile.
+    /// Rows of a row tile.
     pub tile_rows: u32,
     /// CTAs that the registers of an SM hold.
     pub ctas_by_registers: u32,

@@ -122,7 +122,7 @@ pub struct LaunchPlan {
     pub threads: u32,
     /// Dynamic shared memory of a CTA, bytes.
     pub smem_bytes: u32,
-    /// Staged blocks of A a warp (Slots: a row tile).
+    /// Staged blocks of A for each row tile, or each warp where it loads for itself; none of SELL.
     pub a_slots: u32,
     /// Shared memory of one staged block, bytes.
     pub slot_bytes: u32,
