@@ -280,11 +280,16 @@ impl Header {
             }
         }
         let unit = self.unit_bytes();
-        if self.data_bytes % unit != 0 || self.data_bytes / unit > u64::from(u32::MAX) {
+        // Tiled-CSL's offsets are signed.
+        let most = match self.format {
+            Format::TiledCsl => i32::MAX.unsigned_abs(),
+            Format::Banked | Format::Bitmap | Format::Sell | Format::Slots => u32::MAX,
+        };
+        if self.data_bytes % unit != 0 || self.data_bytes / unit > u64::from(most) {
             return Err(wrong(
                 "data bytes",
                 self.data_bytes,
-                format!("a multiple of {unit} within 32-bit offsets"),
+                format!("a multiple of {unit}, at most {most} times as many"),
             ));
         }
         match self.data_offset.checked_add(self.data_bytes) {

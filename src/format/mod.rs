@@ -332,8 +332,7 @@ fn check_table(buffer: &[u8], header: &Header) -> Result<()> {
         }
         previous = entry;
     }
-    let signed = header.format == Format::TiledCsl;
-    if u64::from(previous) != units || signed && i32::try_from(previous).is_err() {
+    if u64::from(previous) != units {
         let unit = header.unit_bytes();
         return Err(corrupt(format!(
             "table: last entry {last} = {previous}, needs data bytes / {unit} = {units}"

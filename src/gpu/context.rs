@@ -323,7 +323,7 @@ fn driver_ready() -> Result<c_int> {
     if !sys::driver_present() {
         return Err(Error::from_driver(
             Kind::NoDevice,
-            34,
+            sys::ERROR_STUB_LIBRARY,
             "there is no NVIDIA driver: libcuda.so.1 could not be opened; flashllmCreateHost works without one",
         ));
     }
@@ -348,7 +348,7 @@ fn driver_ready() -> Result<c_int> {
     if devices == 0 {
         return Err(Error::from_driver(
             Kind::NoDevice,
-            100,
+            sys::ERROR_NO_DEVICE,
             "the NVIDIA driver reports no CUDA device",
         ));
     }

@@ -103,7 +103,11 @@ pub(super) unsafe fn start<P>(
     let grid = i32::try_from(blocks).map_err(|_| {
         Error::new(
             Kind::SizeOverflow,
-            format!("{}: {blocks} blocks are more than one launch can have", kernel.symbol()),
+            format!(
+                "{}: the matrix has {blocks} blocks to convert, at most {} are possible",
+                kernel.symbol(),
+                i32::MAX
+            ),
         )
     })?;
     let _entered = cuda.enter()?;
@@ -224,7 +228,14 @@ fn strip_params(
         rows: signed(layout.rows, "rows")?,
         cols: signed(layout.cols, "cols")?,
         blocks_across: u32::try_from(across).map_err(|_| {
-            Error::new(Kind::SizeOverflow, format!("cols = {} are too many", layout.cols))
+            Error::new(
+                Kind::SizeOverflow,
+                format!(
+                    "cols = {} make {across} blocks a row, at most {} are possible",
+                    layout.cols,
+                    u32::MAX
+                ),
+            )
         })?,
         col_major: u32::from(!row_major),
         vectors: u32::from(vectors),

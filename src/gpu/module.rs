@@ -72,7 +72,13 @@ impl Kernels {
         };
         if smem > SMEM_WITHOUT_OPT_IN {
             let bytes = c_int::try_from(smem).map_err(|_| {
-                Error::new(Kind::InternalError, format!("{symbol} asks for too much memory"))
+                Error::new(
+                    Kind::InternalError,
+                    format!(
+                        "{symbol} asks for {smem} bytes of shared memory, at most {} exist",
+                        c_int::MAX
+                    ),
+                )
             })?;
             // SAFETY: a function of a module that lives in `self`.
             unsafe {

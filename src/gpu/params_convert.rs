@@ -195,7 +195,7 @@ pub struct CsrParams {
 const _: () = {
     assert!(size_of::<View>() == 40);
     assert!(size_of::<PruneParams>() == 112);
-    assert!(size_of::<PruneState>() == 4120);
+    assert!(size_of::<PruneState>() == crate::plan::convert::PRUNE_STATE_BYTES);
     assert!(size_of::<CsrParams>() == 120);
     assert!(size_of::<ConvertParams>() == 392);
     assert!(offset_of!(ConvertParams, ld) == 80);

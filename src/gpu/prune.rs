@@ -52,8 +52,15 @@ pub unsafe fn prune(
         target: target as u64,
         state: workspace as u64,
         counts: (workspace + parts.counts) as u64,
-        across: u32::try_from(across)
-            .map_err(|_| Error::new(Kind::SizeOverflow, format!("cols = {cols} are too many")))?,
+        across: u32::try_from(across).map_err(|_| {
+            Error::new(
+                Kind::SizeOverflow,
+                format!(
+                    "cols = {cols} make {across} tiles a row, at most {} are possible",
+                    u32::MAX
+                ),
+            )
+        })?,
         pass: 0,
     };
     let tiles = rows.div_ceil(TILE_ROWS) * across;

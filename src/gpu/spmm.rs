@@ -418,11 +418,12 @@ fn pack(
     let dst = args.workspace + plan.packed_offset as u64;
     let k_padded = problem.k.next_multiple_of(8);
     let blocks = |along_k: u32, along_n: u32| {
-        along_k.checked_mul(along_n).filter(|&blocks| blocks <= i32::MAX as u32).ok_or_else(|| {
+        let most = i32::MAX.unsigned_abs();
+        along_k.checked_mul(along_n).filter(|&blocks| blocks <= most).ok_or_else(|| {
             Error::new(
                 Kind::SizeOverflow,
                 format!(
-                    "SpMM: K = {} and N = {} make more pieces of B than a launch packs",
+                    "SpMM: K = {} and N = {} make {along_k} times {along_n} pieces of B to pack, at most {most} are possible",
                     problem.k, problem.n
                 ),
             )

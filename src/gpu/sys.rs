@@ -5,6 +5,7 @@
 //! trampolines of shim/cuda_shim.c.
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
+use std::ops::RangeInclusive;
 use std::ptr;
 
 use super::params::TensorMap;
@@ -49,6 +50,28 @@ pub const EVENT_DEFAULT: c_uint = 0;
 pub const EVENT_DISABLE_TIMING: c_uint = 2;
 /// CU_STREAM_CAPTURE_STATUS_NONE.
 pub const STREAM_CAPTURE_STATUS_NONE: c_int = 0;
+/// CUDA_ERROR_OUT_OF_MEMORY.
+const ERROR_OUT_OF_MEMORY: c_int = 2;
+/// CUDA_ERROR_STUB_LIBRARY: what answers is not a driver.
+pub const ERROR_STUB_LIBRARY: c_int = 34;
+/// CUDA_ERROR_NO_DEVICE.
+pub const ERROR_NO_DEVICE: c_int = 100;
+/// CUDA_ERROR_INVALID_DEVICE.
+const ERROR_INVALID_DEVICE: c_int = 101;
+/// CUDA_ERROR_INVALID_CONTEXT.
+const ERROR_INVALID_CONTEXT: c_int = 201;
+/// CUDA_ERROR_NO_BINARY_FOR_GPU.
+const ERROR_NO_BINARY_FOR_GPU: c_int = 209;
+/// CUDA_ERROR_INVALID_PTX.
+const ERROR_INVALID_PTX: c_int = 218;
+/// CUDA_ERROR_UNSUPPORTED_PTX_VERSION.
+const ERROR_UNSUPPORTED_PTX_VERSION: c_int = 222;
+/// CUDA_ERROR_CONTEXT_IS_DESTROYED.
+const ERROR_CONTEXT_IS_DESTROYED: c_int = 709;
+/// CUDA_ERROR_ILLEGAL_ADDRESS and what else work on a device fails with.
+const ERRORS_OF_WORK: RangeInclusive<c_int> = 700..=719;
+/// CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED and what else a capture refuses with.
+const ERRORS_OF_CAPTURE: RangeInclusive<c_int> = 900..=908;
 /// CUDA_ERROR_STREAM_CAPTURE_IMPLICIT.
 pub const ERROR_STREAM_CAPTURE_IMPLICIT: c_int = 906;
 /// CU_STREAM_LEGACY: the default stream, which blocking streams wait for.
@@ -245,18 +268,26 @@ pub fn error(code: c_int, call: &str) -> Error {
 /// The class of a result code, and what the sentence adds.
 fn classify(code: c_int) -> (Kind, &'static str) {
     match code {
-        34 => (Kind::NoDevice, ": the NVIDIA driver library libcuda.so.1 was not found"),
-        100 | 101 => (Kind::NoDevice, ": there is no usable CUDA device"),
-        2 => (Kind::AllocFailed, ": out of device memory"),
-        201 | 709 => (
+        ERROR_STUB_LIBRARY => {
+            (Kind::NoDevice, ": the NVIDIA driver library libcuda.so.1 was not found")
+        }
+        ERROR_NO_DEVICE | ERROR_INVALID_DEVICE => {
+            (Kind::NoDevice, ": there is no usable CUDA device")
+        }
+        ERROR_OUT_OF_MEMORY => (Kind::AllocFailed, ": out of device memory"),
+        ERROR_INVALID_CONTEXT | ERROR_CONTEXT_IS_DESTROYED => (
             Kind::WrongContext,
             ": the handle's CUDA context is not usable, or another one is meant",
         ),
-        209 | 218 | 222 => (Kind::ArchMismatch, ": no kernel image suits this device and driver"),
-        700..=719 => {
+        ERROR_NO_BINARY_FOR_GPU | ERROR_INVALID_PTX | ERROR_UNSUPPORTED_PTX_VERSION => {
+            (Kind::ArchMismatch, ": no kernel image suits this device and driver")
+        }
+        code if ERRORS_OF_WORK.contains(&code) => {
             (Kind::ExecutionFailed, ": work on the device failed, perhaps launched earlier")
         }
-        900..=908 => (Kind::NotSupported, ": a stream capture forbids it"),
+        code if ERRORS_OF_CAPTURE.contains(&code) => {
+            (Kind::NotSupported, ": a stream capture forbids it")
+        }
         _ => (Kind::DriverError, ""),
     }
 }

@@ -41,7 +41,6 @@ impl Cache {
         let words = [
             header.format as u64,
             header.cols,
-            u64::from(header.tile_cols),
             *least_rows,
             *most_rows,
             u64::from(*max_block),

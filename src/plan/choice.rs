@@ -267,7 +267,7 @@ impl Planned {
 /// What the products of a group have in common, and the extremes of what they have not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupShape {
-    /// A header of one of them, with the widest blocks: those give the fewest units of work.
+    /// A header of one of them.
     pub header: Header,
     /// Fewest rows of an A.
     pub least_rows: u64,
@@ -309,7 +309,6 @@ impl GroupShape {
                 one.format, one.dtype, one.cols, header.format, header.dtype, header.cols
             )));
         }
-        one.tile_cols = one.tile_cols.max(header.tile_cols);
         self.least_rows = self.least_rows.min(header.rows);
         self.most_rows = self.most_rows.max(header.rows);
         self.max_block = self.max_block.max(header.max_block);
@@ -323,7 +322,9 @@ impl GroupShape {
 /// and no more CTAs than the smallest has work for. Its workspace is that of one product.
 pub fn group(props: &DeviceProps, shape: &GroupShape, together: usize) -> Result<LaunchPlan> {
     let header = Header { rows: shape.most_rows, max_block: shape.max_block, ..shape.header };
-    let problem = Problem::new(&header, shape.n, BAccess::Packed)?;
+    let mut problem = Problem::new(&header, shape.n, BAccess::Packed)?;
+    // The bytes of one and the rows of another do not say how even either is.
+    problem.uneven &= shape.least_rows == shape.most_rows;
     let share = (props.sm_count as usize / shape.count.min(together).max(1)).max(1);
     let mut choice = Choice {
         max_ctas: u32::try_from(share).ok(),

@@ -173,7 +173,7 @@ impl ConvertKernel {
     /// Dynamic shared memory for a matrix: kernels that have some hold its largest block in it. It needs no opting in.
     pub const fn dynamic_smem(self, header: &Header) -> u32 {
         match self {
-            TiledCslEncode => 6480 + header.max_block * 4,
+            TiledCslEncode => TILED_CSL_TILE_BYTES + header.max_block * 4,
             _ => 0,
         }
     }
@@ -300,10 +300,16 @@ pub struct PruneWorkspace {
     pub bytes: usize,
 }
 
+/// Bytes of the kernels' state of pruning (FlPruneState).
+pub const PRUNE_STATE_BYTES: usize = 4120;
+
+/// Shared memory of a Tiled-CSL tile that is being encoded, bytes (Tile in kernels/convert_tiled_csl.cu).
+const TILED_CSL_TILE_BYTES: u32 = 6480;
+
 impl PruneWorkspace {
     /// For a matrix of this shape.
     pub fn new(rows: usize, cols: usize) -> Result<Self> {
-        let counts = 4352;
+        let counts = PRUNE_STATE_BYTES.next_multiple_of(ALIGN);
         let pieces = checked_mul(rows, cols.div_ceil(256), "workspace")?;
         let bytes = checked_add(counts, checked_mul(pieces, 8, "workspace")?, "workspace")?;
         Ok(Self { counts, bytes })

@@ -299,12 +299,15 @@ fn nothing_runs(problem: &Problem, props: &DeviceProps, choice: &Choice) -> Erro
 /// Refuses what a launch cannot count.
 fn check_limits(problem: &Problem, best: &Candidate, line: &Line, slices: u32) -> Result<()> {
     // The kernels divide numbers below 2^29 (FlDivisor).
-    if line.units() > u64::from(u32::MAX / 8) {
+    let most = u64::from(u32::MAX / 8);
+    if line.units() > most {
         return Err(Error::new(
             Kind::SizeOverflow,
             format!(
-                "SpMM: M = {} and K = {} make more blocks than the kernels count",
-                problem.m, problem.k
+                "SpMM: M = {} and K = {} make {} groups of blocks, at most {most} are possible",
+                problem.m,
+                problem.k,
+                line.units()
             ),
         ));
     }
@@ -620,6 +623,24 @@ mod tests {
         let few = Problem { uneven: true, ..problem(Format::Sell, 1024, 8, 28672, 400) };
         let plan = select(&few, &h100()).unwrap();
         assert!(plan.parts > 1 && !plan.deals_tiles, "{plan:?}");
+    }
+
+    #[test]
+    fn matrices_of_several_sizes_are_not_uneven_for_that() {
+        let of = |rows: u64| Header {
+            data_bytes: rows / 32 * 300 * u64::from(candidates::UNIT_BYTES),
+            max_block: 310,
+            ..header(Format::Sell, rows, 2048)
+        };
+        let deals = |first: u64, second: u64| {
+            let mut shape = GroupShape::of(&of(first), 8);
+            shape.add(&of(second), 8).unwrap();
+            group(&h100(), &shape, 1).unwrap().deals_tiles
+        };
+        assert!(!deals(28672, 28672));
+        assert!(!deals(32, 28672) && !deals(28672, 32));
+        let one = Header { max_block: 600, ..of(28672) };
+        assert!(group(&h100(), &GroupShape::batch(&one, 8, 2), 1).unwrap().deals_tiles);
     }
 
     #[test]
