@@ -84,6 +84,60 @@ def test_metadata_that_contradicts_the_matrix_is_refused(rng, tmp_path) -> None:
         load_file(path)
 
 
+def test_an_ordinary_file_has_no_compressed_matrices(tmp_path) -> None:
+    from safetensors.numpy import save_file as write
+
+    path = tmp_path / "a.safetensors"
+    plain = np.arange(3, dtype=np.float32)
+    write({"x.flash_llm": plain}, path, {"format": "pt"})
+    loaded = load_file(path)
+    assert list(loaded) == ["x.flash_llm"] and np.array_equal(loaded["x.flash_llm"], plain)
+    with pytest.raises(ValueError, match="0 compressed matrices"):
+        SparseMatrix.load(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "entry", "message"),
+    [
+        (["a.flash_llm"], {}, "its metadata needs 'flash_llm.a'"),
+        (["b"], {"flash_llm.a": "{}"}, "it needs the tensor 'a.flash_llm'"),
+        (["a.flash_llm"], {"flash_llm.a": "{"}, "flash_llm.a is not JSON"),
+        (["a.flash_llm"], {"flash_llm.a": "[1]"}, "an object is needed"),
+    ],
+)
+def test_matrices_and_entries_belong_together(tmp_path, tensors, entry, message) -> None:
+    from safetensors.numpy import save_file as write
+
+    path = tmp_path / "a.safetensors"
+    write({name: np.zeros(256, np.uint8) for name in tensors}, path, {"flash_llm.version": "1", **entry})
+    with pytest.raises(ValueError, match=message):
+        load_file(path)
+
+
+def test_what_could_not_be_read_back_is_not_saved(rng, tmp_path) -> None:
+    path = tmp_path / "a.safetensors"
+    a = SparseMatrix.compress(pruned(rng, 10, 20, 0.7))
+    with pytest.raises(ValueError, match="a compressed matrix is called 'version'"):
+        save_file({"version": a}, path)
+    with pytest.raises(ValueError, match="a dense tensor is called 'a.flash_llm'"):
+        save_file({"a.flash_llm": np.ones(3, np.float32)}, path)
+    with pytest.raises(ValueError, match="metadata has 'flash_llm.b'"):
+        save_file({"a": a}, path, {"flash_llm.b": "mine"})
+    assert not path.exists()
+
+
+def test_a_dense_type_that_numpy_has_not_is_named(tmp_path) -> None:
+    path = tmp_path / "a.safetensors"
+    header = json.dumps({"b": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    try:
+        loaded = load_file(path)
+    except TypeError as error:
+        assert "b: " in str(error) and "import ml_dtypes, or load to a device" in str(error)
+    else:
+        assert loaded["b"].dtype.name == "bfloat16", "somebody has imported ml_dtypes"
+
+
 def test_a_failed_save_leaves_the_old_file(rng, tmp_path) -> None:
     path = tmp_path / "a.safetensors"
     a = SparseMatrix.compress(pruned(rng, 10, 20, 0.7))

@@ -167,6 +167,23 @@ def test_a_saved_model_is_loaded_as_it_was(kind, device, tmp_path) -> None:
         load_sparsified(transformers.AutoModelForCausalLM.from_config(config("qwen2")).half(), path)
 
 
+@torch.no_grad()
+def test_a_saved_layer_keeps_its_activation_and_foreign_metadata_means_nothing(tmp_path) -> None:
+    def fresh() -> torch.nn.Module:
+        return torch.nn.ModuleDict({"a": torch.nn.Linear(64, 32), "b": torch.nn.Linear(32, 16)}).half()
+
+    torch.manual_seed(1)
+    model = fresh()
+    layer = model["a"]
+    model["a"] = FlashLinear.from_dense(layer.weight, layer.bias, activation="relu")
+    path = tmp_path / "model.safetensors"
+    save_sparsified(model, path, {"note": "a.bias", "weight.flash_llm": "a.weight.flash_llm"})
+    loaded = load_sparsified(fresh(), path)
+    assert loaded["a"].activation == "relu"
+    x = torch.randn(3, 64).half()
+    assert torch.equal(loaded["a"](x), model["a"](x)) and (loaded["a"](x) == 0).any()
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @torch.no_grad()
 def test_embeddings_of_a_trained_model(device) -> None:

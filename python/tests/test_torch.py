@@ -35,14 +35,6 @@ def linear_of(weight: "torch.Tensor", **arguments) -> FlashLinear:
     return FlashLinear.from_dense(weight, **arguments)
 
 
-def bfloat16_missing() -> bool:
-    try:
-        SparseMatrix.compress(torch.ones(4, 4, dtype=torch.bfloat16))
-    except FlashLLMError:
-        return True
-    return False
-
-
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("format", FORMATS)
 def test_compressing_gives_the_same_bytes_as_numpy(device, format) -> None:
@@ -74,8 +66,6 @@ def test_a_product_of_small_integers_is_exact(device, format, tokens, shape) -> 
 @pytest.mark.parametrize("with_residual", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_bias_activation_and_residual(device, activation, with_bias, with_residual, dtype) -> None:
-    if dtype == torch.bfloat16 and bfloat16_missing():
-        pytest.skip("this library has no bfloat16")
     torch.manual_seed(1)
     weight = prune_magnitude(torch.randn(130, 264, dtype=torch.float32).to(dtype), 0.7).to(device)
     x = torch.randn(2, 5, 264).to(dtype).to(device)
@@ -187,7 +177,7 @@ def test_state_dict_round_trip() -> None:
     assert torch.equal(one(x), two(x)), "a refused state changes nothing"
 
 
-def test_copies_and_pickles_work() -> None:
+def test_copies_and_pickles_work(monkeypatch) -> None:
     layer, x = linear_of(integers(64, 128), bias=integers(64)), integers(3, 128)
     expected = layer(x)
     twin = copy.deepcopy(layer)
@@ -197,6 +187,8 @@ def test_copies_and_pickles_work() -> None:
     read = torch.load(file, weights_only=False)
     del layer
     gc.collect()
+    # They know their bytes, wherever those lie in memory: nothing is checked again.
+    monkeypatch.setattr(SparseMatrix, "from_buffer", lambda *_: pytest.fail("the bytes are checked again"))
     assert torch.equal(twin(x), expected) and torch.equal(read(x), expected)
     assert torch.equal(read.dense_weight(), integers(64, 128))
 

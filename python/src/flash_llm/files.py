@@ -27,7 +27,8 @@ from .matrix import ALIGNMENT, SparseMatrix, allocate
 Path = Union[str, "os.PathLike[str]"]
 
 SUFFIX = ".flash_llm"
-VERSION_KEY = "flash_llm.version"
+PREFIX = "flash_llm."
+VERSION_KEY = PREFIX + "version"
 VERSION = "1"
 
 
@@ -80,16 +81,24 @@ def save_file(
         metadata: further entries for its metadata.
 
     Raises:
-        ValueError: two tensors would have one name, or something that is not a regular file has the path.
+        ValueError: two tensors would have one name, a name is one that the convention uses, or something that is not a
+            regular file has the path.
     """
     plain: dict[str, Any] = {}
     notes = dict(metadata or {})
+    reserved = [key for key in notes if key.startswith(PREFIX)]
+    if reserved:
+        raise ValueError(f"metadata has {reserved[0]!r}: entries of this package alone begin with {PREFIX!r}")
     notes[VERSION_KEY] = VERSION
     torch_wanted = any(dn.is_tensor(t.buffer if isinstance(t, SparseMatrix) else t) for t in tensors.values())
     for name, tensor in tensors.items():
         if isinstance(tensor, SparseMatrix):
+            if PREFIX + name == VERSION_KEY:
+                raise ValueError(f"a compressed matrix is called {name!r}: the file's metadata has the version there")
             plain[name + SUFFIX] = _stored(tensor)
-            notes["flash_llm." + name] = _describe(tensor, plain[name + SUFFIX])
+            notes[PREFIX + name] = _describe(tensor, plain[name + SUFFIX])
+        elif name.endswith(SUFFIX):
+            raise ValueError(f"a dense tensor is called {name!r}: names of compressed matrices alone end with {SUFFIX!r}")
         else:
             plain[name] = tensor
     if len(plain) != len(tensors):
@@ -136,18 +145,19 @@ def load_file(path: Path, device: Optional[str] = None) -> dict[str, Any]:
         device: None for numpy, or a PyTorch device such as "cpu" or "cuda:0".
 
     Raises:
-        ValueError: the file was written by a later version of the convention, or a checksum is wrong.
+        ValueError: the file does not follow the convention, or a later version of it, or a checksum is wrong.
+        TypeError: a dense tensor has a type that numpy has not.
         FlashLLMError: a compressed matrix is not valid.
     """
     with _open(path, device) as file:
-        notes = _notes(file, path)
+        entries = _entries(file, path)
         loaded: dict[str, Any] = {}
         for key in file.keys():
-            if key.endswith(SUFFIX):
-                name = key[: -len(SUFFIX)]
-                loaded[name] = _adopt(file.get_tensor(key), name, notes, path, device)
+            name = key[: -len(SUFFIX)]
+            if key.endswith(SUFFIX) and name in entries:
+                loaded[name] = _adopt(file.get_tensor(key), name, entries[name], path, device)
             else:
-                tensor = file.get_tensor(key)
+                tensor = _dense(file, key, path)
                 loaded[key] = tensor if device is None else tensor.to(device)
         return loaded
 
@@ -155,15 +165,15 @@ def load_file(path: Path, device: Optional[str] = None) -> dict[str, Any]:
 def load_matrix(path: Path, name: Optional[str], device: Optional[str]) -> SparseMatrix:
     """One compressed matrix of a file."""
     with _open(path, device) as file:
-        notes = _notes(file, path)
-        names = [key[: -len(SUFFIX)] for key in file.keys() if key.endswith(SUFFIX)]
+        entries = _entries(file, path)
+        names = list(entries)
         if name is None:
             if len(names) != 1:
                 raise ValueError(f"{os.fspath(path)} has {len(names)} compressed matrices: name one of {names}")
             name = names[0]
         if name not in names:
             raise KeyError(f"{os.fspath(path)} has no compressed matrix {name!r}: it has {names}")
-        return _adopt(file.get_tensor(name + SUFFIX), name, notes, path, device)
+        return _adopt(file.get_tensor(name + SUFFIX), name, entries[name], path, device)
 
 
 def _open(path: Path, device: Optional[str]) -> Any:
@@ -171,16 +181,41 @@ def _open(path: Path, device: Optional[str]) -> Any:
     return safe_open(os.fspath(path), framework="numpy" if device is None else "pt")
 
 
-def _notes(file: Any, path: Path) -> dict[str, str]:
+def _dense(file: Any, key: str, path: Path) -> Any:
+    try:
+        return file.get_tensor(key)
+    except TypeError as error:
+        # numpy knows bfloat16 once ml_dtypes is imported.
+        raise TypeError(f"{os.fspath(path)}: {key}: {error}; import ml_dtypes, or load to a device such as 'cpu'") from None
+
+
+def _entries(file: Any, path: Path) -> dict[str, dict[str, Any]]:
+    """What the metadata says of each compressed matrix; nothing in an ordinary file."""
     notes: dict[str, str] = file.metadata() or {}
-    version = notes.get(VERSION_KEY, VERSION)
-    if version != VERSION:
-        raise ValueError(f"{os.fspath(path)} has {VERSION_KEY} {version!r}: this package reads {VERSION!r}")
-    return notes
+    if VERSION_KEY not in notes:
+        return {}
+    where = os.fspath(path)
+    if notes[VERSION_KEY] != VERSION:
+        raise ValueError(f"{where} has {VERSION_KEY} {notes[VERSION_KEY]!r}: this package reads {VERSION!r}")
+    stored = [key[: -len(SUFFIX)] for key in file.keys() if key.endswith(SUFFIX)]
+    noted = {key[len(PREFIX) :]: text for key, text in notes.items() if key.startswith(PREFIX) and key != VERSION_KEY}
+    entries = {}
+    for name in stored:
+        if name not in noted:
+            raise ValueError(f"{where} has the tensor {name + SUFFIX!r}: its metadata needs {PREFIX + name!r}")
+        try:
+            entries[name] = json.loads(noted.pop(name))
+        except ValueError as error:
+            raise ValueError(f"{where}: {PREFIX + name} is not JSON: {error}") from None
+        if not isinstance(entries[name], dict):
+            raise ValueError(f"{where}: {PREFIX + name} is {entries[name]!r}: an object is needed")
+    if noted:
+        name = next(iter(noted))
+        raise ValueError(f"{where} has {PREFIX + name!r} in its metadata: it needs the tensor {name + SUFFIX!r}")
+    return entries
 
 
-def _adopt(buffer: Any, name: str, notes: Mapping[str, str], path: Path, device: Optional[str]) -> SparseMatrix:
-    entry = json.loads(notes.get("flash_llm." + name, "{}"))
+def _adopt(buffer: Any, name: str, entry: Mapping[str, Any], path: Path, device: Optional[str]) -> SparseMatrix:
     where = f"{os.fspath(path)}: {name}"
     if "xxh3" in entry:
         found = _xxh3(buffer)

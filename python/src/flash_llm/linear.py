@@ -70,7 +70,12 @@ class FlashLinear(nn.Module):
         return f"{about}, bias={self.bias is not None}, activation={self.activation}"
 
     def _adopt(self) -> None:
-        self.matrix = None if self.compressed.is_meta else ops.adopt(self.compressed)
+        if self.compressed.is_meta:
+            self.matrix = None
+            return
+        self.matrix = ops.adopt(self.compressed)
+        # The operator knows the matrix by these bytes, which are a copy where the others were not aligned.
+        self.compressed = self.matrix.buffer
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FlashLinear":
         super()._apply(fn, recurse)

@@ -162,12 +162,16 @@ def _track(layers: list[tuple[str, Any]], progress: Progress) -> Iterator[tuple[
 def save_sparsified(model: nn.Module, path: Path, metadata: Optional[Mapping[str, str]] = None) -> None:
     """Writes a sparsified model's state to one safetensors file (see flash_llm.files).
 
-    Tensors that share memory are written once; the metadata has "name": "name of the one that was written".
+    Tensors that share memory are written once; the metadata has "name": "name of the one that was written". Where a layer
+    has an activation of its own, it has "layer.activation": "name of the activation".
     """
     tensors: dict[str, Any] = {}
     notes = {"format": "pt", **(metadata or {})}
     written: dict[tuple[Any, ...], str] = {}
     layers = {name: m for name, m in model.named_modules(remove_duplicate=False) if isinstance(m, FlashLinear)}
+    for name, layer in layers.items():
+        if layer.activation != "none":
+            notes[name + ".activation"] = layer.activation
     for name, tensor in model.state_dict().items():
         where = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride())
         if tensor.numel() and where in written:
@@ -203,11 +207,14 @@ def load_sparsified(model: Model, path: Path, device: str = "cpu") -> Model:
         if not isinstance(value, SparseMatrix):
             state[name] = value
     matrices = {name: value for name, value in loaded.items() if isinstance(value, SparseMatrix)}
+    # Other entries of the metadata are whoever's, whatever they say.
+    expected = model.state_dict().keys()
     for name, kept in notes.items():
-        if kept in state:
+        weight = name[: -len(SUFFIX)]
+        if name in expected and kept in state:
             state[name] = state[kept]
-        elif kept.endswith(SUFFIX) and kept[: -len(SUFFIX)] in matrices and name.endswith(SUFFIX):
-            matrices[name[: -len(SUFFIX)]] = matrices[kept[: -len(SUFFIX)]]
+        elif name.endswith(SUFFIX) and weight in expected and kept[: -len(SUFFIX)] in matrices:
+            matrices[weight] = matrices[kept[: -len(SUFFIX)]]
     for name, matrix in matrices.items():
         layer_name = name.rpartition(".")[0]
         try:
@@ -220,7 +227,7 @@ def load_sparsified(model: Model, path: Path, device: str = "cpu") -> Model:
         bias = state.get(layer_name + ".bias")
         if (bias is None) != (getattr(layer, "bias", None) is None):
             raise ValueError(f"the file has {'no' if bias is None else 'a'} bias for {layer_name}, unlike the model")
-        _replace(model, layer_name, FlashLinear(matrix, bias))
+        _replace(model, layer_name, FlashLinear(matrix, bias, notes.get(layer_name + ".activation", "none")))
         state[layer_name + "." + KEY] = matrix.buffer
     try:
         missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
