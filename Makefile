@@ -96,7 +96,7 @@ bench: all
 wheel: all
 	@PYTHON='$(PYTHON)' scripts/wheel.sh $(TARGET)/release/libflash_llm.so $(TARGET)/wheel
 
-## test-python: the wheel's tests in a clean virtual environment; PYTHON_EXTRAS="torch transformers" for all of them
+## test-python: the wheel's tests in a clean virtual environment; PYTHON_EXTRAS="torch transformers numpy<2.3" for all of them
 test-python: all
 	@PYTHON='$(PYTHON)' PYTHON_EXTRAS='$(PYTHON_EXTRAS)' scripts/test-python.sh $(TARGET)/release/libflash_llm.so $(TARGET)/python $(PYTEST_ARGS)
 

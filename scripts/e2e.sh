@@ -10,11 +10,16 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$directory"
 python=${PYTHON:-python3}
 if ! "$python" -c 'import torch, transformers, safetensors, pytest' >/dev/null 2>&1; then
-    if [ ! -x "$directory/venv/bin/python" ]; then
+    if [ ! -e "$directory/venv" ]; then
         echo "e2e: $python has no PyTorch, transformers, safetensors and pytest: installing them into $directory/venv"
         "$root/scripts/pip-into.sh" "$directory/venv" --quiet torch transformers safetensors xxhash pytest "numpy<2.3"
     fi
-    python=$directory/venv/bin/python
+    # Where no venv can be made, the packages are in the folder itself.
+    if [ -x "$directory/venv/bin/python" ]; then
+        python=$directory/venv/bin/python
+    else
+        PYTHONPATH=$directory/venv${PYTHONPATH:+:$PYTHONPATH}
+    fi
 fi
 FLASHLLM_LIBRARY=$library
 PYTHONPATH=$root/python/src${PYTHONPATH:+:$PYTHONPATH}

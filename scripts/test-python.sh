@@ -10,7 +10,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 "$root/scripts/wheel.sh" "$library" "$directory/wheel"
 wheel=$(ls "$directory"/wheel/*.whl)
 # shellcheck disable=SC2086
-"$root/scripts/pip-into.sh" "$directory/venv" --quiet "$wheel" pytest ${PYTHON_EXTRAS:-}
+"$root/scripts/pip-into.sh" "$directory/venv" --quiet "$wheel" pytest ml_dtypes ${PYTHON_EXTRAS:-}
 if [ -x "$directory/venv/bin/python" ]; then
     python=$directory/venv/bin/python
     unset PYTHONPATH

@@ -6,18 +6,24 @@ cargo=${CARGO:-cargo}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-features=
+gpu=
 skipped=
 if [ -e /dev/nvidiactl ]; then
-    features="--features gpu-tests"
+    gpu=yes
 else
     skipped="the GPU tests, because this machine has no NVIDIA device (make test-gpu runs them on one that has)"
 fi
 
-# The status of cargo has to get past tee, and sh has no pipefail.
+cargo_tests() {
+    tests_status=0
+    "$cargo" test --locked --workspace --no-fail-fast || tests_status=1
+    # One thread: tests that time or capture must not share the GPU.
+    [ -z "$gpu" ] || "$cargo" test --locked --no-fail-fast --features gpu-tests --test 'gpu_*' -- --test-threads=1 || tests_status=1
+    # The status has to get past tee, and sh has no pipefail.
+    echo "$tests_status" >"$log.status"
+}
 status=0
-# shellcheck disable=SC2086
-{ "$cargo" test --locked --workspace --no-fail-fast $features 2>&1 && echo 0 >"$log.status" || echo 1 >"$log.status"; } | tee "$log"
+cargo_tests 2>&1 | tee "$log"
 read -r status <"$log.status"
 rm -f "$log.status"
 
@@ -59,7 +65,7 @@ if [ "$python_status" -ne 0 ]; then
     [ -n "$python_passed" ] || echo "make test: the Python package's tests did not run" >&2
 fi
 if [ "${python_skipped:-0}" -gt 0 ]; then
-    skipped="${skipped:+$skipped; and }$python_skipped Python tests that need PyTorch or a GPU (make test-python PYTHON_EXTRAS='torch transformers')"
+    skipped="${skipped:+$skipped; and }$python_skipped Python tests, or files of tests, that need PyTorch or a GPU (make test-python PYTHON_EXTRAS='torch transformers numpy<2.3')"
 fi
 if [ "$status" -ne 0 ]; then
     echo "make test: FAILED: $failed tests failed, $passed passed; skipped: ${skipped:-nothing}."

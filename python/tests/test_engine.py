@@ -12,7 +12,7 @@ from conftest import DEVICES, needs_gpu
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from flash_llm import FlashLLMError, SparseMatrix, engine  # noqa: E402
+from flash_llm import engine  # noqa: E402
 from flash_llm.engine import bench, kernels  # noqa: E402
 
 BENCH = [sys.executable, "-m", "flash_llm.engine.bench"]
@@ -288,7 +288,9 @@ for block, warps, stages in model.ATTENTION_SHAPES:
 
 def test_kernels_compile_for_hopper(tmp_path) -> None:
     """Without a GPU too: what Triton's interpreter runs need not be what its compiler takes."""
-    pytest.importorskip("triton", reason="Triton is not installed")
+    language = pytest.importorskip("triton.language", reason="Triton is not installed")
+    if not hasattr(language.extra.cuda, "gdc_wait"):
+        pytest.skip("this Triton launches no kernel early, and the engine runs without its kernels")
     done = subprocess.run(
         [sys.executable, "-c", COMPILE], capture_output=True, text=True,
         env={**os.environ, "TRITON_CACHE_DIR": str(tmp_path)},
@@ -299,10 +301,6 @@ def test_kernels_compile_for_hopper(tmp_path) -> None:
 @needs_gpu
 @pytest.mark.parametrize("name", ["tiny-opt", "tiny-llama"])
 def test_bfloat16_on_the_gpu(name) -> None:
-    try:
-        SparseMatrix.compress(torch.ones(4, 4, dtype=torch.bfloat16))
-    except FlashLLMError as error:
-        pytest.skip(f"the library has no bfloat16: {error}")
     config = engine.PRESETS[name].scaled(dtype=torch.bfloat16)
     weights = engine.random_weights(config, sparsity=0.7, device="cuda")
     prompts = torch.randint(512, (4, 16))

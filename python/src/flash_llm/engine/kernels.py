@@ -180,8 +180,10 @@ if triton is not None:
         k_ptr += cache
         v_ptr += cache
         first = piece == 0
-        tl.store(k_ptr + position * D + d, k_new, mask=(d >= 0) & first)
-        tl.store(v_ptr + position * D + d, v_new, mask=(d >= 0) & first)
+        # All of the first piece and none of the others: Triton's interpreter does not take `first` for a mask of d's shape.
+        own = d + piece * D < D
+        tl.store(k_ptr + position * D + d, k_new, mask=own)
+        tl.store(v_ptr + position * D + d, v_new, mask=own)
 
         # exp2 with the scale times log2(e): one instruction. -1e30 stands for minus infinity without making NaN.
         scale = scale * 1.4426950408889634
