@@ -290,7 +290,10 @@ class Model {
         copy_in(handle_, history_, history.data(), history.size() * sizeof(int32_t));
         copy_in(handle_, start_, &zero, sizeof zero);
         std::ofstream logits;
-        if (!options_.logits.empty()) logits.open(options_.logits, std::ios::binary);
+        if (!options_.logits.empty()) {
+            logits.open(options_.logits, std::ios::binary);
+            if (!logits) refuse(options_.logits + " cannot be opened for the logits");
+        }
 
         double begin = seconds();
         for (int done = 0; done < prompt_; done += chunk_) {

@@ -186,6 +186,18 @@ fn modules_use_only_the_layers_below_them() {
                 }
             }
         }
+        // Of a file of the crate's root, and of a module's mod.rs, what is above is the root.
+        let parent = source.path.parent().and_then(Path::file_name);
+        let below_root = parent.is_some_and(|name| name == "src")
+            || source.path.ends_with(format!("src/{}/mod.rs", source.module));
+        for at in words(code, "super").filter(|at| below_root && code[at + 5..].starts_with("::")) {
+            for name in first_names(&code[at + 7..]) {
+                if MAY_USE.iter().any(|(module, _)| *module == name) {
+                    let place = format!("{}:{}", source.path.display(), line_of(code, at));
+                    wrong.push(format!("{place}: write crate::{name} instead of super::{name}"));
+                }
+            }
+        }
         // `super` twice would leave the module unseen by the search above.
         for (at, _) in code.match_indices("super::super::") {
             let place = format!("{}:{}", source.path.display(), line_of(code, at));

@@ -390,7 +390,10 @@ impl E2e {
     }
 }
 
-const COLORS: [&str; 6] = ["#444444", "#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#ff7f0e"];
+const COLORS: [&str; 10] = [
+    "#444444", "#1f77b4", "#2ca02c", "#d62728", "#9467bd", "#ff7f0e", "#8c564b", "#e377c2",
+    "#bcbd22", "#17becf",
+];
 
 /// Tokens per GPU-second over the batch, a line for each kind of weights.
 fn plot(place: &Place, series: &BTreeMap<&Weights, BTreeMap<usize, &Run>>) -> Option<String> {

@@ -386,6 +386,21 @@ mod tests {
     }
 
     #[test]
+    fn the_pages_are_what_the_rows_say() {
+        let at = |path: &str| format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"));
+        let (results, readme) = (at("bench/results"), at("README.md"));
+        let (shapes, models) = (at("docs/measurements.md"), at("docs/end-to-end.md"));
+        let arguments = [
+            ("--results", results),
+            ("--readme", readme),
+            ("--shapes", shapes),
+            ("--models", models),
+        ];
+        let arguments = arguments.into_iter().flat_map(|(name, path)| [name.to_owned(), path]);
+        run(&arguments.chain(["--check".to_owned()]).collect::<Vec<_>>()).unwrap();
+    }
+
+    #[test]
     fn uneven_rows_stay_out_of_the_headline_table() {
         let row = Row { kernel: "default uneven".into(), ..sample() };
         assert!(updated(PAGE, &[row]).unwrap().contains(NOTHING));

@@ -324,7 +324,7 @@ pub fn dense_and_sparse_generate_the_same(programs: &Programs, files: &Files) {
         dense.tokens == written_out.tokens,
         "dense weights from a compressed file are other weights"
     );
-    for format in ["auto", "bitmap", "slots", "tiled-csl"] {
+    for format in ["auto", "banked", "bitmap", "sell", "slots", "tiled-csl"] {
         let sparse = files.generate(programs, &files.dense, new, &["--format", format]);
         assert_eq!(sparse.tokens, dense.tokens, "{format}");
     }
