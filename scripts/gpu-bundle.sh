@@ -1,7 +1,7 @@
 #!/bin/sh
 # usage: gpu-bundle.sh DIRECTORY
 # Gathers what a machine with a GPU needs to test and time the library: no cargo, no compiler and no CUDA
-# toolkit there, only a driver. Run on the machine that builds; then copy the directory over.
+# toolkit there, only a driver, and cuBLAS to compare with. Run on the machine that builds; then copy the directory over.
 set -eu
 directory=$1
 root=$(cd "$(dirname "$0")/.." && pwd)
