@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::Analysis;
-use super::header::Header;
+use super::header::{Header, corrupt};
 use super::measured::{Measured, offsets};
-use super::tile::{Tile, gather, new_tile, scatter, write_blocks};
+use super::tile::{Tile, gather, new_tile, reduce, resize, scatter, write_blocks};
+use super::{Analysis, block};
 use crate::error::{Error, Result};
 use crate::pool::Spare;
 use crate::types::{DenseLayout, Format, Order, zeros};
@@ -82,6 +82,61 @@ pub(super) fn encode<S: Send, const R: usize, const C: usize>(
         Ok(stored)
     };
     write_blocks(0..analysis.table.len() - 1, leaf, data, &start, &spare, &write)
+}
+
+/// What a block decodes to: enough to write it again, from its elements and what `S` holds of it.
+pub(super) trait Decoded<S, const R: usize, const C: usize> {
+    /// Stored elements.
+    fn stored(&self) -> u32;
+    /// Units that they need.
+    fn units(&self) -> u32;
+    /// Writes the block, over whatever is there.
+    fn encode(&self, own: &mut S, tile: &Tile<R, C>, out: &mut [u8]) -> Result<()>;
+    /// The part of the block that its byte `at` belongs to.
+    fn part(&self, at: usize) -> &'static str;
+}
+
+/// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
+/// The encoding of a block is unique: what it decodes to must give the same bytes again. `decode` writes the block of a number over
+/// a tile; what `scratch` makes is its own for up to `leaf` blocks.
+pub(super) fn validate<S: Send, D: Decoded<S, R, C>, const R: usize, const C: usize>(
+    buffer: &[u8],
+    header: &Header,
+    leaf: usize,
+    scratch: impl Fn() -> Result<S> + Sync,
+    decode: impl Fn(&mut S, usize, &mut Tile<R, C>) -> Result<D> + Sync,
+) -> Result<(u64, u32)> {
+    let spare = Spare::new(|| Ok((new_tile()?, scratch()?, Vec::new())));
+    let visit = |own: &mut (Box<Tile<R, C>>, S, Vec<u8>), range: Range<usize>| {
+        let (tile, own, again) = own;
+        let mut sum = (0u64, 0u32);
+        for index in range {
+            let bytes = block(buffer, header, index, header.block_units().0)?;
+            let decoded = decode(own, index, tile)?;
+            let units = decoded.units();
+            if units as usize * UNIT != bytes.len() {
+                return Err(corrupt(format!(
+                    "table: block {index} has {} units, its elements need {units}",
+                    bytes.len() / UNIT
+                )));
+            }
+            resize(again, bytes.len())?;
+            decoded.encode(own, tile, again)?;
+            if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
+                return Err(corrupt(format!(
+                    "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
+                    decoded.part(at),
+                    bytes[at],
+                    again[at]
+                )));
+            }
+            sum = (sum.0 + u64::from(decoded.stored()), sum.1.max(units));
+        }
+        Ok(sum)
+    };
+    reduce(0..header.table_entries as usize - 1, leaf, &spare, &visit, &|a, b| {
+        (a.0 + b.0, a.1.max(b.1))
+    })
 }
 
 /// Writes every element of the dense matrix. `unpack` writes the block of a number over a tile.

@@ -3,14 +3,11 @@
 //! A block has four sections of 16 rows, each of two halves of 128 columns. A half of a section is eight steps, each an A fragment
 //! of `mma.m16n8k16`: lane `l = 4 g + t` has four registers of it, of two neighbouring elements each.
 
-use std::ops::Range;
-
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::tile::{Tile, check_edge, new_tile, reduce, resize};
+use super::tile::{Tile, check_edge};
 use super::{Analysis, block, blocks, changed};
 use crate::error::Result;
-use crate::pool::Spare;
 use crate::types::{DenseLayout, Format};
 
 /// Rows of a block.
@@ -118,46 +115,43 @@ pub(crate) fn unpack<B: Block>(
         .ok_or_else(|| corrupt(format!("starts: block {index}: they lead out of it")))
 }
 
-/// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
-/// The encoding of a block is unique: what it decodes to must give the same bytes again.
+impl<B: Block> blocks::Decoded<(), TILE_ROWS, TILE_COLS> for B {
+    fn stored(&self) -> u32 {
+        self.nnz()
+    }
+
+    fn units(&self) -> u32 {
+        Block::units(self)
+    }
+
+    fn encode(&self, _: &mut (), tile: &BlockTile, out: &mut [u8]) -> Result<()> {
+        encode_block(tile, self, out)
+    }
+
+    fn part(&self, at: usize) -> &'static str {
+        B::part(at)
+    }
+}
+
+/// Checks every block ([`blocks::validate`]).
 pub(super) fn validate<B: Block>(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
-    let spare = Spare::new(|| Ok((new_tile()?, Vec::new())));
-    let visit = |(tile, again): &mut (Box<BlockTile>, Vec<u8>), range: Range<usize>| {
-        let mut sum = (0u64, 0u32);
-        for index in range {
-            let bytes = block(buffer, header, index, B::LEAST_UNITS)?;
+    blocks::validate(
+        buffer,
+        header,
+        16,
+        || Ok(()),
+        |(), index, tile| {
             unpack::<B>(buffer, header, index, tile)?;
             check_edge(header, index, tile)?;
-            let block = B::of(tile);
-            let units = block.units();
-            if units as usize * UNIT != bytes.len() {
-                return Err(corrupt(format!(
-                    "table: block {index} has {} units, its elements need {units}",
-                    bytes.len() / UNIT
-                )));
-            }
-            resize(again, bytes.len())?;
-            encode_block(tile, &block, again)?;
-            if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
-                return Err(corrupt(format!(
-                    "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
-                    B::part(at),
-                    bytes[at],
-                    again[at]
-                )));
-            }
-            sum = (sum.0 + u64::from(block.nnz()), sum.1.max(units));
-        }
-        Ok(sum)
-    };
-    reduce(0..header.table_entries as usize - 1, 16, &spare, &visit, &|a, b| {
-        (a.0 + b.0, a.1.max(b.1))
-    })
+            Ok(B::of(tile))
+        },
+    )
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::format::tile::new_tile;
 
     /// (section, half, lane, step, register) of an element.
     pub(in crate::format) fn place(row: usize, col: usize) -> (usize, usize, usize, usize, usize) {

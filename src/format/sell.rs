@@ -10,14 +10,12 @@
 use std::array::from_fn;
 use std::cmp::Reverse;
 use std::fmt::Display;
-use std::ops::Range;
 
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::tile::{Tile, check_edge, new_tile, reduce, resize};
+use super::tile::{Tile, check_edge};
 use super::{Analysis, block, blocks, changed, word};
 use crate::error::Result;
-use crate::pool::Spare;
 use crate::types::{DenseLayout, Format, boxed};
 
 /// Rows of a block.
@@ -474,50 +472,42 @@ fn unpack_packet(
     Some(())
 }
 
-/// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
-/// The encoding of a block is unique: what it decodes to must give the same bytes again.
-pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
-    let spare = Spare::new(|| Ok((new_tile()?, Lists::new()?, Vec::new())));
-    let visit = |(tile, lists, again): &mut (Box<_>, Lists, _), range: Range<usize>| {
-        let mut sum = (0u64, 0u32);
-        for index in range {
-            let bytes = block(buffer, header, index, LEAST_UNITS)?;
-            unpack(buffer, header, index, tile)?;
-            check_edge(header, index, tile)?;
-            let shape = lists.deal(tile);
-            let units = shape.units();
-            if units as usize * UNIT != bytes.len() {
-                return Err(corrupt(format!(
-                    "table: block {index} has {} units, its elements need {units}",
-                    bytes.len() / UNIT
-                )));
-            }
-            resize(again, bytes.len())?;
-            lists.encode(&shape, again)?;
-            if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
-                let part = match at {
-                    0..ORDER => "ends",
-                    ORDER..ORDERED => "order",
-                    ORDERED..HEAD => "head",
-                    _ => "slices",
-                };
-                return Err(corrupt(format!(
-                    "{part}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
-                    bytes[at], again[at]
-                )));
-            }
-            sum = (sum.0 + u64::from(shape.nnz), sum.1.max(units));
+impl blocks::Decoded<Lists, TILE_ROWS, TILE_COLS> for Shape {
+    fn stored(&self) -> u32 {
+        self.nnz
+    }
+
+    fn units(&self) -> u32 {
+        self.units()
+    }
+
+    fn encode(&self, lists: &mut Lists, _: &BlockTile, out: &mut [u8]) -> Result<()> {
+        lists.encode(self, out)
+    }
+
+    fn part(&self, at: usize) -> &'static str {
+        match at {
+            0..ORDER => "ends",
+            ORDER..ORDERED => "order",
+            ORDERED..HEAD => "head",
+            _ => "slices",
         }
-        Ok(sum)
-    };
-    reduce(0..header.table_entries as usize - 1, 4, &spare, &visit, &|a, b| {
-        (a.0 + b.0, a.1.max(b.1))
+    }
+}
+
+/// Checks every block ([`blocks::validate`]).
+pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
+    blocks::validate(buffer, header, 4, Lists::new, |lists: &mut Lists, index, tile| {
+        unpack(buffer, header, index, tile)?;
+        check_edge(header, index, tile)?;
+        Ok(lists.deal(tile))
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::tile::new_tile;
 
     fn random(seed: u64, one_of: u64) -> Box<BlockTile> {
         let mut tile: Box<BlockTile> = new_tile().unwrap();

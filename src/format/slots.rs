@@ -15,7 +15,6 @@
 //! 128 bytes: the first four steps in the low halves, the last four in the high halves.
 
 use std::array::from_fn;
-use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -23,10 +22,9 @@ use super::arrangement::{self, Arrangement};
 use super::banks::{Deal, LANES};
 use super::header::{Header, corrupt};
 use super::list::stored_bits;
-use super::tile::{Tile, check_edge, gather, new_tile, reduce, resize};
+use super::tile::{Tile, check_edge, gather, new_tile};
 use super::{Analysis, block, blocks, changed, word};
 use crate::error::Result;
-use crate::pool::Spare;
 use crate::types::{DenseLayout, Format, reserved, zeros};
 
 /// Rows of a tile.
@@ -677,50 +675,48 @@ fn section(at: usize, rows: usize, dense_units: usize) -> &'static str {
     }
 }
 
-/// Checks every block, the table having been checked; returns the non-zeros and the largest block in units.
-/// The encoding of a block with its order and its dense rows is unique: what it decodes to must give the same bytes again.
+/// A block that was decoded: its elements in its own order are in a [`Scratch`].
+struct Again {
+    order: Arrangement,
+    masks: Masks,
+    planes: [Plane; 2],
+}
+
+impl blocks::Decoded<Scratch, TILE_ROWS, TILE_COLS> for Again {
+    fn stored(&self) -> u32 {
+        self.masks.nnz
+    }
+
+    fn units(&self) -> u32 {
+        self.masks.units(&self.planes)
+    }
+
+    fn encode(&self, own: &mut Scratch, _: &BlockTile, out: &mut [u8]) -> Result<()> {
+        let Scratch { arranged, entries } = own;
+        encode_block(arranged, &self.order, &self.masks, &self.planes, entries, out)
+    }
+
+    fn part(&self, at: usize) -> &'static str {
+        section(at, rows(&self.planes), self.masks.dense_units() as usize)
+    }
+}
+
+/// Checks every block ([`blocks::validate`]). What is unique is the encoding of a block with its order and its dense rows, of which
+/// all blocks of a tile have the same.
 pub(crate) fn validate(buffer: &[u8], header: &Header) -> Result<(u64, u32)> {
     let across = header.grid().1 as usize;
-    let spare = Spare::new(|| Ok((new_tile()?, Scratch::new()?, Vec::new())));
-    let visit = |own: &mut (Box<_>, _, _), range: Range<usize>| {
-        let (tile, Scratch { arranged, entries }, again) = own;
-        let mut sum = (0u64, 0u32);
-        for index in range {
-            let bytes = block(buffer, header, index, FIXED_UNITS)?;
-            let (order, dense) = unpack(buffer, header, index, tile)?;
-            let left = index - usize::from(index % across != 0);
-            if dense_rows_at(buffer, header, left)? != dense {
-                return Err(corrupt(format!(
-                    "block {index}: its dense rows are others than those of block {left}"
-                )));
-            }
-            check_edge(header, index, tile)?;
-            order.apply(tile, arranged);
-            let masks = Masks::of(arranged, dense);
-            let planes = masks.planes();
-            let units = masks.units(&planes);
-            if units as usize * UNIT != bytes.len() {
-                return Err(corrupt(format!(
-                    "table: block {index} has {} units, its elements need {units}",
-                    bytes.len() / UNIT
-                )));
-            }
-            resize(again, bytes.len())?;
-            encode_block(arranged, &order, &masks, &planes, entries, again)?;
-            if let Some(at) = again.iter().zip(bytes).position(|(a, b)| a != b) {
-                return Err(corrupt(format!(
-                    "{}: block {index}, byte {at} is {:#04x}, its elements need {:#04x}",
-                    section(at, rows(&planes), masks.dense_units() as usize),
-                    bytes[at],
-                    again[at]
-                )));
-            }
-            sum = (sum.0 + u64::from(masks.nnz), sum.1.max(units));
+    blocks::validate(buffer, header, 32, Scratch::new, |own: &mut Scratch, index, tile| {
+        let (order, dense) = unpack(buffer, header, index, tile)?;
+        let left = index - usize::from(index % across != 0);
+        if dense_rows_at(buffer, header, left)? != dense {
+            return Err(corrupt(format!(
+                "block {index}: its dense rows are others than those of block {left}"
+            )));
         }
-        Ok(sum)
-    };
-    reduce(0..header.table_entries as usize - 1, 32, &spare, &visit, &|a, b| {
-        (a.0 + b.0, a.1.max(b.1))
+        check_edge(header, index, tile)?;
+        order.apply(tile, &mut own.arranged);
+        let masks = Masks::of(&own.arranged, dense);
+        Ok(Again { order, planes: masks.planes(), masks })
     })
 }
 
