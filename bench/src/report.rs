@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::args::Args;
 use crate::csv::{self, Row};
 use crate::e2e::E2e;
-use crate::{env, plot};
+use crate::{env, plot, summary};
 
 pub const HELP: &str = "\
 report: rewrites the tables between <!-- bench:NAME:begin --> and <!-- bench:NAME:end -->
@@ -228,7 +228,7 @@ fn spmm_layers(rows: &[Row]) -> String {
         let heads: Vec<String> = columns.iter().map(|&c| percent(c)).collect();
         let _ =
             writeln!(out, "| M x K | {} |\n|---|{}", heads.join(" | "), "---|".repeat(heads.len()));
-        for ((_, m, k), line) in lines {
+        for ((_, m, k), line) in &lines {
             let cell = |column: &u32| {
                 let ratios = line.get(column).into_iter().flatten().filter_map(|r| r.ratio());
                 let (least, most) =
@@ -239,6 +239,23 @@ fn spmm_layers(rows: &[Row]) -> String {
             let _ = writeln!(out, "| {m} x {k} | {} |", cells.join(" | "));
         }
         out.push('\n');
+        let misses = |r: &&&Row| match (r.ratio(), summary::goal(r.sparsity)) {
+            (Some(ratio), Some(goal)) => ratio < goal,
+            _ => false,
+        };
+        let mut missed: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for row in all().filter(misses) {
+            *missed.entry((row.m, row.k)).or_default() += 1;
+        }
+        let most = missed.iter().max_by_key(|(_, count)| **count);
+        let where_most =
+            most.map_or(String::new(), |((m, k), count)| format!(", {count} of them of {m} x {k}"));
+        let _ = writeln!(
+            out,
+            "{} of these {} products miss the goals{where_most}.\n",
+            missed.values().sum::<usize>(),
+            all().count()
+        );
     }
     out
 }
@@ -417,6 +434,10 @@ mod tests {
         let text = updated(page, &rows).unwrap();
         assert!(text.contains("| 28672 x 7168 | 1.60 to 2.00 |"), "{text}");
         assert!(text.contains("of 2 N from 1 to 64"), "{text}");
+        assert!(
+            text.contains("1 of these 2 products miss the goals, 1 of them of 28672 x 7168."),
+            "{text}"
+        );
         assert!(text.contains("](docs/plots/spmm-nvidia-h100-80gb-hbm3.svg)"), "{text}");
         let careful = Row { kernel: "default".into(), ..swept(64, 50.0) };
         let rows = [swept(1, 80.0), swept(64, 100.0), careful];

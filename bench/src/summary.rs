@@ -15,7 +15,7 @@ const STEP: f64 = 1.05;
 const UNEVEN: f64 = 1.15;
 
 /// What a ratio at this sparsity has to be.
-fn goal(sparsity: f64) -> Option<f64> {
+pub fn goal(sparsity: f64) -> Option<f64> {
     // A sparsity of 0.7999999 is 80 %.
     RATIOS.iter().find(|(from, _)| sparsity >= from - 1e-6).map(|(_, ratio)| *ratio)
 }
