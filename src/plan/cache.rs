@@ -37,13 +37,14 @@ impl Cache {
 
     /// As [`group`]; none if the kernels that take groups have no room for the blocks.
     pub fn group(&self, shape: &GroupShape, together: usize) -> Result<Option<LaunchPlan>> {
-        let GroupShape { header, least_rows, most_rows, max_block, n, count } = shape;
+        let GroupShape { header, least_rows, most_rows, max_block, uneven, n, count } = shape;
         let words = [
             header.format as u64,
             header.cols,
             *least_rows,
             *most_rows,
             u64::from(*max_block),
+            u64::from(*uneven),
             *n as u64,
             *count as u64,
         ];
@@ -159,6 +160,7 @@ mod tests {
                             least_rows: 64,
                             most_rows: 4096,
                             max_block,
+                            uneven: false,
                             n,
                             count,
                         };

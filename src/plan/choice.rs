@@ -3,7 +3,7 @@
 use super::candidates::{CLASSES, Candidate, candidates};
 use super::{
     BAccess, DeviceProps, Estimates, KernelId, LaunchPlan, Problem, checked_aligned,
-    dense_estimate, estimate, select, select_chosen,
+    dense_estimate, estimate, select, select_chosen, uneven,
 };
 use crate::error::{Error, Kind, Result};
 use crate::format::Header;
@@ -275,6 +275,8 @@ pub struct GroupShape {
     pub most_rows: u64,
     /// Largest block of an A.
     pub max_block: u32,
+    /// Whether the rows of an A are uneven ([`Problem::uneven`]): of one the bytes and of another the largest block would not say.
+    pub uneven: bool,
     /// Most columns of a B.
     pub n: usize,
     /// Products, at least 1.
@@ -290,6 +292,7 @@ impl GroupShape {
             least_rows: rows,
             most_rows: rows,
             max_block: header.max_block,
+            uneven: uneven(header),
             n,
             count: 1,
         }
@@ -312,6 +315,7 @@ impl GroupShape {
         self.least_rows = self.least_rows.min(header.rows);
         self.most_rows = self.most_rows.max(header.rows);
         self.max_block = self.max_block.max(header.max_block);
+        self.uneven |= uneven(header);
         self.n = self.n.max(n);
         self.count += 1;
         Ok(())
@@ -322,9 +326,8 @@ impl GroupShape {
 /// and no more CTAs than the smallest has work for. Its workspace is that of one product.
 pub fn group(props: &DeviceProps, shape: &GroupShape, together: usize) -> Result<LaunchPlan> {
     let header = Header { rows: shape.most_rows, max_block: shape.max_block, ..shape.header };
-    let mut problem = Problem::new(&header, shape.n, BAccess::Packed)?;
-    // The bytes of one and the rows of another do not say how even either is.
-    problem.uneven &= shape.least_rows == shape.most_rows;
+    let problem =
+        Problem { uneven: shape.uneven, ..Problem::new(&header, shape.n, BAccess::Packed)? };
     let share = (props.sm_count as usize / shape.count.min(together).max(1)).max(1);
     let mut choice = Choice {
         max_ctas: u32::try_from(share).ok(),

@@ -626,20 +626,25 @@ mod tests {
     }
 
     #[test]
-    fn matrices_of_several_sizes_are_not_uneven_for_that() {
-        let of = |rows: u64| Header {
-            data_bytes: rows / 32 * 300 * u64::from(candidates::UNIT_BYTES),
-            max_block: 310,
+    fn a_group_is_uneven_if_a_matrix_of_it_is() {
+        let dense = |rows: u64, units: u64| Header {
+            data_bytes: rows / 32 * units * u64::from(candidates::UNIT_BYTES),
+            max_block: units as u32 + 10,
             ..header(Format::Sell, rows, 2048)
         };
-        let deals = |first: u64, second: u64| {
-            let mut shape = GroupShape::of(&of(first), 8);
-            shape.add(&of(second), 8).unwrap();
+        let of = |rows| dense(rows, 300);
+        let both = |first: Header, second: Header| {
+            let mut shape = GroupShape::of(&first, 8);
+            shape.add(&second, 8).unwrap();
             group(&h100(), &shape, 1).unwrap().deals_tiles
         };
+        let deals = |first: u64, second: u64| both(of(first), of(second));
         assert!(!deals(28672, 28672));
         assert!(!deals(32, 28672) && !deals(28672, 32));
+        let (full, thin) = (of(28672), dense(28672, 100));
+        assert!(!both(full, thin) && !both(thin, full));
         let one = Header { max_block: 600, ..of(28672) };
+        assert!(both(one, full) && both(full, one));
         assert!(group(&h100(), &GroupShape::batch(&one, 8, 2), 1).unwrap().deals_tiles);
     }
 
