@@ -19,7 +19,6 @@ using namespace fl::banked;
 
 using fl::convert::fragments::kStages;
 using fl::convert::fragments::kWarps;
-using fl::convert::nonzero;
 using fl::convert::fragments::Place;
 
 // One lane's words of a half of a section.

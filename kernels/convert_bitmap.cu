@@ -20,7 +20,6 @@ using namespace fl::convert;
 using namespace fl::bitmap;
 
 using fl::convert::fragments::kStages;
-using fl::convert::nonzero;
 using fl::convert::fragments::Place;
 
 // One lane's elements of a half of a section.

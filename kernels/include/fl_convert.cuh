@@ -115,13 +115,7 @@ __device__ __forceinline__ void deliver(const FlConvertParams& p, int64_t row, i
     load(p, row, col, d);
     bool different = false;
 #pragma unroll
-    for (int i = 0; i < kWords; ++i) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const uint32_t a = e[i] >> (16 * half) & 0xffff, b = d[i] >> (16 * half) & 0xffff;
-            different |= a != b && ((a | b) & 0x7fff) != 0;
-        }
-    }
+    for (int i = 0; i < kWords; ++i) different |= differ(e[i], d[i]);
     if (different) reinterpret_cast<FlConvertResult*>(p.result)->different = 1;
 }
 

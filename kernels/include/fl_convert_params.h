@@ -47,7 +47,6 @@ typedef struct FlConvertResult {
     uint32_t different; /* whether an element differs from the dense matrix */
 } FlConvertResult;
 
-/* Sizes of the blocks -> their offsets, and the sums. */
 /* flashllmFormat_t. */
 #define FL_FORMAT_TILED_CSL 1
 #define FL_FORMAT_BITMAP 2
@@ -55,6 +54,7 @@ typedef struct FlConvertResult {
 #define FL_FORMAT_BANKED 4
 #define FL_FORMAT_SELL 5
 
+/* Sizes of the blocks -> their offsets, and the sums. */
 typedef struct FlScanParams {
     uint64_t table;   /* in: sizes of the blocks; out: offsets, one more than blocks or two */
     uint64_t result;  /* FlConvertResult */
