@@ -354,8 +354,9 @@ typedef enum {
 typedef enum {
     /**
      * Speed of products with up to 24 columns: FLASHLLM_FORMAT_BITMAP below 62 % zeros, FLASHLLM_FORMAT_SLOTS from
-     * there on, and where two of each four neighbours in a row are zero (2:4). From 81 to 88 % zeros, from 75 % on where there are 2561 to 4096 rows, and where some rows are much
-     * fuller than others, it is FLASHLLM_FORMAT_BANKED, which takes more bytes.
+     * there on, and where two of each four neighbours in a row are zero (2:4). From 81 to 88 % zeros, from 75 % on
+     * where there are 2561 to 4096 rows, and where some rows are much fuller than others, it is FLASHLLM_FORMAT_BANKED,
+     * which takes more bytes.
      */
     FLASHLLM_PREFERENCE_SPEED = 0,
     /**

@@ -230,8 +230,9 @@ pub enum flashllmSpMatAttribute_t {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum flashllmPreference_t {
     /// Speed of products with up to 24 columns: FLASHLLM_FORMAT_BITMAP below 62 % zeros, FLASHLLM_FORMAT_SLOTS from
-    /// there on, and where two of each four neighbours in a row are zero (2:4). From 81 to 88 % zeros, from 75 % on where there are 2561 to 4096 rows, and where some rows are much
-    /// fuller than others, it is FLASHLLM_FORMAT_BANKED, which takes more bytes.
+    /// there on, and where two of each four neighbours in a row are zero (2:4). From 81 to 88 % zeros, from 75 % on
+    /// where there are 2561 to 4096 rows, and where some rows are much fuller than others, it is FLASHLLM_FORMAT_BANKED,
+    /// which takes more bytes.
     FLASHLLM_PREFERENCE_SPEED = 0,
     /// Fewer bytes: the smaller of FLASHLLM_FORMAT_BITMAP and FLASHLLM_FORMAT_TILED_CSL. (FLASHLLM_FORMAT_SELL takes
     /// fewer from 80 to 95 % zeros, but is slow with more than 8 columns.)
@@ -439,6 +440,27 @@ macro_rules! checked {
 }
 pub(super) use checked;
 
+/// A C enum and the type of this crate that it stands for: one list for both directions.
+macro_rules! stands_for {
+    ($raw:ident, $enum:ident => $type:ident: $($variant:ident = $ours:ident),+) => {
+        impl TryFrom<$raw> for $type {
+            type Error = Error;
+            fn try_from(raw: $raw) -> std::result::Result<Self, Error> {
+                Ok(match $enum::try_from(raw)? {
+                    $($enum::$variant => Self::$ours),+
+                })
+            }
+        }
+        impl From<$type> for $enum {
+            fn from(value: $type) -> Self {
+                match value {
+                    $($type::$ours => Self::$variant),+
+                }
+            }
+        }
+    };
+}
+
 checked!(RawDataType => flashllmDataType_t: FLASHLLM_R_32F, FLASHLLM_R_16F, FLASHLLM_R_16BF);
 checked!(RawOrder => flashllmOrder_t: FLASHLLM_ORDER_COL, FLASHLLM_ORDER_ROW);
 checked!(RawOperation => flashllmOperation_t: FLASHLLM_OPERATION_NON_TRANSPOSE, FLASHLLM_OPERATION_TRANSPOSE);
@@ -456,29 +478,6 @@ checked!(RawSpMatAttribute => flashllmSpMatAttribute_t: FLASHLLM_SPMAT_TILED_CSL
 checked!(RawPreference => flashllmPreference_t: FLASHLLM_PREFERENCE_SPEED, FLASHLLM_PREFERENCE_SIZE, FLASHLLM_PREFERENCE_COLUMNS,
     FLASHLLM_PREFERENCE_FEW_COLUMNS);
 
-impl From<Preference> for flashllmPreference_t {
-    fn from(preference: Preference) -> Self {
-        match preference {
-            Preference::Speed => Self::FLASHLLM_PREFERENCE_SPEED,
-            Preference::Size => Self::FLASHLLM_PREFERENCE_SIZE,
-            Preference::Columns => Self::FLASHLLM_PREFERENCE_COLUMNS,
-            Preference::FewColumns => Self::FLASHLLM_PREFERENCE_FEW_COLUMNS,
-        }
-    }
-}
-
-impl TryFrom<RawPreference> for Preference {
-    type Error = Error;
-    fn try_from(raw: RawPreference) -> Result<Self, Error> {
-        Ok(match flashllmPreference_t::try_from(raw)? {
-            flashllmPreference_t::FLASHLLM_PREFERENCE_SPEED => Self::Speed,
-            flashllmPreference_t::FLASHLLM_PREFERENCE_SIZE => Self::Size,
-            flashllmPreference_t::FLASHLLM_PREFERENCE_COLUMNS => Self::Columns,
-            flashllmPreference_t::FLASHLLM_PREFERENCE_FEW_COLUMNS => Self::FewColumns,
-        })
-    }
-}
-
 checked!(RawActivation => flashllmActivation_t: FLASHLLM_ACTIVATION_NONE, FLASHLLM_ACTIVATION_RELU,
     FLASHLLM_ACTIVATION_GELU_TANH, FLASHLLM_ACTIVATION_GELU_ERF, FLASHLLM_ACTIVATION_SILU);
 checked!(RawSpMMPlanAttribute => flashllmSpMMPlanAttribute_t: FLASHLLM_SPMM_PLAN_BIAS, FLASHLLM_SPMM_PLAN_BIAS_TYPE,
@@ -486,83 +485,17 @@ checked!(RawSpMMPlanAttribute => flashllmSpMMPlanAttribute_t: FLASHLLM_SPMM_PLAN
     FLASHLLM_SPMM_PLAN_SPLITS, FLASHLLM_SPMM_PLAN_DETERMINISTIC, FLASHLLM_SPMM_PLAN_WORKSPACE_LIMIT, FLASHLLM_SPMM_PLAN_PROGRAMMATIC_LAUNCH,
     FLASHLLM_SPMM_PLAN_ESTIMATE, FLASHLLM_SPMM_PLAN_DENSE_ESTIMATE);
 
-impl TryFrom<RawActivation> for Activation {
-    type Error = Error;
-    fn try_from(raw: RawActivation) -> Result<Self, Error> {
-        Ok(match flashllmActivation_t::try_from(raw)? {
-            flashllmActivation_t::FLASHLLM_ACTIVATION_NONE => Self::None,
-            flashllmActivation_t::FLASHLLM_ACTIVATION_RELU => Self::Relu,
-            flashllmActivation_t::FLASHLLM_ACTIVATION_GELU_TANH => Self::GeluTanh,
-            flashllmActivation_t::FLASHLLM_ACTIVATION_GELU_ERF => Self::GeluErf,
-            flashllmActivation_t::FLASHLLM_ACTIVATION_SILU => Self::Silu,
-        })
-    }
-}
-
-impl From<Activation> for flashllmActivation_t {
-    fn from(activation: Activation) -> Self {
-        match activation {
-            Activation::None => Self::FLASHLLM_ACTIVATION_NONE,
-            Activation::Relu => Self::FLASHLLM_ACTIVATION_RELU,
-            Activation::GeluTanh => Self::FLASHLLM_ACTIVATION_GELU_TANH,
-            Activation::GeluErf => Self::FLASHLLM_ACTIVATION_GELU_ERF,
-            Activation::Silu => Self::FLASHLLM_ACTIVATION_SILU,
-        }
-    }
-}
-
 checked!(RawVerify => flashllmVerify_t: FLASHLLM_VERIFY_FULL, FLASHLLM_VERIFY_CHECKSUM, FLASHLLM_VERIFY_HEADER);
 
-impl TryFrom<RawVerify> for Verify {
-    type Error = Error;
-    fn try_from(raw: RawVerify) -> Result<Self, Error> {
-        Ok(match flashllmVerify_t::try_from(raw)? {
-            flashllmVerify_t::FLASHLLM_VERIFY_FULL => Self::Full,
-            flashllmVerify_t::FLASHLLM_VERIFY_CHECKSUM => Self::Checksum,
-            flashllmVerify_t::FLASHLLM_VERIFY_HEADER => Self::Header,
-        })
-    }
-}
-
-impl TryFrom<RawDataType> for DType {
-    type Error = Error;
-    fn try_from(raw: RawDataType) -> Result<Self, Error> {
-        match flashllmDataType_t::try_from(raw)? {
-            flashllmDataType_t::FLASHLLM_R_32F => Ok(Self::F32),
-            flashllmDataType_t::FLASHLLM_R_16F => Ok(Self::F16),
-            flashllmDataType_t::FLASHLLM_R_16BF => Ok(Self::BF16),
-        }
-    }
-}
-
-impl From<DType> for flashllmDataType_t {
-    fn from(dtype: DType) -> Self {
-        match dtype {
-            DType::F32 => Self::FLASHLLM_R_32F,
-            DType::F16 => Self::FLASHLLM_R_16F,
-            DType::BF16 => Self::FLASHLLM_R_16BF,
-        }
-    }
-}
-
-impl TryFrom<RawOrder> for Order {
-    type Error = Error;
-    fn try_from(raw: RawOrder) -> Result<Self, Error> {
-        Ok(match flashllmOrder_t::try_from(raw)? {
-            flashllmOrder_t::FLASHLLM_ORDER_COL => Self::Col,
-            flashllmOrder_t::FLASHLLM_ORDER_ROW => Self::Row,
-        })
-    }
-}
-
-impl From<Order> for flashllmOrder_t {
-    fn from(order: Order) -> Self {
-        match order {
-            Order::Col => Self::FLASHLLM_ORDER_COL,
-            Order::Row => Self::FLASHLLM_ORDER_ROW,
-        }
-    }
-}
+stands_for!(RawDataType, flashllmDataType_t => DType: FLASHLLM_R_32F = F32, FLASHLLM_R_16F = F16, FLASHLLM_R_16BF = BF16);
+stands_for!(RawOrder, flashllmOrder_t => Order: FLASHLLM_ORDER_COL = Col, FLASHLLM_ORDER_ROW = Row);
+stands_for!(RawPreference, flashllmPreference_t => Preference: FLASHLLM_PREFERENCE_SPEED = Speed,
+    FLASHLLM_PREFERENCE_SIZE = Size, FLASHLLM_PREFERENCE_COLUMNS = Columns, FLASHLLM_PREFERENCE_FEW_COLUMNS = FewColumns);
+stands_for!(RawActivation, flashllmActivation_t => Activation: FLASHLLM_ACTIVATION_NONE = None,
+    FLASHLLM_ACTIVATION_RELU = Relu, FLASHLLM_ACTIVATION_GELU_TANH = GeluTanh, FLASHLLM_ACTIVATION_GELU_ERF = GeluErf,
+    FLASHLLM_ACTIVATION_SILU = Silu);
+stands_for!(RawVerify, flashllmVerify_t => Verify: FLASHLLM_VERIFY_FULL = Full, FLASHLLM_VERIFY_CHECKSUM = Checksum,
+    FLASHLLM_VERIFY_HEADER = Header);
 
 /// The format asked for; `None` is AUTO.
 pub fn requested_format(raw: RawFormat) -> Result<Option<Format>, Error> {
