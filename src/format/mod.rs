@@ -179,7 +179,7 @@ pub fn choose(
         Preference::FewColumns if most(80) => whole(Format::Sell),
         Preference::FewColumns if beats_slots(125, 175) => whole(Format::Banked),
         Preference::Speed if beats_slots(115, 195) => whole(Format::Banked),
-        Preference::Speed | Preference::FewColumns if grouped => whole(Format::Slots),
+        _ if grouped => whole(Format::Slots),
         Preference::Speed | Preference::FewColumns if most(380) => match whole(Format::Slots) {
             Ok(slots) if slots.header.fullest() > MOST_UNEVEN => whole(Format::Banked),
             slots => slots,

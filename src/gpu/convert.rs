@@ -104,7 +104,7 @@ pub(super) unsafe fn start<P>(
         Error::new(
             Kind::SizeOverflow,
             format!(
-                "{}: the matrix has {blocks} blocks to convert, at most {} are possible",
+                "{}: the matrix needs {blocks} thread blocks, at most {} are possible",
                 kernel.symbol(),
                 i32::MAX
             ),
@@ -129,6 +129,17 @@ pub(super) unsafe fn start<P>(
 pub(super) fn signed(value: usize, what: &str) -> Result<i64> {
     i64::try_from(value)
         .map_err(|_| Error::new(Kind::SizeOverflow, format!("{what} = {value} exceeds 63 bits")))
+}
+
+/// Blocks of so many columns that a row has, as kernels count them.
+pub(super) fn blocks_across(cols: usize, block_cols: usize) -> Result<u32> {
+    let across = cols.div_ceil(block_cols);
+    u32::try_from(across).map_err(|_| {
+        Error::new(
+            Kind::SizeOverflow,
+            format!("cols = {cols} make {across} blocks a row, at most {} are possible", u32::MAX),
+        )
+    })
 }
 
 /// A run of whole rows of tiles of a dense matrix.
@@ -204,7 +215,7 @@ fn strip_params(
     header: Option<&Header>,
 ) -> Result<ConvertParams> {
     let layout = &strip.layout;
-    let across = layout.cols.div_ceil(tile.1);
+    let across = blocks_across(layout.cols, tile.1)?;
     let row_major = layout.order == Order::Row;
     let vectors = row_major && strip.address % 16 == 0 && layout.ld % 8 == 0;
     let mut words = [0u32; 64];
@@ -223,20 +234,11 @@ fn strip_params(
         dense_rows: 0,
         data_units: 0,
         table_entries: 0,
-        first_block: (strip.first_row / tile.0 * across) as u64,
+        first_block: (strip.first_row / tile.0 * across as usize) as u64,
         ld: signed(layout.ld, "ld")?,
         rows: signed(layout.rows, "rows")?,
         cols: signed(layout.cols, "cols")?,
-        blocks_across: u32::try_from(across).map_err(|_| {
-            Error::new(
-                Kind::SizeOverflow,
-                format!(
-                    "cols = {} make {across} blocks a row, at most {} are possible",
-                    layout.cols,
-                    u32::MAX
-                ),
-            )
-        })?,
+        blocks_across: across,
         col_major: u32::from(!row_major),
         vectors: u32::from(vectors),
         reordered: 0,
@@ -309,7 +311,7 @@ unsafe fn measure(
     Ok(Analysis::new(header, Vec::new()))
 }
 
-/// [`measure`] for the format that was asked for, or both that AUTO chooses from.
+/// [`measure`] for the format that was asked for, or those that AUTO wants to know.
 ///
 /// # Safety
 /// As [`analyse`].

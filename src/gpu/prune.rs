@@ -1,17 +1,16 @@
 //! Magnitude pruning on a device, in order with a stream. Waits for nothing.
 
 use super::context::DeviceContext;
-use super::convert::{signed, start};
+use super::convert::{blocks_across, signed, start};
 use super::params_convert::{PruneParams, PruneState, View};
 use super::sys::{self, RawStream};
-use crate::error::{Error, Kind, Result};
-use crate::plan::convert::{ConvertKernel, PruneWorkspace};
+use crate::error::Result;
+use crate::plan::convert::{ConvertKernel, PRUNE_TILE_COLS, PruneWorkspace};
 use crate::types::{DenseLayout, Order};
 
 /// Blocks that share a histogram's work.
 const HISTOGRAM_BLOCKS: usize = 1024;
 const TILE_ROWS: usize = 32;
-const TILE_COLS: usize = 256;
 
 fn view(layout: &DenseLayout, address: usize) -> Result<View> {
     let row_major = layout.order == Order::Row;
@@ -45,25 +44,17 @@ pub unsafe fn prune(
         return Ok(());
     }
     let parts = PruneWorkspace::new(rows, cols)?;
-    let across = cols.div_ceil(TILE_COLS);
+    let across = blocks_across(cols, PRUNE_TILE_COLS)?;
     let params = PruneParams {
         source: view(source.0, source.1)?,
         out: view(out.0, out.1)?,
         target: target as u64,
         state: workspace as u64,
         counts: (workspace + parts.counts) as u64,
-        across: u32::try_from(across).map_err(|_| {
-            Error::new(
-                Kind::SizeOverflow,
-                format!(
-                    "cols = {cols} make {across} tiles a row, at most {} are possible",
-                    u32::MAX
-                ),
-            )
-        })?,
+        across,
         pass: 0,
     };
-    let tiles = rows.div_ceil(TILE_ROWS) * across;
+    let tiles = rows.div_ceil(TILE_ROWS) * across as usize;
     let run = |kernel: ConvertKernel, blocks: usize, pass: u32| {
         // SAFETY: the caller's contract; every kernel takes PruneParams.
         unsafe { start(cuda, stream, kernel, blocks, 0, PruneParams { pass, ..params }) }

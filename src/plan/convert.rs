@@ -294,11 +294,14 @@ impl CsrWorkspace {
 /// Offsets into the workspace of pruning: first the kernels' state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PruneWorkspace {
-    /// Ties of each row and 256 columns.
+    /// Ties of each row and [`PRUNE_TILE_COLS`] columns.
     pub counts: usize,
     /// Bytes of all.
     pub bytes: usize,
 }
+
+/// Columns of a tile of pruning (kTileCols in kernels/prune.cu).
+pub const PRUNE_TILE_COLS: usize = 256;
 
 /// Bytes of the kernels' state of pruning (FlPruneState).
 pub const PRUNE_STATE_BYTES: usize = 4120;
@@ -310,7 +313,7 @@ impl PruneWorkspace {
     /// For a matrix of this shape.
     pub fn new(rows: usize, cols: usize) -> Result<Self> {
         let counts = PRUNE_STATE_BYTES.next_multiple_of(ALIGN);
-        let pieces = checked_mul(rows, cols.div_ceil(256), "workspace")?;
+        let pieces = checked_mul(rows, cols.div_ceil(PRUNE_TILE_COLS), "workspace")?;
         let bytes = checked_add(counts, checked_mul(pieces, 8, "workspace")?, "workspace")?;
         Ok(Self { counts, bytes })
     }
