@@ -5,6 +5,7 @@ mod build_support;
 
 use std::fs;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::Command;
 
 use build_support::{compiler, link_libraries, root, run, scratch};
@@ -148,26 +149,24 @@ fn python_program_runs() {
     assert!(printed.contains("flash_llm "), "{printed}");
 }
 
-/// Whether a compiler is there; where it is not, the test is listed as ignored, which libtest cannot say after it has begun: what
-/// goes past print!() is not captured.
-fn has(tool: &str, test: &str) -> bool {
-    let there = Command::new(tool).arg("version").output().is_ok_and(|o| o.status.success());
-    if !there {
-        let _ = writeln!(io::stdout(), "test {test} ... ignored, {tool} is not installed");
+/// The page's program in a language and a folder to build it in. None where its compiler is not there: the test is listed as ignored
+/// then, which libtest cannot say after it has begun, by what goes past print!() and is not captured.
+fn program(language: &str, test: &str) -> Option<(String, PathBuf)> {
+    let found = blocks(language);
+    assert_eq!(found.len(), 1);
+    if !Command::new(language).arg("version").output().is_ok_and(|o| o.status.success()) {
+        let _ = writeln!(io::stdout(), "test {test} ... ignored, {language} is not installed");
+        return None;
     }
-    there
+    let dir = scratch(&format!("integration-{language}"));
+    link_libraries(&dir);
+    found.into_iter().next().map(|(_, source)| (source, dir))
 }
 
 #[test]
 fn the_go_program_builds_and_runs() {
-    if !has("go", "the_go_program_builds_and_runs") {
-        return;
-    }
-    let dir = scratch("integration-go");
-    link_libraries(&dir);
-    let go = blocks("go");
-    assert_eq!(go.len(), 1);
-    let source = go[0].1.replace(
+    let Some((source, dir)) = program("go", "the_go_program_builds_and_runs") else { return };
+    let source = source.replace(
         "// #cgo pkg-config: flash_llm",
         &format!(
             "// #cgo CFLAGS: -I{}\n// #cgo LDFLAGS: -L{} -lflash_llm",
@@ -183,14 +182,8 @@ fn the_go_program_builds_and_runs() {
 
 #[test]
 fn the_zig_program_builds_and_runs() {
-    if !has("zig", "the_zig_program_builds_and_runs") {
-        return;
-    }
-    let dir = scratch("integration-zig");
-    link_libraries(&dir);
-    let zig = blocks("zig");
-    assert_eq!(zig.len(), 1);
-    fs::write(dir.join("engine.zig"), &zig[0].1).expect("a scratch file can be written");
+    let Some((source, dir)) = program("zig", "the_zig_program_builds_and_runs") else { return };
+    fs::write(dir.join("engine.zig"), source).expect("a scratch file can be written");
     let mut command = Command::new("zig");
     command.args(["build-exe", "engine.zig", "-lc", "-lflash_llm"]).current_dir(&dir);
     command.arg("-I").arg(root().join("include")).arg("-L").arg(&dir);

@@ -239,12 +239,8 @@ fn spmm_layers(rows: &[Row]) -> String {
             let _ = writeln!(out, "| {m} x {k} | {} |", cells.join(" | "));
         }
         out.push('\n');
-        let misses = |r: &&&Row| match (r.ratio(), summary::goal(r.sparsity)) {
-            (Some(ratio), Some(goal)) => ratio < goal,
-            _ => false,
-        };
         let mut missed: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-        for row in all().filter(misses) {
+        for row in all().filter(|row| summary::missed(row).is_some()) {
             *missed.entry((row.m, row.k)).or_default() += 1;
         }
         let most = missed.iter().max_by_key(|(_, count)| **count);

@@ -15,9 +15,14 @@ const STEP: f64 = 1.05;
 const UNEVEN: f64 = 1.15;
 
 /// What a ratio at this sparsity has to be.
-pub fn goal(sparsity: f64) -> Option<f64> {
+fn goal(sparsity: f64) -> Option<f64> {
     // A sparsity of 0.7999999 is 80 %.
     RATIOS.iter().find(|(from, _)| sparsity >= from - 1e-6).map(|(_, ratio)| *ratio)
+}
+
+/// Goal and ratio of a product that misses it.
+pub fn missed(row: &Row) -> Option<(f64, f64)> {
+    goal(row.sparsity).zip(row.ratio()).filter(|(goal, ratio)| ratio < goal)
 }
 
 /// Whether the zeros are not those of the usual mask: its tag follows a space.
@@ -87,16 +92,10 @@ fn worst(rows: &[Row], out: &mut String) {
 fn too_slow(rows: &[Row]) -> Vec<String> {
     let mut found: Vec<(f64, String)> = Vec::new();
     for row in rows.iter().filter(|row| !is_masked(row)) {
-        if let (Some(goal), Some(ratio)) = (goal(row.sparsity), row.ratio()) {
-            if ratio < goal {
-                let line = format!(
-                    "{} N={}: {ratio:.2}, goal {goal} ({:.1} us)",
-                    place(row),
-                    row.n,
-                    row.us
-                );
-                found.push((ratio / goal, line));
-            }
+        if let Some((goal, ratio)) = missed(row) {
+            let line =
+                format!("{} N={}: {ratio:.2}, goal {goal} ({:.1} us)", place(row), row.n, row.us);
+            found.push((ratio / goal, line));
         }
     }
     found.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -246,21 +246,8 @@ pub fn auto_takes_slots_for_groups_of_four(device: &Handle) {
         let (_, got, format) = compress(device, &place, &values, 0, api::FORMAT_AUTO);
         assert_eq!(format, chosen, "{what}");
         same_bytes(&got, &want, what);
-        let (offsets, columns, stored) = csr_of(rows, cols, &values, 0);
-        let (offsets, offsets_type) = index_array(device, true, &offsets);
-        let nnz = columns.len();
-        let (columns, columns_type) = index_array(device, true, &columns);
-        let stored = device.upload(&stored).unwrap();
-        let csr = api::CsrMat::new(
-            (rows, cols, nnz),
-            (offsets.pointer(), offsets_type),
-            (columns.pointer(), columns_type),
-            stored.pointer(),
-            0,
-        )
-        .unwrap();
-        let (_, buffer) = SpMat::compress_csr(device, rows, cols, &csr, api::FORMAT_AUTO).unwrap();
-        same_bytes(&buffer.read::<u8>(0, buffer.bytes()).unwrap(), &want, what);
+        let wide = (true, true, 0);
+        same_bytes(&from_csr(device, (rows, cols), &values, wide, api::FORMAT_AUTO), &want, what);
     }
 }
 
@@ -749,6 +736,31 @@ fn index_array<'h>(handle: &'h Handle, wide: bool, indices: &[i64]) -> (Buffer<'
     (handle.upload(&narrow).unwrap(), api::INDEX_32I)
 }
 
+/// What the elements that are not zero are compressed to, as CSR: whether offsets and columns have 64 bits, and their base.
+fn from_csr(
+    handle: &Handle,
+    (rows, cols): (usize, usize),
+    values: &[u16],
+    (wide_offsets, wide_columns, base): (bool, bool, i64),
+    format: i32,
+) -> Vec<u8> {
+    let (offsets, columns, stored) = csr_of(rows, cols, values, base);
+    let (offsets, offsets_type) = index_array(handle, wide_offsets, &offsets);
+    let nnz = columns.len();
+    let (columns, columns_type) = index_array(handle, wide_columns, &columns);
+    let stored = handle.upload(&stored).unwrap();
+    let csr = api::CsrMat::new(
+        (rows, cols, nnz),
+        (offsets.pointer(), offsets_type),
+        (columns.pointer(), columns_type),
+        stored.pointer(),
+        base as i32,
+    )
+    .unwrap();
+    let (_, buffer) = SpMat::compress_csr(handle, rows, cols, &csr, format).unwrap();
+    buffer.read(0, buffer.bytes()).unwrap()
+}
+
 /// Bytes from CSR are those from the dense matrix, for every index width and base.
 pub fn csr_compresses_as_dense_does(handle: &Handle, shape: (usize, usize)) {
     let host = Handle::host().unwrap();
@@ -761,25 +773,12 @@ pub fn csr_compresses_as_dense_does(handle: &Handle, shape: (usize, usize)) {
             for (wide_offsets, wide_columns, base) in
                 [(false, false, 0), (true, false, 1), (true, true, 0), (false, true, 1)]
             {
-                let (offsets, columns, stored) = csr_of(rows, cols, &values, base);
-                let (offsets, offsets_type) = index_array(handle, wide_offsets, &offsets);
-                let nnz = columns.len();
-                let (columns, columns_type) = index_array(handle, wide_columns, &columns);
-                let stored = handle.upload(&stored).unwrap();
-                let csr = api::CsrMat::new(
-                    (rows, cols, nnz),
-                    (offsets.pointer(), offsets_type),
-                    (columns.pointer(), columns_type),
-                    stored.pointer(),
-                    base as i32,
-                )
-                .unwrap();
-                let (_, buffer) = SpMat::compress_csr(handle, rows, cols, &csr, format).unwrap();
-                let got = buffer.read::<u8>(0, buffer.bytes()).unwrap();
+                let indices = (wide_offsets, wide_columns, base);
+                let got = from_csr(handle, shape, &values, indices, format);
                 same_bytes(
                     &got,
                     &want,
-                    &format!("{rows} x {cols}, {nnz} indices, format {format}"),
+                    &format!("{rows} x {cols}, indices {indices:?}, format {format}"),
                 );
             }
         }
