@@ -9,16 +9,14 @@ directory=$2
 root=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$directory"
 python=${PYTHON:-python3}
-if ! "$python" -c 'import torch, transformers, safetensors, pytest' >/dev/null 2>&1; then
-    if [ ! -e "$directory/venv" ]; then
-        echo "e2e: $python has no PyTorch, transformers, safetensors and pytest: installing them into $directory/venv"
+has_packages() { "$python" -c 'import torch, transformers, safetensors, pytest' >/dev/null 2>&1; }
+if ! has_packages; then
+    missing=$python
+    python=$directory/venv/bin/python
+    # An installation that was cut off is not one.
+    if ! has_packages; then
+        echo "e2e: $missing has no PyTorch, transformers, safetensors and pytest: installing them into $directory/venv"
         "$root/scripts/pip-into.sh" "$directory/venv" --quiet torch transformers safetensors xxhash pytest "numpy<2.3"
-    fi
-    # Where no venv can be made, the packages are in the folder itself.
-    if [ -x "$directory/venv/bin/python" ]; then
-        python=$directory/venv/bin/python
-    else
-        PYTHONPATH=$directory/venv${PYTHONPATH:+:$PYTHONPATH}
     fi
 fi
 FLASHLLM_LIBRARY=$library

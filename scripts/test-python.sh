@@ -11,15 +11,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 wheel=$(ls "$directory"/wheel/*.whl)
 # shellcheck disable=SC2086
 "$root/scripts/pip-into.sh" "$directory/venv" --quiet "$wheel" pytest ml_dtypes ${PYTHON_EXTRAS:-}
-if [ -x "$directory/venv/bin/python" ]; then
-    python=$directory/venv/bin/python
-    unset PYTHONPATH
-else
-    python=${PYTHON:-python3}
-    PYTHONPATH=$directory/venv
-    export PYTHONPATH
-fi
-unset FLASHLLM_LIBRARY
+python=$directory/venv/bin/python
+unset PYTHONPATH FLASHLLM_LIBRARY
 # From elsewhere, so that what is tested is the installed package.
 cd "$directory"
 FLASHLLM_WHEEL=$wheel PYTHONDONTWRITEBYTECODE=1 exec "$python" -m pytest -p no:cacheprovider "$root/python/tests" "$@"
