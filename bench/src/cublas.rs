@@ -72,7 +72,7 @@ impl Cublas {
             }
         }
         Err(format!(
-            "cuBLAS was not found (pip install nvidia-cublas); tried\n{}",
+            "cuBLAS was not found (pip install nvidia-cublas, or set CUBLAS_LIBRARY to its path); tried\n{}",
             tried.join("\n")
         ))
     }
@@ -176,9 +176,12 @@ unsafe fn symbol<T: Copy>(library: &Library, name: &str) -> Result<T, String> {
     unsafe { library.get::<T>(name.as_bytes()) }.map(|s| *s).map_err(|e| e.to_string())
 }
 
-/// Newest first: the loader's search path (LD_LIBRARY_PATH, ldconfig), the toolkit's directories, then
+/// What CUBLAS_LIBRARY names, and nothing else then. Newest first: the loader's search path (LD_LIBRARY_PATH, ldconfig), the toolkit's directories, then
 /// the wheels of pip and of torch under every Python on the machine.
 fn candidates() -> Vec<PathBuf> {
+    if let Some(path) = std::env::var_os("CUBLAS_LIBRARY") {
+        return vec![path.into()];
+    }
     let names = ["libcublas.so.13", "libcublas.so.12"];
     let mut paths: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
     let mut dirs: Vec<PathBuf> = Vec::new();
